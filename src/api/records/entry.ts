@@ -1,0 +1,74 @@
+/**
+ * Entries of streams and how far a write must reach. An entry is one JSON object, carried as its
+ * UTF-8 bytes so that crossing a thread or a link costs no parsing.
+ */
+
+/**
+ * What makes an entry the same entry wherever and however often it is sent. Without it an entry is
+ * stored at least once and counted so. `sequence` starts at 1 and grows within one `epoch` of one
+ * `producer`; a producer that lost its count starts a higher epoch.
+ */
+export type EntryKey = {
+  readonly producer: string;
+  readonly epoch: number;
+  readonly sequence: number;
+};
+
+export type EntryInput = {
+  readonly stream: string;
+  /** When it was measured, milliseconds since 1970; the node's time when absent. */
+  readonly atMs?: number;
+  readonly key?: EntryKey;
+  /** A JSON object in UTF-8. */
+  readonly body: Uint8Array;
+};
+
+/** Where an entry stands: the store that first accepted it and its place in that store's log, from 1. */
+export type EntryPosition = { readonly origin: string; readonly sequence: number };
+
+export type StoredEntry = EntryInput & { readonly atMs: number; readonly position: EntryPosition };
+
+/**
+ * `memory`: no promise. `local`: fsynced here. `peer(k)`: fsynced here and on k other nodes.
+ * `hub`: fsynced at the hub as well.
+ */
+export type DurabilityLevel =
+  | { readonly level: "memory" }
+  | { readonly level: "local" }
+  | { readonly level: "peer"; readonly peers: number }
+  | { readonly level: "hub" };
+
+/** The answer to an append. Levels are never rounded up: `reached` is what was seen to hold. */
+export type AppendOutcome =
+  | {
+      readonly state: "reached";
+      readonly reached: DurabilityLevel;
+      readonly stored: number;
+      readonly duplicates: number;
+    }
+  /** Time ran out before the level asked for; what is at `reached` stays and goes on spreading. */
+  | {
+      readonly state: "short";
+      readonly reached: DurabilityLevel;
+      readonly stored: number;
+      readonly duplicates: number;
+    }
+  /** Nothing was stored. `field` names what was wrong where it was the input. */
+  | {
+      readonly state: "refused";
+      readonly code: string;
+      readonly message: string;
+      readonly hint?: string;
+      readonly retryable: boolean;
+    };
+
+/** `"local"`, `"peer(2)"`, … or undefined when it is none. */
+export function parseDurabilityLevel(text: string): DurabilityLevel | undefined {
+  if (text === "memory" || text === "local" || text === "hub") return { level: text };
+  const match = /^peer\(([1-9]\d?)\)$/.exec(text);
+  return match ? { level: "peer", peers: Number(match[1]) } : undefined;
+}
+
+export function formatDurabilityLevel(level: DurabilityLevel): string {
+  return level.level === "peer" ? `peer(${level.peers})` : level.level;
+}

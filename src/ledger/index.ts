@@ -1,0 +1,17 @@
+export type {
+  Campaign,
+  Condition,
+  Epoch,
+  Fence,
+  KeyValue,
+  LeaseId,
+  Ledger,
+  LedgerErrorCode,
+  LedgerEvent,
+  LedgerStatus,
+  Operation,
+  ReadOptions,
+  Revision,
+  TransactionOutcome,
+  WatchBatch,
+} from "./ledger.ts";

@@ -1,0 +1,41 @@
+/** The host's clocks and randomness: the only place in `src/` that reads them. */
+import { randomBytes, randomInt } from "node:crypto";
+import { performance } from "node:perf_hooks";
+import type { MonotonicMs, WallMs } from "../../lib/brand.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Random } from "../../lib/random.ts";
+
+/** setTimeout fires at once above this (Node documentation, `setTimeout`). */
+const timerMaxMs = 2 ** 31 - 1;
+
+export const systemClock: Clock = {
+  monotonicMs: () => performance.now() as MonotonicMs,
+  wallMs: () => Date.now() as WallMs,
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, Math.min(Math.max(0, delayMs), timerMaxMs));
+    return { cancel: () => clearTimeout(timer) };
+  },
+  sleep: (delayMs, { signal } = {}) =>
+    new Promise<void>((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const onAbort = () => {
+        clearTimeout(timer);
+        reject(signal?.reason);
+      };
+      const timer = setTimeout(
+        () => {
+          signal?.removeEventListener("abort", onAbort);
+          resolve();
+        },
+        Math.min(Math.max(0, delayMs), timerMaxMs),
+      );
+      signal?.addEventListener("abort", onAbort, { once: true });
+    }),
+};
+
+/** Cryptographically secure. */
+export const systemRandom: Random = {
+  float: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
+  integer: (bound) => randomInt(bound),
+  bytes: (length) => new Uint8Array(randomBytes(length)),
+};

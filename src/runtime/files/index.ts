@@ -1,0 +1,105 @@
+/**
+ * Small files that must survive a power cut: written beside, fsynced, renamed, directory fsynced.
+ * A reader sees the old content or the new, never a mixture. Records carry a checksum, so that a
+ * torn or rotten file is noticed on read instead of believed.
+ */
+import { createHash } from "node:crypto";
+import {
+  mkdirSync,
+  openSync,
+  closeSync,
+  fsyncSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { SkerryError, systemCode } from "../../lib/errors.ts";
+
+/** Creates missing folders, each durable in its parent. Mode 0700 for what is new. */
+export function ensureDirectory(path: string): void {
+  const created = mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (created !== undefined) syncDirectory(dirname(created));
+}
+
+/** Makes renames, creations and removals inside `path` durable. */
+export function syncDirectory(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Replaces `path` atomically and durably. Throws `disk-full` or `file-unwritable`. */
+export function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array,
+  options: { mode?: number } = {},
+): void {
+  const temporary = `${path}.new`;
+  try {
+    const fd = openSync(temporary, "w", options.mode ?? 0o600);
+    try {
+      const bytes = typeof content === "string" ? Buffer.from(content) : content;
+      for (let offset = 0; offset < bytes.length;) offset += writeSync(fd, bytes, offset);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, path);
+    syncDirectory(dirname(path));
+  } catch (cause) {
+    rmSync(temporary, { force: true });
+    throw new SkerryError(
+      systemCode(cause) === "ENOSPC"
+        ? {
+            code: "disk-full",
+            message: `no space left to write ${path}`,
+            hint: "free space on this disk; nothing was changed",
+            retryable: true,
+            cause,
+          }
+        : { code: "file-unwritable", message: `cannot write ${path}`, cause },
+    );
+  }
+}
+
+/** Content of `path`, or undefined when it does not exist. Other failures throw `file-unreadable`. */
+export function readFileIfExists(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    if (systemCode(cause) === "ENOENT") return undefined;
+    throw new SkerryError({ code: "file-unreadable", message: `cannot read ${path}`, cause });
+  }
+}
+
+/** Writes `value` as JSON behind a SHA-256, for `readRecord`. */
+export function writeRecord(path: string, value: unknown): void {
+  const body = JSON.stringify(value);
+  writeFileAtomic(path, `${checksum(body)}\n${body}\n`);
+}
+
+/**
+ * The value that `writeRecord` wrote; undefined when the file does not exist. Throws `file-torn`
+ * when the content does not match its checksum.
+ */
+export function readRecord(path: string): unknown {
+  const content = readFileIfExists(path)?.toString();
+  if (content === undefined) return undefined;
+  const end = content.indexOf("\n");
+  const body = content.slice(end + 1, -1);
+  if (end !== 64 || checksum(body) !== content.slice(0, end)) {
+    throw new SkerryError({
+      code: "file-torn",
+      message: `${path} is damaged: its checksum does not match`,
+      hint: "move the file away and start again; what it held is fetched anew where possible",
+    });
+  }
+  return JSON.parse(body);
+}
+
+const checksum = (text: string) => createHash("sha256").update(text).digest("hex");

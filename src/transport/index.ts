@@ -1,0 +1,9 @@
+export type {
+  Dialled,
+  Handler,
+  Incoming,
+  Link,
+  Peer,
+  RequestOptions,
+  Router,
+} from "./transport.ts";
