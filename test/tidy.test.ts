@@ -83,6 +83,7 @@ const mayOpenSockets = [
   "runtime",
   "drill",
   "keeper",
+];
 
 /** Files over 500 lines, each with its reason. */
 const longFiles: Readonly<Record<string, string>> = {};
