@@ -5,6 +5,8 @@
 import fastify, { type FastifyInstance, type FastifyServerOptions } from "fastify";
 import { SkerryError } from "../../lib/errors.ts";
 
+export { createTlsFetch, type TlsFetch } from "./tls-fetch.ts";
+
 export type HttpApp = FastifyInstance;
 /** What a room offers over HTTP; mounted by a root. */
 export type Routes = (app: HttpApp) => void;

@@ -1,0 +1,162 @@
+/**
+ * What an agent needs to know to start. The first start takes it from flags, environment or yaml and
+ * writes what lasts to `node.json`; later starts need nothing but the data folder.
+ */
+import { isIP } from "node:net";
+import { join } from "node:path";
+import { z } from "zod";
+import { SkerryError } from "../lib/errors.ts";
+import { readRecord, writeRecord } from "../runtime/files/index.ts";
+
+const label = z
+  .string()
+  .regex(
+    /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+    "expected lower-case letters, digits and dashes, at most 63",
+  );
+const port = z.coerce
+  .number()
+  .int("expected a whole number")
+  .min(0)
+  .max(65_535, "expected a port from 0 to 65535");
+const address = z.string().regex(/^[^\s:]+:\d{1,5}$/, "expected HOST:PORT");
+const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]);
+
+export const agentConfigSchema = z.strictObject({
+  dataDir: z.string().min(1),
+  /** Name of the cell; given on its first machine only. */
+  cell: label.optional(),
+  node: label.optional(),
+  /** The node's own address; every listener binds it. */
+  host: z
+    .string()
+    .refine((text) => isIP(text) !== 0, "expected an IP address of this machine")
+    .optional(),
+  /** Join an existing cell: a token from `skerry token create`, and a server's peers port. */
+  join: z.string().optional(),
+  server: address.optional(),
+  /** Enrol the cell at a hub (first machine): HOST:PORT, and a token from `skerry token create --hub`. */
+  hub: address.optional(),
+  hubToken: z.string().optional(),
+  apiPort: port.optional(),
+  meshPort: port.optional(),
+  peersPort: port.optional(),
+  gatewayPort: port.optional(),
+  mqttPort: port.optional(),
+  /** Plain MQTT without TLS, for devices that have none; absent: off. */
+  mqttPlainPort: port.optional(),
+  ingressPort: port.optional(),
+  telemetry: flag.optional(),
+  logLevel: z.enum(["debug", "info", "warn", "error"]).optional(),
+});
+
+export type AgentConfig = z.infer<typeof agentConfigSchema>;
+
+const portsSchema = z.strictObject({
+  api: port,
+  mesh: port,
+  peers: port,
+  gateway: port,
+  mqtt: port,
+  mqttPlain: port.optional(),
+  ingress: port,
+});
+
+/** `node.json`: who this machine is in its cell. */
+const nodeRecordSchema = z.strictObject({
+  cell: label,
+  node: label,
+  role: z.enum(["server", "worker"]),
+  host: z.string(),
+  ports: portsSchema,
+  /** The API of the server it joined through, until the mirror knows better. */
+  serverApi: address.optional(),
+  hub: address.optional(),
+  telemetry: z.boolean(),
+});
+
+export type NodeRecord = z.infer<typeof nodeRecordSchema>;
+
+export const nodeRecordPath = (dataDir: string) => join(dataDir, "node.json");
+
+/** Throws `file-torn` or `invalid-config` when the record is not what was written. */
+export function readNodeRecord(dataDir: string): NodeRecord | undefined {
+  const value = readRecord(nodeRecordPath(dataDir));
+  if (value === undefined) return undefined;
+  const result = nodeRecordSchema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new SkerryError({
+    code: "invalid-config",
+    message: `${nodeRecordPath(dataDir)}: ${issue?.path.join(".")}: ${issue?.message}`,
+    hint: "it was written by another version; move it away and join the cell again",
+  });
+}
+
+export function writeNodeRecord(dataDir: string, record: NodeRecord): void {
+  writeRecord(nodeRecordPath(dataDir), record);
+}
+
+/**
+ * The record this start runs with: what lasts from an earlier start, overridden by what was given
+ * now. Refuses to make another node or cell out of an existing data folder.
+ */
+export function resolveNodeRecord(
+  config: AgentConfig,
+  existing: NodeRecord | undefined,
+): NodeRecord {
+  const fixed = (
+    field: "cell" | "node",
+    given: string | undefined,
+    kept: string | undefined,
+  ): string => {
+    if (given !== undefined && kept !== undefined && given !== kept) {
+      throw new SkerryError({
+        code: "invalid-config",
+        message: `${field}: "${given}" was given, but ${config.dataDir} belongs to ${field} "${kept}"`,
+        hint: "use another --data folder, or leave the flag out",
+      });
+    }
+    const value = given ?? kept;
+    if (value === undefined) {
+      throw new SkerryError({
+        code: "invalid-config",
+        message: `${field}: missing, and ${config.dataDir} holds no node yet`,
+        hint: "first machine of a cell: skerry up --cell NAME --node NAME; further ones: skerry up --node NAME --join TOKEN --server HOST:PORT",
+      });
+    }
+    return value;
+  };
+  if (!existing && (config.join === undefined) !== (config.server === undefined)) {
+    throw new SkerryError({
+      code: "invalid-config",
+      message:
+        config.join === undefined
+          ? "join: missing beside --server"
+          : "server: missing beside --join",
+      hint: "joining a cell takes both: --join TOKEN --server HOST:PORT",
+    });
+  }
+  const tokenCell = config.join?.split(".")[1];
+  const ports = existing?.ports;
+  const mqttPlain = config.mqttPlainPort ?? ports?.mqttPlain;
+  const hub = config.hub ?? existing?.hub;
+  return {
+    cell: fixed("cell", config.cell ?? tokenCell, existing?.cell),
+    node: fixed("node", config.node, existing?.node),
+    role: existing?.role ?? (config.join === undefined ? "server" : "worker"),
+    host: config.host ?? existing?.host ?? "127.0.0.1",
+    ports: {
+      api: config.apiPort ?? ports?.api ?? 7443,
+      mesh: config.meshPort ?? ports?.mesh ?? 7444,
+      peers: config.peersPort ?? ports?.peers ?? 7445,
+      gateway: config.gatewayPort ?? ports?.gateway ?? 7480,
+      mqtt: config.mqttPort ?? ports?.mqtt ?? 8883,
+      ingress: config.ingressPort ?? ports?.ingress ?? 8080,
+      ...(mqttPlain === undefined ? {} : { mqttPlain }),
+    },
+    ...(existing?.serverApi === undefined ? {} : { serverApi: existing.serverApi }),
+    ...(hub === undefined ? {} : { hub }),
+    telemetry: config.telemetry ?? existing?.telemetry ?? true,
+  };
+}

@@ -1,0 +1,104 @@
+/**
+ * Counts acknowledged keys in every view, a process of its own that knows nothing of the cell's
+ * inside. Arguments: configuration file, result file.
+ */
+import { createReadStream, readFileSync, writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { Agent, request } from "undici";
+import { explain } from "../../lib/errors.ts";
+import { systemClock } from "../../runtime/clock/index.ts";
+import { keyLine } from "../load/entries.ts";
+import type { EntryCheckConfig, EntryCheckResult } from "./entries.ts";
+
+type View = EntryCheckConfig["views"][number];
+type Verdict = EntryCheckResult["views"][number];
+type Line = { readonly producer?: string; readonly epoch?: number; readonly sequence?: number };
+
+const examplesMax = 5;
+const retryMs = 250;
+
+const [configPath = "", resultPath = ""] = process.argv.slice(2);
+const config = JSON.parse(readFileSync(configPath, "utf8")) as EntryCheckConfig;
+const acknowledged = new Set<string>();
+for await (const line of createInterface({ input: createReadStream(config.acknowledgedPath) })) {
+  if (line !== "") acknowledged.add(line);
+}
+const startedMs = systemClock.monotonicMs();
+const views = await Promise.all(config.views.map(check));
+writeFileSync(
+  resultPath,
+  JSON.stringify({ acknowledged: acknowledged.size, views } satisfies EntryCheckResult),
+);
+process.exit(0);
+
+async function check(view: View): Promise<Verdict> {
+  const dispatcher = new Agent(
+    view.tls
+      ? {
+          connect: {
+            key: view.tls.key,
+            cert: view.tls.cert,
+            ca: view.tls.ca,
+            servername: view.tls.servername,
+          },
+        }
+      : {},
+  );
+  try {
+    for (;;) {
+      const verdict = await look(view, dispatcher).catch((error: unknown): Verdict =>
+        unreadable(view, error),
+      );
+      const passedMs = systemClock.monotonicMs() - startedMs;
+      if (verdict.lost === 0) return { ...verdict, completeAfterMs: Math.round(passedMs) };
+      if (passedMs > config.timeoutMs) return verdict;
+      await systemClock.sleep(retryMs);
+    }
+  } finally {
+    await dispatcher.destroy();
+  }
+}
+
+const unreadable = (view: View, error: unknown): Verdict => ({
+  name: view.name,
+  found: 0,
+  lost: acknowledged.size,
+  duplicated: 0,
+  examples: [],
+  failure: explain(error),
+});
+
+async function look(view: View, dispatcher: Agent): Promise<Verdict> {
+  const query = new URLSearchParams({ ...view.query, format: "ndjson", limit: "1000000000" });
+  const answer = await request(`${view.url}/v1/streams/${config.stream}/entries?${query}`, {
+    dispatcher,
+    headersTimeout: 30_000,
+    bodyTimeout: 30_000,
+    ...(view.token === undefined ? {} : { headers: { authorization: `Bearer ${view.token}` } }),
+  });
+  if (answer.statusCode !== 200)
+    throw new Error(`status ${answer.statusCode}: ${(await answer.body.text()).slice(0, 200)}`);
+  const seen = new Map<string, number>();
+  for await (const text of createInterface({ input: answer.body })) {
+    if (text === "") continue;
+    const line = JSON.parse(text) as Line;
+    if (line.producer === undefined || line.epoch === undefined || line.sequence === undefined)
+      continue;
+    const key = keyLine(line.producer, line.epoch, line.sequence);
+    seen.set(key, (seen.get(key) ?? 0) + 1);
+  }
+  const lost = [...acknowledged].filter((key) => !seen.has(key));
+  const duplicated = [...seen].filter(([, count]) => count > 1);
+  return {
+    name: view.name,
+    found: seen.size,
+    lost: lost.length,
+    duplicated: duplicated.reduce((sum, [, count]) => sum + count - 1, 0),
+    examples: [
+      ...lost.slice(0, examplesMax).map((key) => `lost ${key.replaceAll("\t", " ")}`),
+      ...duplicated
+        .slice(0, examplesMax)
+        .map(([key, count]) => `${count} times ${key.replaceAll("\t", " ")}`),
+    ],
+  };
+}

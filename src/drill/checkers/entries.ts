@@ -1,0 +1,39 @@
+/** What the entry checker is given and what it answers. */
+
+export type EntryCheckConfig = {
+  readonly acknowledgedPath: string;
+  readonly stream: string;
+  readonly views: readonly {
+    readonly name: string;
+    /** Base URL of a node's gateway or of the hub. */
+    readonly url: string;
+    /** Query parameters beyond the checker's own, such as the cell at the hub. */
+    readonly query?: Readonly<Record<string, string>>;
+    readonly token?: string;
+    readonly tls?: {
+      readonly key: string;
+      readonly cert: string;
+      readonly ca: string;
+      readonly servername: string;
+    };
+  }[];
+  /** Views may lag: read again until nothing is missing or this has passed. */
+  readonly timeoutMs: number;
+};
+
+export type EntryCheckResult = {
+  readonly acknowledged: number;
+  readonly views: readonly {
+    readonly name: string;
+    readonly found: number;
+    /** Acknowledged keys that the view does not hold. */
+    readonly lost: number;
+    /** Further copies of a key, acknowledged or not. */
+    readonly duplicated: number;
+    /** A few of each, for the reader. */
+    readonly examples: readonly string[];
+    /** Since the checker began, until nothing was missing. */
+    readonly completeAfterMs?: number;
+    readonly failure?: string;
+  }[];
+};

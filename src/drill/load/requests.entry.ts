@@ -1,0 +1,86 @@
+/**
+ * Open-loop GET load, a process of its own that knows nothing of the cell's inside. Reads its
+ * configuration as JSON from the file named by the first argument, runs until standard input ends,
+ * waits for what is in flight, and writes all samples to the file named by the second.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { Agent, request } from "undici";
+import { explain } from "../../lib/errors.ts";
+import { systemClock } from "../../runtime/clock/index.ts";
+import type { RequestLoadConfig, RequestLoadResult, RequestSample } from "./requests.ts";
+
+const [configPath = "", resultPath = ""] = process.argv.slice(2);
+const config = JSON.parse(readFileSync(configPath, "utf8")) as RequestLoadConfig;
+const agent = new Agent({
+  connections: 64,
+  pipelining: 1,
+  connectTimeout: config.deadlineMs,
+  headersTimeout: config.deadlineMs,
+  bodyTimeout: config.deadlineMs,
+});
+const samples: RequestSample[] = [];
+const inFlight = new Set<Promise<void>>();
+let stopping = false;
+process.stdin.on("end", () => {
+  stopping = true;
+});
+process.stdin.resume();
+
+const startedMs = systemClock.monotonicMs();
+const wallOffsetMs = systemClock.wallMs() - startedMs;
+const periodMs = 1000 / config.perSecond;
+
+for (let sent = 0; !stopping; sent++) {
+  const dueMs = startedMs + sent * periodMs;
+  const waitMs = dueMs - systemClock.monotonicMs();
+  if (waitMs > 1) await systemClock.sleep(waitMs);
+  const target = config.targets[sent % config.targets.length];
+  if (!target) throw new Error("no targets");
+  if (inFlight.size >= config.inFlightMax) {
+    samples.push({
+      atMs: dueMs + wallOffsetMs,
+      target: target.name,
+      tookMs: 0,
+      failure: "too many requests in flight",
+    });
+    continue;
+  }
+  const running = send(target, dueMs).finally(() => inFlight.delete(running));
+  inFlight.add(running);
+  // A full turn of the event loop now and then, so that answers are read while we are behind.
+  if (sent % 16 === 0) await new Promise((resolve) => setImmediate(resolve));
+}
+await Promise.all(inFlight);
+await agent.destroy();
+writeFileSync(resultPath, JSON.stringify({ samples } satisfies RequestLoadResult));
+process.exit(0);
+
+async function send(target: RequestLoadConfig["targets"][number], dueMs: number): Promise<void> {
+  const abort = new AbortController();
+  const timer = systemClock.after(
+    Math.max(0, dueMs + config.deadlineMs - systemClock.monotonicMs()),
+    () => abort.abort(new Error(`no answer within ${config.deadlineMs} ms`)),
+  );
+  let failure: string | undefined;
+  try {
+    const answer = await request(target.url, {
+      dispatcher: agent,
+      signal: abort.signal,
+      ...(target.headers ? { headers: target.headers } : {}),
+    });
+    const body = await answer.body.text();
+    if (answer.statusCode < 200 || answer.statusCode > 299)
+      failure = `status ${answer.statusCode}: ${body.slice(0, 200)}`;
+  } catch (error) {
+    failure = explain(error);
+  } finally {
+    timer.cancel();
+  }
+  const tookMs = systemClock.monotonicMs() - dueMs;
+  samples.push({
+    atMs: dueMs + wallOffsetMs,
+    target: target.name,
+    tookMs,
+    ...(failure === undefined ? {} : { failure }),
+  });
+}

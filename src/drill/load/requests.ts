@@ -1,0 +1,26 @@
+/** What the request load writes and the drill reads; shared by the entry and the scripts. */
+
+export type RequestLoadConfig = {
+  readonly targets: readonly {
+    readonly name: string;
+    readonly url: string;
+    readonly headers?: Readonly<Record<string, string>>;
+  }[];
+  /** Open loop over all targets together: a slow answer does not slow the next request. */
+  readonly perSecond: number;
+  readonly deadlineMs: number;
+  /** Requests in flight at most; more are counted as failed, never skipped in silence. */
+  readonly inFlightMax: number;
+};
+
+export type RequestSample = {
+  /** Wall clock at which it was due, so that other processes can place it. */
+  readonly atMs: number;
+  readonly target: string;
+  /** From when it was due (coordinated omission corrected) to the end of the body. */
+  readonly tookMs: number;
+  /** Absent when it was answered with a 2xx inside the deadline. */
+  readonly failure?: string;
+};
+
+export type RequestLoadResult = { readonly samples: readonly RequestSample[] };

@@ -1,0 +1,49 @@
+/** This process: environment, arguments, signals, memory. */
+import { readFileSync } from "node:fs";
+
+export const environment: Readonly<Record<string, string | undefined>> = process.env;
+
+/** Aborts at the first SIGINT or SIGTERM; the second one ends the process at once. */
+export function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(130);
+      controller.abort(name);
+    });
+  }
+  return controller.signal;
+}
+
+/** What tells a process from a later one with the same pid. */
+export type ProcessIdentity = {
+  readonly pid: number;
+  readonly bootId: string;
+  readonly startTicks: number;
+};
+
+/** Identity of a living process; undefined when there is none. Linux: proc(5), field 22 of stat. */
+export function identifyProcess(pid: number): ProcessIdentity | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The name in parentheses may hold anything, so count from the last closing one.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    if (fields[0] === "Z" || fields[0] === "X") return undefined;
+    return {
+      pid,
+      bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+      startTicks: Number(fields[19]),
+    };
+  } catch {
+    // ENOENT and ESRCH both mean that it is gone; there is nothing else to tell.
+    return undefined;
+  }
+}
+
+/** True while the very process of `identity` lives, not one that got its pid later. */
+export function isAlive(identity: ProcessIdentity): boolean {
+  const now = identifyProcess(identity.pid);
+  return (
+    now !== undefined && now.bootId === identity.bootId && now.startTicks === identity.startTicks
+  );
+}
