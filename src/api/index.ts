@@ -18,4 +18,5 @@ export {
   type Beat,
   type BeatParts,
 } from "./records/beat.ts";
+export type { EgressPolicy } from "./records/egress.ts";
 export type { Ladder, LadderRung, NodeVerdict } from "./records/health.ts";

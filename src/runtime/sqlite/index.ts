@@ -115,6 +115,8 @@ export type GroupCommitOptions = {
   readonly waitingMax?: number;
   /** Called after each commit with the pieces it held. */
   readonly onCommit?: (works: number) => void;
+  /** Called after changes were undone and before any other piece runs: forget what was cached of them. */
+  readonly onRollback?: () => void;
 };
 
 type Waiting = {
@@ -158,6 +160,7 @@ export function createGroupCommit(db: Database, options: GroupCommitOptions): Wr
           // SQLITE_FULL and SQLITE_IOERR may have rolled back the whole transaction already.
           if (!db.isTransaction) throw error;
           db.exec("ROLLBACK TO work");
+          options.onRollback?.();
           item.reject(sqliteFailure(error, options.path));
         }
         db.exec("RELEASE work");
@@ -165,6 +168,7 @@ export function createGroupCommit(db: Database, options: GroupCommitOptions): Wr
       db.exec("COMMIT");
     } catch (error) {
       if (db.isTransaction) db.exec("ROLLBACK");
+      options.onRollback?.();
       const failure = sqliteFailure(error, options.path);
       // After a failed fsync the kernel may have dropped the dirty pages: a second try that
       // succeeds proves nothing (LWN "PostgreSQL's fsync() surprise", 2018).
