@@ -18,5 +18,90 @@ export {
   type Beat,
   type BeatParts,
 } from "./records/beat.ts";
-export type { EgressPolicy } from "./records/egress.ts";
 export type { Ladder, LadderRung, NodeVerdict } from "./records/health.ts";
+
+export { kindByObject, kindByResource, kinds } from "./kinds/all.ts";
+export { conditionIsTrue, withCondition, type Condition } from "./kinds/conditions.ts";
+export { configMapKind, type ConfigMap } from "./kinds/config-map.ts";
+export { deploymentKind, type Deployment, type PodTemplate } from "./kinds/deployment.ts";
+export {
+  endpointsKind,
+  type EndpointAddress,
+  type Endpoints,
+  type EndpointSubset,
+} from "./kinds/endpoints.ts";
+export { eventKind, type Event, type ObjectReference } from "./kinds/event.ts";
+export { ingressKind, type Ingress, type IngressBackend } from "./kinds/ingress.ts";
+export { leaseKind, type Lease } from "./kinds/lease.ts";
+export { ageOf, type ManagedFieldsEntry } from "./kinds/metadata.ts";
+export { namespaceKind, type Namespace } from "./kinds/namespace.ts";
+export { addressOf, nodeKind, type Node, type Taint } from "./kinds/node.ts";
+export type {
+  Container,
+  EnvVar,
+  LabelSelector,
+  NodeSelectorTerm,
+  PodSpec,
+  Probe,
+  Toleration,
+  Volume,
+} from "./kinds/pod-spec.ts";
+export {
+  onPartitionOf,
+  podIsReady,
+  podKind,
+  podStatusText,
+  type ContainerState,
+  type ContainerStatus,
+  type Pod,
+  type PodStatus,
+} from "./kinds/pod.ts";
+export { replicaSetKind, type ReplicaSet } from "./kinds/replica-set.ts";
+export { isScalable, scaleOf, scaleSchema, type Scale } from "./kinds/scale.ts";
+export { serviceKind, type Service, type ServicePort } from "./kinds/service.ts";
+export { streamKind, type Stream, type StreamEgress } from "./kinds/stream.ts";
+export {
+  defaultNamespace,
+  deploymentRevisionAnnotation,
+  hostImage,
+  hostnameLabel,
+  nodeLeaseNamespace,
+  notReadyTaint,
+  onPartitionAnnotation,
+  onPartitionValues,
+  podTemplateHashLabel,
+  processRuntimeClass,
+  restartedAtAnnotation,
+  roleLabelPrefix,
+  serverRoleLabel,
+  systemNamespace,
+  unreachableTaint,
+  unschedulableTaint,
+  type OnPartition,
+} from "./kinds/well-known.ts";
+export { checkObject, pruneFields, unknownFields, type Checked } from "./schema/check.ts";
+export { structureOf, type Structure } from "./schema/structure.ts";
+export {
+  formatFieldSelector,
+  matchesFields,
+  parseFieldSelector,
+  selectableFields,
+  type FieldRequirement,
+} from "./values/field-selector.ts";
+export {
+  formatLabelSelector,
+  formatRequirements,
+  matchesLabels,
+  matchesRequirements,
+  parseLabelSelector,
+  requirementsOf,
+  type LabelRequirement,
+} from "./values/label-selector.ts";
+export {
+  dnsLabelProblem,
+  dnsSubdomainProblem,
+  labelKeyProblem,
+  labelValueProblem,
+} from "./values/names.ts";
+export { isQuantity, parseMilliQuantity, parseQuantity, type Quantity } from "./values/quantity.ts";
+export { sameValue, stable } from "./values/stable.ts";

@@ -12,7 +12,7 @@ export type Column<T> = {
   /** Shown only with `-o wide`. */
   readonly wide?: boolean;
   readonly description: string;
-  /** `date` columns answer an RFC 3339 time; `nowMs` is there for ages. */
+  /** `date` columns answer an RFC 3339 time; ages are strings already (`5m`), counted to `nowMs`. */
   cell(object: T, nowMs: number): string | number;
 };
 
@@ -28,9 +28,13 @@ export type KindDefinition<T extends KubeObject = KubeObject> = {
   readonly shortNames: readonly string[];
   readonly categories: readonly string[];
   readonly namespaced: boolean;
-  /** Unknown fields are refused by name; list merge keys stand in the schema's metadata. */
+  /**
+   * Unknown fields are refused by name (`checkObject`, `unknownFields`); list merge keys stand in the
+   * schema's metadata under Kubernetes' own `x-kubernetes-*` names (`structureOf` reads them).
+   */
   readonly schema: z.ZodType<T>;
   readonly subresources: readonly ("status" | "scale" | "log" | "eviction")[];
+  /** All columns, name and age included, in the order in which they are shown. */
   readonly columns: readonly Column<T>[];
   /** Values by field selector path, beyond metadata.name and metadata.namespace. */
   fieldValues(object: T): Readonly<Record<string, string>>;

@@ -1,0 +1,151 @@
+/**
+ * Stream: an append-only sequence of entries, how far a write must reach, how long it is kept, and
+ * which fields may leave the cell. Without `egress` nothing leaves (DESIGN rule P).
+ */
+import { z } from "zod";
+import { formatBytes, parseBytes, parseDurationMs } from "../../lib/duration.ts";
+import type { FieldIssue } from "../kind.ts";
+import { parseDurabilityLevel } from "../records/entry.ts";
+import { count, integer, listOf } from "../schema/builders.ts";
+import { conditionsSchema } from "./conditions.ts";
+import { defineKind } from "./define.ts";
+import { metadataSchema } from "./metadata.ts";
+
+const egressSchema = z
+  .strictObject({ keep: listOf(z.string().min(1)), drop: listOf(z.string().min(1)) })
+  .partial();
+export type StreamEgress = z.infer<typeof egressSchema>;
+
+const streamSchema = z.strictObject({
+  apiVersion: z.literal("skerry.dev/v1alpha1"),
+  kind: z.literal("Stream"),
+  metadata: metadataSchema,
+  spec: z
+    .strictObject({
+      description: z.string(),
+      /** `memory`, `local`, `peer(k)` or `hub`; `local` when absent. */
+      durability: z.string(),
+      retention: z.strictObject({ maxAge: z.string(), maxBytes: z.string() }).partial(),
+      egress: egressSchema,
+      /** What is sent to the hub first when the backlog is long: higher goes first. */
+      priority: integer,
+      mqtt: z.strictObject({ topics: listOf(z.string()) }),
+    })
+    .partial()
+    .optional(),
+  status: z
+    .strictObject({
+      entries: count,
+      bytes: count,
+      oldest: z.string(),
+      newest: z.string(),
+      backlog: count,
+      observedGeneration: count,
+      conditions: conditionsSchema,
+    })
+    .partial()
+    .optional(),
+});
+export type Stream = z.infer<typeof streamSchema>;
+
+export const streamKind = defineKind<Stream>({
+  group: "skerry.dev",
+  version: "v1alpha1",
+  kind: "Stream",
+  plural: "streams",
+  namespaced: false,
+  categories: ["skerry"],
+  schema: streamSchema,
+  subresources: ["status"],
+  ownColumns: [
+    {
+      name: "Durability",
+      type: "string",
+      description: "How far a write must reach.",
+      cell: ({ spec }) => spec?.durability ?? "local",
+    },
+    {
+      name: "Entries",
+      type: "integer",
+      description: "Entries kept.",
+      cell: ({ status }) => status?.entries ?? 0,
+    },
+    {
+      name: "Size",
+      type: "string",
+      description: "Bytes kept.",
+      cell: ({ status }) => formatBytes(status?.bytes ?? 0),
+    },
+    {
+      name: "Egress",
+      type: "string",
+      description: "What may leave the cell.",
+      cell: ({ spec }) => egressText(spec?.egress),
+    },
+    {
+      name: "Backlog",
+      type: "integer",
+      wide: true,
+      description: "Entries that the hub does not have yet.",
+      cell: ({ status }) => status?.backlog ?? 0,
+    },
+  ],
+  applyDefaults(stream) {
+    stream.spec ??= {};
+    stream.spec.durability ??= "local";
+    stream.status ??= {};
+  },
+  validate({ spec = {} }) {
+    const issues: FieldIssue[] = [];
+    const { durability, retention, egress, mqtt } = spec;
+    if (durability !== undefined && !parseDurabilityLevel(durability)) {
+      issues.push({
+        field: "spec.durability",
+        message: `"${durability}" must be memory, local, peer(1) to peer(99), or hub`,
+      });
+    }
+    const parses = (field: string, parse: () => number) => {
+      try {
+        if (parse() <= 0) issues.push({ field, message: "must be more than 0" });
+      } catch (error) {
+        if (!(error instanceof Error)) throw error;
+        issues.push({ field, message: error.message.replace(`${field}: `, "") });
+      }
+    };
+    const { maxAge, maxBytes } = retention ?? {};
+    if (maxAge !== undefined)
+      parses("spec.retention.maxAge", () => parseDurationMs(maxAge, "spec.retention.maxAge"));
+    if (maxBytes !== undefined)
+      parses("spec.retention.maxBytes", () => parseBytes(maxBytes, "spec.retention.maxBytes"));
+    if (egress && (egress.keep === undefined) === (egress.drop === undefined)) {
+      issues.push({
+        field: "spec.egress",
+        message: "needs either keep (only these fields leave) or drop (all but these leave)",
+      });
+    }
+    for (const [index, topic] of (mqtt?.topics ?? []).entries()) {
+      if (!isTopicFilter(topic)) {
+        issues.push({
+          field: `spec.mqtt.topics[${index}]`,
+          message: `"${topic}" is not an MQTT topic filter: "+" stands for one whole level, "#" for the rest`,
+        });
+      }
+    }
+    return issues;
+  },
+});
+
+function egressText(egress: StreamEgress | undefined): string {
+  if (!egress) return "nothing";
+  return egress.keep ? `only ${egress.keep.join(",")}` : `all but ${(egress.drop ?? []).join(",")}`;
+}
+
+/** MQTT 3.1.1, section 4.7. */
+function isTopicFilter(topic: string): boolean {
+  if (topic === "" || topic.includes("\0")) return false;
+  const levels = topic.split("/");
+  return levels.every((level, index) => {
+    if (level === "#") return index === levels.length - 1;
+    return level === "+" || !/[+#]/.test(level);
+  });
+}

@@ -1,0 +1,27 @@
+/** Labels, annotations, taints and finalizers that several rooms must spell alike. */
+
+/** `keep` or `stop`: what a pod wants when its node is cut off (DESIGN rule F). */
+export const onPartitionAnnotation = "skerry.dev/on-partition";
+export const onPartitionValues = ["keep", "stop"] as const;
+export type OnPartition = (typeof onPartitionValues)[number];
+
+export const hostnameLabel = "kubernetes.io/hostname";
+/** Present (with an empty value) on nodes that hold the ledger. */
+export const serverRoleLabel = "node-role.kubernetes.io/control-plane";
+export const roleLabelPrefix = "node-role.kubernetes.io/";
+export const podTemplateHashLabel = "pod-template-hash";
+export const deploymentRevisionAnnotation = "deployment.kubernetes.io/revision";
+export const restartedAtAnnotation = "kubectl.kubernetes.io/restartedAt";
+
+export const unreachableTaint = "node.kubernetes.io/unreachable";
+export const notReadyTaint = "node.kubernetes.io/not-ready";
+export const unschedulableTaint = "node.kubernetes.io/unschedulable";
+
+export const processRuntimeClass = "process";
+/** The image of a process pod that uses the host's own file system. */
+export const hostImage = "host";
+
+/** Node heartbeats as Leases live here, as in Kubernetes. */
+export const nodeLeaseNamespace = "kube-node-lease";
+export const systemNamespace = "kube-system";
+export const defaultNamespace = "default";
