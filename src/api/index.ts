@@ -18,6 +18,7 @@ export {
   type Beat,
   type BeatParts,
 } from "./records/beat.ts";
+export type { EgressPolicy } from "./records/egress.ts";
 export type { Ladder, LadderRung, NodeVerdict } from "./records/health.ts";
 
 export { kindByObject, kindByResource, kinds } from "./kinds/all.ts";

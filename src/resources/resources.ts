@@ -34,6 +34,8 @@ export type WriteOptions = {
   /** Who wrote which field (server-side apply); the user agent when absent. */
   readonly fieldManager?: string;
   readonly dryRun?: boolean;
+  /** What a field that the kind does not have means: refused (default), left out and told, left out. */
+  readonly fieldValidation?: "strict" | "warn" | "ignore";
   readonly signal?: AbortSignal;
 };
 
@@ -46,10 +48,16 @@ export type WriteRefusal = {
 };
 
 export type WriteResult<T> =
-  | { readonly state: "done"; readonly object: T }
+  /** `warnings`: what was left out, with `fieldValidation: "warn"`. */
+  | { readonly state: "done"; readonly object: T; readonly warnings?: readonly string[] }
   | WriteRefusal
   | { readonly state: "unknown"; readonly cause: Error };
 
+/**
+ * `status` writes only the status, a write without it all but the status. With `scale`, `update` takes
+ * the object and writes only `spec.replicas`, `patch` applies to the Scale view (`scaleOf`); both
+ * answer the whole object.
+ */
 export type Subresource = "status" | "scale";
 
 export type Patch =

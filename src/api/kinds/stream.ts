@@ -5,15 +5,17 @@
 import { z } from "zod";
 import { formatBytes, parseBytes, parseDurationMs } from "../../lib/duration.ts";
 import type { FieldIssue } from "../kind.ts";
+import type { EgressPolicy } from "../records/egress.ts";
 import { parseDurabilityLevel } from "../records/entry.ts";
 import { count, integer, listOf } from "../schema/builders.ts";
 import { conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";
 
+/** How fields are named: `records/egress.ts`. */
 const egressSchema = z
   .strictObject({ keep: listOf(z.string().min(1)), drop: listOf(z.string().min(1)) })
-  .partial();
+  .partial() satisfies z.ZodType<EgressPolicy>;
 export type StreamEgress = z.infer<typeof egressSchema>;
 
 const streamSchema = z.strictObject({
@@ -97,7 +99,7 @@ export const streamKind = defineKind<Stream>({
   },
   validate({ spec = {} }) {
     const issues: FieldIssue[] = [];
-    const { durability, retention, egress, mqtt } = spec;
+    const { durability, retention, mqtt } = spec;
     if (durability !== undefined && !parseDurabilityLevel(durability)) {
       issues.push({
         field: "spec.durability",
@@ -117,12 +119,6 @@ export const streamKind = defineKind<Stream>({
       parses("spec.retention.maxAge", () => parseDurationMs(maxAge, "spec.retention.maxAge"));
     if (maxBytes !== undefined)
       parses("spec.retention.maxBytes", () => parseBytes(maxBytes, "spec.retention.maxBytes"));
-    if (egress && (egress.keep === undefined) === (egress.drop === undefined)) {
-      issues.push({
-        field: "spec.egress",
-        message: "needs either keep (only these fields leave) or drop (all but these leave)",
-      });
-    }
     for (const [index, topic] of (mqtt?.topics ?? []).entries()) {
       if (!isTopicFilter(topic)) {
         issues.push({
@@ -135,9 +131,10 @@ export const streamKind = defineKind<Stream>({
   },
 });
 
-function egressText(egress: StreamEgress | undefined): string {
-  if (!egress) return "nothing";
-  return egress.keep ? `only ${egress.keep.join(",")}` : `all but ${(egress.drop ?? []).join(",")}`;
+function egressText({ keep, drop }: EgressPolicy = {}): string {
+  const but = drop?.length ? `all but ${drop.join(",")}` : "";
+  if (!keep) return but || "nothing";
+  return keep.length === 0 ? "nothing" : [keep.join(","), but].filter(Boolean).join(", ");
 }
 
 /** MQTT 3.1.1, section 4.7. */

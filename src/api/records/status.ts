@@ -1,0 +1,80 @@
+/** What `skerry status` shows; assembled by any node, from what it knows and what its peers answer. */
+import type { Ladder, LadderRung, NodeVerdict } from "./health.ts";
+
+export type PodStatusLine = {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly node: string;
+  readonly phase: string;
+  readonly ready: boolean;
+  readonly restarts: number;
+  /** Process ids by container; only from the node that runs it. */
+  readonly pids: Readonly<Record<string, number>>;
+  /** Why it is not ready, in words; absent when it is. */
+  readonly reason?: string;
+};
+
+export type StreamStatusLine = {
+  readonly name: string;
+  readonly entries: number;
+  readonly bytes: number;
+};
+
+export type BacklogStatus = {
+  /** Entries accepted here that the hub has not acknowledged and that may leave. */
+  readonly entries: number;
+  readonly bytes: number;
+  /** Age of the oldest of them. */
+  readonly oldestMs: number;
+};
+
+export type HubStatus = {
+  readonly state: "connected" | "lost" | "none";
+  readonly address?: string;
+  /** Since the last answer. */
+  readonly lastContactMs?: number;
+  readonly backlog: BacklogStatus;
+};
+
+/** What one node says of itself. */
+export type NodeReport = {
+  readonly node: string;
+  readonly role: "server" | "worker";
+  readonly version: string;
+  readonly agentPid: number;
+  readonly upMs: number;
+  readonly ladder: Ladder;
+  readonly rung: LadderRung;
+  /** Desired state: live from a server, or the mirror's last known. */
+  readonly desiredState: { readonly live: boolean; readonly ageMs: number };
+  readonly hub: HubStatus;
+  readonly streams: readonly StreamStatusLine[];
+  readonly pods: readonly PodStatusLine[];
+  /** Resident memory of the agent, bytes. */
+  readonly memoryBytes: number;
+};
+
+export type CellStatus = {
+  readonly cell: string;
+  readonly seenFrom: string;
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly role: "server" | "worker";
+    readonly address: string;
+    readonly verdict: NodeVerdict;
+    /** Absent when the node did not answer. */
+    readonly report?: NodeReport;
+  }[];
+  readonly workloads: readonly {
+    readonly kind: string;
+    readonly namespace: string;
+    readonly name: string;
+    readonly ready: number;
+    readonly desired: number;
+  }[];
+  /** Pods as the API knows them, with pids where their node answered. */
+  readonly pods: readonly PodStatusLine[];
+  /** What it all means, most important first. */
+  readonly words: readonly string[];
+};
