@@ -1,0 +1,216 @@
+/**
+ * The shell around evidence, verdicts and ladder: one tick in 250 ms that judges, compares with what
+ * was judged before, and says what changed. Opens no sockets: the root hands in verified beats.
+ */
+import type { Beat, Ladder, LadderRung, NodeVerdict } from "../api/index.ts";
+import type { MonotonicMs } from "../lib/brand.ts";
+import type { Clock, Timer } from "../lib/clock.ts";
+import type { Log } from "../lib/log.ts";
+import type { Signals } from "../lib/signals.ts";
+import { createEvidence, type BeatOutcome } from "./evidence.ts";
+import {
+  evictionDefaults,
+  mayEvict,
+  type EvictionDecision,
+  type EvictionOptions,
+} from "./eviction.ts";
+import {
+  climb,
+  ladderDefaults,
+  ladderOf,
+  measurePeers,
+  rungOf,
+  tellLadder,
+  type LadderOptions,
+  type LadderState,
+  type LadderStory,
+} from "./ladder.ts";
+import type { MembershipPorts } from "./ports.ts";
+import { judge, verdictDefaults, type VerdictOptions } from "./verdict.ts";
+
+export type MembershipOptions = {
+  readonly tickMs?: number;
+  /** A tick later than this means that this process was not listening, and silence says nothing. */
+  readonly pauseMs?: number;
+  readonly verdict?: Partial<VerdictOptions>;
+  readonly eviction?: Partial<EvictionOptions>;
+  readonly ladder?: Partial<LadderOptions>;
+};
+
+export type MembershipEvents = {
+  /** Of state only: a growing `forMs` is no change. `before` is undefined for a new node. */
+  verdict: { readonly node: string; readonly verdict: NodeVerdict; readonly before?: NodeVerdict };
+  gone: { readonly node: string };
+  ladder: { readonly ladder: Ladder; readonly rung: LadderRung; readonly before?: Ladder };
+  /** This process slept for `gapMs`; silence is counted anew. */
+  paused: { readonly gapMs: number };
+};
+
+/** `agoMs[to][from]`: milliseconds since `to` last heard `from`. Absent: never. */
+export type ReachMatrix = {
+  readonly nodes: readonly string[];
+  readonly agoMs: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  readonly hubAgoMs: number | undefined;
+  readonly serverAgoMs: number | undefined;
+};
+
+export interface Membership {
+  /** A beat whose signature holds and whose certificate names `beat.node`. */
+  onBeat(beat: Beat): BeatOutcome;
+  /** The hub answered; `heard`: ages in ms of what the hub heard from this cell's nodes by their own links. */
+  onHubContact(heard?: Readonly<Record<string, number>>): void;
+  /** A server answered a request of this node. */
+  onServerContact(): void;
+  /** As of now, this node itself included (always `alive`). */
+  verdicts(): ReadonlyMap<string, NodeVerdict>;
+  /** Rule E for one node, as of now. */
+  mayEvict(node: string): EvictionDecision;
+  ladder(): Ladder;
+  story(): LadderStory;
+  matrix(): ReachMatrix;
+  stop(): void;
+}
+
+/** Peers that were not heard for longer are left out of this node's own report. */
+const reportAgeMsMax = 60_000;
+
+/** Starts ticking at once; `stop` ends it. */
+export function createMembership(
+  deps: {
+    readonly self: string;
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly signals: Signals<MembershipEvents>;
+    readonly ports: MembershipPorts;
+  },
+  options: MembershipOptions = {},
+): Membership {
+  const { self, clock, log, signals, ports } = deps;
+  const tickMs = options.tickMs ?? 250;
+  const pauseMs = options.pauseMs ?? tickMs * 2;
+  const verdictOptions = { ...verdictDefaults, ...options.verdict };
+  const evictionOptions = { ...evictionDefaults, ...options.eviction };
+  const ladderOptions = { ...ladderDefaults, ...options.ladder };
+
+  const book = createEvidence(self);
+  let told: ReadonlyMap<string, NodeVerdict> = new Map();
+  let rungs: LadderState | undefined;
+  let lastTickMs = clock.monotonicMs();
+  let timer: Timer | undefined;
+  let stopped = false;
+
+  /**
+   * A process that slept (SIGSTOP, suspend, a long collection) finds everybody silent. Called before
+   * anything is judged, not only by the tick: a caller may ask before the late tick has run.
+   */
+  const noticeOwnPause = (nowMs: MonotonicMs) => {
+    const gapMs = nowMs - lastTickMs;
+    if (gapMs <= tickMs + pauseMs) return;
+    const silent = [...told].filter(([, verdict]) => verdict.state === "unreachable");
+    book.forgive(nowMs, new Set(silent.map(([node]) => node)));
+    lastTickMs = nowMs;
+    log.warn("this process was paused; silence of others is counted anew", { gapMs });
+    signals.emit("paused", { gapMs });
+  };
+
+  const judgeNow = (): Map<string, NodeVerdict> => {
+    const nowMs = clock.monotonicMs();
+    noticeOwnPause(nowMs);
+    return judge(book.evidence, nowMs, verdictOptions);
+  };
+
+  const tell = (verdicts: ReadonlyMap<string, NodeVerdict>, nowMs: MonotonicMs) => {
+    const before = told;
+    told = verdicts;
+    for (const [node, verdict] of verdicts) {
+      const last = before.get(node);
+      if (last?.state === verdict.state) continue;
+      if (last?.state === "unreachable") book.flapped(node, nowMs);
+      const fields = { node, verdict, before: last?.state };
+      if (verdict.state === "alive" || verdict.state === "unknown") log.info("verdict", fields);
+      else log.warn("verdict", fields);
+      signals.emit("verdict", { node, verdict, before: last });
+    }
+    for (const node of before.keys()) if (!verdicts.has(node)) signals.emit("gone", { node });
+  };
+
+  const climbNow = (nowMs: MonotonicMs) => {
+    const before = rungs && ladderOf(rungs);
+    const peers = measurePeers(told.values());
+    rungs = climb(rungs, { ...ports.situation(), peers }, nowMs, ladderOptions);
+    const ladder = ladderOf(rungs);
+    const rung = rungOf(ladder);
+    if (before && sameLadder(before, ladder)) return;
+    log.info("ladder", { rung, ...ladder });
+    signals.emit("ladder", { ladder, rung, before });
+  };
+
+  const tick = () => {
+    if (stopped) return;
+    const nowMs = clock.monotonicMs();
+    noticeOwnPause(nowMs);
+    lastTickMs = nowMs;
+    book.expect(ports.nodes(), nowMs);
+    tell(judgeNow(), nowMs);
+    climbNow(nowMs);
+    ports.setHeard(book.heard(nowMs, reportAgeMsMax));
+  };
+
+  const run = () => {
+    try {
+      tick();
+    } catch (error) {
+      // A port that throws must not end the watch over the cell; the next tick asks it again.
+      log.error("membership tick failed", { error });
+    }
+    if (!stopped) timer = clock.after(tickMs, run);
+  };
+  run();
+
+  return {
+    onBeat: (beat) => book.take(beat, clock.monotonicMs()),
+    onHubContact: (heard = {}) => book.hubContact(heard, clock.monotonicMs()),
+    onServerContact: () => book.serverContact(clock.monotonicMs()),
+    verdicts: () => new Map<string, NodeVerdict>([[self, { state: "alive" }], ...judgeNow()]),
+    mayEvict(node) {
+      const verdicts = judgeNow();
+      return mayEvict(node, verdicts, book.evidence.hub, clock.monotonicMs(), evictionOptions);
+    },
+    ladder: () =>
+      rungs ? ladderOf(rungs) : { ...ports.situation(), peers: measurePeers(told.values()) },
+    story() {
+      return tellLadder(this.ladder());
+    },
+    matrix() {
+      const nowMs = clock.monotonicMs();
+      const { evidence } = book;
+      const nodes = [self, ...evidence.nodes.keys()];
+      const agoMs: Record<string, Record<string, number>> = { [self]: book.heard(nowMs, Infinity) };
+      const mark = (to: string, from: string, heardMs: MonotonicMs) => {
+        (agoMs[to] ??= {})[from] = Math.round(nowMs - heardMs);
+      };
+      for (const [peer, heardMs] of evidence.selfHeardByPeer) mark(peer, self, heardMs);
+      for (const [node, { heardByPeer }] of evidence.nodes) {
+        for (const [peer, heardMs] of heardByPeer) mark(peer, node, heardMs);
+      }
+      const ago = (atMs: MonotonicMs | undefined) =>
+        atMs === undefined ? undefined : Math.round(nowMs - atMs);
+      return {
+        nodes,
+        agoMs,
+        hubAgoMs: ago(evidence.hub?.contactMs),
+        serverAgoMs: ago(evidence.serverContactMs),
+      };
+    },
+    stop() {
+      stopped = true;
+      timer?.cancel();
+    },
+  };
+}
+
+function sameLadder(a: Ladder, b: Ladder): boolean {
+  return (
+    a.hub === b.hub && a.quorum === b.quorum && a.peers === b.peers && a.resources === b.resources
+  );
+}

@@ -1,0 +1,106 @@
+/**
+ * Evidence and the time to one verdict per node. Pure. A node is condemned only by silence towards
+ * everybody the observer can still ask: one deaf or asymmetric link is told as that link's fault.
+ */
+import type { NodeVerdict } from "../api/index.ts";
+import type { MonotonicMs } from "../lib/brand.ts";
+import type { Evidence, NodeEvidence, OwnReception } from "./evidence.ts";
+
+export type VerdictOptions = {
+  /** Silence to the observer and to every reachable peer after which a node is unreachable. */
+  readonly silenceMs: number;
+  /** A node never heard of stays `unknown` this long after it was first expected. */
+  readonly unknownMs: number;
+  /** When a peer's last mark is younger than the observer's own by less than this, both saw the same end. */
+  readonly sameSilenceMs: number;
+  /** Flaps older than this are forgotten. */
+  readonly flapWindowMs: number;
+  /** From this many flaps in the window on, tolerance doubles with each. */
+  readonly flapsTolerated: number;
+  readonly toleranceMsMax: number;
+};
+
+export const verdictDefaults: VerdictOptions = {
+  silenceMs: 1500,
+  unknownMs: 10_000,
+  sameSilenceMs: 750,
+  flapWindowMs: 600_000,
+  flapsTolerated: 2,
+  toleranceMsMax: 60_000,
+};
+
+/** How long `node` may be silent before it counts as unreachable: grows when it flapped lately. */
+export function toleranceMs(node: NodeEvidence, nowMs: MonotonicMs, options: VerdictOptions) {
+  const flaps = node.flapsMs.filter((at) => nowMs - at < options.flapWindowMs).length;
+  const doublings = Math.max(0, flaps - options.flapsTolerated + 1);
+  return Math.min(options.toleranceMsMax, options.silenceMs * 2 ** doublings);
+}
+
+/** One verdict for each known node but the observer itself. */
+export function judge(
+  evidence: Evidence,
+  nowMs: MonotonicMs,
+  options: VerdictOptions,
+): Map<string, NodeVerdict> {
+  const ears = freshEars(evidence, nowMs, options);
+  return new Map(
+    [...evidence.nodes].map(([name, node]) => [name, judgeOne(name, node, ears, nowMs, options)]),
+  );
+}
+
+function judgeOne(
+  name: string,
+  node: NodeEvidence,
+  ears: ReadonlySet<string>,
+  nowMs: MonotonicMs,
+  options: VerdictOptions,
+): NodeVerdict {
+  const everHeard = node.own !== undefined || node.heardByPeer.size > 0;
+  const tolerated = everHeard
+    ? toleranceMs(node, nowMs, options)
+    : Math.max(options.unknownMs, options.silenceMs);
+
+  const ownMs = Math.max(node.own?.heardMs ?? -Infinity, node.silenceFromMs);
+  const ownSilenceMs = nowMs - ownMs;
+  if (ownSilenceMs < tolerated) return node.own ? heardOf(node.own, nowMs) : { state: "unknown" };
+
+  const heardBy: string[] = [];
+  let lastMs = ownMs;
+  for (const [peer, heardMs] of node.heardByPeer) {
+    if (nowMs - heardMs < tolerated) heardBy.push(peer);
+    lastMs = Math.max(lastMs, heardMs);
+  }
+  if (heardBy.length === 0) {
+    const witnesses = [...ears].filter((peer) => peer !== name);
+    return { state: "unreachable", forMs: nowMs - lastMs, witnesses };
+  }
+  // A dying node is last heard by one of us a moment after the other: not a broken link, wait.
+  if (node.own && lastMs - ownMs < options.sameSilenceMs) return heardOf(node.own, nowMs);
+  return { state: "link-down", forMs: ownSilenceMs, heardBy };
+}
+
+function heardOf({ agentDownSinceMs }: OwnReception, nowMs: MonotonicMs): NodeVerdict {
+  return agentDownSinceMs === undefined
+    ? { state: "alive" }
+    : { state: "agent-down", forMs: nowMs - agentDownSinceMs };
+}
+
+/**
+ * Peers whose silence about somebody means something: reachable, their agent up (a keeper alone does
+ * not listen), and themselves hearing at least one node.
+ */
+function freshEars(evidence: Evidence, nowMs: MonotonicMs, options: VerdictOptions): Set<string> {
+  const hearing = new Set<string>();
+  const receptions = [...evidence.nodes.values()].map((node) => node.heardByPeer);
+  for (const marks of [evidence.selfHeardByPeer, ...receptions]) {
+    for (const [peer, heardMs] of marks) {
+      if (nowMs - heardMs < options.silenceMs) hearing.add(peer);
+    }
+  }
+  const ears = new Set<string>();
+  for (const [name, { own }] of evidence.nodes) {
+    if (own?.agent !== "up" || nowMs - own.heardMs >= options.silenceMs) continue;
+    if (hearing.has(name)) ears.add(name);
+  }
+  return ears;
+}
