@@ -15,3 +15,5 @@ export type {
   TransactionOutcome,
   WatchBatch,
 } from "./ledger.ts";
+export { createCampaigns, electionsPrefix, type CampaignOptions } from "./campaign.ts";
+export { openSqliteLedger, type Retention, type SqliteLedgerOptions } from "./sqlite/index.ts";

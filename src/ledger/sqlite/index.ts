@@ -1,0 +1,2 @@
+export { openSqliteLedger, type SqliteLedgerOptions } from "./ledger.ts";
+export type { Retention } from "./compaction.ts";
