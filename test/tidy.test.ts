@@ -200,7 +200,7 @@ function offences(pattern: RegExp, allowed: (path: string) => boolean): string[]
 
 test("no ambient time, randomness or environment outside runtime", () => {
   const ambient =
-    /\bDate\.now\(|\bnew Date\(\)|\bMath\.random\(|\bsetTimeout\(|\bsetInterval\(|\bAbortSignal\.timeout\(|\bperformance\.now\(|\brandomUUID\(|timers\/promises|\bprocess\.env\b|\brandomBytes\(|\bhrtime\b/;
+    /\bDate\.now\(|\bnew Date\(\)|\bMath\.random\(|(?<!\.)\bsetTimeout\(|(?<!\.)\bsetInterval\(|\bAbortSignal\.timeout\(|\bperformance\.now\(|\brandomUUID\(|timers\/promises|\bprocess\.env\b|\brandomBytes\(|\bhrtime\b/;
   assert.deepEqual(
     offences(ambient, (path) => path.startsWith("runtime/")),
     [],

@@ -20,6 +20,14 @@ export {
 } from "./records/beat.ts";
 export type { EgressPolicy } from "./records/egress.ts";
 export type { Ladder, LadderRung, NodeVerdict } from "./records/health.ts";
+export type {
+  BacklogStatus,
+  CellStatus,
+  HubStatus,
+  NodeReport,
+  PodStatusLine,
+  StreamStatusLine,
+} from "./records/status.ts";
 
 export { kindByObject, kindByResource, kinds } from "./kinds/all.ts";
 export { conditionIsTrue, withCondition, type Condition } from "./kinds/conditions.ts";

@@ -5,7 +5,7 @@
  */
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createCluster, type Cluster } from "../../client/cluster.ts";
+import { createCluster, type Cluster } from "../../client/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createTlsFetch, type TlsFetch } from "../../runtime/http/index.ts";
 import { startLinkProxy, type LinkProxy } from "../faults/link-proxy.ts";

@@ -1,0 +1,5 @@
+export type { Drill, DrillOptions, DrillReport, FaultRecord, PromiseResult } from "./drill.ts";
+import type { Drill } from "./drill.ts";
+import { quick } from "./scripts/quick.ts";
+
+export const drills: readonly Drill[] = [quick];

@@ -1,0 +1,64 @@
+/** What the drills run in the cell: three pods of a small web service behind an ingress, and a stream. */
+import { request } from "undici";
+import { applyExample, applyStream, exampleStream, type Cluster } from "../../client/index.ts";
+import { explain, SkerryError } from "../../lib/errors.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Site } from "./site.ts";
+
+const replicas = 3;
+
+export async function deployEcho(
+  cluster: Cluster,
+  options: { stream: string; nodePath: string },
+): Promise<void> {
+  await applyStream(
+    cluster,
+    exampleStream(options.stream, ["value", "site"], "written by the drill's load generator"),
+  );
+  await applyExample(cluster, { name: "echo", replicas, port: 18_080, nodePath: options.nodePath });
+}
+
+/** Ready means: every node's ingress reaches pods on every node, and every gateway knows the stream. */
+export async function waitForEcho(
+  site: Site,
+  options: { clock: Clock; timeoutMs: number; signal: AbortSignal },
+): Promise<void> {
+  const giveUpMs = options.clock.monotonicMs() + options.timeoutMs;
+  for (;;) {
+    const missing = await whatIsMissing(site);
+    if (missing === undefined) return;
+    if (options.clock.monotonicMs() > giveUpMs) {
+      throw new SkerryError({
+        code: "drill-step-failed",
+        message: `the application was not ready in time: ${missing}`,
+      });
+    }
+    await options.clock.sleep(200, { signal: options.signal });
+  }
+}
+
+async function whatIsMissing(site: Site): Promise<string | undefined> {
+  for (const node of site.nodes) {
+    const reached = new Set<string>();
+    try {
+      for (let attempt = 0; attempt < replicas * 6; attempt++) {
+        const answer = await request(`http://${node.ingress}/echo`);
+        const text = await answer.body.text();
+        if (answer.statusCode !== 200)
+          return `ingress of ${node.node}: status ${answer.statusCode}: ${text.slice(0, 200)}`;
+        reached.add((JSON.parse(text) as { node: string }).node);
+      }
+      const streams = await request(`${node.gateway}/v1/streams/drill/entries?limit=1`, {
+        headers: { authorization: `Bearer ${node.token}` },
+      });
+      await streams.body.dump();
+      if (streams.statusCode !== 200)
+        return `gateway of ${node.node}: status ${streams.statusCode}`;
+    } catch (error) {
+      return `${node.node}: ${explain(error)}`;
+    }
+    if (reached.size < site.nodes.length)
+      return `ingress of ${node.node} reaches pods on ${[...reached].join(", ")} only`;
+  }
+  return undefined;
+}
