@@ -1,5 +1,6 @@
 /** The host's clocks and randomness: the only place in `src/` that reads them. */
 import { randomBytes, randomInt } from "node:crypto";
+import { uptime } from "node:os";
 import { performance } from "node:perf_hooks";
 import type { MonotonicMs, WallMs } from "../../lib/brand.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -39,3 +40,9 @@ export const systemRandom: Random = {
   integer: (bound) => randomInt(bound),
   bytes: (length) => new Uint8Array(randomBytes(length)),
 };
+
+/**
+ * Milliseconds since the host booted, suspend included (CLOCK_BOOTTIME, by steps of about 10 ms).
+ * For deadlines that must hold across a suspend and be compared between processes of one boot.
+ */
+export const bootTimeMs = (): number => Math.round(uptime() * 1000);

@@ -14,6 +14,7 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
 
@@ -53,18 +54,22 @@ export function writeFileAtomic(
     syncDirectory(dirname(path));
   } catch (cause) {
     rmSync(temporary, { force: true });
-    throw new SkerryError(
-      systemCode(cause) === "ENOSPC"
-        ? {
-            code: "disk-full",
-            message: `no space left to write ${path}`,
-            hint: "free space on this disk; nothing was changed",
-            retryable: true,
-            cause,
-          }
-        : { code: "file-unwritable", message: `cannot write ${path}`, cause },
-    );
+    throw unwritable(path, cause);
   }
+}
+
+function unwritable(path: string, cause: unknown): SkerryError {
+  return new SkerryError(
+    systemCode(cause) === "ENOSPC"
+      ? {
+          code: "disk-full",
+          message: `no space left to write ${path}`,
+          hint: "free space on this disk; nothing was changed",
+          retryable: true,
+          cause,
+        }
+      : { code: "file-unwritable", message: `cannot write ${path}`, cause },
+  );
 }
 
 /** Content of `path`, or undefined when it does not exist. Other failures throw `file-unreadable`. */
@@ -81,6 +86,23 @@ export function readFileIfExists(path: string): Buffer | undefined {
 export function writeRecord(path: string, value: unknown): void {
   const body = JSON.stringify(value);
   writeFileAtomic(path, `${checksum(body)}\n${body}\n`);
+}
+
+/** `writeRecord` for a thread that must not wait for the disk. One writer a path at a time. */
+export async function writeRecordAsync(path: string, value: unknown): Promise<void> {
+  const body = JSON.stringify(value);
+  const temporary = `${path}.new`;
+  try {
+    await using file = await open(temporary, "w", 0o600);
+    await file.writeFile(`${checksum(body)}\n${body}\n`);
+    await file.sync();
+    await rename(temporary, path);
+    await using directory = await open(dirname(path), "r");
+    await directory.sync();
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw unwritable(path, cause);
+  }
 }
 
 /**

@@ -1,0 +1,9 @@
+/** The records without the kinds: a door for who must stay small (the keeper loads no schema library). */
+export {
+  beatBytesMax,
+  decodeBeat,
+  encodeBeat,
+  splitBeat,
+  type Beat,
+  type BeatParts,
+} from "./beat.ts";
