@@ -23,6 +23,7 @@ export type { Ladder, LadderRung, NodeVerdict } from "./records/health.ts";
 export type {
   BacklogStatus,
   CellStatus,
+  FleetStatus,
   HubStatus,
   NodeReport,
   PodStatusLine,

@@ -1,6 +1,6 @@
 /** Endpoints: the addresses behind a service; written by the endpoints controller. */
 import { z } from "zod";
-import { listOf, port } from "../schema/builders.ts";
+import { listOf, port, protocol } from "../schema/builders.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";
 
@@ -31,7 +31,7 @@ const subsetSchema = z
       z.strictObject({
         name: z.string().optional(),
         port,
-        protocol: z.enum(["TCP", "UDP", "SCTP"]).optional(),
+        protocol: protocol.optional(),
         appProtocol: z.string().optional(),
       }),
     ),

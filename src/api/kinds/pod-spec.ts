@@ -8,6 +8,7 @@ import {
   listOf,
   opaque,
   port,
+  protocol,
   quantities,
   quantity,
   textMap,
@@ -98,7 +99,7 @@ const containerPortSchema = z.strictObject({
   hostPort: port.optional(),
   hostIP: z.string().optional(),
   name: z.string().optional(),
-  protocol: z.enum(["TCP", "UDP", "SCTP"]).optional(),
+  protocol: protocol.optional(),
 });
 
 const securityFields = {

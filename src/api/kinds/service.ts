@@ -7,6 +7,7 @@ import {
   listOf,
   opaque,
   port,
+  protocol,
   textMap,
 } from "../schema/builders.ts";
 import { dnsLabelProblem } from "../values/names.ts";
@@ -17,7 +18,7 @@ import { metadataSchema } from "./metadata.ts";
 const servicePortSchema = z.strictObject({
   name: z.string().optional(),
   port,
-  protocol: z.enum(["TCP", "UDP", "SCTP"]).optional(),
+  protocol: protocol.optional(),
   targetPort: intOrString.optional(),
   nodePort: count.optional(),
   appProtocol: z.string().optional(),

@@ -78,3 +78,22 @@ export type CellStatus = {
   /** What it all means, most important first. */
   readonly words: readonly string[];
 };
+
+/** What the hub shows of its cells. */
+export type FleetStatus = {
+  readonly hub: string;
+  readonly cells: readonly {
+    readonly cell: string;
+    readonly enrolledAt: string;
+    readonly state: "connected" | "silent" | "never";
+    /** Since anything was heard of it. */
+    readonly lastContactMs?: number;
+    readonly nodesConnected: readonly string[];
+    /** The worst rung any of its nodes told, and what it means. */
+    readonly rung?: LadderRung;
+    readonly words: readonly string[];
+    /** What the cell's nodes said still waits for the hub. */
+    readonly backlog: BacklogStatus;
+    readonly streams: readonly StreamStatusLine[];
+  }[];
+};

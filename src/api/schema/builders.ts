@@ -41,6 +41,8 @@ export const textMap = z.record(z.string(), z.string());
 export const integer = z.int();
 export const count = z.int().min(0);
 export const port = z.int().min(1).max(65_535);
+/** Part of what tells ports apart, so apply must know what an absent one stands for. */
+export const protocol = z.enum(["TCP", "UDP", "SCTP"]).meta({ default: "TCP" });
 export const intOrString = z
   .union([z.int(), z.string()])
   .meta({ "x-kubernetes-int-or-string": true });

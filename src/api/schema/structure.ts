@@ -24,7 +24,8 @@ export type Structure =
       readonly patchKey: string | undefined;
       readonly retainKeys: boolean;
     }
-  | { readonly type: "scalar" }
+  /** `default` is what an absent key of a list item stands for. */
+  | { readonly type: "scalar"; readonly default?: unknown }
   | { readonly type: "any" };
 
 const structures = new WeakMap<z.ZodType, Structure>();
@@ -77,7 +78,8 @@ function read(schema: z.ZodType): Structure {
   if (definition.type === "record" && definition.valueType)
     return { type: "map", value: structureOf(definition.valueType) };
   if (definition.innerType) return structureOf(definition.innerType);
-  if (scalars.has(definition.type)) return { type: "scalar" };
+  if (scalars.has(definition.type))
+    return "default" in meta ? { type: "scalar", default: meta["default"] } : { type: "scalar" };
   return { type: "any" };
 }
 
