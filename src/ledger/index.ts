@@ -17,3 +17,11 @@ export type {
 } from "./ledger.ts";
 export { createCampaigns, electionsPrefix, type CampaignOptions } from "./campaign.ts";
 export { openSqliteLedger, type Retention, type SqliteLedgerOptions } from "./sqlite/index.ts";
+export {
+  connectLedger,
+  serveLedger,
+  type LedgerEmit,
+  type LedgerMethods,
+  type LedgerThread,
+  type LedgerThreadEvents,
+} from "./thread/index.ts";

@@ -19,7 +19,14 @@ import {
   leaseNotFound,
   unavailable,
 } from "../checks.ts";
-import type { Ledger, LeaseId, Revision, TransactionOutcome, WatchBatch } from "../ledger.ts";
+import type {
+  Ledger,
+  LeaseId,
+  Operation,
+  Revision,
+  TransactionOutcome,
+  WatchBatch,
+} from "../ledger.ts";
 import { createCompaction, type Retention } from "./compaction.ts";
 import { createExpiry } from "./expiry.ts";
 import { openFile } from "./schema.ts";
@@ -90,11 +97,13 @@ export function openSqliteLedger(options: SqliteLedgerOptions): Ledger {
     assertOpen();
     checkTransaction(when, then);
     signal?.throwIfAborted();
+    const conditions = [...when];
+    const operations = then.map(owned);
     let state: "waiting" | "given up" | "applied" = "waiting";
     const written = commit(() => {
       if (state === "given up") throw unavailable("nobody waits for this transaction any more");
       state = "applied";
-      const applied = store.apply(when, then, expiry.alive);
+      const applied = store.apply(conditions, operations, expiry.alive);
       return { applied, batch: applied.state === "done" ? applied.batch : undefined };
     }).then(
       ({ applied }): TransactionOutcome =>
@@ -207,6 +216,12 @@ export function openSqliteLedger(options: SqliteLedgerOptions): Ledger {
   };
   return { ...ledger, campaign: createCampaigns({ clock, random, log }, ledger) };
 }
+
+/** The caller may reuse its buffer before the commit; what watches are told must not change. */
+const owned = (operation: Operation): Operation =>
+  operation.type === "put"
+    ? { ...operation, value: new Uint8Array(operation.value) }
+    : { ...operation };
 
 const isCode = (error: unknown, ...codes: string[]): error is SkerryError =>
   error instanceof SkerryError && codes.includes(error.code);

@@ -48,14 +48,18 @@ export function createWatches(
   const bytesOf = (batch: WatchBatch) =>
     batch.events.reduce((sum, event) => sum + eventBytes(event), 0);
 
+  const assertKept = (after: Revision) => {
+    const { compacted: compactedRevision } = store.state();
+    if (after < compactedRevision) throw compacted(after, compactedRevision);
+  };
+
   const read = (prefix: string, after: Revision): { batches: WatchBatch[]; upTo: Revision } => {
     const first = tail[0]?.revision;
     if (first !== undefined && after >= first - 1) {
       const batches = tail.slice(after + 1 - first).flatMap((batch) => touching(prefix, batch));
       return { batches, upTo: published };
     }
-    const { compacted: compactedRevision } = store.state();
-    if (after < compactedRevision) throw compacted(after, compactedRevision);
+    assertKept(after);
     const upTo = Math.min(published, after + pageRevisionsMax) as Revision;
     return store.batches({ after, upTo, prefix, bytesMax: pageBytesMax });
   };
@@ -76,6 +80,7 @@ export function createWatches(
 
   async function* follow(prefix: string, after: Revision, signal: AbortSignal | undefined) {
     if (after > published) throw futureRevision(after, published);
+    assertKept(after);
     let seen = after;
     let told = after;
     let bookmarkDueMs = clock.monotonicMs() + options.bookmarkMs;

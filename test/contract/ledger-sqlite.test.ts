@@ -1,0 +1,31 @@
+import type { Ledger } from "../../src/ledger/index.ts";
+import { join } from "node:path";
+import { openTestLedger, temporaryFolder } from "../support/ledger.ts";
+import { ledgerContract } from "./ledger.ts";
+
+const ttlMs = 150;
+
+ledgerContract("sqlite", async () => {
+  const folder = await temporaryFolder();
+  const path = join(folder.path, "ledger.db");
+  const open = (from: string) => openTestLedger({ path: from, ttlMsMin: ttlMs, bookmarkMs: 50 });
+  let ledger: Ledger = open(path);
+  return {
+    ledger,
+    folder: folder.path,
+    ttlMs,
+    async reopen() {
+      await ledger.close();
+      ledger = open(path);
+      return ledger;
+    },
+    async openCopy(from) {
+      const copy = open(from);
+      return { ...copy, [Symbol.asyncDispose]: () => copy.close() };
+    },
+    async [Symbol.asyncDispose]() {
+      await ledger.close();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+});
