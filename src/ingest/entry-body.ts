@@ -1,0 +1,203 @@
+/**
+ * From what a sender wrote to an entry: a JSON object is the body, less the reserved fields `$key`
+ * ({producer, epoch, sequence}) and `$at` (when it was measured). Bytes without reserved fields are
+ * kept as they came, so that nothing is reformatted on the way in.
+ */
+import type { EntryKey } from "../api/index.ts";
+
+export type ParsedEntry = {
+  readonly body: Uint8Array;
+  readonly key?: EntryKey;
+  readonly atMs?: number;
+};
+
+export type EntryProblem = { readonly field: string; readonly message: string };
+
+export type EntryResult =
+  | { readonly ok: true; readonly entry: ParsedEntry }
+  | { readonly ok: false; readonly problem: EntryProblem };
+
+/** One entry's body at most, however it comes in. */
+export const entryBytesMax = 256 * 1024;
+const producerCharactersMax = 256;
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const encoder = new TextEncoder();
+
+/** A line of NDJSON or an element of an array: must be a JSON object. */
+export function parseObjectEntry(bytes: Uint8Array): EntryResult {
+  if (bytes.length > entryBytesMax) return tooLarge(bytes.length);
+  const parsed = parseJson(bytes);
+  if (parsed.state === "text" || parsed.state === "binary") return fail("", "is not JSON in UTF-8");
+  if (!isObject(parsed.value))
+    return fail("", `must be a JSON object, got ${kindOf(parsed.value)}`);
+  return takeReserved(parsed.value, bytes);
+}
+
+/** The same for a value that was parsed already. */
+export function objectEntry(value: unknown): EntryResult {
+  if (!isObject(value)) return fail("", `must be a JSON object, got ${kindOf(value)}`);
+  const bytes = encode(value);
+  if (!bytes) return fail("", "is nested too deeply");
+  if (bytes.length > entryBytesMax) return tooLarge(bytes.length);
+  return takeReserved(value, bytes);
+}
+
+/**
+ * An MQTT payload: what is not a JSON object is wrapped as `{"value": …}`: other JSON as it is, text
+ * as a string, and bytes that are not UTF-8 as base64 with `"encoding": "base64"` beside it.
+ */
+export function parsePayload(payload: Uint8Array): EntryResult {
+  if (payload.length > entryBytesMax) return tooLarge(payload.length);
+  const parsed = parseJson(payload);
+  switch (parsed.state) {
+    case "json": {
+      // Out of the chunk it arrived in, which it would otherwise keep alive.
+      if (isObject(parsed.value)) return takeReserved(parsed.value, Uint8Array.from(payload));
+      const body = encode({ value: parsed.value });
+      return body ? { ok: true, entry: { body } } : fail("", "is nested too deeply");
+    }
+    case "text":
+      return { ok: true, entry: { body: encoder.encode(JSON.stringify({ value: parsed.text })) } };
+    case "binary": {
+      const value = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
+      const wrapped = { value: value.toString("base64"), encoding: "base64" };
+      return { ok: true, entry: { body: encoder.encode(JSON.stringify(wrapped)) } };
+    }
+  }
+}
+
+/** Checks a key from wherever it came; the problem's field starts with `field`. */
+export function parseKey(
+  value: unknown,
+  field: string,
+):
+  | { readonly ok: true; readonly key: EntryKey }
+  | { readonly ok: false; readonly problem: EntryProblem } {
+  if (!isObject(value)) {
+    return fail(field, `must be {"producer", "epoch", "sequence"}, got ${kindOf(value)}`);
+  }
+  const { producer, epoch, sequence } = value;
+  if (
+    typeof producer !== "string" ||
+    producer.length === 0 ||
+    producer.length > producerCharactersMax ||
+    // oxlint-disable-next-line no-control-regex -- names are printed in logs and tables
+    /[\u0000-\u001f\u007f]/.test(producer)
+  ) {
+    const allowed = `1 to ${producerCharactersMax} characters without control characters`;
+    return fail(`${field}.producer`, `must be ${allowed}, got ${show(producer)}`);
+  }
+  if (!Number.isSafeInteger(epoch) || Number(epoch) < 0)
+    return fail(`${field}.epoch`, `must be a whole number from 0, got ${show(epoch)}`);
+  if (!Number.isSafeInteger(sequence) || Number(sequence) < 1)
+    return fail(`${field}.sequence`, `must be a whole number from 1, got ${show(sequence)}`);
+  const unknown = Object.keys(value).find(
+    (name) => name !== "producer" && name !== "epoch" && name !== "sequence",
+  );
+  if (unknown !== undefined)
+    return fail(`${field}.${unknown}`, "is unknown; known are producer, epoch and sequence");
+  return { ok: true, key: { producer, epoch: Number(epoch), sequence: Number(sequence) } };
+}
+
+function takeReserved(value: Record<string, unknown>, bytes: Uint8Array): EntryResult {
+  if (!Object.hasOwn(value, "$key") && !Object.hasOwn(value, "$at"))
+    return { ok: true, entry: { body: bytes } };
+  const { $key, $at, ...rest } = value;
+  const atMs = Object.hasOwn(value, "$at") ? parseAt($at) : undefined;
+  if (atMs !== undefined && Number.isNaN(atMs)) {
+    return fail("$at", `must be milliseconds since 1970 or an ISO 8601 time, got ${show($at)}`);
+  }
+  const key = Object.hasOwn(value, "$key") ? parseKey($key, "$key") : undefined;
+  if (key && !key.ok) return key;
+  const body = encode(rest);
+  if (!body) return fail("", "is nested too deeply");
+  return {
+    ok: true,
+    entry: { body, ...(key ? { key: key.key } : {}), ...(atMs === undefined ? {} : { atMs }) },
+  };
+}
+
+const isoTime = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d))?$/;
+/** The year 9999: what is later is a wrong unit. */
+const atMsMax = 253_402_300_799_999;
+
+function parseAt(value: unknown): number {
+  if (typeof value === "string") return isoTime.test(value) ? Date.parse(value) : NaN;
+  return Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) <= atMsMax
+    ? Number(value)
+    : NaN;
+}
+
+type Json =
+  | { readonly state: "json"; readonly value: unknown }
+  | { readonly state: "text"; readonly text: string }
+  | { readonly state: "binary" };
+
+function parseJson(bytes: Uint8Array): Json {
+  let text: string;
+  try {
+    text = decoder.decode(bytes);
+  } catch {
+    return { state: "binary" };
+  }
+  try {
+    return { state: "json", value: parseExactly(text) };
+  } catch {
+    return { state: "text", text };
+  }
+}
+
+/** `JSON.rawJSON` (ECMA-262 proposal "JSON.parse source text access", in V8 since 11.4). */
+const { rawJSON } = JSON as unknown as { rawJSON: (text: string) => unknown };
+const manyDigits = /\d{16}/;
+
+/** `JSON.parse` that keeps the digits of numbers which do not fit a double, for `JSON.stringify`. */
+export function parseExactly(text: string): unknown {
+  if (!manyDigits.test(text)) return JSON.parse(text);
+  const keepDigits = (_name: string, value: unknown, context?: { source?: string }) =>
+    typeof value === "number" &&
+    context?.source &&
+    String(value) !== context.source &&
+    manyDigits.test(context.source)
+      ? rawJSON(context.source)
+      : value;
+  return JSON.parse(text, keepDigits);
+}
+
+function encode(value: unknown): Uint8Array | undefined {
+  try {
+    return encoder.encode(JSON.stringify(value));
+  } catch (error) {
+    // The only way for what came out of JSON.parse not to go back: the stack.
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(JSON as unknown as { isRawJSON(value: unknown): boolean }).isRawJSON(value)
+  );
+}
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return "an array";
+  return isObject(value)
+    ? "an object"
+    : typeof value === "object"
+      ? "a number"
+      : `a ${typeof value}`;
+}
+
+const show = (value: unknown) => (JSON.stringify(value) ?? "nothing").slice(0, 80);
+
+const fail = (field: string, message: string) =>
+  ({ ok: false, problem: { field, message } }) as const;
+
+const tooLarge = (bytes: number) =>
+  fail("", `is ${bytes} bytes long; at most ${entryBytesMax} are taken`);

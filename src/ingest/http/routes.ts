@@ -1,0 +1,205 @@
+/**
+ * `POST /v1/streams/:name/entries`: appends what one request carries as one batch. 200 when the
+ * level asked for was reached, 202 when time ran out before (the answer names the level reached).
+ */
+import {
+  formatDurabilityLevel,
+  parseDurabilityLevel,
+  type DurabilityLevel,
+  type EntryKey,
+} from "../../api/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { httpErrorOf, type Routes } from "../../runtime/http/index.ts";
+import type { Metrics } from "../../runtime/metrics/index.ts";
+import type { DeadLetters } from "../dead-letters.ts";
+import { parseKey } from "../entry-body.ts";
+import type { Append, DeclaredStreams, StreamDeclaration } from "../ports.ts";
+import { parseEntries, type BodyFormat } from "./lines.ts";
+
+export type HttpIngestDependencies = {
+  readonly append: Append;
+  readonly streams: DeclaredStreams;
+  readonly deadLetters: DeadLetters;
+  readonly metrics: Metrics;
+};
+
+/** The answer to an append that stored something. */
+export type AppendAnswer = {
+  /** `memory`, `local`, `peer(k)` or `hub`. */
+  readonly reached: string;
+  /** Present with 202: what was asked for and not reached in time. */
+  readonly asked?: string;
+  readonly stored: number;
+  readonly duplicates: number;
+};
+
+const bodyBytesMax = 4 * 1024 * 1024;
+const timeoutMsDefault = 10_000;
+const timeoutMsMax = 60_000;
+const formatByType: Readonly<Record<string, BodyFormat>> = {
+  "application/x-ndjson": "lines",
+  "application/jsonl": "lines",
+  "application/json": "json",
+};
+
+/** Routes for the gateway: append, and what was refused lately. */
+export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
+  const requests = deps.metrics.counter(
+    "skerry_ingest_http_requests_total",
+    "Append requests over HTTP by what became of them.",
+    ["outcome"],
+  );
+  const entriesTotal = deps.metrics.counter(
+    "skerry_ingest_http_entries_total",
+    "Entries taken over HTTP, duplicates included.",
+  );
+  return (app) => {
+    void app.register(async (scope) => {
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser(
+        Object.keys(formatByType),
+        { parseAs: "buffer", bodyLimit: bodyBytesMax },
+        (_request, body, done) => done(null, body),
+      );
+      scope.post<{
+        Params: { name: string };
+        Querystring: Record<string, unknown>;
+        Body: Buffer;
+      }>(
+        "/v1/streams/:name/entries",
+        { config: { openapi: appendDescription }, bodyLimit: bodyBytesMax },
+        async (request, reply) => {
+          const { name } = request.params;
+          try {
+            const stream = findStream(deps.streams, name);
+            const query = parseQuery(request.query, stream);
+            const firstKey = parseKeyHeaders(request.headers);
+            const type = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase() ?? "";
+            const entries = await parseEntries(request.body, {
+              format: formatByType[type] ?? "json",
+              stream: name,
+              ...(firstKey ? { firstKey } : {}),
+            });
+            const outcome = await deps.append(entries, query);
+            requests.inc({ outcome: outcome.state });
+            if (outcome.state === "refused") throw new SkerryError(outcome);
+            entriesTotal.inc(entries.length);
+            const { reached, stored, duplicates } = outcome;
+            return reply.code(outcome.state === "reached" ? 200 : 202).send({
+              reached: formatDurabilityLevel(reached),
+              ...(outcome.state === "short" ? { asked: formatDurabilityLevel(query.level) } : {}),
+              stored,
+              duplicates,
+            } satisfies AppendAnswer);
+          } catch (error) {
+            const { status, body } = httpErrorOf(error);
+            if (body.error.retryable) void reply.header("retry-after", "1");
+            if (status < 500) {
+              deps.deadLetters.record({
+                source: "http",
+                code: body.error.code,
+                message: body.error.message,
+                stream: name,
+                sender: request.ip,
+                payload: request.body ?? new Uint8Array(),
+              });
+            }
+            throw error;
+          }
+        },
+      );
+      scope.get("/v1/dead-letters", { config: { openapi: deadLettersDescription } }, async () => ({
+        counts: Object.fromEntries(deps.deadLetters.countByCode),
+        letters: deps.deadLetters.list().slice(0, 100),
+      }));
+    });
+  };
+}
+
+function findStream(streams: DeclaredStreams, name: string): StreamDeclaration {
+  const stream = streams().find((declared) => declared.name === name);
+  if (stream) return stream;
+  throw new SkerryError({
+    code: "stream-unknown",
+    message: `there is no stream "${name}"`,
+    hint: "declare it: a Stream in skerry.dev/v1alpha1, by kubectl apply",
+  });
+}
+
+function parseQuery(
+  query: Readonly<Record<string, unknown>>,
+  stream: StreamDeclaration,
+): { level: DurabilityLevel; timeoutMs: number } {
+  const unknown = Object.keys(query).find((name) => name !== "durability" && name !== "timeoutMs");
+  if (unknown !== undefined) {
+    throw new SkerryError({
+      code: "invalid-query",
+      message: `query parameter "${unknown}" is unknown`,
+      hint: "known are durability and timeoutMs",
+    });
+  }
+  const { durability, timeoutMs = timeoutMsDefault } = query;
+  const level =
+    durability === undefined ? stream.durability : parseDurabilityLevel(String(durability));
+  if (!level) {
+    throw new SkerryError({
+      code: "invalid-query",
+      message: `durability: "${String(durability)}" is not a level`,
+      hint: "use memory, local, peer(1), peer(2) … or hub",
+    });
+  }
+  const number = Number(timeoutMs);
+  if (!Number.isInteger(number) || number < 1 || number > timeoutMsMax || timeoutMs === "") {
+    throw new SkerryError({
+      code: "invalid-query",
+      message: `timeoutMs: "${String(timeoutMs)}" is not a whole number from 1 to ${timeoutMsMax}`,
+    });
+  }
+  return { level, timeoutMs: number };
+}
+
+/** `Skerry-Producer`, `Skerry-Epoch`, `Skerry-Sequence`: all three or none. */
+function parseKeyHeaders(headers: Readonly<Record<string, unknown>>): EntryKey | undefined {
+  const producer = headers["skerry-producer"];
+  const epoch = headers["skerry-epoch"];
+  const sequence = headers["skerry-sequence"];
+  if (producer === undefined && epoch === undefined && sequence === undefined) return undefined;
+  const result = parseKey(
+    { producer, epoch: toNumber(epoch), sequence: toNumber(sequence) },
+    "header Skerry",
+  );
+  if (result.ok) return result.key;
+  throw new SkerryError({
+    code: "invalid-entry",
+    message: `${result.problem.field} ${result.problem.message}`,
+    hint: "give Skerry-Producer, Skerry-Epoch and Skerry-Sequence together, or none of them",
+  });
+}
+
+const toNumber = (header: unknown) =>
+  typeof header === "string" && /^\d{1,16}$/.test(header) ? Number(header) : header;
+
+const appendDescription = {
+  summary: "Append entries to a stream",
+  parameters: [
+    { name: "name", in: "path", required: true, schema: { type: "string" } },
+    { name: "durability", in: "query", schema: { type: "string" }, example: "peer(1)" },
+    {
+      name: "timeoutMs",
+      in: "query",
+      schema: { type: "integer", minimum: 1, maximum: timeoutMsMax },
+    },
+    { name: "Skerry-Producer", in: "header", schema: { type: "string" } },
+    { name: "Skerry-Epoch", in: "header", schema: { type: "integer", minimum: 0 } },
+    { name: "Skerry-Sequence", in: "header", schema: { type: "integer", minimum: 1 } },
+  ],
+  requestBody: {
+    required: true,
+    content: {
+      "application/x-ndjson": { schema: { type: "string" }, example: '{"celsius":21.5}\n' },
+      "application/json": { schema: {} },
+    },
+  },
+};
+
+const deadLettersDescription = { summary: "The latest refused messages and counts by reason" };

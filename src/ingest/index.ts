@@ -1,0 +1,20 @@
+/** Every way in: MQTT, HTTP, and the host's own telemetry. */
+export { createDeadLetters, type DeadLetter, type DeadLetters } from "./dead-letters.ts";
+export { entryBytesMax } from "./entry-body.ts";
+export { httpIngestRoutes, type AppendAnswer, type HttpIngestDependencies } from "./http/routes.ts";
+export { topicMatches } from "./mapping.ts";
+export { createMqttIngest } from "./mqtt/broker.ts";
+export type {
+  MqttCredentials,
+  MqttDependencies,
+  MqttIngest,
+  MqttListenOptions,
+  MqttOptions,
+} from "./mqtt/mqtt.ts";
+export type {
+  Append,
+  AuthorizeAppend,
+  DeclaredStreams,
+  StreamDeclaration,
+  Subject,
+} from "./ports.ts";
