@@ -1,5 +1,5 @@
 /** What a body would change, looked at without applying it. Pure. */
-import type { KubeObject } from "../api/index.ts";
+import { sameValue, type KubeObject } from "../api/index.ts";
 import type { PatchBody } from "./request.ts";
 
 /** Each a path; everything below it is included. */
@@ -14,21 +14,9 @@ export function bodyFields(object: KubeObject | undefined, field: string): unkno
   return (object as Readonly<Record<string, unknown>> | undefined)?.[field];
 }
 
-/** Equal as JSON, whatever the order of keys; an absent field equals an empty object. */
-export function sameJson(a: unknown, b: unknown): boolean {
-  return canonical(a) === canonical(b);
-}
-
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
-  if (isPlainObject(value)) {
-    const fields = Object.keys(value)
-      .filter((key) => value[key] !== undefined)
-      .sort()
-      .map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`);
-    return `{${fields.join(",")}}`;
-  }
-  return value === undefined || value === null ? "{}" : JSON.stringify(value);
+/** Equal as JSON; an absent field equals an empty object. */
+export function sameContent(a: unknown, b: unknown): boolean {
+  return sameValue(a ?? {}, b ?? {});
 }
 
 /** Label keys that are added, changed or removed between two versions. */

@@ -2,25 +2,23 @@
  * What a node's identity may do, after Kubernetes' NodeRestriction admission: read the desired state
  * that it mirrors, write what is its own. A stolen agent thus reaches no further than its machine.
  */
-import type { KubeObject } from "../api/index.ts";
+import { nodeLeaseNamespace, type KubeObject } from "../api/index.ts";
 import {
   bodyFields,
   changedLabels,
   isPlainObject,
   patchTouchesOnly,
-  sameJson,
+  sameContent,
   type FieldPaths,
 } from "./changes.ts";
 import type { AccessRequest, Decision, StoredFacts } from "./request.ts";
-
-/** The namespace of the leases by which nodes say that they live. */
-const nodeLeaseNamespace = "kube-node-lease";
 
 /** What the mirror of a node holds, by `group/plural`; every kind of `skerry.dev` comes on top. */
 const readable: ReadonlySet<string> = new Set([
   "/nodes",
   "/pods",
   "/services",
+  "/endpoints",
   "/configmaps",
   "/namespaces",
   "/events",
@@ -109,7 +107,7 @@ function authorizeNodeWrite(node: string, request: AccessRequest, facts: StoredF
   if (verb === "create") return authorizeLabels(node, changedLabels(undefined, request.object));
   if (verb === "update") {
     if (!facts.stored) return deny(`node ${node} is not registered`);
-    if (!sameJson(bodyFields(request.object, "spec"), bodyFields(facts.stored, "spec"))) {
+    if (!sameContent(bodyFields(request.object, "spec"), bodyFields(facts.stored, "spec"))) {
       return deny(`node ${node} may not change its own spec (taints, unschedulable)`);
     }
     return authorizeLabels(node, changedLabels(facts.stored, request.object));
@@ -190,7 +188,7 @@ function authorizeStatus(node: string, request: AccessRequest, facts: StoredFact
   }
   for (const field of ["labels", "annotations", "finalizers", "ownerReferences"] as const) {
     const wanted = request.object?.metadata[field];
-    if (wanted !== undefined && !sameJson(wanted, facts.stored?.metadata[field])) {
+    if (wanted !== undefined && !sameContent(wanted, facts.stored?.metadata[field])) {
       return deny(`node ${node} may not change metadata.${field} through a status`);
     }
   }

@@ -17,7 +17,8 @@ export type PatchBody =
   | { readonly type: "json"; readonly body: readonly unknown[] };
 
 export type AccessRequest = {
-  readonly verb: Verb;
+  /** One of `Verb`; any other word is allowed to administrators only. */
+  readonly verb: string;
   /** "" for the core group. */
   readonly group: string;
   /** Plural, lower case: `pods`. */

@@ -1,0 +1,198 @@
+/**
+ * The HTTPS server of the cell API. It owns two: one that listens, and one that never does and is
+ * given the connections for which no server of the cell could be reached (`standIn`), so that each
+ * request knows from its connection how far it may go.
+ */
+import { constants } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { createServer, type Server } from "node:https";
+import type { AddressInfo, Server as NetServer, Socket } from "node:net";
+import type { SecureContextOptions, TlsOptions } from "node:tls";
+import type { KindDefinition } from "../api/index.ts";
+import type { authorize } from "../authorization/index.ts";
+import { deadline, type Clock } from "../lib/clock.ts";
+import { encodeError, SkerryError, systemCode } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
+import type { Resources } from "../resources/index.ts";
+import type { Limits } from "./dependencies.ts";
+import { createDocuments } from "./documents.ts";
+import { createHandler } from "./handler.ts";
+import { createKindIndex } from "./kind-index.ts";
+import type { MountedRoute } from "./mounted.ts";
+import type { Authenticate, PodLogs, ServingCredentials } from "./ports.ts";
+
+export type ApiServerDependencies = {
+  readonly resources: Resources;
+  readonly kinds: readonly KindDefinition[];
+  readonly authenticate: Authenticate;
+  readonly authorize: typeof authorize;
+  readonly podLogs: PodLogs;
+  readonly clock: Clock;
+  readonly log: Log;
+};
+
+export type ApiServerOptions = {
+  readonly credentials: ServingCredentials;
+  readonly routes?: readonly MountedRoute[];
+  /** Why this node is not ready to serve, for `/readyz`; undefined when it is. */
+  readonly notReady?: () => string | undefined;
+  readonly limits?: Partial<Limits>;
+  readonly connectionsMax?: number;
+  /** How long requests in flight may take to end on `close`. */
+  readonly drainMs?: number;
+};
+
+export interface ApiServer {
+  /** Throws `api-listen-failed`. `port` 0 picks a free one. */
+  listen(at: { host: string; port: number }): Promise<{ host: string; port: number }>;
+  /** Serves an accepted TCP connection from what this node knows; writes are refused. */
+  standIn(socket: Socket): void;
+  /** New handshakes use these from now on; connections that stand end at their own age. */
+  rotate(credentials: ServingCredentials): void;
+  /** Ends watches and logs cleanly, lets other requests finish, then closes. Idempotent. */
+  close(): Promise<void>;
+}
+
+const defaults = {
+  watchStallMs: 10_000,
+  watchAgeMaxMs: 3_600_000,
+  connectionsMax: 1000,
+  drainMs: 5000,
+};
+/** Certificates are checked again by a new handshake at least this often. */
+const connectionAgeMaxMs = 3_600_000;
+const headersTimeoutMs = 15_000;
+const requestTimeoutMs = 60_000;
+const handshakeTimeoutMs = 10_000;
+
+export function createApiServer(deps: ApiServerDependencies, options: ApiServerOptions): ApiServer {
+  const { clock, log } = deps;
+  const stopping = new AbortController();
+  const index = createKindIndex(deps.kinds);
+  const handle = createHandler({
+    ...deps,
+    index,
+    documents: createDocuments(index),
+    routes: options.routes ?? [],
+    notReady: options.notReady ?? (() => undefined),
+    stopping: stopping.signal,
+    limits: {
+      watchStallMs: options.limits?.watchStallMs ?? defaults.watchStallMs,
+      watchAgeMaxMs: options.limits?.watchAgeMaxMs ?? defaults.watchAgeMaxMs,
+    },
+  });
+  const inFlight = new Set<Promise<void>>();
+  const acceptedMs = new WeakMap<object, number>();
+
+  const create = (standIn: boolean): Server => {
+    const server = createServer(tlsOptions(options.credentials), (request, response) => {
+      track(request, response, standIn);
+    });
+    server.headersTimeout = headersTimeoutMs;
+    server.requestTimeout = requestTimeoutMs;
+    server.keepAliveTimeout = 72_000;
+    server.maxConnections = options.connectionsMax ?? defaults.connectionsMax;
+    server.on("secureConnection", (socket) => acceptedMs.set(socket, clock.monotonicMs()));
+    server.on("tlsClientError", (error) => log.debug("handshake failed", { error }));
+    server.on("clientError", (_error, socket) => {
+      if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+      else socket.destroy();
+    });
+    return server;
+  };
+
+  const track = (request: IncomingMessage, response: ServerResponse, standIn: boolean) => {
+    const ageMs = clock.monotonicMs() - (acceptedMs.get(request.socket) ?? clock.monotonicMs());
+    if (ageMs > connectionAgeMaxMs) response.setHeader("Connection", "close");
+    const work = handle(request, response, { standIn })
+      .catch((error: unknown) => {
+        log.error("answer could not be sent", { url: request.url, error });
+        response.destroy();
+      })
+      .finally(() => inFlight.delete(work));
+    inFlight.add(work);
+  };
+
+  const main = create(false);
+  const standIn = create(true);
+  let closed: Promise<void> | undefined;
+
+  const close = async () => {
+    const ended = new Promise<void>((resolve) => {
+      main.close(() => resolve());
+    });
+    stopping.abort();
+    const limit = deadline(clock, options.drainMs ?? defaults.drainMs);
+    const timedOut = new Promise<void>((resolve) => {
+      limit.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    await Promise.race([Promise.allSettled(inFlight), timedOut]);
+    limit.done();
+    for (const server of [main, standIn]) server.closeAllConnections();
+    standIn.close();
+    await ended;
+  };
+
+  return {
+    listen: (at) => listen(main, at),
+    standIn(socket) {
+      standIn.emit("connection", socket);
+      socket.resume();
+    },
+    rotate(credentials) {
+      for (const server of [main, standIn]) server.setSecureContext(secureContext(credentials));
+    },
+    close() {
+      closed ??= close();
+      return closed;
+    },
+  };
+}
+
+function secureContext(credentials: ServingCredentials): SecureContextOptions {
+  return {
+    ...credentials,
+    minVersion: "TLSv1.3",
+    // A resumed session would be accepted without its certificate being looked at again.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
+}
+
+function tlsOptions(credentials: ServingCredentials): TlsOptions {
+  return {
+    ...secureContext(credentials),
+    requestCert: true,
+    // Who is unknown learns so in the API's own words; `authenticate` judges every request.
+    rejectUnauthorized: false,
+    ALPNProtocols: ["http/1.1"],
+    handshakeTimeout: handshakeTimeoutMs,
+  };
+}
+
+/** Listens, or throws `api-listen-failed` saying what stands in the way. */
+export async function listen(
+  server: Server | NetServer,
+  at: { host: string; port: number },
+): Promise<{ host: string; port: number }> {
+  await new Promise<void>((resolve, reject) => {
+    const onError = (cause: Error) =>
+      reject(
+        new SkerryError({
+          code: "api-listen-failed",
+          message: `the cell API cannot listen on ${at.host}:${at.port}: ${encodeError(cause).message}`,
+          hint:
+            systemCode(cause) === "EADDRINUSE"
+              ? "another process uses this port: stop it, or choose another port"
+              : "choose an address of this machine and a port that you may use",
+          cause,
+        }),
+      );
+    server.once("error", onError);
+    server.listen(at.port, at.host, () => {
+      server.off("error", onError);
+      resolve();
+    });
+  });
+  const { address, port } = server.address() as AddressInfo;
+  return { host: address, port };
+}
