@@ -1,0 +1,213 @@
+/** `skerry doctor`: what this host offers, what it lacks, and the line that mends it. Changes nothing. */
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import type { Clock } from "../lib/clock.ts";
+import { ascending, percentile } from "../lib/percentile.ts";
+import { formatBytes } from "../lib/duration.ts";
+
+export type Finding = {
+  readonly check: string;
+  /** `missing`: Skerry does not run without it; `limited`: it runs, with less. */
+  readonly state: "ok" | "limited" | "missing";
+  readonly found: string;
+  readonly meaning?: string;
+  readonly mend?: string;
+};
+
+export type DoctorOptions = {
+  readonly dataDir: string;
+  readonly clock: Clock;
+  readonly searchPath: string;
+};
+
+export function examineHost(options: DoctorOptions): readonly Finding[] {
+  return [
+    nodeVersion(),
+    user(),
+    cgroups(),
+    pressure(),
+    disk(options),
+    space(options.dataDir),
+    wallClock(options.clock),
+    ...programs(options.searchPath),
+  ];
+}
+
+function nodeVersion(): Finding {
+  const major = Number(process.versions.node.split(".")[0]);
+  const found = `Node ${process.versions.node}`;
+  return major >= 24
+    ? { check: "node", state: "ok", found }
+    : { check: "node", state: "missing", found, mend: "install Node 24 or newer" };
+}
+
+function user(): Finding {
+  if (process.getuid?.() === 0) return { check: "user", state: "ok", found: "root" };
+  return {
+    check: "user",
+    state: "limited",
+    found: `uid ${process.getuid?.() ?? "?"}`,
+    meaning:
+      "limits of pods cannot be enforced, and children that left their process group may outlive a stop",
+    mend: "run the agent as root, or delegate a cgroup to its user",
+  };
+}
+
+function cgroups(): Finding {
+  const candidates = [
+    "/sys/fs/cgroup/cgroup.controllers",
+    "/sys/fs/cgroup/unified/cgroup.procs",
+    "/sys/fs/cgroup/memory/cgroup.procs",
+  ];
+  const present = candidates.filter((path) => existsSync(path));
+  const writable = present.filter((path) => isWritable(join(path, "..")));
+  if (writable.length > 0)
+    return {
+      check: "cgroups",
+      state: "ok",
+      found: existsSync(candidates[0] ?? "")
+        ? "version 2, writable"
+        : "version 1 or hybrid, writable",
+    };
+  return {
+    check: "cgroups",
+    state: "limited",
+    found: present.length > 0 ? "read-only" : "none",
+    meaning: "memory and CPU limits of pods are not enforced; stop reaches the process group only",
+    mend: "run as root, or systemd-run --user -p Delegate=yes",
+  };
+}
+
+function pressure(): Finding {
+  if (existsSync("/proc/pressure/io"))
+    return { check: "pressure", state: "ok", found: "/proc/pressure" };
+  return {
+    check: "pressure",
+    state: "limited",
+    found: "none",
+    meaning: "telemetry has no stall times",
+    mend: "boot a kernel with CONFIG_PSI (psi=1)",
+  };
+}
+
+/** Median and worst of a few fsyncs where the data lives: decides what an acknowledged write costs. */
+function disk({ dataDir, clock }: DoctorOptions): Finding {
+  const parent = existsSync(dataDir) ? dataDir : tmpdir();
+  const folder = mkdtempSync(join(parent, ".skerry-doctor-"));
+  try {
+    const fd = openSync(join(folder, "probe"), "w");
+    const tookMs: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      const startedMs = clock.monotonicMs();
+      writeSync(fd, "x".repeat(4096));
+      fsyncSync(fd);
+      tookMs.push(clock.monotonicMs() - startedMs);
+    }
+    closeSync(fd);
+    const sorted = ascending(tookMs);
+    const [median = 0, worst = 0] = [percentile(sorted, 0.5), sorted.at(-1)];
+    const found = `fsync median ${median.toFixed(1)} ms, worst of 20 ${worst.toFixed(1)} ms in ${parent}`;
+    if (median < 30) return { check: "disk", state: "ok", found };
+    return {
+      check: "disk",
+      state: "limited",
+      found,
+      meaning: "acknowledgements wait for this disk",
+      mend: "use an SSD or industrial flash for the data folder",
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function space(dataDir: string): Finding {
+  const path = existsSync(dataDir) ? dataDir : tmpdir();
+  const { bavail, bsize } = statfsSync(path);
+  const free = bavail * bsize;
+  const found = `${formatBytes(free)} free in ${path}`;
+  return free > 1024 ** 3
+    ? { check: "space", state: "ok", found }
+    : {
+        check: "space",
+        state: "limited",
+        found,
+        meaning: "writes are refused when it is full",
+        mend: "free space, or lower the retention of streams",
+      };
+}
+
+/** Before the first release of Skerry no clock can be right. */
+const earliestMs = Date.UTC(2026, 0, 1);
+
+function wallClock(clock: Clock): Finding {
+  const nowMs = clock.wallMs();
+  const found = new Date(nowMs).toISOString();
+  if (nowMs > earliestMs) return { check: "clock", state: "ok", found };
+  return {
+    check: "clock",
+    state: "limited",
+    found,
+    meaning: "the clock is wrong; the node takes the cell's time",
+    mend: "set the clock, or run chrony or systemd-timesyncd",
+  };
+}
+
+function programs(searchPath: string): Finding[] {
+  const wanted = [
+    {
+      command: "kubectl",
+      meaning: "no kubectl on this machine (the API works for any other)",
+      mend: "apt-get install kubernetes-client",
+    },
+    {
+      command: "podman",
+      meaning: "pods run as plain processes, images cannot run",
+      mend: "apt-get install podman",
+    },
+  ];
+  const folders = [...searchPath.split(delimiter), "/usr/sbin", "/sbin"].filter(
+    (folder) => folder !== "",
+  );
+  return wanted.map(({ command, meaning, mend }): Finding => {
+    const path = folders
+      .map((folder) => join(folder, command))
+      .find((candidate) => existsSync(candidate));
+    return path === undefined
+      ? { check: command, state: "limited", found: "not found", meaning, mend }
+      : { check: command, state: "ok", found: path };
+  });
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    // EACCES and EROFS are the answer that was asked for.
+    return false;
+  }
+}
+
+/** Of the machine this runs on, for the node's report: kernel and distribution. */
+export function hostDescription(): { kernel: string; os: string } {
+  const release = existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
+  return {
+    kernel: existsSync("/proc/sys/kernel/osrelease")
+      ? readFileSync("/proc/sys/kernel/osrelease", "utf8").trim()
+      : "unknown",
+    os: /^PRETTY_NAME="?([^"\n]*)/m.exec(release)?.[1] ?? "Linux",
+  };
+}

@@ -1,0 +1,212 @@
+import type { Command } from "commander";
+import { importCsv, type ImportProgress } from "../../client/index.ts";
+import { formatBytes } from "../../lib/duration.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { isHubFolder } from "../../agent/index.ts";
+import { openCsvFile } from "../csv-file.ts";
+import type { Context } from "../context.ts";
+import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
+import { call, openLocalApi, type LocalApi } from "../local-api.ts";
+import { renderTable } from "../output.ts";
+
+type ReadFlags = {
+  data?: string;
+  cell?: string;
+  limit?: string;
+  from?: string;
+  to?: string;
+  json?: boolean;
+};
+type ImportFlags = { data?: string; stream: string; durability?: string; json?: boolean };
+
+/** One line of `GET /v1/streams/NAME/entries`. */
+type EntryLine = {
+  at: string;
+  producer?: string;
+  epoch?: number;
+  sequence?: number;
+  origin: string;
+  body: Record<string, unknown>;
+};
+
+export function registerData(program: Command, context: Context): void {
+  const data = program
+    .command("data")
+    .description("read and import the entries of streams, on a node or on the hub");
+
+  const reader = (name: string, description: string, examples: string) =>
+    data
+      .command(`${name} <stream>`)
+      .description(description)
+      .option(dataFlag, dataFlagText)
+      .option("--cell <name>", "on a hub: of this cell")
+      .option("--json", "one JSON object a line, as stored")
+      .addHelpText("after", `\nExamples:\n${examples}`);
+
+  reader(
+    "tail",
+    "follow a stream until Ctrl-C",
+    "  skerry data tail telemetry\n  skerry data tail telemetry --data .skerry/demo/hub --cell demo",
+  )
+    .option("--limit <number>", "begin with this many of the newest entries", "10")
+    .action((stream: string, flags: ReadFlags) => read(stream, flags, true, context));
+
+  reader(
+    "query",
+    "entries of a time range, oldest first",
+    "  skerry data query telemetry --from 2026-01-01T08:00:00Z --limit 1000 --json > telemetry.ndjson",
+  )
+    .option("--limit <number>", "at most this many", "100")
+    .option("--from <time>", "not before, ISO 8601")
+    .option("--to <time>", "before, ISO 8601")
+    .action((stream: string, flags: ReadFlags) => read(stream, flags, false, context));
+
+  data
+    .command("import <file>")
+    .description("import a CSV file with a header line; importing it twice stores it once")
+    .requiredOption("--stream <name>", "the stream, which must exist")
+    .option(dataFlag, dataFlagText)
+    .option("--durability <level>", "memory, local, peer(1) or hub (default: the stream's own)")
+    .option("--json", "the outcome as JSON")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  skerry data import readings.csv --stream readings\n  skerry data import readings.csv --stream readings --durability 'peer(1)'",
+    )
+    .action((file: string, flags: ImportFlags) => runImport(file, flags, context));
+}
+
+async function read(
+  stream: string,
+  flags: ReadFlags,
+  follow: boolean,
+  context: Context,
+): Promise<void> {
+  const dataDir = dataDirOf(flags.data, context);
+  if (isHubFolder(dataDir) && flags.cell === undefined) {
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: "--cell: missing; a hub holds the streams of many cells",
+      hint: `skerry status --data ${dataDir} lists them`,
+    });
+  }
+  const query = new URLSearchParams({
+    format: "ndjson",
+    limit: wholeNumber(flags.limit ?? "100", "--limit"),
+  });
+  if (follow) query.set("follow", "1");
+  if (flags.cell !== undefined) query.set("cell", flags.cell);
+  if (flags.from !== undefined) query.set("from", instant(flags.from, "--from"));
+  if (flags.to !== undefined) query.set("to", instant(flags.to, "--to"));
+
+  const api = await openLocalApi(dataDir, context);
+  try {
+    await print(
+      await entryLines(api, stream, query, follow ? context.stop() : undefined),
+      flags,
+      follow,
+      context,
+    );
+  } finally {
+    await api.close();
+  }
+}
+
+async function entryLines(
+  api: LocalApi,
+  stream: string,
+  query: URLSearchParams,
+  signal: AbortSignal | undefined,
+): Promise<AsyncIterable<string>> {
+  const answer = await call(
+    api,
+    `/v1/streams/${encodeURIComponent(stream)}/entries?${query}`,
+    signal ? { signal } : {},
+  );
+  const { body } = answer;
+  if (!body) return (async function* () {})();
+  return (async function* () {
+    let rest = "";
+    const decoder = new TextDecoder();
+    try {
+      for await (const chunk of body) {
+        const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+        rest = lines.pop() ?? "";
+        yield* lines.filter((line) => line !== "");
+      }
+    } catch (error) {
+      if (!signal?.aborted) throw error;
+    }
+    if (rest !== "") yield rest;
+  })();
+}
+
+/** People get a table for a query and one short line an entry for a tail. */
+async function print(
+  lines: AsyncIterable<string>,
+  flags: ReadFlags,
+  follow: boolean,
+  { output }: Context,
+): Promise<void> {
+  const rows: string[][] = [];
+  for await (const line of lines) {
+    if (flags.json) {
+      output.line(line);
+      continue;
+    }
+    const { at, producer, sequence, origin, body } = JSON.parse(line) as EntryLine;
+    const source = producer === undefined ? origin : `${producer}#${sequence}`;
+    const row = [at, source, JSON.stringify(body)];
+    if (follow) output.line(row.join(output.isTerminal ? "  " : "\t"));
+    else rows.push(row);
+  }
+  if (!flags.json && !follow)
+    output.line(renderTable(["AT", "SOURCE", "ENTRY"], rows, { tabs: !output.isTerminal }));
+}
+
+async function runImport(file: string, flags: ImportFlags, context: Context): Promise<void> {
+  const { output } = context;
+  const source = await openCsvFile(file);
+  const api = await openLocalApi(dataDirOf(flags.data, context), context);
+  const progress = ({ rows, bytes }: ImportProgress) =>
+    output.progress(
+      `${rows} rows, ${formatBytes(bytes)} of ${formatBytes(source.bytes)} (${Math.floor((bytes / Math.max(1, source.bytes)) * 100)} %)`,
+    );
+  try {
+    const result = await importCsv(source, {
+      url: api.url,
+      fetch: api.fetch,
+      stream: flags.stream,
+      ...(flags.durability === undefined ? {} : { durability: flags.durability }),
+      onProgress: progress,
+    });
+    output.endProgress();
+    if (flags.json) output.line(JSON.stringify(result));
+    else
+      output.line(
+        `${result.rows} rows into ${flags.stream}: ${result.stored} stored, ${result.duplicates} were there already`,
+      );
+  } finally {
+    output.endProgress();
+    await api.close();
+  }
+}
+
+function wholeNumber(text: string, flag: string): string {
+  if (/^[1-9]\d{0,9}$/.test(text)) return text;
+  throw new SkerryError({
+    code: "invalid-argument",
+    message: `${flag}: "${text}" is not a whole number from 1 on`,
+  });
+}
+
+function instant(text: string, flag: string): string {
+  const ms = Date.parse(text);
+  if (Number.isNaN(ms)) {
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: `${flag}: "${text}" is not a time`,
+      hint: "write it as 2026-01-31T08:00:00Z",
+    });
+  }
+  return String(ms);
+}

@@ -1,0 +1,94 @@
+import { InvalidArgumentError, type Command } from "commander";
+import { isHubFolder, mintLocalToken } from "../../agent/index.ts";
+import { parseDurationMs } from "../../lib/duration.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { Context } from "../context.ts";
+import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
+import { callJson, openAdminApi } from "../local-api.ts";
+
+type Flags = {
+  data?: string;
+  node?: string;
+  cell?: string;
+  app?: string;
+  ttl: string;
+  json?: boolean;
+};
+
+export function registerToken(program: Command, context: Context): void {
+  const token = program
+    .command("token")
+    .description("tokens that let machines, cells and applications in");
+  token
+    .command("create")
+    .description(
+      "make a token: to join a node (default), to enrol a cell (on a hub), or for an application",
+    )
+    .option(dataFlag, dataFlagText)
+    .option("--node <name>", "join token for the node of this name only")
+    .option("--cell <name>", "on a hub: enrol token for the cell of this name only")
+    .option(
+      "--app <name>",
+      "application token for the gateway and MQTT instead of a join token",
+      appName,
+    )
+    .option("--ttl <duration>", "how long it is good (join tokens: used once)", "1h")
+    .option("--json", "as JSON")
+    .addHelpText(
+      "after",
+      "\nExamples:\n" +
+        "  skerry token create --node till-2            then there: skerry up --node till-2 --join TOKEN --server HOST:7445\n" +
+        "  skerry token create --data hub --cell shop-12\n" +
+        "  skerry token create --app scale-4 --ttl 30d  a bearer token for HTTP, or a password for MQTT",
+    )
+    .action(async (flags: Flags) => {
+      const dataDir = dataDirOf(flags.data, context);
+      const value = await create(flags, dataDir, context);
+      context.output.line(flags.json ? JSON.stringify({ token: value }) : value);
+    });
+}
+
+async function create(flags: Flags, dataDir: string, context: Context): Promise<string> {
+  const ttlMs = parseDurationMs(flags.ttl, "--ttl");
+  const onHub = isHubFolder(dataDir);
+  if (onHub && (flags.node ?? flags.app) !== undefined) {
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: "--node and --app: not on a hub",
+      hint: "a hub makes enrol tokens: --cell NAME",
+    });
+  }
+  if (!onHub && flags.cell !== undefined) {
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: "--cell: on a hub only",
+      hint: "name the hub's folder with --data",
+    });
+  }
+  if (flags.app !== undefined) {
+    return mintLocalToken(dataDir, {
+      subject: `app/${flags.app}`,
+      ttlMs,
+      clock: context.clock,
+      random: context.random,
+    });
+  }
+  const api = openAdminApi(dataDir);
+  try {
+    const answer = await callJson<{ token: string }>(api, "/skerry/v1/tokens", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ name: flags.node ?? flags.cell, ttlMs }),
+    });
+    return answer.token;
+  } finally {
+    await api.close();
+  }
+}
+
+function appName(value: string): string {
+  if (/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(value)) return value;
+  throw new InvalidArgumentError(
+    "expected lower-case letters, digits, dots and dashes, at most 63.",
+  );
+}

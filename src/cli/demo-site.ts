@@ -1,0 +1,211 @@
+/** The demo's site: which folders and addresses, in what order it starts, when it is ready, how it ends. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { agentConfigSchema, isNodeFolder, startNode, stopNode } from "../agent/index.ts";
+import { applyExample, applyStream, exampleStream } from "../client/index.ts";
+import type { CellStatus, FleetStatus } from "../api/index.ts";
+import { explain, SkerryError } from "../lib/errors.ts";
+import { hubConfigSchema, startHub, stopHub } from "../hub/index.ts";
+import type { Context } from "./context.ts";
+import { callJson, openAdminApi, openCluster, openLocalApi } from "./local-api.ts";
+
+export type DemoSite = {
+  readonly dir: string;
+  readonly hub: { readonly dataDir: string; readonly host: string };
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly dataDir: string;
+    readonly host: string;
+  }[];
+};
+
+const cell = "demo";
+const readyTimeoutMs = 60_000;
+
+export function demoSite(dir: string): DemoSite {
+  return {
+    dir,
+    hub: { dataDir: join(dir, "hub"), host: "127.0.0.10" },
+    nodes: ["n1", "n2", "n3"].map((name, index) => ({
+      name,
+      dataDir: join(dir, name),
+      host: `127.0.0.${11 + index}`,
+    })),
+  };
+}
+
+/** Starts what does not run yet; what runs is adopted. */
+export async function startDemoSite(
+  site: DemoSite,
+  context: Context,
+  stop: AbortSignal,
+): Promise<void> {
+  const { output, clock, random } = context;
+  const [first, ...others] = site.nodes;
+  if (!first) return;
+  const progress = (text: string) => output.note(text);
+  const start = (node: (typeof site.nodes)[number], more: Record<string, string>) =>
+    startNode(
+      agentConfigSchema.parse({
+        dataDir: node.dataDir,
+        node: node.name,
+        host: node.host,
+        mqttPlainPort: 1883,
+        ...more,
+      }),
+      { clock, random, progress },
+    );
+
+  output.note("starting the hub on 127.0.0.10");
+  const hub = await startHub(
+    hubConfigSchema.parse({ dataDir: site.hub.dataDir, host: site.hub.host }),
+    { clock },
+  );
+  stop.throwIfAborted();
+  output.note("starting n1, the cell's server, on 127.0.0.11");
+  const fresh = !isNodeFolder(first.dataDir);
+  const server = await start(
+    first,
+    fresh ? { cell, hub: hub.address, hubToken: await createToken(site.hub.dataDir, cell) } : {},
+  );
+  stop.throwIfAborted();
+  output.note("starting n2 and n3 on 127.0.0.12 and 127.0.0.13");
+  await Promise.all(
+    others.map(async (node) => {
+      const join_ = isNodeFolder(node.dataDir)
+        ? {}
+        : { join: await createToken(first.dataDir, node.name), server: server.peers };
+      await start(node, join_);
+    }),
+  );
+  stop.throwIfAborted();
+  output.note("deploying the example application and the telemetry stream");
+  await deploy(first.dataDir);
+}
+
+async function createToken(dataDir: string, name: string): Promise<string> {
+  const api = openAdminApi(dataDir);
+  try {
+    const init = {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ name, ttlMs: 600_000 }),
+    };
+    return (await callJson<{ token: string }>(api, "/skerry/v1/tokens", init)).token;
+  } finally {
+    await api.close();
+  }
+}
+
+async function deploy(serverDir: string): Promise<void> {
+  const { cluster, close } = openCluster(serverDir);
+  try {
+    // What may leave is named field by field; the rest of the telemetry stays in the cell.
+    await applyStream(
+      cluster,
+      exampleStream(
+        "telemetry",
+        ["node", "cpu", "memory", "disk", "pressure"],
+        "the nodes' own measurements",
+      ),
+    );
+    await applyExample(cluster, {
+      name: "hello",
+      replicas: 3,
+      port: 18_000,
+      nodePath: process.execPath,
+    });
+  } finally {
+    await close();
+  }
+}
+
+/** Ready: three nodes alive, three pods ready, telemetry at the hub. */
+export async function waitForDemo(
+  site: DemoSite,
+  context: Context,
+  stop: AbortSignal,
+): Promise<void> {
+  const giveUpMs = context.clock.monotonicMs() + readyTimeoutMs;
+  for (;;) {
+    const missing = await whatIsMissing(site, context);
+    if (missing === undefined) return;
+    if (context.clock.monotonicMs() > giveUpMs) {
+      throw new SkerryError({
+        code: "demo-not-ready",
+        message: `not ready after ${readyTimeoutMs / 1000} s: ${missing}`,
+        hint: `logs: ${site.dir}/*/logs; start afresh with: skerry demo --clean`,
+      });
+    }
+    context.output.progress(`waiting: ${missing}`);
+    await context.clock.sleep(250, { signal: stop });
+  }
+}
+
+async function whatIsMissing(site: DemoSite, context: Context): Promise<string | undefined> {
+  try {
+    const status = await cellStatus(site, context);
+    const silent = status.nodes
+      .filter((node) => node.verdict.state !== "alive")
+      .map(({ name }) => name);
+    if (status.nodes.length < site.nodes.length)
+      return `${status.nodes.length} of ${site.nodes.length} nodes have registered`;
+    if (silent.length > 0) return `no heartbeat from ${silent.join(", ")} yet`;
+    const pods = status.workloads.find((workload) => workload.name === "hello");
+    if (!pods || pods.ready < pods.desired) return `${pods?.ready ?? 0} of 3 pods ready`;
+    const fleet = await fleetStatus(site, context);
+    const arrived = fleet.cells
+      .flatMap(({ streams }) => streams)
+      .some(({ name, entries }) => name === "telemetry" && entries > 0);
+    return arrived ? undefined : "no telemetry at the hub yet";
+  } catch (error) {
+    return explain(error);
+  }
+}
+
+/** One line of facts for `--json`. */
+export async function summarize(site: DemoSite, context: Context): Promise<object> {
+  const [cellNow, fleet] = [await cellStatus(site, context), await fleetStatus(site, context)];
+  const streams = cellNow.nodes[0]?.report?.streams ?? [];
+  return {
+    demo: cell,
+    ok: (await whatIsMissing(site, context)) === undefined,
+    nodesAlive: cellNow.nodes.filter((node) => node.verdict.state === "alive").length,
+    podsReady: cellNow.workloads.reduce((sum, { ready }) => sum + ready, 0),
+    entriesInCell: streams.reduce((sum, { entries }) => sum + entries, 0),
+    entriesAtHub: fleet.cells
+      .flatMap((one) => one.streams)
+      .reduce((sum, { entries }) => sum + entries, 0),
+    agentMemoryMb: cellNow.nodes.map(({ report }) => Math.round((report?.memoryBytes ?? 0) / 1e6)),
+  };
+}
+
+async function cellStatus(site: DemoSite, context: Context): Promise<CellStatus> {
+  const api = await openLocalApi(site.nodes[0]?.dataDir ?? site.dir, context);
+  try {
+    return await callJson<CellStatus>(api, "/v1/status");
+  } finally {
+    await api.close();
+  }
+}
+
+async function fleetStatus(site: DemoSite, context: Context): Promise<FleetStatus> {
+  const api = await openLocalApi(site.hub.dataDir, context);
+  try {
+    return await callJson<FleetStatus>(api, "/v1/status");
+  } finally {
+    await api.close();
+  }
+}
+
+/** How many of its parts were running. Nodes that are not servers go first, the hub last. */
+export async function stopDemoSite(site: DemoSite, context: Context): Promise<number> {
+  const { clock, random } = context;
+  const [first, ...others] = site.nodes;
+  const stop = async (dataDir: string) =>
+    existsSync(dataDir) && (await stopNode(dataDir, { clock, random, pods: "stop" }));
+  const stopped = await Promise.all(others.map((node) => stop(node.dataDir)));
+  if (first) stopped.push(await stop(first.dataDir));
+  if (existsSync(site.hub.dataDir)) stopped.push(await stopHub(site.hub.dataDir, { clock }));
+  return stopped.filter(Boolean).length;
+}

@@ -1,0 +1,91 @@
+/** HTTP towards the node or hub whose data folder is on this machine, with the credentials found there. */
+import { mintLocalToken, readAccess, readAgentInfo, isHubFolder } from "../agent/index.ts";
+import { createCluster, type Cluster } from "../client/index.ts";
+import { SkerryError } from "../lib/errors.ts";
+import { createTlsFetch } from "../runtime/http/index.ts";
+import type { Context } from "./context.ts";
+
+export type LocalApi = {
+  /** Of a node's gateway or of the hub, without a trailing slash. */
+  readonly url: string;
+  readonly fetch: typeof fetch;
+  close(): Promise<void>;
+};
+
+/** A node's gateway with a token minted from its own key, or the hub with the administrator's certificate. */
+export async function openLocalApi(dataDir: string, context: Context): Promise<LocalApi> {
+  if (isHubFolder(dataDir)) return openAdminApi(dataDir);
+  const { gateway } = readAgentInfo(dataDir);
+  const token = await mintLocalToken(dataDir, {
+    subject: "user/cli",
+    ttlMs: 3_600_000,
+    clock: context.clock,
+    random: context.random,
+  });
+  const withToken = (url: string, init: RequestInit = {}) => {
+    const headers = new Headers(init.headers);
+    headers.set("authorization", `Bearer ${token}`);
+    return fetch(url, { ...init, headers });
+  };
+  return { url: gateway, fetch: withToken as typeof fetch, close: async () => undefined };
+}
+
+/** The cell's or the hub's API with the administrator's certificate; on servers and hubs only. */
+export function openAdminApi(dataDir: string): LocalApi {
+  const access = readAccess(dataDir);
+  const tls = createTlsFetch(access);
+  return { url: access.server, fetch: tls.fetch, close: () => tls.close() };
+}
+
+/** The same as desired state. */
+export function openCluster(dataDir: string): { cluster: Cluster; close(): Promise<void> } {
+  const access = readAccess(dataDir);
+  const tls = createTlsFetch(access);
+  return {
+    cluster: createCluster({ server: access.server, fetch: tls.fetch, fieldManager: "skerry" }),
+    close: () => tls.close(),
+  };
+}
+
+/** JSON of one answer. Throws `not-answering`, or what the other side said. */
+export async function callJson<T>(api: LocalApi, path: string, init: RequestInit = {}): Promise<T> {
+  const answer = await call(api, path, init);
+  return (await answer.json()) as T;
+}
+
+export async function call(api: LocalApi, path: string, init: RequestInit = {}): Promise<Response> {
+  let answer: Response;
+  try {
+    answer = await api.fetch(`${api.url}${path}`, init);
+  } catch (cause) {
+    throw new SkerryError({
+      code: "not-answering",
+      message: `nothing answers at ${api.url}`,
+      hint: "is it running? start it with skerry up (or skerry hub); its log stands in logs/ of the data folder",
+      retryable: true,
+      cause,
+    });
+  }
+  if (answer.ok) return answer;
+  const text = await answer.text();
+  throw new SkerryError({
+    code: "refused",
+    message: wordsOf(text) ?? `${path}: status ${answer.status}`,
+    retryable: answer.status >= 500,
+  });
+}
+
+function wordsOf(text: string): string | undefined {
+  try {
+    const body = JSON.parse(text) as {
+      error?: { message?: string; hint?: string };
+      message?: string;
+    };
+    const message = body.error?.message ?? body.message;
+    return message === undefined
+      ? undefined
+      : `${message}${body.error?.hint ? ` (${body.error.hint})` : ""}`;
+  } catch {
+    return text === "" ? undefined : text.slice(0, 500);
+  }
+}
