@@ -1,0 +1,174 @@
+/**
+ * A piece of an origin's log as bytes for a link: "SKL1", then one zstd frame of
+ * u32 header length | header (JSON: names, and a column per field, counted from the entry before) |
+ * bodies one after another. Columns of small differences are what zstd packs well (about 25 bytes an
+ * entry of 120). What comes in is checked field by field: `invalid-batch`.
+ */
+import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { z } from "zod";
+import type { StoredEntry } from "../../api/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { atMsMax, bodyBytesMax, producerBytesMax } from "../streams/check.ts";
+import type { LogBatch } from "../streams/store.ts";
+
+const magic = Buffer.from("SKL1");
+/** What one batch may unpack to; a sender stops far below. */
+const unpackedBytesMax = 8 * 1024 * 1024;
+const entriesMax = 20_000;
+
+const numbers = z.array(z.int()).max(entriesMax);
+const name = z.string().min(1).max(253);
+const headerSchema = z.strictObject({
+  origin: name,
+  from: z.int().min(1),
+  to: z.int().min(0),
+  streams: z.array(name),
+  producers: z.array(
+    z
+      .string()
+      .min(1)
+      .refine((text) => Buffer.byteLength(text) <= producerBytesMax),
+  ),
+  stream: numbers,
+  producer: numbers,
+  epoch: numbers,
+  sequence: numbers,
+  at: numbers,
+  position: numbers,
+  length: numbers,
+  policies: z
+    .record(
+      name,
+      z.strictObject({ keep: z.array(z.string()), drop: z.array(z.string()) }).partial(),
+    )
+    .optional(),
+});
+type Header = z.infer<typeof headerSchema>;
+
+export function encodeBatch(batch: LogBatch): Uint8Array {
+  const { origin, from, to, entries, policies } = batch;
+  const streams = intern();
+  const producers = intern();
+  const header: Omit<Header, "policies"> & Pick<LogBatch, "policies"> = {
+    origin,
+    from,
+    to,
+    streams: streams.names,
+    producers: producers.names,
+    stream: entries.map(({ stream }) => streams.indexOf(stream)),
+    producer: entries.map(({ key }) => (key ? producers.indexOf(key.producer) : -1)),
+    epoch: differences(entries.map(({ key }) => key?.epoch ?? 0)),
+    sequence: differences(entries.map(({ key }) => key?.sequence ?? 0)),
+    at: differences(entries.map(({ atMs }) => atMs)),
+    position: differences(entries.map(({ position }) => position.sequence)),
+    length: entries.map(({ body }) => body.length),
+    ...(policies ? { policies } : {}),
+  };
+  const head = Buffer.from(JSON.stringify(header));
+  const lead = Buffer.alloc(4);
+  lead.writeUInt32BE(head.length);
+  const content = Buffer.concat([lead, head, ...entries.map(({ body }) => body)]);
+  const packed = zstdCompressSync(content, {
+    params: { [constants.ZSTD_c_compressionLevel]: 1 },
+  });
+  return Buffer.concat([magic, packed]);
+}
+
+/** Throws `invalid-batch`; a batch that was decoded is whole and within every bound. */
+export function decodeBatch(bytes: Uint8Array): LogBatch {
+  if (bytes.length < 4 || magic.compare(bytes, 0, 4) !== 0)
+    throw invalid("does not start with SKL1");
+  let content: Buffer;
+  let json: unknown;
+  try {
+    content = zstdDecompressSync(bytes.subarray(4), { maxOutputLength: unpackedBytesMax });
+    json = JSON.parse(content.toString("utf8", 4, 4 + content.readUInt32BE(0)));
+  } catch (cause) {
+    throw invalid("cannot be unpacked", cause);
+  }
+  const parsed = headerSchema.safeParse(json);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw invalid(`${issue?.path.join(".")}: ${issue?.message}`);
+  }
+  const header = parsed.data;
+  const count = header.stream.length;
+  for (const column of ["producer", "epoch", "sequence", "at", "position", "length"] as const) {
+    if (header[column].length !== count)
+      throw invalid(`${column}: ${header[column].length} values for ${count} entries`);
+  }
+  const entries = readEntries(header, content.subarray(4 + content.readUInt32BE(0)));
+  const { origin, from, to, policies } = header;
+  return { origin, from, to, entries, ...(policies ? { policies } : {}) };
+}
+
+function readEntries(header: Header, bodies: Buffer): StoredEntry[] {
+  const entries: StoredEntry[] = [];
+  let [epoch, sequence, atMs, position, start] = [0, 0, 0, 0, 0];
+  let last = header.from - 1;
+  for (const [index, streamIndex] of header.stream.entries()) {
+    const stream = header.streams[streamIndex];
+    const producerIndex = header.producer[index] ?? -1;
+    const producer = header.producers[producerIndex];
+    const length = header.length[index] ?? -1;
+    epoch += header.epoch[index] ?? 0;
+    sequence += header.sequence[index] ?? 0;
+    atMs += header.at[index] ?? 0;
+    position += header.position[index] ?? 0;
+    const problem =
+      stream === undefined
+        ? "stream"
+        : producerIndex !== -1 && producer === undefined
+          ? "producer"
+          : !(Number.isSafeInteger(epoch) && epoch >= 0)
+            ? "epoch"
+            : !(Number.isSafeInteger(sequence) && sequence >= (producer === undefined ? 0 : 1))
+              ? "sequence"
+              : !(atMs >= 0 && atMs <= atMsMax)
+                ? "at"
+                : !(position > last && position <= header.to)
+                  ? "position"
+                  : !(length >= 0 && length <= bodyBytesMax && start + length <= bodies.length)
+                    ? "length"
+                    : undefined;
+    if (problem !== undefined || stream === undefined)
+      throw invalid(`entry ${index}: ${problem} is out of range`);
+    entries.push({
+      stream,
+      atMs,
+      ...(producer === undefined ? {} : { key: { producer, epoch, sequence } }),
+      body: bodies.subarray(start, start + length),
+      position: { origin: header.origin, sequence: position },
+    });
+    start += length;
+    last = position;
+  }
+  if (start !== bodies.length) throw invalid(`${bodies.length - start} bytes left over`);
+  return entries;
+}
+
+function invalid(problem: string, cause?: unknown): SkerryError {
+  return new SkerryError({
+    code: "invalid-batch",
+    message: `a batch of entries was refused: ${problem}`,
+    hint: "nothing of it was stored; the sender runs another version, or is not what it says it is",
+    cause,
+  });
+}
+
+function intern() {
+  const names: string[] = [];
+  const indexes = new Map<string, number>();
+  return {
+    names,
+    indexOf(text: string): number {
+      const known = indexes.get(text);
+      if (known !== undefined) return known;
+      indexes.set(text, names.length);
+      return names.push(text) - 1;
+    },
+  };
+}
+
+const differences = (values: readonly number[]) =>
+  values.map((value, index) => value - (values[index - 1] ?? 0));

@@ -1,0 +1,138 @@
+/**
+ * What changes the merged view: appends of this node, pieces of other nodes' logs, and the change to
+ * a new origin. Each method runs inside one transaction, rows and vector together (D2, D3).
+ */
+import type { EntryInput } from "../../api/index.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { Database } from "../../runtime/sqlite/index.ts";
+import type { Backlog } from "../tables/backlog.ts";
+import type { EntryTable } from "../tables/entry-table.ts";
+import type { Names, OriginRow, StreamRow } from "../tables/names.ts";
+import type { Retention } from "../tables/retention.ts";
+import type { AppendAnswer, ApplyAnswer, LogBatch, Vector } from "./store.ts";
+
+export interface Merge {
+  add(request: readonly EntryInput[]): AppendAnswer;
+  apply(batch: LogBatch): ApplyAnswer;
+  /** Goes on under `origin`; what was added since the store was opened moves along. */
+  rotate(origin: string): void;
+  vector(): Vector;
+  readonly own: OriginRow;
+  /** Streams with new entries since the last call. */
+  takeTouched(): readonly string[];
+  forget(): void;
+}
+
+const scope = "";
+const producersMax = 100_000;
+
+export function createMerge(
+  deps: { clock: Clock; db: Database },
+  tables: { names: Names; entries: EntryTable; retention: Retention; backlog: Backlog },
+  origin: string,
+): Merge {
+  const { clock, db } = deps;
+  const { names, entries, retention, backlog } = tables;
+  let own = names.origin(scope, origin);
+  const topAtOpen = own.top;
+  let touched = new Set<string>();
+
+  const requireProducerRoom = (stream: StreamRow, { key }: EntryInput) => {
+    if (!key || names.producers < producersMax) return;
+    if (names.findProducer(stream, key.producer) !== undefined) return;
+    throw new SkerryError({
+      code: "producers-too-many",
+      message: `producer "${key.producer}" of stream ${stream.name}: this store knows ${producersMax} producers already`,
+      hint: "use one producer name per device or process, not one per message",
+    });
+  };
+
+  return {
+    add(request) {
+      let [stored, duplicates] = [0, 0];
+      const cover: Record<string, number> = {};
+      const nowMs = Math.max(0, Math.round(clock.wallMs()));
+      retention.noteArrival();
+      for (const entry of request) {
+        const stream = names.stream(scope, entry.stream);
+        requireProducerRoom(stream, entry);
+        const placed = { ...entry, atMs: entry.atMs ?? nowMs };
+        const outcome = entries.insert(own, own.top + 1, stream, placed, { refuseRemoved: true });
+        if (outcome.state === "stored") {
+          stored++;
+          own.top++;
+          backlog.add(stream, entry.body.length);
+          touched.add(stream.name);
+        } else {
+          duplicates++;
+          if (outcome.at)
+            cover[outcome.at.origin] = Math.max(cover[outcome.at.origin] ?? 0, outcome.at.sequence);
+        }
+      }
+      if (stored > 0) {
+        cover[own.name] = own.top;
+        names.writeTop(own);
+        names.writeCounters();
+      }
+      return { state: "stored", stored, duplicates, cover };
+    },
+
+    apply(batch) {
+      const top = names.findOrigin(scope, batch.origin)?.top ?? 0;
+      if (batch.origin === own.name)
+        return { state: "applied", origin: batch.origin, top, stored: 0 };
+      if (batch.from > top + 1) return { state: "gap", origin: batch.origin, top, stored: 0 };
+      const row = names.origin(scope, batch.origin);
+      let stored = 0;
+      retention.noteArrival();
+      for (const entry of batch.entries) {
+        const { sequence } = entry.position;
+        if (sequence <= top) continue;
+        const stream = names.stream(scope, entry.stream);
+        const outcome = entries.insert(row, sequence, stream, entry, { refuseRemoved: false });
+        if (outcome.state === "duplicate") {
+          entries.alias(row, sequence, stream, entry);
+          continue;
+        }
+        stored++;
+        touched.add(stream.name);
+        if (sequence > row.hubTop) backlog.add(stream, entry.body.length);
+      }
+      row.top = Math.max(top, batch.to);
+      names.writeTop(row);
+      names.writeCounters();
+      return { state: "applied", origin: batch.origin, top: row.top, stored };
+    },
+
+    rotate(name) {
+      const before = own;
+      const next = names.origin(scope, name);
+      const moved = db
+        .prepare("SELECT id FROM entry WHERE origin = ? AND sequence > ? ORDER BY sequence")
+        .all(before.id, topAtOpen);
+      const move = db.prepare("UPDATE entry SET origin = ?, sequence = ? WHERE id = ?");
+      for (const row of moved) move.run(next.id, ++next.top, Number(row["id"]));
+      before.top = Math.min(before.top, topAtOpen);
+      names.writeTop(before);
+      names.writeTop(next);
+      db.prepare("UPDATE meta SET value = ? WHERE name = 'origin'").run(name);
+      backlog.forget();
+      own = next;
+    },
+
+    vector: () => Object.fromEntries(names.origins(scope).map((row) => [row.name, row.top])),
+    get own() {
+      return own;
+    },
+    takeTouched() {
+      const streams = [...touched];
+      touched = new Set();
+      return streams;
+    },
+    forget() {
+      // `touched` stays: a reader woken for nothing reads nothing, one not woken would wait.
+      own = names.findOrigin(scope, own.name) ?? own;
+    },
+  };
+}

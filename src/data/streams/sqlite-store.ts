@@ -1,0 +1,263 @@
+/**
+ * A node's streams in one SQLite file with one writer and group commit, `synchronous=FULL`. Runs in
+ * the storage thread. What the file says about itself (`identity.ts`) decides whose log it continues.
+ */
+import { every, type Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Random } from "../../lib/random.ts";
+import { createSignals } from "../../lib/signals.ts";
+import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
+import { decodeBatch, encodeBatch } from "../batch/codec.ts";
+import { createBacklog } from "../tables/backlog.ts";
+import { createEntryTable } from "../tables/entry-table.ts";
+import { createNames, type StreamRow } from "../tables/names.ts";
+import { createRetention } from "../tables/retention.ts";
+import { prepareTables } from "../tables/schema.ts";
+import { checkBody, checkRequest, unknownStream, type Complaint } from "./check.ts";
+import { parseCursor, pageLimit } from "./cursor.ts";
+import { claimIdentity } from "./claim.ts";
+import { inodeOf, newIncarnation, writeMarker } from "./identity.ts";
+import { refuse } from "./refusal.ts";
+import { createMerge } from "./merge.ts";
+import type { Grown, LocalStreamStore, StreamDeclaration } from "./store.ts";
+
+export type StreamStoreOptions = {
+  readonly path: string;
+  /** Name of this node; its origins start with it. */
+  readonly node: string;
+  /** For streams that declare no size. Default 1 GiB. */
+  readonly streamBytesMax?: number;
+  /** The database file never grows past this; writes are then refused with `disk-full`. */
+  readonly fileBytesMax?: number;
+  /** Default 10 seconds. */
+  readonly retentionPeriodMs?: number;
+};
+
+const scope = "";
+const gigabyte = 2 ** 30;
+const batchBytesDefault = 256 * 1024;
+const batchEntriesMax = 4096;
+const waitingBytesMax = 64 * 1024 * 1024;
+/** Failures of an append that are answers: nothing is wrong with the store, only with now. */
+const refusals = new Set(["store-busy", "disk-full", "producers-too-many"]);
+
+/** Throws `store-damaged`, `store-newer`, `store-unavailable`, `disk-full` or `invalid-config`. */
+export function openStreamStore(
+  deps: { clock: Clock; random: Random; log: Log },
+  options: StreamStoreOptions,
+): LocalStreamStore {
+  const { clock, random, log } = deps;
+  const { path, node } = options;
+  const db = openDatabase(path);
+  try {
+    prepareTables(db, path);
+    if (options.fileBytesMax !== undefined) {
+      const pageBytes = Number(db.prepare("PRAGMA page_size").get()?.["page_size"] ?? 4096);
+      db.exec(`PRAGMA max_page_count = ${Math.floor(options.fileBytesMax / pageBytes)}`);
+    }
+  } catch (error) {
+    db.close();
+    throw sqliteFailure(error, path);
+  }
+  const identity = claimIdentity({ db, clock, random, log }, { path, node });
+
+  const names = createNames(db);
+  const entries = createEntryTable(db, names);
+  const retention = createRetention({ clock, db }, { names, entries });
+  const backlog = createBacklog(db, names);
+  const merge = createMerge({ clock, db }, { names, entries, retention, backlog }, identity.origin);
+  let declared = new Map<string, StreamDeclaration>();
+  let waitingBytes = 0;
+  const signals = createSignals<{ grown: Grown }>({
+    onListenerError: (error) => log.error("a listener of the stream store failed", { error }),
+  });
+  const writer = createGroupCommit(db, {
+    path,
+    onCommit() {
+      const streams = merge.takeTouched();
+      if (streams.length > 0) signals.emit("grown", { streams, vector: merge.vector() });
+    },
+    onRollback() {
+      for (const part of [names, entries, retention, backlog, merge]) part.forget();
+    },
+  });
+
+  const readable = (name: string): StreamRow | undefined => {
+    const row = names.findStream(scope, name);
+    if (!row && !declared.has(name)) throw new SkerryError(unknownStream(name, declared.keys()));
+    return row;
+  };
+
+  const store: LocalStreamStore = {
+    node,
+    setStreams(declarations) {
+      declared = new Map(declarations.map((declaration) => [declaration.name, declaration]));
+      return Promise.resolve();
+    },
+    check(request) {
+      return refuse(checkRequest(request, declared));
+    },
+    async append(request) {
+      const refused =
+        store.check(request) ?? refuse(firstComplaint(request.map(({ body }) => body)));
+      if (refused) return refused;
+      if (request.length === 0) return { state: "stored", stored: 0, duplicates: 0, cover: {} };
+      const bytes = request.reduce((sum, { body }) => sum + body.length, 0);
+      if (waitingBytes + bytes > waitingBytesMax) {
+        return {
+          state: "refused",
+          code: "store-busy",
+          message: `${waitingBytes} bytes wait for the disk under ${path}`,
+          hint: "slow down and send again; nothing was written",
+          retryable: true,
+        };
+      }
+      waitingBytes += bytes;
+      try {
+        return await writer.write(() => merge.add(request));
+      } catch (error) {
+        if (error instanceof SkerryError && refusals.has(error.code)) {
+          const { code, message, hint, retryable } = error;
+          return { state: "refused", code, message, hint, retryable };
+        }
+        throw error;
+      } finally {
+        waitingBytes -= bytes;
+      }
+    },
+    async read({ stream, after, fromMs = 0, toMs = Number.MAX_SAFE_INTEGER, limit }) {
+      const row = readable(stream);
+      const afterId = parseCursor(after, identity.view);
+      const cursorOf = (id: number) => `${identity.view}.${id}`;
+      const page = entries.page({
+        streams: row ? [row] : [],
+        afterId,
+        fromMs,
+        toMs,
+        limit: pageLimit(limit),
+      });
+      return {
+        entries: page.rows.map(({ id, ...entry }) => ({ ...entry, cursor: cursorOf(id) })),
+        cursor: cursorOf(page.lastId),
+        more: page.more,
+      };
+    },
+    async status() {
+      const waiting = backlog.count();
+      const rows = new Set([...declared.keys(), ...names.streams().map(({ name }) => name)]);
+      const streams = [...rows].sort().map((name) => {
+        const row = names.findStream(scope, name);
+        const leaves = declared.get(name)?.egress !== undefined;
+        return {
+          name,
+          entries: row?.entries ?? 0,
+          bytes: row?.bytes ?? 0,
+          backlog: (leaves && row && waiting.get(row.id)) || { entries: 0, bytes: 0 },
+          droppedBeforeHub: row?.droppedBeforeHub ?? 0,
+        };
+      });
+      const oldestId = backlog.oldestId((row) => declared.get(row.name)?.egress !== undefined);
+      return {
+        origin: merge.own.name,
+        vector: merge.vector(),
+        hubVector: Object.fromEntries(names.origins(scope).map((row) => [row.name, row.hubTop])),
+        streams,
+        backlog: {
+          entries: streams.reduce((sum, row) => sum + row.backlog.entries, 0),
+          bytes: streams.reduce((sum, row) => sum + row.backlog.bytes, 0),
+          oldestAgeMs: oldestId === undefined ? undefined : retention.ageOfMs(oldestId),
+        },
+      };
+    },
+    readLog({ origin: name, from, bytesMax = batchBytesDefault }) {
+      const origin = names.findOrigin(scope, name);
+      if (!origin || from > origin.top) return undefined;
+      const start = Math.max(1, from);
+      const found = entries.log(origin, start, { entriesMax: batchEntriesMax, bytesMax });
+      const last = found.entries.at(-1)?.position.sequence ?? start;
+      return {
+        origin: name,
+        from: start,
+        to: found.complete ? origin.top : last,
+        entries: found.entries,
+      };
+    },
+    async log(query) {
+      const batch = store.readLog(query);
+      return batch && { ...batch, entries: batch.entries.length, bytes: encodeBatch(batch) };
+    },
+    async apply(bytes) {
+      const batch = decodeBatch(bytes);
+      return writer.write(() => merge.apply(batch));
+    },
+    async vector() {
+      return merge.vector();
+    },
+    markHub: (tops) =>
+      writer.write(() => {
+        for (const [name, top] of Object.entries(tops)) {
+          const origin = names.findOrigin(scope, name);
+          if (!origin || origin.hubTop === top) continue;
+          backlog.moveHubTop(origin, top);
+        }
+      }),
+    async observe(peer) {
+      const { name, top } = merge.own;
+      if ((peer[name] ?? 0) <= top) return { origin: name, rotated: false };
+      const origin = `${node}.${newIncarnation(random, clock.wallMs())}`;
+      await writer.write(() => merge.rotate(origin));
+      log.error("a peer knows more of this store's log than the store itself: it was rolled back", {
+        origin: name,
+        now: origin,
+        top,
+        peerTop: peer[name],
+      });
+      return { origin, rotated: true };
+    },
+    async retain() {
+      let removed = 0;
+      for (const { id } of names.streams()) {
+        for (;;) {
+          const step = await writer.write(() => {
+            const stream = names.streamById(id);
+            const { retention: limits, egress } = declared.get(stream.name) ?? {};
+            const { removed: rows, unsent } = retention.step(stream, {
+              ageMs: limits?.ageMs,
+              bytesMax: limits?.bytesMax ?? options.streamBytesMax ?? gigabyte,
+              keepForHub: egress !== undefined && backlog.hubKnown,
+            });
+            backlog.subtract(stream, unsent);
+            return rows;
+          });
+          if (step === 0) break;
+          removed += step;
+        }
+      }
+      return { removed };
+    },
+    on: (event, listener) => signals.on(event, listener),
+    async close() {
+      sweep.cancel();
+      const { name, top } = merge.own;
+      log.debug("stream store closes", { origin: name, top });
+      await writer.close();
+      writeMarker(path, { token: identity.token, inode: inodeOf(path), top: merge.own.top });
+    },
+  };
+  const sweep = every(
+    clock,
+    options.retentionPeriodMs ?? 10_000,
+    async () => void (await store.retain()),
+    (error) => log.error("retention failed; it is tried again", { error }),
+  );
+  return store;
+}
+
+function firstComplaint(bodies: readonly Uint8Array[]): Complaint | undefined {
+  for (const [index, body] of bodies.entries()) {
+    const complaint = checkBody(body, index);
+    if (complaint) return complaint;
+  }
+  return undefined;
+}

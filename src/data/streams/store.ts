@@ -1,0 +1,167 @@
+/**
+ * The contract of a node's store of streams. One implementation lives in the storage thread
+ * (`sqlite-store.ts`), one speaks to it from the main thread (`thread.ts`); both pass one suite.
+ * Invariants D1 to D9 stand in the README.
+ */
+import type { EgressPolicy, EntryInput, StoredEntry } from "../../api/index.ts";
+
+/** The highest contiguous log position by origin. Positions start at 1; 0 or absent: none. */
+export type Vector = Readonly<Record<string, number>>;
+
+/** What the store must know of a Stream object. */
+export type StreamDeclaration = {
+  readonly name: string;
+  readonly retention: {
+    /** Since the entry arrived in this store. Absent: for ever. */
+    readonly ageMs?: number;
+    /** Bodies plus `entryOverheadBytes` each. Absent: the store's default. */
+    readonly bytesMax?: number;
+  };
+  /** Absent: nothing of this stream leaves the cell. */
+  readonly egress?: EgressPolicy;
+  /** Higher goes first; shown with the backlog. */
+  readonly priority?: number;
+};
+
+export type AppendAnswer =
+  | {
+      readonly state: "stored";
+      /** Committed and fsynced now. */
+      readonly stored: number;
+      /** Already there: the same key was stored before. */
+      readonly duplicates: number;
+      /** A store whose vector covers this holds every entry of the request. */
+      readonly cover: Vector;
+    }
+  | {
+      readonly state: "refused";
+      readonly code: string;
+      readonly message: string;
+      readonly hint?: string;
+      readonly retryable: boolean;
+    };
+
+export type ReadQuery = {
+  readonly stream: string;
+  /** A cursor of this store; absent: from the oldest. */
+  readonly after?: string;
+  /** Inclusive. */
+  readonly fromMs?: number;
+  /** Exclusive. */
+  readonly toMs?: number;
+  /** 1 to 10000. Default 1000. */
+  readonly limit?: number;
+};
+
+export type ReadEntry = StoredEntry & { readonly cursor: string };
+
+export type ReadPage = {
+  readonly entries: readonly ReadEntry[];
+  /** Where to go on; always set, also when nothing matched. */
+  readonly cursor: string;
+  /** False: the reader has seen everything there is now. */
+  readonly more: boolean;
+};
+
+export type StreamStatus = {
+  readonly name: string;
+  readonly entries: number;
+  readonly bytes: number;
+  /** What the hub has not acknowledged; always 0 for a stream without egress. */
+  readonly backlog: { readonly entries: number; readonly bytes: number };
+  /** Removed by size before the hub acknowledged them, since the store was made. */
+  readonly droppedBeforeHub: number;
+};
+
+export type StoreStatus = {
+  readonly origin: string;
+  readonly vector: Vector;
+  readonly hubVector: Vector;
+  readonly streams: readonly StreamStatus[];
+  readonly backlog: {
+    readonly entries: number;
+    readonly bytes: number;
+    /** Age of the oldest entry that waits for the hub, since it arrived here. */
+    readonly oldestAgeMs?: number;
+  };
+};
+
+/** A piece of one origin's log: every position from `from` to `to` is in `entries` or has no entry. */
+export type LogBatch = {
+  readonly origin: string;
+  readonly from: number;
+  readonly to: number;
+  readonly entries: readonly StoredEntry[];
+  /** Towards the hub: the policies that the entries were cleared by, by stream. */
+  readonly policies?: Readonly<Record<string, EgressPolicy>>;
+};
+
+export type LogQuery = {
+  readonly origin: string;
+  readonly from: number;
+  /** Of bodies; at least one entry is answered. Default 256 KiB. */
+  readonly bytesMax?: number;
+};
+
+/** A piece of a log as it travels: encoded by `batch/codec.ts`. */
+export type EncodedBatch = {
+  readonly origin: string;
+  readonly from: number;
+  readonly to: number;
+  readonly entries: number;
+  readonly bytes: Uint8Array;
+};
+
+export type ApplyAnswer = {
+  /** `gap`: the batch starts after `top + 1`; nothing was changed. */
+  readonly state: "applied" | "gap";
+  readonly origin: string;
+  /** The durable position of this origin here. */
+  readonly top: number;
+  /** New in the merged view. */
+  readonly stored: number;
+};
+
+/** After each commit that added entries to the merged view. */
+export type Grown = { readonly streams: readonly string[]; readonly vector: Vector };
+
+export interface StreamStore {
+  readonly node: string;
+  /** Replaces the declared streams; entries of streams no longer declared stay, and expire by default limits. */
+  setStreams(declarations: readonly StreamDeclaration[]): Promise<void>;
+  /** What is wrong with a request without storing it; cheap, without a look into bodies. */
+  check(entries: readonly EntryInput[]): (AppendAnswer & { state: "refused" }) | undefined;
+  /**
+   * Stores all of the request or nothing of it; resolves after the fsync. Full disk, too much
+   * waiting and bad input are answers; rejects with `storage-failed`, `closed` or `thread-ended`.
+   */
+  append(entries: readonly EntryInput[]): Promise<AppendAnswer>;
+  /** Throws `stream-unknown`, `invalid-cursor`, `invalid-limit`. */
+  read(query: ReadQuery): Promise<ReadPage>;
+  status(): Promise<StoreStatus>;
+  /** The origin's log from a position on; undefined when this store has nothing from there on. */
+  log(query: LogQuery): Promise<EncodedBatch | undefined>;
+  /** Applies a batch of `log` and commits it with the vector. Throws `invalid-batch`. */
+  apply(bytes: Uint8Array): Promise<ApplyAnswer>;
+  vector(): Promise<Vector>;
+  /** The hub's durable vector, as the hub last said; may go back when the hub lost data. */
+  markHub(vector: Vector): Promise<void>;
+  /**
+   * A peer's vector. When it knows more of this store's own log than this store does, the disk was
+   * rolled back: the store takes a new incarnation (D7). Answers the origin to use from now on.
+   */
+  observe(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  /** Removes what is beyond the limits, in small steps between other writes. */
+  retain(): Promise<{ readonly removed: number }>;
+  on(event: "grown", listener: (grown: Grown) => void): () => void;
+  close(): Promise<void>;
+}
+
+/** The store itself, in the storage thread. */
+export type LocalStreamStore = StreamStore & {
+  /** What `log` encodes, for the gate: entries here have passed no policy. */
+  readLog(query: LogQuery): LogBatch | undefined;
+};
+
+/** What a row costs beside its body; counted so that `bytesMax` is near what the disk sees. */
+export const entryOverheadBytes = 80;

@@ -1,0 +1,242 @@
+/**
+ * The two halves of a store that lives in the storage thread. Appends of one tick cross as one
+ * message; few messages are under way at a time, so that what waits, waits here, where it is counted
+ * and refused with `store-busy` before memory runs out.
+ */
+import type { EntryInput, StoredEntry } from "../../api/index.ts";
+import { decodeError, encodeError, type EncodedError } from "../../lib/errors.ts";
+import type { Thread } from "../../runtime/thread/index.ts";
+import { pack, unpack, type PackedEntries } from "../batch/packed.ts";
+import type { ClearedLog, Egress, Gate } from "../ports.ts";
+import { checkRequest } from "./check.ts";
+import type {
+  AppendAnswer,
+  ApplyAnswer,
+  EncodedBatch,
+  Grown,
+  LocalStreamStore,
+  LogQuery,
+  ReadQuery,
+  StoreStatus,
+  StreamDeclaration,
+  StreamStore,
+  Vector,
+} from "./store.ts";
+import { refuse } from "./refusal.ts";
+
+type Settled = AppendAnswer | { readonly state: "failed"; readonly error: EncodedError };
+type PackedPage = { readonly page: PackedEntries; readonly cursor: string; readonly more: boolean };
+
+export type StreamMethods<C = unknown> = {
+  "data.streams"(declarations: readonly StreamDeclaration[]): Promise<void>;
+  "data.append"(batch: {
+    readonly counts: readonly number[];
+    readonly packed: PackedEntries;
+  }): Promise<readonly Settled[]>;
+  "data.read"(query: ReadQuery): Promise<PackedPage>;
+  "data.status"(): Promise<StoreStatus>;
+  "data.log"(query: LogQuery): Promise<EncodedBatch | undefined>;
+  "data.apply"(bytes: Uint8Array): Promise<ApplyAnswer>;
+  "data.vector"(): Promise<Vector>;
+  "data.markHub"(vector: Vector): Promise<void>;
+  "data.observe"(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  "data.retain"(): Promise<{ readonly removed: number }>;
+  "data.clear"(query: LogQuery): Promise<ClearedLog<C> | undefined>;
+  "data.close"(): Promise<void>;
+};
+export type StreamEvents = { "data.grown": Grown };
+
+/** In the storage thread: what `serveThread` is to offer. */
+export function serveStreamStore<C>(
+  deps: { store: LocalStreamStore; gate: Gate<C> },
+  emit: (name: "data.grown", event: Grown) => void,
+): StreamMethods<C> {
+  const { store, gate } = deps;
+  store.on("grown", (grown) => emit("data.grown", grown));
+  return {
+    async "data.streams"(declarations) {
+      gate.setPolicies(
+        Object.fromEntries(
+          declarations.flatMap(({ name, egress }) => (egress ? [[name, egress]] : [])),
+        ),
+      );
+      await store.setStreams(declarations);
+    },
+    async "data.append"({ counts, packed }) {
+      const entries = unpack(packed);
+      let start = 0;
+      const answers = counts.map((count) => store.append(entries.slice(start, (start += count))));
+      return (await Promise.allSettled(answers)).map((result) =>
+        result.status === "fulfilled"
+          ? result.value
+          : { state: "failed", error: encodeError(result.reason) },
+      );
+    },
+    async "data.read"(query) {
+      const { entries, cursor, more } = await store.read(query);
+      const packable = entries.map((entry) => ({
+        ...entry,
+        id: Number(entry.cursor.slice(entry.cursor.indexOf(".") + 1)),
+      }));
+      return { page: pack(packable), cursor, more };
+    },
+    "data.status": () => store.status(),
+    async "data.log"(query) {
+      const batch = await store.log(query);
+      return batch && { ...batch, bytes: ownBuffer(batch.bytes) };
+    },
+    "data.apply": (bytes) => store.apply(bytes),
+    "data.vector": () => store.vector(),
+    "data.markHub": (vector) => store.markHub(vector),
+    "data.observe": (vector) => store.observe(vector),
+    "data.retain": () => store.retain(),
+    async "data.clear"(query) {
+      const batch = store.readLog(query);
+      return batch && gate.clear(batch);
+    },
+    "data.close": () => store.close(),
+  };
+}
+
+export type ConnectOptions = {
+  readonly node: string;
+  /** Entries that may wait here for the thread. Default 100,000. */
+  readonly waitingEntriesMax?: number;
+  /** Bytes of bodies that may wait here. Default 64 MiB. */
+  readonly waitingBytesMax?: number;
+};
+
+/** Messages with appends under way; more would only queue in the other thread, uncounted. */
+const inFlightMax = 3;
+/** In one message: what the other thread may be busy with before it looks up. */
+const messageEntriesMax = 5000;
+
+type WaitingAppend = {
+  readonly entries: readonly EntryInput[];
+  readonly bytes: number;
+  readonly resolve: (answer: AppendAnswer) => void;
+  readonly reject: (error: unknown) => void;
+};
+
+/** On the main thread. `close` closes the store in its thread; the thread itself is its owner's. */
+export function connectStreamStore<C = unknown>(
+  thread: Pick<Thread<StreamMethods<C>, StreamEvents>, "call" | "on">,
+  options: ConnectOptions,
+): StreamStore & Egress<C> {
+  const waitingEntriesMax = options.waitingEntriesMax ?? 100_000;
+  const waitingBytesMax = options.waitingBytesMax ?? 64 * 1024 * 1024;
+  let declared = new Map<string, StreamDeclaration>();
+  let waiting: WaitingAppend[] = [];
+  let [waitingEntries, waitingBytes, inFlight] = [0, 0, 0];
+  let scheduled = false;
+
+  const schedule = () => {
+    if (scheduled || inFlight >= inFlightMax || waiting.length === 0) return;
+    scheduled = true;
+    setImmediate(flush);
+  };
+
+  const takeMessage = (): WaitingAppend[] => {
+    let entries = 0;
+    const end = waiting.findIndex((item) => (entries += item.entries.length) > messageEntriesMax);
+    const taken = end < 0 ? waiting : waiting.slice(0, Math.max(1, end));
+    waiting = end < 0 ? [] : waiting.slice(taken.length);
+    return taken;
+  };
+
+  const flush = () => {
+    scheduled = false;
+    const taken = takeMessage();
+    const packed = pack(taken.flatMap(({ entries }) => entries));
+    inFlight++;
+    thread
+      .call(
+        "data.append",
+        { counts: taken.map(({ entries }) => entries.length), packed },
+        { transfer: [packed.numbers.buffer, packed.bodies.buffer] },
+      )
+      .then(
+        (answers) => {
+          for (const [index, item] of taken.entries()) {
+            const answer = answers[index];
+            if (!answer || answer.state === "failed")
+              item.reject(decodeError(answer?.error ?? encodeError(new Error("no answer"))));
+            else item.resolve(answer);
+          }
+        },
+        (error) => {
+          for (const item of taken) item.reject(error);
+        },
+      )
+      .finally(() => {
+        inFlight--;
+        for (const { entries, bytes } of taken) {
+          waitingEntries -= entries.length;
+          waitingBytes -= bytes;
+        }
+        schedule();
+      });
+    schedule();
+  };
+
+  const store: StreamStore & Egress<C> = {
+    node: options.node,
+    async setStreams(declarations) {
+      await thread.call("data.streams", declarations);
+      declared = new Map(declarations.map((declaration) => [declaration.name, declaration]));
+    },
+    check: (entries) => refuse(checkRequest(entries, declared)),
+    append(entries) {
+      const refused = store.check(entries);
+      if (refused) return Promise.resolve(refused);
+      const bytes = entries.reduce((sum, { body }) => sum + body.length, 0);
+      if (
+        waitingEntries + entries.length > waitingEntriesMax ||
+        waitingBytes + bytes > waitingBytesMax
+      ) {
+        return Promise.resolve({
+          state: "refused",
+          code: "store-busy",
+          message: `${waitingEntries} entries wait for the disk`,
+          hint: "slow down and send again; nothing was written",
+          retryable: true,
+        });
+      }
+      waitingEntries += entries.length;
+      waitingBytes += bytes;
+      return new Promise((resolve, reject) => {
+        waiting.push({ entries, bytes, resolve, reject });
+        schedule();
+      });
+    },
+    async read(query) {
+      const { page, cursor, more } = await thread.call("data.read", query);
+      const view = cursor.slice(0, cursor.indexOf("."));
+      const entries = unpack(page).map(({ id, ...entry }) => ({
+        ...(entry as StoredEntry),
+        cursor: `${view}.${id}`,
+      }));
+      return { entries, cursor, more };
+    },
+    status: () => thread.call("data.status", undefined as never),
+    log: (query) => thread.call("data.log", query),
+    apply(bytes) {
+      // Of a Buffer, `slice` would be a view of the socket's memory.
+      const copy = new Uint8Array(bytes);
+      return thread.call("data.apply", copy, { transfer: [copy.buffer] });
+    },
+    vector: () => thread.call("data.vector", undefined as never),
+    markHub: (vector) => thread.call("data.markHub", vector),
+    observe: (vector) => thread.call("data.observe", vector),
+    retain: () => thread.call("data.retain", undefined as never),
+    clear: (query) => thread.call("data.clear", query),
+    on: (_event, listener) => thread.on("data.grown", listener),
+    close: () => thread.call("data.close", undefined as never),
+  };
+  return store;
+}
+
+/** Cloning a view clones all of the buffer behind it; small Buffers share one of 8 KiB. */
+function ownBuffer(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+}

@@ -1,0 +1,136 @@
+/**
+ * Deletes the oldest rows of a stream by arrival, a few hundred at a time, so that a step costs other
+ * writes a few milliseconds. Ages are counted on the store's own clock (`tide`), which advances with
+ * the monotonic clock while the store is open: a wall clock that jumps deletes nothing (D8).
+ */
+import type { Clock } from "../../lib/clock.ts";
+import type { Database } from "../../runtime/sqlite/index.ts";
+import { entryOverheadBytes } from "../streams/store.ts";
+import type { EntryTable } from "./entry-table.ts";
+import type { Names, StreamRow } from "./names.ts";
+
+export type RetentionLimits = {
+  readonly ageMs?: number;
+  readonly bytesMax: number;
+  /** Age alone does not remove what the hub has not acknowledged (size always does). */
+  readonly keepForHub: boolean;
+};
+
+export type RetentionStep = {
+  readonly removed: number;
+  /** Of these, what the hub had not acknowledged. */
+  readonly unsent: { readonly entries: number; readonly bytes: number };
+};
+
+export interface Retention {
+  /** One step inside a transaction: what it removed, 0 when nothing is beyond the limits. */
+  step(stream: StreamRow, limits: RetentionLimits): RetentionStep;
+  /** Notes when rows from `nextId` on arrived; call before rows are added. */
+  noteArrival(): void;
+  ageOfMs(id: number): number | undefined;
+  forget(): void;
+}
+
+const stepRows = 500;
+const tideStepMs = 1000;
+const nothing: RetentionStep = { removed: 0, unsent: { entries: 0, bytes: 0 } };
+
+export function createRetention(
+  deps: { clock: Clock; db: Database },
+  tables: { names: Names; entries: EntryTable },
+): Retention {
+  const { db, clock } = deps;
+  const { names, entries } = tables;
+  const insertTide = db.prepare("INSERT OR REPLACE INTO tide VALUES (?, ?)");
+  const writeMeta = db.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)");
+  const firstYounger = db.prepare(
+    "SELECT first_id FROM tide WHERE age_ms > ? ORDER BY first_id LIMIT 1",
+  );
+  const tideOf = db.prepare(
+    "SELECT age_ms FROM tide WHERE first_id <= ? ORDER BY first_id DESC LIMIT 1",
+  );
+  const pruneTide = db.prepare(
+    "DELETE FROM tide WHERE first_id < (SELECT max(first_id) FROM tide WHERE first_id <= ?)",
+  );
+  const oldestRows = db.prepare(
+    `SELECT id, origin, sequence, producer, epoch, producer_sequence, length(body) AS bytes
+     FROM entry WHERE stream = ? AND id < ? ORDER BY id LIMIT ?`,
+  );
+  const deleteRow = db.prepare("DELETE FROM entry WHERE id = ?");
+  const deleteAlias = db.prepare("DELETE FROM alias WHERE entry = ?");
+  const oldestId = db.prepare("SELECT min(id) AS id FROM entry");
+
+  const meta = (name: string) =>
+    db.prepare("SELECT value FROM meta WHERE name = ?").get(name)?.["value"];
+  // The store's own clock goes on where it stood, plus the time switched off as the host believes it.
+  const storedMs = Number(meta("age_ms") ?? 0);
+  const storedWallMs = Number(meta("age_wall_ms") ?? clock.wallMs());
+  const baseMs = storedMs + Math.max(0, clock.wallMs() - storedWallMs);
+  const openedMs = clock.monotonicMs();
+  const nowMs = () => Math.round(baseMs + clock.monotonicMs() - openedMs);
+  let lastTideMs = -Infinity;
+
+  return {
+    noteArrival() {
+      const now = nowMs();
+      if (now - lastTideMs < tideStepMs) return;
+      lastTideMs = now;
+      insertTide.run(entries.nextId, now);
+      writeMeta.run("age_ms", now);
+      writeMeta.run("age_wall_ms", clock.wallMs());
+    },
+    ageOfMs(id) {
+      const row = tideOf.get(id);
+      return row && Math.max(0, nowMs() - Number(row["age_ms"]));
+    },
+    step(stream, { ageMs, bytesMax, keepForHub }) {
+      const excessBytes = stream.bytes - bytesMax;
+      // A row's tide is the last one at or before it: rows below the first younger tide are old enough.
+      const cutId =
+        ageMs === undefined
+          ? 0
+          : Number(firstYounger.get(nowMs() - ageMs)?.["first_id"] ?? entries.nextId);
+      const belowId = excessBytes > 0 ? entries.nextId : cutId;
+      if (belowId <= 0 || stream.entries === 0) return nothing;
+      const keys: { producer: number; epoch: number; sequence: number }[] = [];
+      let freed = 0;
+      let removed = 0;
+      const unsent = { entries: 0, bytes: 0 };
+      for (const row of oldestRows.all(stream.id, belowId, stepRows)) {
+        const bySize = freed < excessBytes;
+        const waits = Number(row["sequence"]) > names.originById(Number(row["origin"])).hubTop;
+        if (!bySize && (Number(row["id"]) >= cutId || (waits && keepForHub))) break;
+        const bytes = Number(row["bytes"]) + entryOverheadBytes;
+        deleteAlias.run(Number(row["id"]));
+        deleteRow.run(Number(row["id"]));
+        freed += bytes;
+        removed++;
+        stream.entries--;
+        stream.bytes -= bytes;
+        if (waits) {
+          unsent.entries++;
+          unsent.bytes += bytes;
+          if (keepForHub) stream.droppedBeforeHub++;
+        }
+        if (row["producer"] !== null) {
+          keys.push({
+            producer: Number(row["producer"]),
+            epoch: Number(row["epoch"]),
+            sequence: Number(row["producer_sequence"]),
+          });
+        }
+      }
+      if (removed === 0) return nothing;
+      stream.changed = true;
+      entries.markRemoved(keys);
+      // With its last row gone nothing else would say which ids were used.
+      writeMeta.run("next_id", entries.nextId);
+      pruneTide.run(Number(oldestId.get()?.["id"] ?? entries.nextId));
+      names.writeCounters();
+      return { removed, unsent };
+    },
+    forget() {
+      lastTideMs = -Infinity;
+    },
+  };
+}

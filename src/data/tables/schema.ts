@@ -1,0 +1,59 @@
+/**
+ * The tables of a store of entries, shared by the node's store (scope "") and the hub's (scope: the
+ * cell's name). Names are interned, so that a row is a few small integers and the body.
+ */
+import { SkerryError } from "../../lib/errors.ts";
+import type { Database } from "../../runtime/sqlite/index.ts";
+
+const version = 1;
+
+const tables = `
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+-- top: every position up to it is here or has no entry. hub_top: the same at the hub.
+CREATE TABLE origin(
+  id INTEGER PRIMARY KEY, scope TEXT NOT NULL, name TEXT NOT NULL,
+  top INTEGER NOT NULL DEFAULT 0, hub_top INTEGER NOT NULL DEFAULT 0, UNIQUE(scope, name));
+CREATE TABLE stream(
+  id INTEGER PRIMARY KEY, scope TEXT NOT NULL, name TEXT NOT NULL,
+  entries INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
+  dropped_before_hub INTEGER NOT NULL DEFAULT 0, UNIQUE(scope, name));
+CREATE TABLE producer(
+  id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE(stream, name));
+-- id: the place in this store's merged view; it only grows and is never used twice.
+CREATE TABLE entry(
+  id INTEGER PRIMARY KEY, origin INTEGER NOT NULL, sequence INTEGER NOT NULL,
+  stream INTEGER NOT NULL, producer INTEGER, epoch INTEGER, producer_sequence INTEGER,
+  at_ms INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE UNIQUE INDEX entry_position ON entry(origin, sequence);
+CREATE UNIQUE INDEX entry_key ON entry(producer, epoch, producer_sequence) WHERE producer IS NOT NULL;
+CREATE INDEX entry_stream ON entry(stream);
+-- A position of a log whose entry stands under another position: the same key, accepted twice.
+CREATE TABLE alias(
+  origin INTEGER NOT NULL, sequence INTEGER NOT NULL, entry INTEGER NOT NULL,
+  PRIMARY KEY(origin, sequence)) WITHOUT ROWID;
+CREATE INDEX alias_entry ON alias(entry);
+-- Keys that retention removed, as ranges of producer sequences: resends of them are duplicates.
+CREATE TABLE removed(
+  producer INTEGER NOT NULL, epoch INTEGER NOT NULL, ranges TEXT NOT NULL,
+  PRIMARY KEY(producer, epoch)) WITHOUT ROWID;
+-- When entries arrived, roughly: rows from first_id on arrived at age_ms or later on the store's own clock.
+CREATE TABLE tide(first_id INTEGER PRIMARY KEY, age_ms INTEGER NOT NULL);
+`;
+
+/** Makes the tables in a new file. Throws `store-newer` for a file of a later version. */
+export function prepareTables(db: Database, path: string): void {
+  const row = db.prepare("PRAGMA user_version").get();
+  const found = Number(row?.["user_version"] ?? 0);
+  if (found > version) {
+    throw new SkerryError({
+      code: "store-newer",
+      message: `${path} was written by a later version of Skerry (layout ${found}, this one knows ${version})`,
+      hint: "run the version that wrote it, or move the file away and let the other nodes fill a new one",
+    });
+  }
+  if (found === version) return;
+  db.exec("BEGIN IMMEDIATE");
+  db.exec(tables);
+  db.exec(`PRAGMA user_version = ${version}`);
+  db.exec("COMMIT");
+}
