@@ -1,6 +1,14 @@
 /** Every way in: MQTT, HTTP, and the host's own telemetry. */
 export { createDeadLetters, type DeadLetter, type DeadLetters } from "./dead-letters.ts";
 export { entryBytesMax } from "./entry-body.ts";
+export type { Reading } from "./host/readings.ts";
+export {
+  nextEpoch,
+  startTelemetry,
+  type TelemetryDependencies,
+  type TelemetryOptions,
+  type TelemetrySource,
+} from "./host/source.ts";
 export { httpIngestRoutes, type AppendAnswer, type HttpIngestDependencies } from "./http/routes.ts";
 export { topicMatches } from "./mapping.ts";
 export { createMqttIngest } from "./mqtt/broker.ts";
