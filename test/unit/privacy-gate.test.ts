@@ -1,0 +1,187 @@
+/** The egress gate against a naive oracle: every leaf is judged by its own path, one by one. */
+import { strict as assert } from "node:assert";
+import { test } from "node:test";
+import * as fc from "fast-check";
+import type { EgressPolicy, StoredEntry } from "../../src/api/index.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { createGate, createRecheck, type GatedBatch } from "../../src/privacy/gate/index.ts";
+
+const entryOf = (body: string | Uint8Array, stream = "s"): StoredEntry => ({
+  stream,
+  atMs: 1,
+  body: typeof body === "string" ? Buffer.from(body) : body,
+  position: { origin: "n1.a", sequence: 1 },
+});
+
+function through(policy: EgressPolicy | undefined, body: string): string | undefined {
+  let sent: GatedBatch | undefined;
+  const gate = createGate({
+    log: silentLog,
+    encode(batch) {
+      sent = batch;
+      return new Uint8Array();
+    },
+  });
+  gate.setPolicies(policy ? { s: policy } : {});
+  gate.clear({ origin: "n1.a", from: 1, to: 1, entries: [entryOf(body)] });
+  const [entry] = sent?.entries ?? [];
+  if (entry && sent) createRecheck().check(sent);
+  return entry && Buffer.from(entry.body).toString();
+}
+
+/** Names on the way to every leaf and empty container; arrays add nothing. */
+type Leaf = { names: string[]; value: unknown };
+function leaves(value: unknown, names: string[] = []): Leaf[] {
+  if (Array.isArray(value))
+    return value.length === 0 ? [{ names, value }] : value.flatMap((item) => leaves(item, names));
+  if (typeof value === "object" && value !== null) {
+    const fields = Object.entries(value);
+    return fields.length === 0
+      ? [{ names, value }]
+      : fields.flatMap(([name, field]) => leaves(field, [...names, name]));
+  }
+  return [{ names, value }];
+}
+
+const escape = (name: string) => name.replaceAll("\\", "\\\\").replaceAll(".", "\\.");
+const pathText = (names: readonly string[]) => names.map(escape).join(".");
+const startsWith = (names: readonly string[], path: readonly string[]) =>
+  path.length <= names.length && path.every((name, index) => names[index] === name);
+const spells = (names: readonly string[], path: readonly string[]) =>
+  names.some((_, index) => names.slice(0, index + 1).join(".") === path.join("."));
+
+const name = fc.constantFrom(
+  "a",
+  "b",
+  "c",
+  "a.b",
+  "0",
+  "1",
+  "__proto__",
+  "constructor",
+  "ключ",
+  "\u{1f511}",
+  "\\",
+  "toJSON",
+);
+const names = fc.array(name, { minLength: 1, maxLength: 3 });
+const { json } = fc.letrec<{ json: unknown; object: unknown }>((tie) => ({
+  json: fc.oneof(
+    { maxDepth: 4 },
+    fc.constantFrom<unknown>(1, "text", null, true, 1.5, {}, []),
+    fc.array(tie("json"), { maxLength: 3 }),
+    tie("object"),
+  ),
+  object: fc.array(fc.tuple(name, tie("json")), { maxLength: 4 }),
+}));
+/** As text, so that `__proto__` and repeated names come as they would from outside. */
+const textOf = (value: unknown): string => {
+  if (
+    Array.isArray(value) &&
+    value.every((item) => Array.isArray(item) && typeof item[0] === "string" && item.length === 2)
+  )
+    return `{${value.map(([key, field]) => `${JSON.stringify(key)}:${textOf(field)}`).join(",")}}`;
+  if (Array.isArray(value)) return `[${value.map(textOf).join(",")}]`;
+  return JSON.stringify(value);
+};
+const bodyText = fc
+  .array(fc.tuple(name, json), { maxLength: 5 })
+  .map(
+    (fields) =>
+      `{${fields.map(([key, field]) => `${JSON.stringify(key)}:${textOf(field)}`).join(",")}}`,
+  );
+
+test("P2: with keep, exactly the fields named leave, against the oracle", () => {
+  fc.assert(
+    fc.property(bodyText, fc.array(names, { maxLength: 4 }), (body, keep) => {
+      const out = through({ keep: keep.map(pathText) }, body);
+      const expected = leaves(JSON.parse(body)).filter((leaf) =>
+        keep.some((path) => startsWith(leaf.names, path)),
+      );
+      const got = out === "{}" ? [] : leaves(JSON.parse(out ?? ""));
+      assert.deepEqual(got, expected.length === 0 ? [] : expected);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("P3: with drop, no dropped field leaves and every other does, against the oracle", () => {
+  fc.assert(
+    fc.property(bodyText, fc.array(names, { maxLength: 4 }), (body, drop) => {
+      const out = leaves(JSON.parse(through({ drop: drop.map(pathText) }, body) ?? ""));
+      const dropped = (leaf: Leaf) => drop.some((path) => spells(leaf.names, path));
+      assert.deepEqual(out.filter(dropped), []);
+      const scalar = ({ value }: Leaf) => typeof value !== "object" || value === null;
+      assert.deepEqual(
+        out.filter(scalar),
+        leaves(JSON.parse(body)).filter((leaf) => scalar(leaf) && !dropped(leaf)),
+      );
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("P2, P3: keep and drop together: kept, less what is dropped", () => {
+  assert.equal(
+    through(
+      { keep: ["a", "b.c"], drop: ["a.secret"] },
+      '{"a":{"secret":1,"x":2},"b":{"c":3,"d":4}}',
+    ),
+    '{"a":{"x":2},"b":{"c":3}}',
+  );
+});
+
+test("P1: without a policy, or with an empty one, nothing leaves", () => {
+  assert.equal(through(undefined, '{"a":1}'), undefined);
+  assert.equal(through({}, '{"a":1}'), "{}");
+  assert.equal(through({ keep: [] }, '{"a":1}'), "{}");
+});
+
+test("P2, P3: the cases that look harmless", () => {
+  assert.equal(
+    through({ keep: ["items.price"] }, '{"items":[{"price":1,"name":"x"},5,[{"price":2}]]}'),
+    '{"items":[{"price":1},[{"price":2}]]}',
+  );
+  assert.equal(through({ keep: ["a.b"] }, '{"a.b":1,"a":{"b":2}}'), '{"a":{"b":2}}');
+  assert.equal(through({ keep: ["a\\.b"] }, '{"a.b":1,"a":{"b":2}}'), '{"a.b":1}');
+  assert.equal(through({ drop: ["a.b"] }, '{"a.b":1,"a":{"b":2,"c":3}}'), '{"a":{"c":3}}');
+  assert.equal(through({ keep: ["x"] }, '{"__proto__":{"x":1},"x":2}'), '{"x":2}');
+  assert.equal(through({ drop: ["__proto__"] }, '{"__proto__":{"x":1},"x":2}'), '{"x":2}');
+  assert.equal(
+    through({ keep: ["__proto__.x"] }, '{"__proto__":{"x":1,"y":3},"x":2}'),
+    '{"__proto__":{"x":1}}',
+  );
+  assert.equal(through({ drop: ["secret"] }, '{"secret":1,"\\u0073ecret":2}'), "{}");
+  assert.equal(through({ keep: ["a"] }, '{"a":{"toJSON":1}}'), '{"a":{"toJSON":1}}');
+});
+
+test("P4: numbers keep their digits; what is not JSON leaves as {}", () => {
+  assert.equal(
+    through({ keep: ["ns", "big", "f"] }, '{"ns":1700000000000000001,"big":1e400,"f":0.1,"x":1}'),
+    '{"ns":1700000000000000001,"big":1e400,"f":0.1}',
+  );
+  for (const body of ["{oops", "[1]", '"text"', ""])
+    assert.equal(through({ drop: ["x"] }, body), "{}");
+});
+
+test("P7: a policy that cannot be read lets nothing out", () => {
+  for (const path of ["a..b", "", ".a", "a.", "a\\b"]) {
+    assert.equal(through({ keep: [path] }, '{"a":{"b":1}}'), undefined);
+    assert.equal(through({ drop: [path] }, '{"a":{"b":1}}'), undefined);
+  }
+});
+
+test("P6: the hub refuses a batch that breaks its own policy, and counts it", () => {
+  const recheck = createRecheck();
+  const policies = { s: { keep: ["a"] } };
+  recheck.check({ entries: [entryOf('{"a":1}'), entryOf("{}")], policies });
+  const bad = [
+    { entries: [entryOf('{"a":1}'), entryOf('{"a":1,"b":2}')], policies },
+    { entries: [entryOf('{"a":1}', "other")], policies },
+    { entries: [entryOf('{"a":1}', "__proto__")], policies },
+    { entries: [entryOf('{"a":1}')] },
+    { entries: [entryOf("nonsense")], policies },
+  ];
+  for (const batch of bad) assert.throws(() => recheck.check(batch), { code: "egress-violated" });
+  assert.equal(recheck.violations, bad.length);
+});
