@@ -71,10 +71,12 @@ export { isScalable, scaleOf, scaleSchema, type Scale } from "./kinds/scale.ts";
 export { serviceKind, type Service, type ServicePort } from "./kinds/service.ts";
 export { streamKind, type Stream, type StreamEgress } from "./kinds/stream.ts";
 export {
+  builtInNamespaces,
   defaultNamespace,
   deploymentRevisionAnnotation,
   hostImage,
   hostnameLabel,
+  namespaceFinalizer,
   nodeLeaseNamespace,
   notReadyTaint,
   onPartitionAnnotation,

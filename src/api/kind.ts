@@ -40,6 +40,16 @@ export type KindDefinition<T extends KubeObject = KubeObject> = {
   fieldValues(object: T): Readonly<Record<string, string>>;
   /** Fills what the author left out; called before validation of a create and of an update. */
   applyDefaults(object: T): void;
+  /** Whether a creator may set the status (only nodes); otherwise it starts empty. */
+  readonly statusAtCreate?: "kept";
+  /** Seconds that a deletion leaves to the object; 0 or absent: it goes at once. */
+  graceSeconds?(object: T): number;
+  /** Finalizers that a deletion begins with: somebody has to clear up before the object goes. */
+  readonly finalizersAtDelete?: readonly string[];
+  /** Names that may not be deleted. */
+  readonly undeletable?: readonly string[];
+  /** Objects are deleted by themselves this long after their last write (a little later is allowed). */
+  readonly ttlMs?: number;
   /** Rules across fields, and against the previous version where fields may not change. */
   validate(object: T, previous?: T): readonly FieldIssue[];
 };

@@ -1,3 +1,8 @@
+export {
+  createLedgerResources,
+  ensureNamespaces,
+  type LedgerResourcesDeps,
+} from "./ledger/index.ts";
 export type {
   DeleteOptions,
   ListOptions,

@@ -47,6 +47,7 @@ export const eventKind = defineKind<Event>({
   plural: "events",
   shortNames: ["ev"],
   schema: eventSchema,
+  ttlMs: 3_600_000,
   columns: [
     {
       name: "Last Seen",

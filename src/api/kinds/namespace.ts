@@ -5,6 +5,7 @@ import { dnsLabelProblem } from "../values/names.ts";
 import { conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";
+import { builtInNamespaces, namespaceFinalizer } from "./well-known.ts";
 
 const namespaceSchema = z.strictObject({
   apiVersion: z.literal("v1"),
@@ -30,6 +31,8 @@ export const namespaceKind = defineKind<Namespace>({
   schema: namespaceSchema,
   subresources: ["status"],
   nameProblem: dnsLabelProblem,
+  finalizersAtDelete: [namespaceFinalizer],
+  undeletable: builtInNamespaces,
   ownColumns: [
     {
       name: "Status",

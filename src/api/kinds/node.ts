@@ -74,6 +74,7 @@ export const nodeKind = defineKind<Node>({
   plural: "nodes",
   shortNames: ["no"],
   namespaced: false,
+  statusAtCreate: "kept",
   schema: nodeSchema,
   subresources: ["status"],
   ownColumns: [

@@ -141,6 +141,11 @@ export const podKind = defineKind<Pod>({
     "status.podIP": pod.status?.podIP ?? "",
     "status.nominatedNodeName": pod.status?.nominatedNodeName ?? "",
   }),
+  graceSeconds(pod) {
+    // Nothing runs, or nothing runs any more: there is nothing to wait for.
+    const over = pod.status?.phase === "Succeeded" || pod.status?.phase === "Failed";
+    return !pod.spec.nodeName || over ? 0 : (pod.spec.terminationGracePeriodSeconds ?? 30);
+  },
   applyDefaults(pod) {
     defaultPodSpec(pod.spec);
     pod.status ??= {};

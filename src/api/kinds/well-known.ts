@@ -25,3 +25,7 @@ export const hostImage = "host";
 export const nodeLeaseNamespace = "kube-node-lease";
 export const systemNamespace = "kube-system";
 export const defaultNamespace = "default";
+/** They are there from a cell's first start and cannot be deleted. */
+export const builtInNamespaces = [defaultNamespace, systemNamespace, nodeLeaseNamespace] as const;
+/** Holds a namespace that is being deleted until nothing is left in it. */
+export const namespaceFinalizer = "skerry.dev/namespace-content";

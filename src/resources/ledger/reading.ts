@@ -1,0 +1,162 @@
+/** Get, list and watch from the ledger. A list, pages included, shows one revision. */
+import type { KindDefinition, KubeObject, ObjectKey } from "../../api/index.ts";
+import type { Epoch, KeyValue, Ledger, LedgerEvent, Revision } from "../../ledger/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { ListOptions, ListResult, WatchEvent } from "../resources.ts";
+import { selectionOf, type Selection } from "../selection.ts";
+import { decodeAt, decodeObject, keyOf, parseVersion, prefixOf } from "./storage.ts";
+
+export async function getObject<T extends KubeObject>(
+  ledger: Ledger,
+  kind: KindDefinition<T>,
+  key: ObjectKey,
+  signal: AbortSignal | undefined,
+): Promise<T | undefined> {
+  const path = keyOf(kind as KindDefinition, key);
+  if (path === undefined) return undefined;
+  const { keyValue } = await ledger.get(path, { signal });
+  return keyValue && decodeObject<T>(keyValue);
+}
+
+type Place = { readonly epoch: Epoch; readonly revision: Revision; readonly after: string };
+
+export async function listObjects<T extends KubeObject>(
+  ledger: Ledger,
+  kind: KindDefinition<T>,
+  options: ListOptions,
+): Promise<ListResult<T>> {
+  const selection = selectionOf(kind, options);
+  const place = options.continueToken
+    ? decodePlace(options.continueToken, ledger.epoch)
+    : undefined;
+  const one = place === undefined ? oneKey(kind, options, selection) : undefined;
+  if (one !== undefined) {
+    const { keyValue, revision } = await ledger.get(one, { signal: options.signal });
+    return {
+      items: selected(selection, keyValue ? [keyValue] : []),
+      resourceVersion: String(revision),
+    };
+  }
+  const limit = options.limit === undefined || options.limit <= 0 ? undefined : options.limit;
+  const prefix = prefixOf(kind as KindDefinition, options.namespace);
+  const items: T[] = [];
+  let revision = place?.revision;
+  let after = place?.after;
+  for (;;) {
+    // With a selector a page may come out short: read on until it is full.
+    const page = await ledger.list(prefix, {
+      ...(limit === undefined ? {} : { limit: limit - items.length }),
+      ...(revision === undefined ? {} : { atRevision: revision }),
+      ...(after === undefined ? {} : { after }),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    revision = page.revision;
+    after = page.items.at(-1)?.key ?? after;
+    items.push(...selected(selection, page.items));
+    if (!page.more) return { items, resourceVersion: String(revision) };
+    if (limit !== undefined && items.length >= limit) {
+      const continueToken = encodePlace({ epoch: ledger.epoch, revision, after: after ?? "" });
+      return { items, resourceVersion: String(revision), continueToken };
+    }
+  }
+}
+
+/** A selector for one name in one namespace needs one key, not the whole list. */
+function oneKey<T extends KubeObject>(
+  kind: KindDefinition<T>,
+  options: ListOptions,
+  selection: Selection<T>,
+): string | undefined {
+  if (selection.name === undefined || (kind.namespaced && !options.namespace)) return undefined;
+  return keyOf(kind as KindDefinition, { namespace: options.namespace, name: selection.name });
+}
+
+function selected<T extends KubeObject>(
+  selection: Selection<T>,
+  keyValues: readonly KeyValue[],
+): T[] {
+  const objects = keyValues.map((keyValue) => decodeObject<T>(keyValue));
+  return selection.all ? objects : objects.filter((object) => selection.matches(object));
+}
+
+function encodePlace(place: Place): string {
+  return Buffer.from(JSON.stringify(place)).toString("base64url");
+}
+
+function decodePlace(token: string, epoch: Epoch): Place {
+  const place = parsePlace(token);
+  if (!place) {
+    throw new SkerryError({
+      code: "invalid-continue-token",
+      message: "continue: this is not a token that a list gave",
+      hint: "list again from the start",
+    });
+  }
+  if (place.epoch !== epoch) {
+    throw new SkerryError({
+      code: "compacted",
+      message: "continue: the cell's history was rewritten since this list began",
+      hint: "list again from the start",
+    });
+  }
+  return place;
+}
+
+function parsePlace(token: string): Place | undefined {
+  try {
+    const place = JSON.parse(Buffer.from(token, "base64url").toString()) as Place;
+    const valid =
+      typeof place.epoch === "string" &&
+      typeof place.after === "string" &&
+      Number.isSafeInteger(place.revision);
+    return valid ? place : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export async function* watchObjects<T extends KubeObject>(
+  ledger: Ledger,
+  kind: KindDefinition<T>,
+  options: ListOptions & { resourceVersion?: string },
+): AsyncIterable<WatchEvent<T>> {
+  const selection = selectionOf(kind, options);
+  let after = parseVersion(options.resourceVersion);
+  if (after === undefined) {
+    const { limit: _, continueToken: __, ...query } = options;
+    const list = await listObjects(ledger, kind, query);
+    for (const object of list.items) yield { type: "ADDED", object };
+    yield { type: "BOOKMARK", resourceVersion: list.resourceVersion };
+    after = parseVersion(list.resourceVersion) ?? (0 as Revision);
+  }
+  const prefix = prefixOf(kind as KindDefinition, options.namespace);
+  for await (const batch of ledger.watch(prefix, { after, signal: options.signal })) {
+    if (batch.events.length === 0)
+      yield { type: "BOOKMARK", resourceVersion: String(batch.revision) };
+    for (const event of batch.events) {
+      const seen = watchEventOf(selection, event, batch.revision);
+      if (seen) yield seen;
+    }
+  }
+}
+
+/** An object that enters the selection is added, one that leaves it deleted, as in Kubernetes. */
+function watchEventOf<T extends KubeObject>(
+  selection: Selection<T>,
+  event: LedgerEvent,
+  revision: Revision,
+): WatchEvent<T> | undefined {
+  const previous = event.previous;
+  if (event.type === "delete") {
+    if (!previous) return undefined;
+    const object = decodeAt<T>(previous, revision);
+    return selection.matches(object) ? { type: "DELETED", object } : undefined;
+  }
+  const object = decodeObject<T>(event.keyValue);
+  const created = event.keyValue.version === 1;
+  if (selection.all) return { type: created ? "ADDED" : "MODIFIED", object };
+  const is = selection.matches(object);
+  const was = !created && previous !== undefined && selection.matches(decodeObject<T>(previous));
+  if (is) return { type: was ? "MODIFIED" : "ADDED", object };
+  return was ? { type: "DELETED", object } : undefined;
+}
