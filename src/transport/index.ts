@@ -1,3 +1,19 @@
+export { dial, type Address, type DialDeps, type DialledLink, type DialOptions } from "./dial.ts";
+export { enrol, type EnrolOptions } from "./enrolment/enrol.ts";
+export type { EnrolHandler, EnrolRemote } from "./enrolment/serve.ts";
+export { defaultLimits, type LinkLimits } from "./link/limits.ts";
+export { listen, type ListenDeps, type Listener, type ListenOptions } from "./listen.ts";
+export { createRouter, type HandlerRouter } from "./router.ts";
+export {
+  clientTlsOptions,
+  createHttpsConnector,
+  serverTlsOptions,
+  verifyPeer,
+  verifyServer,
+  type Connector,
+  type Credentials,
+  type Trust,
+} from "./tls.ts";
 export type {
   Dialled,
   Handler,
