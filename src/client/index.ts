@@ -6,3 +6,21 @@ export {
   exampleStream,
   type ExampleOptions,
 } from "./example.ts";
+export {
+  importCsv,
+  sendCsv,
+  type CsvSource,
+  type ImportOptions,
+  type ImportProgress,
+  type ImportResult,
+  type SendBatch,
+} from "./csv/import.ts";
+export {
+  createClient,
+  type AppendOptions,
+  type AppendResult,
+  type ClientOptions,
+  type Entry,
+  type QueryOptions,
+  type StreamClient,
+} from "./streams.ts";

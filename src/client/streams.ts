@@ -1,0 +1,174 @@
+/**
+ * Streams over the application gateway (or the hub): append, query, tail. Browser-safe; everything
+ * goes through the `fetch` given.
+ */
+import { SkerryError } from "../lib/errors.ts";
+
+export type ClientOptions = {
+  /** `http://127.0.0.1:7480` */
+  readonly url: string;
+  /** An application token. */
+  readonly token?: string;
+  /** Default: the global one. */
+  readonly fetch?: typeof fetch;
+};
+
+export type AppendOptions = {
+  /** `memory`, `local`, `peer(1)`, … or `hub`; the stream's own when absent. */
+  readonly durability?: string;
+  readonly timeoutMs?: number;
+  /** Of the first entry; the sequence grows by one with each. Makes a resend harmless. */
+  readonly key?: { readonly producer: string; readonly epoch: number; readonly sequence: number };
+  readonly signal?: AbortSignal;
+};
+
+export type AppendResult = {
+  /** The level that was seen to hold. */
+  readonly reached: string;
+  /** Present when time ran out before this level was reached; the entries are stored at `reached`. */
+  readonly asked?: string;
+  readonly stored: number;
+  readonly duplicates: number;
+};
+
+export type Entry = {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly producer?: string;
+  readonly epoch?: number;
+  readonly sequence?: number;
+  /** The store that accepted it first. */
+  readonly origin: string;
+  readonly body: Readonly<Record<string, unknown>>;
+};
+
+export type QueryOptions = {
+  /** Milliseconds since 1970. */
+  readonly from?: number;
+  readonly to?: number;
+  /** Default 100. */
+  readonly limit?: number;
+  /** On a hub: of this cell. */
+  readonly cell?: string;
+  readonly signal?: AbortSignal;
+};
+
+export interface StreamClient {
+  /** One batch: stored as one, or refused as one. Throws with the server's code and words. */
+  append(
+    stream: string,
+    entries: readonly Readonly<Record<string, unknown>>[],
+    options?: AppendOptions,
+  ): Promise<AppendResult>;
+  /** The same for entries that are JSON already. */
+  appendLines(
+    stream: string,
+    lines: readonly string[],
+    options?: AppendOptions,
+  ): Promise<AppendResult>;
+  /** Oldest first. */
+  query(stream: string, options?: QueryOptions): AsyncIterable<Entry>;
+  /** The newest `limit`, then what comes, until the signal aborts. */
+  tail(stream: string, options?: QueryOptions): AsyncIterable<Entry>;
+}
+
+/** Calls throw `not-answering` when nobody does, else what the server said. */
+export function createClient(options: ClientOptions): StreamClient {
+  const base = options.url.replace(/\/+$/, "");
+  const send = options.fetch ?? fetch;
+
+  const call = async (path: string, init: RequestInit): Promise<Response> => {
+    const headers = new Headers(init.headers);
+    if (options.token !== undefined) headers.set("authorization", `Bearer ${options.token}`);
+    let answer: Response;
+    try {
+      answer = await send(`${base}${path}`, { ...init, headers });
+    } catch (cause) {
+      if (init.signal?.aborted) throw init.signal.reason;
+      throw new SkerryError({
+        code: "not-answering",
+        message: `nothing answers at ${base}`,
+        hint: "is the agent running there? the outcome of this call is unknown; with a key it is safe to repeat",
+        retryable: true,
+        cause,
+      });
+    }
+    if (answer.ok) return answer;
+    throw refusalOf(answer.status, await answer.text());
+  };
+
+  const read = async function* (stream: string, query: QueryOptions, follow: boolean) {
+    const { signal, ...parameters } = query;
+    const search = new URLSearchParams({ format: "ndjson" });
+    for (const [name, value] of Object.entries(parameters)) search.set(name, String(value));
+    if (follow) search.set("follow", "1");
+    const path = `/v1/streams/${encodeURIComponent(stream)}/entries?${search}`;
+    const answer = await call(path, signal ? { signal } : {});
+    try {
+      for await (const line of linesOf(answer)) yield JSON.parse(line) as Entry;
+    } catch (error) {
+      if (!signal?.aborted) throw error;
+    }
+  };
+
+  const appendLines: StreamClient["appendLines"] = async (stream, lines, appendOptions = {}) => {
+    const { durability, timeoutMs, key, signal } = appendOptions;
+    const query = new URLSearchParams();
+    if (durability !== undefined) query.set("durability", durability);
+    if (timeoutMs !== undefined) query.set("timeoutMs", String(timeoutMs));
+    const answer = await call(`/v1/streams/${encodeURIComponent(stream)}/entries?${query}`, {
+      method: "POST",
+      headers: {
+        "content-type": "application/x-ndjson",
+        ...(key && {
+          "skerry-producer": key.producer,
+          "skerry-epoch": String(key.epoch),
+          "skerry-sequence": String(key.sequence),
+        }),
+      },
+      body: `${lines.join("\n")}\n`,
+      ...(signal && { signal }),
+    });
+    return (await answer.json()) as AppendResult;
+  };
+
+  return {
+    append: (stream, entries, appendOptions) =>
+      appendLines(
+        stream,
+        entries.map((entry) => JSON.stringify(entry)),
+        appendOptions,
+      ),
+    appendLines,
+    query: (stream, query = {}) => read(stream, query, false),
+    tail: (stream, query = {}) => read(stream, query, true),
+  };
+}
+
+async function* linesOf(answer: Response): AsyncIterable<string> {
+  if (!answer.body) return;
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of answer.body) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines.filter((line) => line !== "");
+  }
+  if (rest !== "") yield rest;
+}
+
+function refusalOf(status: number, text: string): SkerryError {
+  try {
+    const { error } = JSON.parse(text) as {
+      error: { code: string; message: string; hint?: string; retryable: boolean };
+    };
+    return new SkerryError(error);
+  } catch {
+    // Not one of ours: a proxy on the way, or another program on this port.
+    return new SkerryError({
+      code: "refused",
+      message: `status ${status}: ${text.slice(0, 200)}`,
+      retryable: status >= 500,
+    });
+  }
+}
