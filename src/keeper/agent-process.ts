@@ -1,0 +1,234 @@
+/**
+ * Runs the agent and runs it again when it dies. The first death is answered at once, so that a node
+ * is back within two seconds; who keeps dying waits longer each time. A keeper that was started anew
+ * finds the agent of its predecessor by pid and start time instead of starting a second one.
+ */
+import { spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { dirname } from "node:path";
+import { createBackoff } from "../lib/backoff.ts";
+import type { Clock, Timer } from "../lib/clock.ts";
+import { SkerryError } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
+import type { Random } from "../lib/random.ts";
+import { readRecord, writeRecordAsync } from "../runtime/files/index.ts";
+import {
+  environment,
+  identifyProcess,
+  isAlive,
+  type ProcessIdentity,
+} from "../runtime/process/index.ts";
+import type { AgentSpec, AgentState } from "./protocol.ts";
+
+const lookMs = 200;
+/** An agent that lived this long was well: its next death is answered at once again. */
+const wellAfterMs = 30_000;
+const backoffOptions = { initialMs: 500, maxMs: 30_000 };
+
+type AgentRecord = {
+  readonly spec: AgentSpec;
+  /** False after a stop on request: nobody wants it now. */
+  readonly wanted: boolean;
+  readonly identity?: ProcessIdentity;
+};
+
+export interface AgentProcess {
+  readonly state: AgentState;
+  /** The process runs; whether it answers is another question. */
+  alive(): boolean;
+  /** Finds the agent that an earlier keeper started, or starts it when it was wanted and is gone. */
+  adopt(): Promise<void>;
+  /** Runs it from now on; a running one with the same or another specification stays until its end. */
+  start(spec: AgentSpec): Promise<AgentState>;
+  /** TERM, and KILL after the grace. It stays down until `start`. */
+  stop(graceMs: number): Promise<AgentState>;
+  /** Watches no more; the agent goes on. */
+  close(): void;
+}
+
+export function createAgentProcess(
+  deps: {
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly log: Log;
+    readonly onChange: (state: AgentState) => void;
+  },
+  options: { recordPath: string },
+): AgentProcess {
+  const { clock, log } = deps;
+  const backoff = createBackoff(deps, backoffOptions);
+  let spec: AgentSpec | undefined;
+  let wanted = false;
+  let identity: ProcessIdentity | undefined;
+  let startedMs = 0;
+  let restarts = 0;
+  let state: AgentState = { state: "none" };
+  let timer: Timer | undefined;
+  let saving: Promise<void> = Promise.resolve();
+  let gone = Promise.withResolvers<void>();
+
+  const become = (next: AgentState) => {
+    state = next;
+    deps.onChange(next);
+  };
+  const save = () => {
+    if (!spec) return saving;
+    const record: AgentRecord = { spec, wanted, ...(identity ? { identity } : {}) };
+    saving = saving
+      .then(() => writeRecordAsync(options.recordPath, record))
+      // The agent runs all the same; only a new keeper would not know of it.
+      .catch((error: unknown) => log.error("the agent's record cannot be written", { error }));
+    return saving;
+  };
+
+  const running = () => identity !== undefined && isAlive(identity);
+  const watch = () => {
+    timer?.cancel();
+    if (running()) timer = clock.after(lookMs, watch);
+    else ended();
+  };
+  const watched = (found: ProcessIdentity) => {
+    identity = found;
+    startedMs = clock.monotonicMs();
+    gone = Promise.withResolvers<void>();
+    become({ state: "running", pid: found.pid, restarts });
+    watch();
+  };
+
+  const launch = () => {
+    timer?.cancel();
+    if (!spec || !wanted || running()) return;
+    const current = spec;
+    try {
+      mkdirSync(dirname(current.logPath), { recursive: true, mode: 0o700 });
+      const logFd = openSync(current.logPath, "a", 0o600);
+      try {
+        const child = spawn(
+          process.execPath,
+          ["--disable-warning=ExperimentalWarning", current.entry, ...current.args],
+          {
+            // Files, not pipes: the agent outlives this keeper.
+            stdio: ["ignore", logFd, logFd],
+            env: { ...environment, ...current.env },
+            detached: true,
+            ...(current.cwd === undefined ? {} : { cwd: current.cwd }),
+          },
+        );
+        child.unref();
+        child.once("error", (error) => log.error("the agent cannot be started", { error }));
+        child.once("exit", (code, signal) => {
+          if (identity?.pid !== child.pid) return;
+          log.warn("the agent ended", { pid: child.pid, code, signal });
+          ended();
+        });
+        const found = child.pid === undefined ? undefined : identifyProcess(child.pid);
+        if (!found) return plan();
+        log.info("the agent started", { pid: found.pid, restarts });
+        watched(found);
+        void save();
+      } finally {
+        closeSync(logFd);
+      }
+    } catch (error) {
+      log.error("the agent cannot be started", { error });
+      plan();
+    }
+  };
+
+  /** When it is started again. */
+  const plan = () => {
+    timer?.cancel();
+    const livedMs = identity ? clock.monotonicMs() - startedMs : 0;
+    if (livedMs >= wellAfterMs) backoff.reset();
+    const delayMs = backoff.attempts === 0 ? 0 : backoff.nextMs();
+    if (backoff.attempts === 0) backoff.nextMs();
+    identity = undefined;
+    restarts++;
+    become({ state: "waiting", restarts, restartInMs: Math.round(delayMs) });
+    timer = clock.after(delayMs, launch);
+  };
+
+  const ended = () => {
+    if (!identity) return;
+    timer?.cancel();
+    gone.resolve();
+    if (wanted) return plan();
+    identity = undefined;
+    become({ state: "none" });
+  };
+
+  return {
+    get state() {
+      return state;
+    },
+    alive: running,
+    async adopt() {
+      const record = readRecord(options.recordPath) as AgentRecord | undefined;
+      if (!record) return;
+      spec = record.spec;
+      wanted = record.wanted;
+      if (record.identity && isAlive(record.identity)) {
+        log.info("the agent is adopted", { pid: record.identity.pid });
+        watched(record.identity);
+      } else if (wanted) launch();
+    },
+    async start(next) {
+      checkAgentSpec(next);
+      spec = next;
+      wanted = true;
+      if (!running() && state.state !== "waiting") launch();
+      await save();
+      return state;
+    },
+    async stop(graceMs) {
+      wanted = false;
+      timer?.cancel();
+      await save();
+      const target = identity;
+      if (!target || !isAlive(target)) {
+        identity = undefined;
+        if (state.state !== "none") become({ state: "none" });
+        return state;
+      }
+      become({ state: "stopping", pid: target.pid });
+      signal(target, "SIGTERM");
+      const kill = clock.after(graceMs, () => signal(target, "SIGKILL"));
+      watch();
+      await gone.promise;
+      kill.cancel();
+      await save();
+      return state;
+    },
+    close: () => timer?.cancel(),
+  };
+}
+
+function signal(target: ProcessIdentity, name: "SIGTERM" | "SIGKILL"): void {
+  if (!isAlive(target)) return;
+  try {
+    process.kill(target.pid, name);
+  } catch {
+    // Ended in this very moment.
+  }
+}
+
+function checkAgentSpec(spec: AgentSpec): void {
+  const texts = (value: unknown): boolean =>
+    Array.isArray(value) && value.every((text) => typeof text === "string");
+  const field =
+    typeof spec?.entry !== "string" || !spec.entry.startsWith("/")
+      ? "entry"
+      : !texts(spec.args)
+        ? "args"
+        : typeof spec.env !== "object" || spec.env === null
+          ? "env"
+          : typeof spec.logPath !== "string" || !spec.logPath.startsWith("/")
+            ? "logPath"
+            : undefined;
+  if (field === undefined) return;
+  throw new SkerryError({
+    code: "invalid-agent",
+    message: `agent ${field}: ${JSON.stringify(spec?.[field])} is not allowed`,
+    hint: "entry and logPath are absolute paths, args a list of texts, env texts by name",
+  });
+}

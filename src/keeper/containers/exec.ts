@@ -1,0 +1,90 @@
+/** Runs a command beside a container: in its cgroup, environment and working directory. For exec probes. */
+import { readFileSync, readlinkSync } from "node:fs";
+import type { Readable } from "node:stream";
+import type { Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { ContainerSpec, ExecResult } from "../protocol.ts";
+import { checkCommand, startInside } from "./shim.ts";
+
+const outputBytesMax = 64 * 1024;
+const pipePatienceMs = 200;
+
+/**
+ * Ended by KILL to its group after `timeoutMs`. Throws `container-command` when there is nothing to
+ * run, `container-not-running` when the container went away meanwhile.
+ */
+export async function runInside(
+  deps: { clock: Clock },
+  options: {
+    pid: number;
+    doors: readonly string[];
+    argv: readonly string[];
+    timeoutMs: number;
+    spec: Pick<ContainerSpec, "uid" | "gid">;
+  },
+): Promise<ExecResult> {
+  const { cwd, env } = surroundings(options.pid);
+  checkCommand({ argv: options.argv, env, cwd });
+  const child = startInside(options.doors, options.argv, { cwd, env, identity: options.spec });
+  const stdout = collect(child.stdout);
+  const stderr = collect(child.stderr);
+  const closed = Promise.withResolvers<void>();
+  child.once("close", () => closed.resolve());
+  let timedOut = false;
+  const timer = deps.clock.after(options.timeoutMs, () => {
+    timedOut = true;
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+    } catch {
+      // Ended in this very moment.
+    }
+  });
+  try {
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", (exitCode) => resolve(exitCode));
+    });
+    // What it said last may still be in the pipe; a grandchild may hold the pipe for ever.
+    if (!timedOut) await Promise.race([closed.promise, deps.clock.sleep(pipePatienceMs)]);
+    return {
+      ...(timedOut || code === null ? {} : { code }),
+      stdout: stdout(),
+      stderr: stderr(),
+      timedOut,
+    };
+  } finally {
+    timer.cancel();
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+  }
+}
+
+function collect(stream: Readable | null): () => string {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  stream?.on("data", (chunk: Buffer) => {
+    if (bytes < outputBytesMax) chunks.push(chunk.subarray(0, outputBytesMax - bytes));
+    bytes += chunk.length;
+  });
+  return () => Buffer.concat(chunks).toString();
+}
+
+/** What the container's first process was started with; nobody had to keep it. */
+function surroundings(pid: number): { cwd: string; env: Record<string, string> } {
+  try {
+    const entries = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").filter(Boolean);
+    const env = Object.fromEntries(
+      entries.map((entry) => {
+        const split = entry.indexOf("=");
+        return [entry.slice(0, split), entry.slice(split + 1)];
+      }),
+    );
+    return { cwd: readlinkSync(`/proc/${pid}/cwd`), env };
+  } catch (cause) {
+    throw new SkerryError({
+      code: "container-not-running",
+      message: `process ${pid} cannot be looked into`,
+      cause,
+    });
+  }
+}
