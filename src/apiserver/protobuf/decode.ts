@@ -5,7 +5,7 @@
  */
 import { badRequest } from "../status.ts";
 import { messages } from "./messages.ts";
-import { readFields, readText, type WireField } from "./wire.ts";
+import { readFields, readText, tryReadFields, type WireField } from "./wire.ts";
 
 type FieldRule = {
   readonly name: string;
@@ -40,6 +40,9 @@ function parseRule(text: string): [number, FieldRule] {
   };
   return [Number(number), rule];
 }
+
+/** Statuses of Kubernetes nest no deeper. */
+const zeroDepthMax = 8;
 
 export const isKnownMessage = (message: string) => Object.hasOwn(messages, message);
 
@@ -168,8 +171,12 @@ function parseRaw(text: string, path: string): unknown {
   }
 }
 
-function isZero({ value }: WireField): boolean {
-  return typeof value === "bigint" ? value === 0n : value.length === 0;
+/** Go writes every field that is no pointer, however empty: a status of zeros says nothing. */
+function isZero({ value }: WireField, depth = 0): boolean {
+  if (typeof value === "bigint") return value === 0n;
+  if (value.length === 0) return true;
+  const inner = depth < zeroDepthMax ? tryReadFields(value) : undefined;
+  return inner !== undefined && inner.every((field) => isZero(field, depth + 1));
 }
 
 function isEmpty(value: unknown, type: string): boolean {

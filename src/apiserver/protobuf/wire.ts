@@ -14,36 +14,43 @@ const fixed32 = 5;
 
 /** The fields of one message, in order. Throws StatusError 400 when the bytes are torn. */
 export function readFields(bytes: Uint8Array, where: string): WireField[] {
+  const fields = tryReadFields(bytes);
+  if (!fields) throw badRequest(`the protobuf body is torn in ${where}`);
+  return fields;
+}
+
+/** As `readFields`; undefined when the bytes are no message. */
+export function tryReadFields(bytes: Uint8Array): WireField[] | undefined {
   const fields: WireField[] = [];
   let offset = 0;
-  const torn = () => badRequest(`the protobuf body is torn in ${where}`);
-
-  const readVarint = (): bigint => {
+  const readVarint = (): bigint | undefined => {
     let value = 0n;
     for (let shift = 0n; shift < 70n; shift += 7n) {
       const byte = bytes[offset++];
-      if (byte === undefined) throw torn();
+      if (byte === undefined) return undefined;
       value |= BigInt(byte & 0x7f) << shift;
       if (byte < 0x80) return BigInt.asUintN(64, value);
     }
-    throw torn();
+    return undefined;
   };
-  const take = (length: number): Uint8Array => {
-    if (offset + length > bytes.length) throw torn();
-    offset += length;
-    return bytes.subarray(offset - length, offset);
+  const take = (length: bigint | undefined): Uint8Array | undefined => {
+    if (length === undefined || BigInt(offset) + length > bytes.length) return undefined;
+    offset += Number(length);
+    return bytes.subarray(offset - Number(length), offset);
+  };
+  const readValue = (wireType: number): WireField["value"] | undefined => {
+    if (wireType === varint) return readVarint();
+    if (wireType === lengthDelimited) return take(readVarint());
+    if (wireType === fixed64) return take(8n);
+    return wireType === fixed32 ? take(4n) : undefined;
   };
 
   while (offset < bytes.length) {
-    const tag = Number(readVarint());
-    const [number, wireType] = [tag >>> 3, tag & 7];
-    if (number === 0) throw torn();
-    if (wireType === varint) fields.push({ number, value: readVarint() });
-    else if (wireType === lengthDelimited) {
-      fields.push({ number, value: take(Number(readVarint())) });
-    } else if (wireType === fixed64) fields.push({ number, value: take(8) });
-    else if (wireType === fixed32) fields.push({ number, value: take(4) });
-    else throw torn();
+    const tag = readVarint();
+    if (tag === undefined || tag >> 3n === 0n || tag > 0xffff_ffffn) return undefined;
+    const value = readValue(Number(tag & 7n));
+    if (value === undefined) return undefined;
+    fields.push({ number: Number(tag >> 3n), value });
   }
   return fields;
 }
