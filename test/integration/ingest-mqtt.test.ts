@@ -271,8 +271,8 @@ test("stop lets messages on their way end and acknowledges them", async (t) => {
 test("a port in use is named", async (t) => {
   const { ingest, port } = await start(t);
   await assert.rejects(ingest.listen({ host: "127.0.0.1", port }), {
-    code: "listen-failed",
-    message: `MQTT cannot listen on 127.0.0.1:${port}`,
+    code: "port-in-use",
+    message: `MQTT: another process listens on 127.0.0.1:${port}`,
   });
 });
 

@@ -7,13 +7,13 @@
  * Sessions and retained messages live in memory: a session ends with its connection (the CONNACK
  * says "no session present"), a retained message with the agent.
  */
-import { once } from "node:events";
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import type { Duplex } from "node:stream";
 import { Aedes, type Client, type PublishPacket } from "aedes";
 import { deadline } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
+import { listenOn } from "../../runtime/listen/index.ts";
 import { createBatcher } from "../batcher.ts";
 import { entryBytesMax } from "../entry-body.ts";
 import { createTopicMapping } from "../mapping.ts";
@@ -226,20 +226,10 @@ export async function createMqttIngest(
       if (tls)
         server.on("tlsClientError", (error) => deps.log.debug("handshake failed", { error }));
       server.maxConnections = connectionsMax;
-      server.listen({ host, port });
-      try {
-        await once(server, "listening");
-      } catch (cause) {
-        throw new SkerryError({
-          code: "listen-failed",
-          message: `MQTT cannot listen on ${host}:${port}`,
-          hint: "another program may use this port; choose another one, or 0 for any",
-          cause,
-        });
-      }
+      const listening = await listenOn(server, { host, port, what: "MQTT" });
       server.on("error", (error) => deps.log.error("MQTT listener failed", { error }));
       servers.add(server);
-      return { port: (server.address() as AddressInfo).port };
+      return listening;
     },
     get connections() {
       return sockets.size;

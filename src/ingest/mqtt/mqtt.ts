@@ -50,7 +50,7 @@ export type MqttListenOptions = {
 };
 
 export interface MqttIngest {
-  /** Throws `listen-failed`. May be called for several listeners. */
+  /** Throws `port-in-use` or `cannot-listen`. May be called for several listeners. */
   listen(options: MqttListenOptions): Promise<{ readonly port: number }>;
   readonly connections: number;
   /** Takes no new messages, lets those on their way to the store end, closes everything. */

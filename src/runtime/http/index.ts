@@ -54,6 +54,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   "not-found": 404,
   "body-too-large": 413,
   "store-busy": 429,
+  "rate-limited": 429,
   "disk-full": 507,
 };
 

@@ -1,0 +1,221 @@
+/**
+ * The applications' listener. Loopback is not trusted: every request but `/healthz` carries a token
+ * (rule Z). What is served comes as routes of other rooms; this one counts, limits and drains.
+ */
+import { createServer } from "node:http";
+import { deadline, type Clock } from "../lib/clock.ts";
+import { SkerryError } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
+import { createHttpApp, httpErrorOf, type HttpApp, type Routes } from "../runtime/http/index.ts";
+import { listenOn } from "../runtime/listen/index.ts";
+import type { Metrics } from "../runtime/metrics/index.ts";
+import { openApiDocument, type MountedRoute } from "./openapi.ts";
+import { createRateLimiter } from "./token-bucket.ts";
+
+/** Who calls; `id` is a SPIFFE id. */
+export type Subject = { readonly id: string };
+
+export type GatewayDependencies = {
+  /** Undefined for a token that is not valid now. Called for every request: cache there. */
+  readonly authenticate: (token: string) => Promise<Subject | undefined>;
+  /** Default: whoever is authenticated may call every route. */
+  readonly authorize?: (call: {
+    readonly subject: Subject;
+    readonly method: string;
+    /** The route's pattern: `/v1/streams/:name/entries`. */
+    readonly route: string;
+    readonly parameters: Readonly<Record<string, string>>;
+  }) => boolean;
+  readonly routes: readonly Routes[];
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+};
+
+export type GatewayOptions = {
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  readonly limits?: Partial<GatewayLimits>;
+};
+
+export type GatewayLimits = {
+  readonly connectionsMax: number;
+  /** Unless a route says otherwise. */
+  readonly bodyBytesMax: number;
+  readonly requestsPerSecond: number;
+  readonly requestsBurst: number;
+  /** A client has this long to send its headers, and its whole request. */
+  readonly headersTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  /** How long `stop` waits for requests under way. */
+  readonly drainMs: number;
+};
+
+const limitsDefault: GatewayLimits = {
+  connectionsMax: 1024,
+  bodyBytesMax: 4 * 1024 * 1024,
+  requestsPerSecond: 2000,
+  requestsBurst: 4000,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 60_000,
+  drainMs: 5_000,
+};
+
+export interface Gateway {
+  readonly host: string;
+  readonly port: number;
+  /** `http://127.0.0.1:7480` */
+  readonly url: string;
+  /** New requests get 503 at once, those under way may end; then every connection closes. */
+  stop(): Promise<void>;
+}
+
+/** Listens when it resolves. Throws `port-in-use` or `cannot-listen`. */
+export async function createGateway(
+  deps: GatewayDependencies,
+  options: GatewayOptions,
+): Promise<Gateway> {
+  const limits = { ...limitsDefault, ...options.limits };
+  const requests = deps.metrics.histogram(
+    "skerry_gateway_request_seconds",
+    "Time to answer a request, by route and status.",
+    [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
+    ["route", "status"],
+  );
+  const limiter = createRateLimiter(deps, {
+    perSecond: limits.requestsPerSecond,
+    burst: limits.requestsBurst,
+  });
+  const app = createHttpApp({
+    bodyBytesMax: limits.bodyBytesMax,
+    serverFactory: (handler) => {
+      const server = createServer(
+        {
+          headersTimeout: limits.headersTimeoutMs,
+          requestTimeout: limits.requestTimeoutMs,
+          connectionsCheckingInterval: Math.min(5_000, limits.headersTimeoutMs),
+          keepAliveTimeout: 72_000,
+          maxHeaderSize: 16 * 1024,
+        },
+        handler,
+      );
+      server.maxConnections = limits.connectionsMax;
+      return server;
+    },
+  });
+  const underWay = new Set<symbol>();
+  let idle = Promise.withResolvers<void>();
+  let stopping: Promise<void> | undefined;
+
+  app.addHook("onRequest", async (request, reply) => {
+    const startedMs = deps.clock.monotonicMs();
+    const id = Symbol(request.url);
+    underWay.add(id);
+    reply.raw.once("close", () => {
+      underWay.delete(id);
+      if (underWay.size === 0) idle.resolve();
+      const route = request.routeOptions.url ?? "unknown";
+      const seconds = (deps.clock.monotonicMs() - startedMs) / 1000;
+      requests.observe({ route, status: String(reply.statusCode) }, seconds);
+    });
+    if (stopping) {
+      void reply.header("connection", "close").header("retry-after", "1");
+      throw new SkerryError({
+        code: "stopping",
+        message: "this gateway is stopping",
+        hint: "try again; another node answers meanwhile",
+        retryable: true,
+      });
+    }
+    const route = request.routeOptions.url;
+    if (route === "/healthz") return;
+    const subject = await authenticated(deps, request.headers.authorization);
+    if (!subject) {
+      void reply.header("www-authenticate", "Bearer");
+      throw new SkerryError({
+        code: "unauthenticated",
+        message: request.headers.authorization
+          ? "the token is not valid here, or no longer"
+          : "there is no token",
+        hint: "send authorization: Bearer TOKEN; a pod finds its own in the file that SKERRY_TOKEN_FILE names",
+      });
+    }
+    const turn = limiter.take(subject.id);
+    if (!turn.ok) {
+      void reply.header("retry-after", String(Math.ceil(turn.waitMs / 1000)));
+      throw new SkerryError({
+        code: "rate-limited",
+        message: `${subject.id} sends more than ${limits.requestsPerSecond} requests a second`,
+        hint: "send more entries in one request",
+        retryable: true,
+      });
+    }
+    const parameters = (request.params ?? {}) as Record<string, string>;
+    if (
+      route !== undefined &&
+      deps.authorize?.({ subject, method: request.method, route, parameters }) === false
+    ) {
+      throw new SkerryError({
+        code: "forbidden",
+        message: `${subject.id} may not ${request.method} ${request.url.split("?")[0]}`,
+      });
+    }
+  });
+  app.addHook("onError", async (request, _reply, error) => {
+    if (httpErrorOf(error).status >= 500)
+      deps.log.warn("request failed", { method: request.method, url: request.url, error });
+  });
+  mount(app, deps.routes);
+  await app.ready();
+  const { port } = await listenOn(app.server, { ...options, what: "the gateway" });
+  const host = options.host.includes(":") ? `[${options.host}]` : options.host;
+
+  return {
+    host: options.host,
+    port,
+    url: `http://${host}:${port}`,
+    stop() {
+      stopping ??= (async () => {
+        idle = Promise.withResolvers();
+        const limit = deadline(deps.clock, limits.drainMs);
+        const late = new Promise((resolve) => limit.signal.addEventListener("abort", resolve));
+        if (underWay.size > 0) await Promise.race([idle.promise, late]);
+        limit.done();
+        if (underWay.size > 0)
+          deps.log.warn("requests were cut off at the end of the drain", {
+            requests: underWay.size,
+          });
+        const closed = new Promise((resolve) => app.server.close(resolve));
+        app.server.closeAllConnections();
+        await closed;
+        await app.close();
+      })();
+      return stopping;
+    },
+  };
+}
+
+async function authenticated(
+  deps: GatewayDependencies,
+  header: string | undefined,
+): Promise<Subject | undefined> {
+  const token = /^Bearer ([\w.~+/=-]{1,8192})$/i.exec(header ?? "")?.[1];
+  return token === undefined ? undefined : deps.authenticate(token);
+}
+
+function mount(app: HttpApp, rooms: readonly Routes[]): void {
+  const routes: MountedRoute[] = [];
+  app.addHook("onRoute", ({ method, url, config }) => {
+    for (const each of [method].flat()) {
+      if (each === "HEAD") continue;
+      const { openapi } = (config ?? {}) as { openapi?: Readonly<Record<string, unknown>> };
+      routes.push({ method: each, url, ...(openapi && { description: openapi }) });
+    }
+  });
+  for (const room of rooms) room(app);
+  const open = { summary: "Whether the gateway answers", security: [] };
+  app.get("/healthz", { config: { openapi: open } }, async () => ({ ok: true }));
+  const document = { summary: "This document" };
+  app.get("/openapi.json", { config: { openapi: document } }, async () => openApiDocument(routes));
+}
