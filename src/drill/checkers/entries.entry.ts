@@ -59,14 +59,16 @@ async function check(view: View): Promise<Verdict> {
   }
 }
 
-const unreadable = (view: View, error: unknown): Verdict => ({
-  name: view.name,
-  found: 0,
-  lost: acknowledged.size,
-  duplicated: 0,
-  examples: [],
-  failure: explain(error),
-});
+function unreadable(view: View, error: unknown): Verdict {
+  return {
+    name: view.name,
+    found: 0,
+    lost: acknowledged.size,
+    duplicated: 0,
+    examples: [],
+    failure: explain(error),
+  };
+}
 
 async function look(view: View, dispatcher: Agent): Promise<Verdict> {
   const query = new URLSearchParams({ ...view.query, format: "ndjson", limit: "1000000000" });

@@ -1,0 +1,162 @@
+/** The drills' own tools: a checker that cannot find a planted fault proves nothing. */
+import { strict as assert } from "node:assert";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import { connect, createServer as createTcpServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { keyLine } from "../../src/drill/load/entries.ts";
+import type { EntryCheckConfig, EntryCheckResult } from "../../src/drill/checkers/entries.ts";
+import type { RequestLoadConfig, RequestLoadResult } from "../../src/drill/load/requests.ts";
+import { startLinkProxy } from "../../src/drill/faults/link-proxy.ts";
+import { startWorker } from "../../src/drill/site/worker.ts";
+import { waitFor } from "../support/wait.ts";
+
+const drillUrl = new URL("../../src/drill/", import.meta.url);
+let dir: string;
+let server: Server;
+let url: string;
+/** What the fake store answers with. */
+let stored: { producer: string; epoch: number; sequence: number }[] = [];
+let requestsSeen = 0;
+let failEvery = 0;
+
+before(async () => {
+  dir = mkdtempSync(join(tmpdir(), "skerry-drill-test-"));
+  server = createServer((request, response) => {
+    if (request.url?.startsWith("/v1/streams/")) {
+      response.end(stored.map((entry) => `${JSON.stringify(entry)}\n`).join(""));
+      return;
+    }
+    requestsSeen++;
+    response.writeHead(failEvery > 0 && requestsSeen % failEvery === 0 ? 503 : 200).end("ok");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  url = `http://127.0.0.1:${typeof address === "object" && address ? address.port : 0}`;
+});
+
+after(() => {
+  server.closeAllConnections();
+  server.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const entry = (sequence: number) => ({ producer: "p", epoch: 1, sequence });
+
+async function check(name: string, timeoutMs = 0): Promise<EntryCheckResult["views"][number]> {
+  const acknowledgedPath = join(dir, `${name}.tsv`);
+  writeFileSync(
+    acknowledgedPath,
+    Array.from({ length: 100 }, (_, i) => `${keyLine("p", 1, i + 1)}\n`).join(""),
+  );
+  const config: EntryCheckConfig = {
+    acknowledgedPath,
+    stream: "s",
+    timeoutMs,
+    views: [{ name: "fake", url }],
+  };
+  const entryFile = new URL("checkers/entries.entry.ts", drillUrl);
+  const result = await startWorker<EntryCheckConfig, EntryCheckResult>(entryFile, {
+    dir,
+    name,
+    config,
+    untilFinished: false,
+  }).finish();
+  const view = result.views[0];
+  assert.ok(view);
+  assert.equal(result.acknowledged, 100);
+  return view;
+}
+
+test("the entry checker finds nothing where nothing is wrong", async () => {
+  stored = Array.from({ length: 120 }, (_, i) => entry(i + 1));
+  const view = await check("clean");
+  assert.deepEqual([view.lost, view.duplicated, view.found], [0, 0, 120]);
+});
+
+test("the entry checker finds a planted loss", async () => {
+  stored = Array.from({ length: 100 }, (_, i) => entry(i + 1)).filter(
+    ({ sequence }) => sequence !== 42,
+  );
+  const view = await check("loss");
+  assert.deepEqual([view.lost, view.duplicated], [1, 0]);
+  assert.deepEqual(view.examples, ["lost p 1 42"]);
+});
+
+test("the entry checker finds a planted duplicate", async () => {
+  stored = [...Array.from({ length: 100 }, (_, i) => entry(i + 1)), entry(7)];
+  const view = await check("duplicate");
+  assert.deepEqual([view.lost, view.duplicated], [0, 1]);
+});
+
+test("the entry checker takes an unreadable view for lost, not for clean", async () => {
+  server.closeAllConnections();
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  const view = await check("unreadable");
+  assert.equal(view.lost, 100);
+  assert.match(view.failure ?? "", /ECONNREFUSED/);
+  await new Promise<void>((resolve) =>
+    server.listen(Number(new URL(url).port), "127.0.0.1", resolve),
+  );
+});
+
+test("the request load is an open loop and counts what failed", async () => {
+  failEvery = 10;
+  requestsSeen = 0;
+  const config: RequestLoadConfig = {
+    targets: [{ name: "fake", url }],
+    perSecond: 200,
+    deadlineMs: 1000,
+    inFlightMax: 100,
+  };
+  const load = startWorker<RequestLoadConfig, RequestLoadResult>(
+    new URL("load/requests.entry.ts", drillUrl),
+    {
+      dir,
+      name: "requests",
+      config,
+      untilFinished: true,
+    },
+  );
+  await waitFor(() => requestsSeen >= 100, { what: "a hundred requests" });
+  const { samples } = await load.finish();
+  assert.ok(samples.length >= 100);
+  const failed = samples.filter(({ failure }) => failure !== undefined).length;
+  assert.equal(failed, Math.floor(samples.length / 10));
+});
+
+test("a cut link is silent, not closed, and is reset by the heal", async () => {
+  const echo = createTcpServer((socket) => {
+    socket.on("error", () => undefined);
+    socket.pipe(socket);
+  });
+  await new Promise<void>((resolve) => echo.listen(0, "127.0.0.1", resolve));
+  const target = echo.address();
+  assert.ok(typeof target === "object" && target);
+  const proxy = await startLinkProxy({
+    host: "127.0.0.1",
+    port: 0,
+    target: { host: "127.0.0.1", port: target.port },
+  });
+  const socket = connect(proxy.port, "127.0.0.1");
+  let received = "";
+  let reset = false;
+  socket.on("data", (chunk) => (received += chunk.toString()));
+  socket.on("error", () => (reset = true));
+  socket.write("a");
+  await waitFor(() => received === "a", { what: "the echo" });
+  proxy.cut();
+  socket.write("b");
+  const late = connect(proxy.port, "127.0.0.1");
+  late.on("error", () => undefined);
+  await waitFor(() => late.readyState === "open", { what: "a connection into the cut" });
+  late.write("c");
+  assert.equal(received, "a");
+  assert.equal(socket.readyState, "open");
+  proxy.heal();
+  await waitFor(() => reset, { what: "the reset" });
+  await proxy.close();
+  echo.close();
+});
