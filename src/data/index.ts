@@ -31,3 +31,28 @@ export {
 } from "./streams/check.ts";
 export { decodeBatch, encodeBatch } from "./batch/codec.ts";
 export type { ClearedLog, Egress, Gate, Hub } from "./ports.ts";
+export {
+  createReplication,
+  type Replication,
+  type ReplicationOptions,
+} from "./replication/peers.ts";
+export { createHubSync, type HubSync, type HubSyncOptions } from "./replication/hub-sync.ts";
+export { connectHub, registerGlobalStore } from "./replication/hub-link.ts";
+export { createDurability, type Durability, type DurabilityDeps } from "./durability/durability.ts";
+export type {
+  GlobalEntry,
+  GlobalGrown,
+  GlobalPage,
+  GlobalQuery,
+  GlobalStore,
+  GlobalStreamStatus,
+  Recheck,
+} from "./global/store.ts";
+export { openGlobalStore, type GlobalStoreOptions } from "./global/sqlite/store.ts";
+export {
+  connectGlobalStore,
+  serveGlobalStore,
+  type GlobalEvents,
+  type GlobalMethods,
+} from "./global/thread.ts";
+export { createGlobalRoutes, createStreamRoutes } from "./routes/routes.ts";

@@ -6,6 +6,7 @@ import type { EntryInput } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
+import { applyBatch } from "../tables/apply.ts";
 import type { Backlog } from "../tables/backlog.ts";
 import type { EntryTable } from "../tables/entry-table.ts";
 import type { Names, OriginRow, StreamRow } from "../tables/names.ts";
@@ -82,27 +83,10 @@ export function createMerge(
       const top = names.findOrigin(scope, batch.origin)?.top ?? 0;
       if (batch.origin === own.name)
         return { state: "applied", origin: batch.origin, top, stored: 0 };
-      if (batch.from > top + 1) return { state: "gap", origin: batch.origin, top, stored: 0 };
-      const row = names.origin(scope, batch.origin);
-      let stored = 0;
-      retention.noteArrival();
-      for (const entry of batch.entries) {
-        const { sequence } = entry.position;
-        if (sequence <= top) continue;
-        const stream = names.stream(scope, entry.stream);
-        const outcome = entries.insert(row, sequence, stream, entry, { refuseRemoved: false });
-        if (outcome.state === "duplicate") {
-          entries.alias(row, sequence, stream, entry);
-          continue;
-        }
-        stored++;
+      return applyBatch(tables, scope, batch, (stream, origin, sequence, bodyBytes) => {
         touched.add(stream.name);
-        if (sequence > row.hubTop) backlog.add(stream, entry.body.length);
-      }
-      row.top = Math.max(top, batch.to);
-      names.writeTop(row);
-      names.writeCounters();
-      return { state: "applied", origin: batch.origin, top: row.top, stored };
+        if (sequence > origin.hubTop) backlog.add(stream, bodyBytes);
+      });
     },
 
     rotate(name) {

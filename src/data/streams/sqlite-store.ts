@@ -18,7 +18,7 @@ import { checkBody, checkRequest, unknownStream, type Complaint } from "./check.
 import { parseCursor, pageLimit } from "./cursor.ts";
 import { claimIdentity } from "./claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "./identity.ts";
-import { refuse } from "./refusal.ts";
+import { busy, refuse, watchLate } from "./refusal.ts";
 import { createMerge } from "./merge.ts";
 import type { Grown, LocalStreamStore, StreamDeclaration } from "./store.ts";
 
@@ -104,15 +104,7 @@ export function openStreamStore(
       if (refused) return refused;
       if (request.length === 0) return { state: "stored", stored: 0, duplicates: 0, cover: {} };
       const bytes = request.reduce((sum, { body }) => sum + body.length, 0);
-      if (waitingBytes + bytes > waitingBytesMax) {
-        return {
-          state: "refused",
-          code: "store-busy",
-          message: `${waitingBytes} bytes wait for the disk under ${path}`,
-          hint: "slow down and send again; nothing was written",
-          retryable: true,
-        };
-      }
+      if (waitingBytes + bytes > waitingBytesMax) return busy(`${waitingBytes} bytes`);
       waitingBytes += bytes;
       try {
         return await writer.write(() => merge.add(request));
@@ -126,6 +118,11 @@ export function openStreamStore(
         waitingBytes -= bytes;
       }
     },
+    offer(request, onLate) {
+      const refused = store.check(request);
+      if (!refused) watchLate(store.append(request), onLate);
+      return refused;
+    },
     async read({ stream, after, fromMs = 0, toMs = Number.MAX_SAFE_INTEGER, limit }) {
       const row = readable(stream);
       const afterId = parseCursor(after, identity.view);
@@ -138,7 +135,10 @@ export function openStreamStore(
         limit: pageLimit(limit),
       });
       return {
-        entries: page.rows.map(({ id, ...entry }) => ({ ...entry, cursor: cursorOf(id) })),
+        entries: page.rows.map(({ id, scope: _scope, ...entry }) => ({
+          ...entry,
+          cursor: cursorOf(id),
+        })),
         cursor: cursorOf(page.lastId),
         more: page.more,
       };

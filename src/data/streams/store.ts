@@ -41,6 +41,8 @@ export type AppendAnswer =
       readonly retryable: boolean;
     };
 
+export type Refused = AppendAnswer & { readonly state: "refused" };
+
 export type ReadQuery = {
   readonly stream: string;
   /** A cursor of this store; absent: from the oldest. */
@@ -130,12 +132,20 @@ export interface StreamStore {
   /** Replaces the declared streams; entries of streams no longer declared stay, and expire by default limits. */
   setStreams(declarations: readonly StreamDeclaration[]): Promise<void>;
   /** What is wrong with a request without storing it; cheap, without a look into bodies. */
-  check(entries: readonly EntryInput[]): (AppendAnswer & { state: "refused" }) | undefined;
+  check(entries: readonly EntryInput[]): Refused | undefined;
   /**
    * Stores all of the request or nothing of it; resolves after the fsync. Full disk, too much
    * waiting and bad input are answers; rejects with `storage-failed`, `closed` or `thread-ended`.
    */
   append(entries: readonly EntryInput[]): Promise<AppendAnswer>;
+  /**
+   * Queues without waiting for the commit: undefined when it was queued. What goes wrong after that
+   * is told to `onLate`, and the entries are gone.
+   */
+  offer(
+    entries: readonly EntryInput[],
+    onLate: (failure: Refused | Error) => void,
+  ): Refused | undefined;
   /** Throws `stream-unknown`, `invalid-cursor`, `invalid-limit`. */
   read(query: ReadQuery): Promise<ReadPage>;
   status(): Promise<StoreStatus>;

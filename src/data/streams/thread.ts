@@ -22,7 +22,7 @@ import type {
   StreamStore,
   Vector,
 } from "./store.ts";
-import { refuse } from "./refusal.ts";
+import { busy, refuse, watchLate } from "./refusal.ts";
 
 type Settled = AppendAnswer | { readonly state: "failed"; readonly error: EncodedError };
 type PackedPage = { readonly page: PackedEntries; readonly cursor: string; readonly more: boolean };
@@ -179,6 +179,22 @@ export function connectStreamStore<C = unknown>(
     schedule();
   };
 
+  const refuseWhenFull = (entries: readonly EntryInput[]) =>
+    waitingEntries + entries.length > waitingEntriesMax ||
+    waitingBytes + bytesOf(entries) > waitingBytesMax
+      ? busy(`${waitingEntries} entries`)
+      : undefined;
+
+  const enqueue = (entries: readonly EntryInput[]): Promise<AppendAnswer> => {
+    const bytes = bytesOf(entries);
+    waitingEntries += entries.length;
+    waitingBytes += bytes;
+    return new Promise((resolve, reject) => {
+      waiting.push({ entries, bytes, resolve, reject });
+      schedule();
+    });
+  };
+
   const store: StreamStore & Egress<C> = {
     node: options.node,
     async setStreams(declarations) {
@@ -187,27 +203,13 @@ export function connectStreamStore<C = unknown>(
     },
     check: (entries) => refuse(checkRequest(entries, declared)),
     append(entries) {
-      const refused = store.check(entries);
-      if (refused) return Promise.resolve(refused);
-      const bytes = entries.reduce((sum, { body }) => sum + body.length, 0);
-      if (
-        waitingEntries + entries.length > waitingEntriesMax ||
-        waitingBytes + bytes > waitingBytesMax
-      ) {
-        return Promise.resolve({
-          state: "refused",
-          code: "store-busy",
-          message: `${waitingEntries} entries wait for the disk`,
-          hint: "slow down and send again; nothing was written",
-          retryable: true,
-        });
-      }
-      waitingEntries += entries.length;
-      waitingBytes += bytes;
-      return new Promise((resolve, reject) => {
-        waiting.push({ entries, bytes, resolve, reject });
-        schedule();
-      });
+      const refused = store.check(entries) ?? refuseWhenFull(entries);
+      return refused ? Promise.resolve(refused) : enqueue(entries);
+    },
+    offer(entries, onLate) {
+      const refused = store.check(entries) ?? refuseWhenFull(entries);
+      if (!refused) watchLate(enqueue(entries), onLate);
+      return refused;
     },
     async read(query) {
       const { page, cursor, more } = await thread.call("data.read", query);
@@ -240,3 +242,6 @@ export function connectStreamStore<C = unknown>(
 function ownBuffer(bytes: Uint8Array): Uint8Array {
   return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
 }
+
+const bytesOf = (entries: readonly EntryInput[]) =>
+  entries.reduce((sum, { body }) => sum + body.length, 0);

@@ -15,8 +15,10 @@ export type Insertion =
   | { readonly state: "stored" }
   | { readonly state: "duplicate"; readonly at: { origin: string; sequence: number } | undefined };
 
+export type Row = StoredEntry & { readonly id: number; readonly scope: string };
+
 export type RowPage = {
-  readonly rows: readonly (StoredEntry & { readonly id: number })[];
+  readonly rows: readonly Row[];
   readonly lastId: number;
   readonly more: boolean;
 };
@@ -132,11 +134,13 @@ export function createEntryTable(db: Database, names: Names): EntryTable {
     stream.changed = true;
   };
 
-  const toEntry = (row: Record<string, unknown>): StoredEntry & { id: number } => {
+  const toEntry = (row: Record<string, unknown>): Row => {
     const producer = row["producer"];
+    const { name, scope } = names.streamById(row["stream"] as number);
     return {
       id: row["id"] as number,
-      stream: names.streamById(row["stream"] as number).name,
+      scope,
+      stream: name,
       atMs: row["at_ms"] as number,
       ...(producer === null
         ? {}
@@ -200,7 +204,7 @@ export function createEntryTable(db: Database, names: Names): EntryTable {
     },
 
     page({ streams, afterId, fromMs, toMs, limit }) {
-      const rows: (StoredEntry & { id: number })[] = [];
+      const rows: Row[] = [];
       const [only] = streams;
       const last = nextId - 1;
       const scanEnd =
@@ -227,7 +231,7 @@ export function createEntryTable(db: Database, names: Names): EntryTable {
     log(origin, from, { entriesMax, bytesMax }) {
       const entries: StoredEntry[] = [];
       let bytes = 0;
-      for (const { id: _, ...entry } of bySequence(
+      for (const { id: _id, scope: _scope, ...entry } of bySequence(
         map(logRows.iterate(origin.id, from, entriesMax + 1), toEntry),
         map(aliasRows.iterate(origin.id, from, entriesMax + 1), (row) => ({
           ...toEntry(row),

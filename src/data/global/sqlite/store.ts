@@ -1,0 +1,144 @@
+/** The hub's store in one SQLite file: the node's tables, with the cell's name as the scope. */
+import { every, type Clock } from "../../../lib/clock.ts";
+import { SkerryError } from "../../../lib/errors.ts";
+import type { Log } from "../../../lib/log.ts";
+import { nameSuffix, type Random } from "../../../lib/random.ts";
+import { createSignals } from "../../../lib/signals.ts";
+import { createGroupCommit, openDatabase, sqliteFailure } from "../../../runtime/sqlite/index.ts";
+import { decodeBatch } from "../../batch/codec.ts";
+import { unknownStream } from "../../streams/check.ts";
+import { pageLimit, parseCursor } from "../../streams/cursor.ts";
+import { applyBatch } from "../../tables/apply.ts";
+import { createEntryTable } from "../../tables/entry-table.ts";
+import { createNames } from "../../tables/names.ts";
+import { createRetention } from "../../tables/retention.ts";
+import { prepareTables } from "../../tables/schema.ts";
+import type { GlobalGrown, GlobalStore, Recheck } from "../store.ts";
+
+export type GlobalStoreOptions = {
+  readonly path: string;
+  /** Since an entry arrived at the hub. Absent: for ever. */
+  readonly retentionAgeMs?: number;
+  /** Of one stream of one cell. Default 10 GiB. */
+  readonly streamBytesMax?: number;
+  /** Default 60 seconds. */
+  readonly retentionPeriodMs?: number;
+};
+
+/** Throws `store-damaged`, `store-newer`, `store-unavailable` or `disk-full`. */
+export function openGlobalStore(
+  deps: { clock: Clock; random: Random; log: Log; recheck: Recheck },
+  options: GlobalStoreOptions,
+): GlobalStore {
+  const { clock, random, log, recheck } = deps;
+  const { path } = options;
+  const db = openDatabase(path);
+  let view: string;
+  try {
+    prepareTables(db, path);
+    db.prepare("INSERT OR IGNORE INTO meta VALUES ('view', ?)").run(nameSuffix(random, 8));
+    view = String(db.prepare("SELECT value FROM meta WHERE name = 'view'").get()?.["value"]);
+  } catch (error) {
+    db.close();
+    throw sqliteFailure(error, path);
+  }
+  const names = createNames(db);
+  const entries = createEntryTable(db, names);
+  const retention = createRetention({ clock, db }, { names, entries });
+  let touched = new Map<string, Set<string>>();
+  const signals = createSignals<{ grown: readonly GlobalGrown[] }>({
+    onListenerError: (error) => log.error("a listener of the hub's store failed", { error }),
+  });
+  const writer = createGroupCommit(db, {
+    path,
+    onCommit() {
+      if (touched.size === 0) return;
+      const grown = [...touched].map(([cell, streams]) => ({ cell, streams: [...streams] }));
+      touched = new Map();
+      signals.emit("grown", grown);
+    },
+    onRollback() {
+      for (const part of [names, entries, retention]) part.forget();
+    },
+  });
+
+  const store: GlobalStore = {
+    async ingest(cell, bytes) {
+      const batch = decodeBatch(bytes);
+      recheck.check(batch);
+      return writer.write(() =>
+        applyBatch({ names, entries, retention }, cell, batch, (stream) => {
+          const streams = touched.get(cell) ?? new Set();
+          touched.set(cell, streams);
+          streams.add(stream.name);
+        }),
+      );
+    },
+    async vector(cell) {
+      return Object.fromEntries(names.origins(cell).map(({ name, top }) => [name, top]));
+    },
+    async read({ stream, cell, after, fromMs = 0, toMs = Number.MAX_SAFE_INTEGER, limit }) {
+      const known = names.streams().filter((row) => cell === undefined || row.scope === cell);
+      const streams = known.filter(({ name }) => name === stream);
+      if (streams.length === 0)
+        throw new SkerryError(unknownStream(stream, new Set(known.map(({ name }) => name))));
+      const page = entries.page({
+        streams,
+        afterId: parseCursor(after, view),
+        fromMs,
+        toMs,
+        limit: pageLimit(limit),
+      });
+      return {
+        entries: page.rows.map(({ id, scope, ...entry }) => ({
+          ...entry,
+          cell: scope,
+          cursor: `${view}.${id}`,
+        })),
+        cursor: `${view}.${page.lastId}`,
+        more: page.more,
+      };
+    },
+    async streams(cell) {
+      return names
+        .streams()
+        .filter(({ scope }) => cell === undefined || scope === cell)
+        .map(({ scope, name, entries: count, bytes }) => ({
+          cell: scope,
+          name,
+          entries: count,
+          bytes,
+        }))
+        .sort((a, b) => (`${a.cell}\n${a.name}` < `${b.cell}\n${b.name}` ? -1 : 1));
+    },
+    async retain() {
+      let removed = 0;
+      for (const { id } of names.streams()) {
+        for (;;) {
+          const step = await writer.write(() =>
+            retention.step(names.streamById(id), {
+              ageMs: options.retentionAgeMs,
+              bytesMax: options.streamBytesMax ?? 10 * 2 ** 30,
+              keepForHub: false,
+            }),
+          );
+          if (step.removed === 0) break;
+          removed += step.removed;
+        }
+      }
+      return { removed };
+    },
+    on: (event, listener) => signals.on(event, listener),
+    async close() {
+      sweep.cancel();
+      await writer.close();
+    },
+  };
+  const sweep = every(
+    clock,
+    options.retentionPeriodMs ?? 60_000,
+    async () => void (await store.retain()),
+    (error) => log.error("retention failed; it is tried again", { error }),
+  );
+  return store;
+}

@@ -1,0 +1,58 @@
+/**
+ * Whose logs a node sends to the hub: its own, and those of other nodes that the hub has waited for
+ * without progress, for then their node is dead or cut off from the hub. Pure but for the clock.
+ */
+import type { Clock } from "../../lib/clock.ts";
+import type { Random } from "../../lib/random.ts";
+import type { Vector } from "../streams/store.ts";
+
+export interface ForeignLag {
+  /** Origins to send now: own ones first, then by name. */
+  wanted(mine: Vector, hub: Vector): readonly string[];
+  /** Whether the hub lacks something of another node, so that its vector is worth asking for. */
+  lags(mine: Vector, hub: Vector): boolean;
+}
+
+type Waiting = { readonly hubTop: number; readonly untilMs: number };
+
+export function createForeignLag(
+  deps: { clock: Clock; random: Random },
+  options: { node: string; foreignLagMs: number },
+): ForeignLag {
+  const { clock, random } = deps;
+  const waitingByOrigin = new Map<string, Waiting>();
+  /** Taken on: sent until the hub has all of it, however it moves meanwhile. */
+  const relayed = new Set<string>();
+  const isOwn = (origin: string) => origin.startsWith(`${options.node}.`);
+  const behind = (mine: Vector, hub: Vector) =>
+    Object.keys(mine).filter((origin) => (mine[origin] ?? 0) > (hub[origin] ?? 0));
+
+  const isDue = (origin: string, hubTop: number): boolean => {
+    if (relayed.has(origin)) return true;
+    const waiting = waitingByOrigin.get(origin);
+    const nowMs = clock.monotonicMs();
+    if (!waiting || waiting.hubTop !== hubTop) {
+      // The survivors of a node see the same lag: chance keeps them from all sending the same.
+      const waitMs = options.foreignLagMs * (1 + random.float() / 2);
+      waitingByOrigin.set(origin, { hubTop, untilMs: nowMs + waitMs });
+      return false;
+    }
+    if (nowMs < waiting.untilMs) return false;
+    relayed.add(origin);
+    return true;
+  };
+
+  return {
+    wanted(mine, hub) {
+      const lagging = behind(mine, hub).sort();
+      for (const origin of waitingByOrigin.keys()) {
+        if (lagging.includes(origin)) continue;
+        waitingByOrigin.delete(origin);
+        relayed.delete(origin);
+      }
+      const foreign = lagging.filter((origin) => !isOwn(origin) && isDue(origin, hub[origin] ?? 0));
+      return [...lagging.filter(isOwn), ...foreign];
+    },
+    lags: (mine, hub) => behind(mine, hub).some((origin) => !isOwn(origin)),
+  };
+}

@@ -1,0 +1,45 @@
+/** Both ends of the link between a cell's node and the hub, in the words of `transport`. */
+import { SkerryError } from "../../lib/errors.ts";
+import type { Link, Peer, Router } from "../../transport/index.ts";
+import type { GlobalStore } from "../global/store.ts";
+import type { Hub } from "../ports.ts";
+import { decodePushed, decodeVector, encodeJson } from "./messages.ts";
+
+/** The hub as a node sees it. `C` is what the gate makes: the root binds it, nothing else is sent. */
+export function connectHub<C extends Uint8Array>(link: Link): Hub<C> {
+  return {
+    async push(bytes, { signal }) {
+      const pushed = decodePushed(await link.request("hub.push", bytes, { signal, priority: 2 }));
+      return { [pushed.origin]: pushed.top };
+    },
+    async vector({ signal }) {
+      return decodeVector(await link.request("hub.vector", new Uint8Array(), { signal }));
+    },
+  };
+}
+
+/**
+ * At the hub: answers `hub.push` and `hub.vector`. A cell speaks for itself only: `cellOf` names the
+ * cell of a peer from its verified identity, undefined when it is none.
+ */
+export function registerGlobalStore(
+  router: Router,
+  store: Pick<GlobalStore, "ingest" | "vector">,
+  cellOf: (peer: Peer) => string | undefined,
+): void {
+  const requireCell = (peer: Peer): string => {
+    const cell = cellOf(peer);
+    if (cell !== undefined) return cell;
+    throw new SkerryError({
+      code: "forbidden",
+      message: `${peer.id} is not a node of an enrolled cell`,
+      hint: "enrol the cell at this hub first",
+    });
+  };
+  router.handle("hub.push", async ({ peer, body }) =>
+    encodeJson(await store.ingest(requireCell(peer), body)),
+  );
+  router.handle("hub.vector", async ({ peer }) =>
+    encodeJson(await store.vector(requireCell(peer))),
+  );
+}

@@ -1,0 +1,196 @@
+/**
+ * Replication between the nodes of a cell. A node pushes its own log to every peer as it grows, a few
+ * batches under way at a time; and once a second it compares vectors and pulls what it lacks, from
+ * whoever has it: so the log of a dead node goes on spreading. Vectors told are durable ones (D2).
+ */
+import { every, type Clock } from "../../lib/clock.ts";
+import { isAbort, SkerryError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Random } from "../../lib/random.ts";
+import { createSignals } from "../../lib/signals.ts";
+import type { Link, Peer, Router } from "../../transport/index.ts";
+import type { StreamStore, Vector } from "../streams/store.ts";
+import { decodePull, decodeVector, encodeJson } from "./messages.ts";
+import { createPuller } from "./pull.ts";
+import { createPush, type Push } from "./push.ts";
+
+export type ReplicationOptions = {
+  readonly node: string;
+  /** Only nodes of this trust domain are peers. */
+  readonly trustDomain: string;
+  /** Between two comparisons of vectors; each is up to a quarter shorter. Default 1000. */
+  readonly periodMs?: number;
+  /** Default 256 KiB. */
+  readonly batchBytesMax?: number;
+  /** Default 20,000. */
+  readonly requestTimeoutMs?: number;
+};
+
+export interface Replication {
+  /** Answers `data.push`, `data.pull` and `data.vector`. */
+  register(router: Router): void;
+  /** Replicates over this link until it closes. The newest link to a node is the one used. */
+  attach(link: Link): void;
+  /** Compares vectors now. */
+  hint(): void;
+  /** The last durable vector each other node told of, whether it is linked now or not. */
+  vectorsByNode(): ReadonlyMap<string, Vector>;
+  /** A node that left the cell no longer counts as a holder. */
+  forget(node: string): void;
+  on(event: "vectors", listener: (change: { node: string }) => void): () => void;
+  stop(): void;
+}
+
+type PeerState = {
+  readonly node: string;
+  vector: Record<string, number>;
+  link: Link | undefined;
+  push: Push | undefined;
+  comparing: Link | undefined;
+};
+
+export type ReplicationDeps = {
+  readonly store: Pick<StreamStore, "log" | "apply" | "vector" | "observe" | "on">;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+};
+
+export function createReplication(deps: ReplicationDeps, options: ReplicationOptions): Replication {
+  const { store, clock, random, log } = deps;
+  const periodMs = options.periodMs ?? 1000;
+  const batchBytesMax = options.batchBytesMax ?? 256 * 1024;
+  const timeoutMs = options.requestTimeoutMs ?? 20_000;
+  const peersByNode = new Map<string, PeerState>();
+  const signals = createSignals<{ vectors: { node: string } }>({
+    onListenerError: (error) => log.error("a listener of replication failed", { error }),
+  });
+  const puller = createPuller({ store, log }, { batchBytesMax, timeoutMs });
+  let stopped = false;
+  let latest: Vector = {};
+
+  const stateOf = (node: string): PeerState => {
+    const known = peersByNode.get(node);
+    if (known) return known;
+    const state = { node, vector: {}, link: undefined, push: undefined, comparing: undefined };
+    peersByNode.set(node, state);
+    return state;
+  };
+
+  const nodeOf = (peer: Peer): string => {
+    const [type, node] = peer.path;
+    if (type === "node" && node !== undefined && peer.trustDomain === options.trustDomain)
+      return node;
+    throw new SkerryError({
+      code: "forbidden",
+      message: `${peer.id} is not a node of ${options.trustDomain}`,
+      hint: "only nodes of a cell exchange its streams; the hub gets what passes the egress gate",
+    });
+  };
+
+  const tell = (state: PeerState, vector: Vector) => {
+    Object.assign(state.vector, vector);
+    signals.emit("vectors", { node: state.node });
+  };
+
+  /** A lost link is the normal end of it; what else goes wrong is tried again in the next round. */
+  const complain = (state: PeerState, link: Link) => (error: unknown) => {
+    if (!link.closed.aborted && !isAbort(error) && !stopped)
+      log.warn("replicating with a peer failed; it is tried again", { peer: state.node, error });
+  };
+
+  /** Both sides learn the other's vector; then this side pulls what it lacks. */
+  const compare = async (state: PeerState, link: Link) => {
+    if (state.comparing === link) return;
+    state.comparing = link;
+    const ackedBefore = state.push?.acked ?? 0;
+    try {
+      const mine = await store.vector();
+      const answer = await link.request("data.vector", encodeJson(mine), {
+        timeoutMs,
+        priority: 0,
+      });
+      if (state.link !== link || stopped) return;
+      const theirs = decodeVector(answer);
+      state.vector = { ...theirs };
+      tell(state, {});
+      const { origin, rotated } = await store.observe(theirs);
+      if (rotated) log.warn("replication goes on under a new origin", { origin });
+      state.push ??= createPush(
+        { store, link, log, onAck: (vector) => tell(state, vector) },
+        { batchBytesMax, timeoutMs },
+      );
+      const top = Math.max(mine[origin] ?? 0, latest[origin] ?? 0);
+      state.push.resume({ origin, after: theirs[origin] ?? 0, top, ackedBefore });
+      void puller.pull(link, { origin, mine, theirs }).catch(complain(state, link));
+    } catch (error) {
+      complain(state, link)(error);
+    } finally {
+      if (state.comparing === link) state.comparing = undefined;
+    }
+  };
+
+  const compareAll = () => {
+    for (const state of peersByNode.values()) if (state.link) void compare(state, state.link);
+  };
+  const rounds = every(
+    clock,
+    () => periodMs * (1 - random.float() / 4),
+    compareAll,
+    (error) => log.error("a round of replication failed", { error }),
+  );
+  const unsubscribe = store.on("grown", ({ vector }) => {
+    latest = vector;
+    for (const { push } of peersByNode.values()) push?.grown(vector);
+  });
+
+  return {
+    register(router) {
+      router.handle("data.push", async ({ peer, body }) => {
+        nodeOf(peer);
+        return encodeJson(await store.apply(body));
+      });
+      router.handle("data.pull", async ({ peer, body }) => {
+        nodeOf(peer);
+        const batch = await store.log(decodePull(body));
+        return batch?.bytes ?? new Uint8Array();
+      });
+      router.handle("data.vector", async ({ peer, body }) => {
+        const state = stateOf(nodeOf(peer));
+        state.vector = { ...decodeVector(body) };
+        tell(state, {});
+        return encodeJson(await store.vector());
+      });
+    },
+    attach(link) {
+      const state = stateOf(nodeOf(link.peer));
+      state.push?.stop();
+      state.push = undefined;
+      state.link = link;
+      link.closed.addEventListener(
+        "abort",
+        () => {
+          if (state.link !== link) return;
+          state.push?.stop();
+          state.push = undefined;
+          state.link = undefined;
+        },
+        { once: true },
+      );
+      if (!link.closed.aborted) void compare(state, link);
+    },
+    hint: compareAll,
+    vectorsByNode: () => new Map([...peersByNode].map(([node, { vector }]) => [node, vector])),
+    forget(node) {
+      peersByNode.get(node)?.push?.stop();
+      peersByNode.delete(node);
+    },
+    on: (event, listener) => signals.on(event, listener),
+    stop() {
+      stopped = true;
+      rounds.cancel();
+      unsubscribe();
+      for (const { push } of peersByNode.values()) push?.stop();
+    },
+  };
+}

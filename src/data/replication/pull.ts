@@ -1,0 +1,66 @@
+/**
+ * Fetches pieces of logs that a peer has and this store lacks. A node that pushes its own log is left
+ * to do so: its log is pulled only when a whole round brought nothing new. One peer at a time serves
+ * an origin.
+ */
+import type { Log } from "../../lib/log.ts";
+import type { Link } from "../../transport/index.ts";
+import type { StreamStore, Vector } from "../streams/store.ts";
+import { encodeJson } from "./messages.ts";
+
+export interface Puller {
+  pull(link: Link, vectors: { origin: string; mine: Vector; theirs: Vector }): Promise<void>;
+}
+
+export function createPuller(
+  deps: { store: Pick<StreamStore, "apply">; log: Log },
+  options: { batchBytesMax: number; timeoutMs: number },
+): Puller {
+  const { store } = deps;
+  const pulling = new Set<string>();
+  const busy = new WeakSet<Link>();
+  /** How far this store was when the peer was last compared with. */
+  const lastTops = new WeakMap<Link, Map<string, number>>();
+
+  const pullOrigin = async (link: Link, origin: string, after: number, until: number) => {
+    let top = after;
+    while (top < until && !link.closed.aborted) {
+      const request = { origin, from: top + 1, bytesMax: options.batchBytesMax };
+      const bytes = await link.request("data.pull", encodeJson(request), {
+        timeoutMs: options.timeoutMs,
+      });
+      if (bytes.length === 0) return;
+      const answer = await store.apply(bytes);
+      // Not the log that was asked for, or nothing new in it: asking again would go on for ever.
+      if (answer.origin !== origin || answer.top <= top) return;
+      top = answer.top;
+    }
+  };
+
+  return {
+    async pull(link, { origin: own, mine, theirs }) {
+      if (busy.has(link)) return;
+      const last = lastTops.get(link);
+      const now = new Map<string, number>();
+      lastTops.set(link, now);
+      busy.add(link);
+      const [, peerNode = ""] = link.peer.path;
+      try {
+        for (const [origin, until] of Object.entries(theirs)) {
+          const top = mine[origin] ?? 0;
+          now.set(origin, top);
+          const moving = origin.startsWith(`${peerNode}.`) && last?.get(origin) !== top;
+          if (origin === own || until <= top || moving || pulling.has(origin)) continue;
+          pulling.add(origin);
+          try {
+            await pullOrigin(link, origin, top, until);
+          } finally {
+            pulling.delete(origin);
+          }
+        }
+      } finally {
+        busy.delete(link);
+      }
+    },
+  };
+}
