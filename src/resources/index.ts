@@ -3,6 +3,12 @@ export {
   ensureNamespaces,
   type LedgerResourcesDeps,
 } from "./ledger/index.ts";
+export {
+  createRemoteResources,
+  type RemoteResources,
+  type RemoteResourcesOptions,
+} from "./remote/index.ts";
+export type { JudgeServer, RemoteCredentials, RemoteServer } from "./remote/connections.ts";
 export type {
   DeleteOptions,
   ListOptions,

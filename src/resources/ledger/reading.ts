@@ -2,8 +2,9 @@
 import type { KindDefinition, KubeObject, ObjectKey } from "../../api/index.ts";
 import type { Epoch, KeyValue, Ledger, LedgerEvent, Revision } from "../../ledger/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import type { ListOptions, ListResult, WatchEvent } from "../resources.ts";
+import type { ListOptions, ListResult, Resources, WatchEvent } from "../resources.ts";
 import { selectionOf, type Selection } from "../selection.ts";
+import { isFromStart, listThenWatch } from "../watching.ts";
 import { decodeAt, decodeObject, keyOf, parseVersion, prefixOf } from "./storage.ts";
 
 export async function getObject<T extends KubeObject>(
@@ -115,20 +116,26 @@ function parsePlace(token: string): Place | undefined {
   }
 }
 
-export async function* watchObjects<T extends KubeObject>(
+export function watchObjects<T extends KubeObject>(
   ledger: Ledger,
   kind: KindDefinition<T>,
   options: ListOptions & { resourceVersion?: string },
 ): AsyncIterable<WatchEvent<T>> {
+  if (!isFromStart(options.resourceVersion))
+    return watchAfter(ledger, kind, options, parseVersion(options.resourceVersion));
+  const list: Resources["list"] = (listed, query = {}) => listObjects(ledger, listed, query);
+  return listThenWatch({ list }, kind, options, (resourceVersion) =>
+    watchAfter(ledger, kind, options, parseVersion(resourceVersion)),
+  );
+}
+
+async function* watchAfter<T extends KubeObject>(
+  ledger: Ledger,
+  kind: KindDefinition<T>,
+  options: ListOptions,
+  after: Revision,
+): AsyncIterable<WatchEvent<T>> {
   const selection = selectionOf(kind, options);
-  let after = parseVersion(options.resourceVersion);
-  if (after === undefined) {
-    const { limit: _, continueToken: __, ...query } = options;
-    const list = await listObjects(ledger, kind, query);
-    for (const object of list.items) yield { type: "ADDED", object };
-    yield { type: "BOOKMARK", resourceVersion: list.resourceVersion };
-    after = parseVersion(list.resourceVersion) ?? (0 as Revision);
-  }
   const prefix = prefixOf(kind as KindDefinition, options.namespace);
   for await (const batch of ledger.watch(prefix, { after, signal: options.signal })) {
     if (batch.events.length === 0)

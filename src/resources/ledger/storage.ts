@@ -43,11 +43,10 @@ export function withVersion<T extends KubeObject>(object: T, revision: Revision)
   return { ...object, metadata: { ...object.metadata, resourceVersion: String(revision) } };
 }
 
-/** Undefined for absent, empty and "0", which mean "whatever is current". Throws `invalid-resource-version`. */
-export function parseVersion(text: string | undefined): Revision | undefined {
-  if (text === undefined || text === "" || text === "0") return undefined;
+/** Throws `invalid-resource-version`. */
+export function parseVersion(text: string | undefined): Revision {
   const revision = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(revision)) {
+  if (!/^\d+$/.test(text ?? "") || !Number.isSafeInteger(revision)) {
     throw new SkerryError({
       code: "invalid-resource-version",
       message: `resourceVersion: "${text}" is not one`,
