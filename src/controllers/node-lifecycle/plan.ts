@@ -1,0 +1,270 @@
+/**
+ * From a verdict to a node's condition and taints, and to what becomes of its pods. Pure. Nothing is
+ * deleted on a silent node: a pod that is given up there is *displaced*, which lets its owner start
+ * another; when the node returns it counts again, and the surplus goes newest first.
+ */
+import {
+  notReadyTaint,
+  onPartitionAnnotation,
+  onPartitionOf,
+  sameValue,
+  unreachableTaint,
+  withCondition,
+  type Condition,
+  type Node,
+  type NodeVerdict,
+  type OnPartition,
+  type Pod,
+  type Taint,
+} from "../../api/index.ts";
+import {
+  conditionOf,
+  controllerOf,
+  displacedCondition,
+  hasEnded,
+  isDisplaced,
+  isTerminating,
+  returnedReason,
+  timeText,
+} from "../objects.ts";
+import { toleratesOne } from "../scheduler/filter.ts";
+
+export type LifecycleOptions = {
+  /** An agent may restart this long before its node counts as not ready. */
+  readonly agentGraceMs: number;
+  /** Nothing is replaced before an agent was down this long. */
+  readonly agentDownEvictMs: number;
+  /** A pod that is displaced stays so until its node has been back this long: its agent reports first. */
+  readonly returnSettleMs: number;
+  /** Beyond a terminating pod's own grace, before it is taken off a node that is given up. */
+  readonly forceDeleteMs: number;
+};
+
+export const lifecycleDefaults: LifecycleOptions = {
+  agentGraceMs: 5000,
+  agentDownEvictMs: 30_000,
+  returnSettleMs: 3000,
+  forceDeleteMs: 30_000,
+};
+
+export type NodePlan = {
+  /** Undefined: they stand already. */
+  readonly conditions: Condition[] | undefined;
+  readonly taints: Taint[] | undefined;
+  readonly againMs: number | undefined;
+};
+
+/** Undefined verdict: membership does not know the node (yet). */
+export function planNode(
+  node: Node,
+  verdict: NodeVerdict | undefined,
+  nowMs: number,
+  options: LifecycleOptions,
+): NodePlan {
+  const said = sayReady(node, verdict, options);
+  if (!said) return { conditions: undefined, taints: undefined, againMs: undefined };
+  const lastTransitionTime = timeText(nowMs);
+  const before = node.status?.conditions;
+  const current = conditionOf(before, "Ready");
+  const same = current?.status === said.status && current.reason === said.reason;
+  const conditions = same
+    ? undefined
+    : withCondition(before, { type: "Ready", ...said, lastTransitionTime });
+
+  const taintsBefore = node.spec?.taints ?? [];
+  const ours = [unreachableTaint, notReadyTaint];
+  const wanted = taintFor(said.status).map((taint) => ({
+    ...taint,
+    timeAdded:
+      taintsBefore.find(({ key, effect }) => key === taint.key && effect === taint.effect)
+        ?.timeAdded ?? lastTransitionTime,
+  }));
+  const taints = [...taintsBefore.filter(({ key }) => !ours.includes(key)), ...wanted];
+  return {
+    conditions,
+    taints: sameValue(taints, taintsBefore) ? undefined : taints,
+    againMs:
+      verdict?.state === "agent-down" && verdict.forMs < options.agentGraceMs
+        ? options.agentGraceMs - verdict.forMs
+        : undefined,
+  };
+}
+
+type Ready = Pick<Condition, "status" | "reason" | "message">;
+
+/** Undefined: nothing is known that would change what stands. */
+function sayReady(
+  node: Node,
+  verdict: NodeVerdict | undefined,
+  options: LifecycleOptions,
+): Ready | undefined {
+  const stands = conditionOf(node.status?.conditions, "Ready") !== undefined;
+  const seconds = (ms: number) => `${Math.round(ms / 1000)} s`;
+  switch (verdict?.state) {
+    case "alive":
+      return { status: "True", reason: "AgentReady", message: "the node's agent answers" };
+    case "link-down":
+      return {
+        status: "True",
+        reason: "LinkDown",
+        message: `the server does not hear the node, ${verdict.heardBy.join(", ")} does: the link between them is broken`,
+      };
+    case "agent-down":
+      if (verdict.forMs < options.agentGraceMs) return undefined;
+      return {
+        status: "False",
+        reason: "AgentDown",
+        message: "the machine is alive and its pods run on, but its agent does not",
+      };
+    case "unreachable":
+      return {
+        status: "Unknown",
+        reason: "NodeUnreachable",
+        message: `nobody has heard the node for ${seconds(verdict.forMs)}${verdict.witnesses.length > 0 ? `; asked: ${verdict.witnesses.join(", ")}` : ""}`,
+      };
+    case "unknown":
+    case undefined:
+      return stands
+        ? undefined
+        : { status: "Unknown", reason: "NotHeardYet", message: "the node was not heard of yet" };
+    default:
+      return verdict satisfies never;
+  }
+}
+
+function taintFor(ready: Ready["status"]): Taint[] {
+  if (ready === "True") return [];
+  const key = ready === "False" ? notReadyTaint : unreachableTaint;
+  return [
+    { key, effect: "NoSchedule" },
+    { key, effect: "NoExecute" },
+  ];
+}
+
+export type PodStep =
+  | { readonly do: "nothing"; readonly againMs?: number }
+  /** Its owner may start another. */
+  | { readonly do: "displace"; readonly reason: string; readonly message: string }
+  /** It may run on there and must not be started elsewhere; a person is told why. */
+  | { readonly do: "hold"; readonly reason: string; readonly message: string }
+  /** Its node is back: it counts again. */
+  | { readonly do: "recall" }
+  /** It was asked to go, its node cannot confirm, and the node is given up. */
+  | { readonly do: "forget" };
+
+export type PodView = {
+  readonly pod: Pod;
+  readonly node: string;
+  readonly verdict: NodeVerdict | undefined;
+  /** How long the node has been back, where it is. */
+  readonly backForMs: number;
+  readonly mayEvict: { readonly allowed: boolean; readonly because: string };
+  readonly nowMs: number;
+};
+
+export function planPod(view: PodView, options: LifecycleOptions): PodStep {
+  const { pod, verdict } = view;
+  if (hasEnded(pod)) return { do: "nothing" };
+  if (verdict?.state === "alive" || verdict?.state === "link-down") {
+    if (!isMarked(pod)) return { do: "nothing" };
+    const waitMs = options.returnSettleMs - view.backForMs;
+    return waitMs > 0 ? { do: "nothing", againMs: waitMs } : { do: "recall" };
+  }
+  if (verdict?.state !== "unreachable" && verdict?.state !== "agent-down") return { do: "nothing" };
+
+  const silent = verdict.state === "unreachable";
+  const taintKey = silent ? unreachableTaint : notReadyTaint;
+  const floorMs = silent ? 0 : options.agentDownEvictMs;
+  const toleratedMs = toleratedFor(pod, taintKey);
+  const waitMs = Math.max(floorMs, toleratedMs) - verdict.forMs;
+  if (waitMs > 0)
+    return Number.isFinite(waitMs) ? { do: "nothing", againMs: waitMs } : { do: "nothing" };
+
+  const reason = silent ? "NodeLost" : "AgentDown";
+  if (partitionWish(pod) === "stop") {
+    return {
+      do: "hold",
+      reason,
+      message: `runs at most once (${onPartitionAnnotation}: stop) and may still run on ${view.node}: not replaced until that node returns or is deleted`,
+    };
+  }
+  // An agent that is down was seen to be down: no question of who is cut off.
+  if (silent && !view.mayEvict.allowed)
+    return { do: "hold", reason, message: `not replaced: ${view.mayEvict.because}` };
+  if (isTerminating(pod)) return silent ? planTerminating(view, options) : { do: "nothing" };
+  if (isDisplaced(pod)) return { do: "nothing" };
+  if (!controllerOf(pod))
+    return {
+      do: "hold",
+      reason,
+      message: `not replaced: nothing owns it, and ${view.node} does not answer`,
+    };
+  return {
+    do: "displace",
+    reason,
+    message: silent
+      ? `${view.node} is unreachable; ${view.mayEvict.because}`
+      : `the agent of ${view.node} has been down for ${Math.round(verdict.forMs / 1000)} s`,
+  };
+}
+
+function planTerminating({ pod, nowMs }: PodView, options: LifecycleOptions): PodStep {
+  // `deletionTimestamp` is when the grace period ends (Kubernetes API conventions).
+  const waitMs = Date.parse(pod.metadata.deletionTimestamp ?? "") + options.forceDeleteMs - nowMs;
+  return waitMs > 0 ? { do: "nothing", againMs: waitMs } : { do: "forget" };
+}
+
+/** Marked by this controller, so that the mark has to be taken back. */
+export function isMarked(pod: Pod): boolean {
+  const mark = conditionOf(pod.status?.conditions, displacedCondition);
+  return (
+    (mark !== undefined && mark.reason !== returnedReason) ||
+    pod.status?.reason === "NodeLost" ||
+    pod.status?.reason === "AgentDown"
+  );
+}
+
+/** 0 without a toleration, infinite with one that names no time. */
+export function toleratedFor(pod: Pod, taintKey: string): number {
+  const taint: Taint = { key: taintKey, effect: "NoExecute" };
+  const matching = (pod.spec.tolerations ?? []).filter((entry) => toleratesOne(entry, taint));
+  if (matching.length === 0) return 0;
+  return Math.min(
+    ...matching.map(({ tolerationSeconds }) =>
+      tolerationSeconds === undefined ? Infinity : Math.max(0, tolerationSeconds) * 1000,
+    ),
+  );
+}
+
+/** What the pod says; without a word, `stop` for what holds a claim or a device, `keep` for the rest. */
+export function partitionWish(pod: Pod): OnPartition {
+  if (pod.metadata.annotations?.[onPartitionAnnotation]) return onPartitionOf(pod);
+  const hasClaim = (pod.spec.volumes ?? []).some((volume) => volume.persistentVolumeClaim);
+  const hasDevice = pod.spec.containers.some(({ resources }) =>
+    Object.keys({ ...resources?.requests, ...resources?.limits }).some((name) =>
+      name.includes("/"),
+    ),
+  );
+  return hasClaim || hasDevice ? "stop" : "keep";
+}
+
+/** The pod's status with the mark, or with word of its return; undefined when it stands already. */
+export function markedStatus(pod: Pod, step: PodStep, nowMs: number): Pod["status"] | undefined {
+  if (step.do !== "displace" && step.do !== "hold" && step.do !== "recall") return undefined;
+  const { reason: _reason, message: _message, ...rest } = pod.status ?? {};
+  const said =
+    step.do === "recall"
+      ? { reason: returnedReason, message: "its node is back, it counts again" }
+      : { reason: step.reason, message: step.message };
+  const status = step.do === "displace" ? "True" : "False";
+  const before = conditionOf(rest.conditions, displacedCondition);
+  const same = before?.status === status && before.message === said.message;
+  if (same && !(step.do === "recall" && isMarked(pod))) return undefined;
+  const conditions = withCondition(rest.conditions, {
+    type: displacedCondition,
+    status,
+    ...said,
+    lastTransitionTime: timeText(nowMs),
+  });
+  return step.do === "recall" ? { ...rest, conditions } : { ...rest, ...said, conditions };
+}

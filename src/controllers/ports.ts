@@ -1,0 +1,19 @@
+/** What the controllers need beyond `resources`; bound in `agent/`. */
+import type { Node, NodeVerdict, Pod } from "../api/index.ts";
+
+/** Membership's conclusions, as of the moment of the call. */
+export interface Verdicts {
+  verdicts(): ReadonlyMap<string, NodeVerdict>;
+  /** Rule E; `because` is a sentence for a condition or an event. */
+  mayEvict(node: string): { readonly allowed: boolean; readonly because: string };
+  /** Called when a node's state changes (not when only `forMs` grows). Returns the unsubscriber. */
+  onChange(listener: (node: string) => void): () => void;
+}
+
+/** What the scheduler must know of the workload drivers. */
+export type Drivers = {
+  /** Whether `node` runs pods of this runtime class; undefined is the node's default driver. */
+  offers(node: Node, runtimeClassName: string | undefined): boolean;
+  /** Ports of the node that the pod would occupy there, as `8080/TCP`. */
+  hostPorts(pod: Pod, node: Node): readonly string[];
+};
