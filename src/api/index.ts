@@ -46,6 +46,13 @@ export { leaseKind, type Lease } from "./kinds/lease.ts";
 export { ageOf, type ManagedFieldsEntry } from "./kinds/metadata.ts";
 export { namespaceKind, type Namespace } from "./kinds/namespace.ts";
 export { addressOf, nodeKind, type Node, type Taint } from "./kinds/node.ts";
+export {
+  endpointsOf,
+  formatPorts,
+  portsAnnotation,
+  type NodeEndpoints,
+  type NodePorts,
+} from "./kinds/node-endpoints.ts";
 export type {
   Container,
   EnvVar,
