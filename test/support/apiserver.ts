@@ -55,7 +55,8 @@ export type CellOptions = {
   readonly podLogs?: PodLogs;
   readonly resources?: (resources: Resources) => Resources;
   readonly api?: Partial<ApiServerOptions>;
-  readonly bookmarkMs?: number;
+  /** A free one when absent. */
+  readonly port?: number;
 };
 
 const noLogs: PodLogs = {
@@ -75,7 +76,7 @@ export async function startCell(options: CellOptions = {}): Promise<TestCell> {
     clock: systemClock,
     random: systemRandom,
     log,
-    bookmarkMs: options.bookmarkMs ?? 200,
+    bookmarkMs: 200,
   });
   const plain = createLedgerResources({ ledger, clock: systemClock, random: systemRandom });
   await ensureNamespaces(plain);
@@ -92,7 +93,17 @@ export async function startCell(options: CellOptions = {}): Promise<TestCell> {
     },
     { credentials: await servingCredentials(authority), ...options.api },
   );
-  const at = await api.listen({ host: "127.0.0.1", port: 0 });
+  const dispose = async () => {
+    await api.close();
+    await ledger.close();
+    await rm(folder, { recursive: true, force: true });
+  };
+  const at = await api
+    .listen({ host: "127.0.0.1", port: options.port ?? 0 })
+    .catch(async (error: unknown) => {
+      await dispose();
+      throw error;
+    });
   return {
     ...at,
     authority,
@@ -102,11 +113,7 @@ export async function startCell(options: CellOptions = {}): Promise<TestCell> {
     folder,
     errors,
     credentials: (role, name) => authority.issueCredentials(spiffeId(trustDomain, role, name)),
-    async [Symbol.asyncDispose]() {
-      await api.close();
-      await ledger.close();
-      await rm(folder, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: dispose,
   };
 }
 
@@ -178,7 +185,9 @@ export function clientOf(
           ca: [...cell.authority.trust.anchorsPem],
           ...(credentials && { key: credentials.keyPem, cert: credentials.chainPem }),
           headers: {
-            ...(payload === undefined ? {} : { "Content-Type": "application/json" }),
+            ...(payload === undefined
+              ? {}
+              : { "Content-Type": "application/json", ...lengthUnlessChunked(payload, headers) }),
             ...headers,
           },
         },
@@ -200,6 +209,10 @@ export function clientOf(
     },
   };
 }
+
+/** Node's client frames the body of a DELETE only when it is told its length. */
+const lengthUnlessChunked = (payload: string | Uint8Array, headers: Record<string, string>) =>
+  "Transfer-Encoding" in headers ? {} : { "Content-Length": String(Buffer.byteLength(payload)) };
 
 export const adminOf = async (cell: TestCell) =>
   clientOf(cell, await cell.credentials("user", "admin"));
