@@ -38,3 +38,37 @@ export {
   type Subject,
 } from "./spiffe.ts";
 export { chainOf, clientTlsOptions, serverTlsOptions, verifyPeer, verifyServer } from "./tls.ts";
+export { keepOwnCredentials, type OwnCredentials } from "./ca/own-credentials.ts";
+export { openCellTime, type CellTime } from "./certificates/cell-time.ts";
+export {
+  openNodeIdentity,
+  prepareJoin,
+  trustRequest,
+  type NodeIdentity,
+  type PreparedEnrolment,
+} from "./certificates/node-identity.ts";
+export { startRenewal, type Renewal, type RenewalDeps } from "./certificates/renewal.ts";
+export {
+  acceptCellAnswer,
+  cellRequest,
+  createCellEnrolment,
+  intermediateIsDue,
+  type CellEnrolmentDeps,
+} from "./enrolment/cell-enrolment.ts";
+export type { HubTrust } from "./enrolment/messages.ts";
+export { createNodeEnrolment, type NodeEnrolmentDeps } from "./enrolment/node-enrolment.ts";
+export {
+  createAppTokenVerifier,
+  mintAppToken,
+  verifyAppToken,
+  type AppTokenVerdict,
+  type AppTokenVerifier,
+} from "./tokens/app-token.ts";
+export {
+  createJoinToken,
+  joinTokenLifetimeMs,
+  parseJoinToken,
+  redeemJoinToken,
+  type JoinToken,
+} from "./tokens/join-token.ts";
+export { createFolderTokenStore, type TokenRecord, type TokenStore } from "./tokens/token-store.ts";

@@ -113,6 +113,7 @@ const registry = () => {
       if (!pinByDomain.has(trustDomain)) pinByDomain.set(trustDomain, pin);
       return pinByDomain.get(trustDomain) ?? "";
     },
+    find: async (trustDomain: string) => pinByDomain.get(trustDomain),
   };
 };
 
@@ -269,9 +270,12 @@ test("I8: the authority's folder survives, is private, is never replaced, and da
   await assert.rejects(createAuthority(deps, { folder: folder.path, trustDomain: domain }), {
     code: "authority-exists",
   });
-  assert.throws(() => created.setIntermediate(impostor.trust.anchorsPem[0] ?? ""), {
-    code: "invalid-intermediate",
-  });
+  assert.throws(
+    () => created.setHub({ intermediatePem: impostor.trust.anchorsPem[0] ?? "", trust: hub.trust }),
+    {
+      code: "invalid-intermediate",
+    },
+  );
   writeFileSync(path, readFileSync(path).subarray(0, 300));
   assert.throws(() => openAuthority(deps, folder.path), { code: "file-torn" });
 });

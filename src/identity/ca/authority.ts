@@ -10,6 +10,7 @@ import { ensureDirectory, readRecord, writeRecord } from "../../runtime/files/in
 import { readCertificatesPem, toPem } from "../certificates/certificate.ts";
 import { createRequest, generateKeyPem, publicKeyOf, spkiPin } from "../certificates/keys.ts";
 import type { Credentials, Trust } from "../credentials.ts";
+import type { HubTrust } from "../enrolment/messages.ts";
 import { isTrustDomain, spiffeId, type Subject } from "../spiffe.ts";
 import { dayMs, issueCertificate, keyOfRequest, type Signer } from "./issue.ts";
 
@@ -27,10 +28,10 @@ export interface Authority {
   readonly pin: string;
   /** The key itself, to sign with or to request an intermediate for. */
   readonly signer: Signer;
-  /** The hub's certificate for this key, when there is one; sent along with identity leaves. */
-  readonly intermediatePem: string | undefined;
-  /** Keeps a (renewed) intermediate durably. Throws `invalid-intermediate` when it is not for this key. */
-  setIntermediate(pem: string): void;
+  /** The hub's trust, and its certificate for this key; sent along with identity leaves. */
+  readonly hub: HubTrust | undefined;
+  /** Keeps them durably. Throws `invalid-intermediate` when the certificate is not for this key. */
+  setHub(hub: HubTrust): void;
   /** An identity chain in PEM for the key proved by `request`. Throws `invalid-request`. */
   issueIdentity(request: Uint8Array, subject: Subject): Promise<string>;
   /** A serving chain in PEM: chained to the local anchor only. Throws `invalid-request`, `invalid-name`. */
@@ -44,7 +45,7 @@ type Stored = {
   readonly trustDomain: string;
   readonly keyPem: string;
   readonly anchorPem: string;
-  readonly intermediatePem?: string;
+  readonly hub?: HubTrust;
 };
 
 export type AuthorityDeps = { readonly random: Random; readonly nowMs: () => number };
@@ -117,11 +118,11 @@ function authority(deps: AuthorityDeps, folder: string, initial: Stored): Author
     trust: { trustDomain, anchorsPem: [anchorPem] },
     pin: spkiPin(publicKey),
     signer,
-    get intermediatePem() {
-      return stored.intermediatePem;
+    get hub() {
+      return stored.hub;
     },
-    setIntermediate(pem) {
-      const [certificate] = readCertificatesPem(pem);
+    setHub(hub) {
+      const [certificate] = readCertificatesPem(hub.intermediatePem);
       const spki = certificate?.publicKey.export({ type: "spki", format: "der" });
       if (!certificate?.mayIssue || !spki || spkiPin(spki) !== self.pin) {
         throw new SkerryError({
@@ -129,7 +130,7 @@ function authority(deps: AuthorityDeps, folder: string, initial: Stored): Author
           message: `not a certificate for the authority of ${trustDomain}`,
         });
       }
-      const next = { ...stored, intermediatePem: pem };
+      const next = { ...stored, hub };
       writeRecord(recordPath(folder), next);
       stored = next;
     },
@@ -142,7 +143,7 @@ function authority(deps: AuthorityDeps, folder: string, initial: Stored): Author
         });
       }
       const leaf = await issue(await keyOfRequest(request), { kind: "identity", subject: named });
-      return leaf + (stored.intermediatePem ?? "");
+      return leaf + (stored.hub?.intermediatePem ?? "");
     },
     async issueServing(request, names) {
       const [name = "skerry"] = [...(names.dns ?? []), ...(names.ips ?? [])];

@@ -14,6 +14,8 @@ import { issueCertificate, keyOfRequest } from "./issue.ts";
 export interface TrustDomainRegistry {
   /** Binds the domain to the key unless it is bound; answers the pin it is bound to. Atomic. */
   claim(trustDomain: string, keyPin: string): Promise<string>;
+  /** The pin that the domain is bound to. */
+  find(trustDomain: string): Promise<string | undefined>;
 }
 
 /**
