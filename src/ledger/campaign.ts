@@ -1,9 +1,9 @@
 /**
  * Elections over any ledger: everybody who wants `name` puts a key under his own lease, and the
  * oldest key leads (the recipe of etcd's concurrency package). The revision that created the key is
- * the fence: whoever comes next has a later one. Leadership counts as lost when the lease cannot
- * have been renewed for its TTL, counted from when the last answered renewal was *sent*, or as soon
- * as the ledger says that the key is gone.
+ * the fence: whoever comes next has a later one. Leadership counts as lost when a tenth of the TTL is
+ * left, counted from when the last answered renewal was *sent* (the tenth is for clocks that differ
+ * and work that winds down), or as soon as the ledger says that the key is gone.
  */
 import { deadline, type Clock } from "../lib/clock.ts";
 import { createBackoff } from "../lib/backoff.ts";
@@ -15,6 +15,9 @@ import type { Campaign, Fence, KeyValue, LeaseId, Ledger } from "./ledger.ts";
 
 /** Keys below this belong to elections. */
 export const electionsPrefix = "elections/";
+
+/** The part of a TTL for which leadership is claimed. */
+const provable = 0.9;
 
 type CampaignLedger = Pick<
   Ledger,
@@ -144,14 +147,14 @@ function keepAlive(
   const lose = (message: string, cause?: unknown) =>
     lost.abort(new SkerryError({ code: "leadership-lost", message, retryable: true, cause }));
   let hasEntered = false;
-  let expiresMs = held.sentMs + held.ttlMs;
+  let expiresMs = held.sentMs + provable * held.ttlMs;
   let limit = deadline(clock, expiresMs - clock.monotonicMs());
   const onLimit = () => lose(`lease ${held.lease} could not be renewed in time`);
   limit.signal.addEventListener("abort", onLimit);
 
   const extend = (sentMs: number, ttlMs: number) => {
     limit.done();
-    expiresMs = sentMs + ttlMs;
+    expiresMs = sentMs + provable * ttlMs;
     limit = deadline(clock, expiresMs - clock.monotonicMs());
     limit.signal.addEventListener("abort", onLimit);
   };

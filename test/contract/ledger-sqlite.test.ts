@@ -1,4 +1,3 @@
-import type { Ledger } from "../../src/ledger/index.ts";
 import { join } from "node:path";
 import { openTestLedger, temporaryFolder } from "../support/ledger.ts";
 import { ledgerContract } from "./ledger.ts";
@@ -9,7 +8,7 @@ ledgerContract("sqlite", async () => {
   const folder = await temporaryFolder();
   const path = join(folder.path, "ledger.db");
   const open = (from: string) => openTestLedger({ path: from, ttlMsMin: ttlMs, bookmarkMs: 50 });
-  let ledger: Ledger = open(path);
+  let ledger = open(path);
   return {
     ledger,
     folder: folder.path,
@@ -19,10 +18,7 @@ ledgerContract("sqlite", async () => {
       ledger = open(path);
       return ledger;
     },
-    async openCopy(from) {
-      const copy = open(from);
-      return { ...copy, [Symbol.asyncDispose]: () => copy.close() };
-    },
+    openCopy: async (from) => open(from),
     async [Symbol.asyncDispose]() {
       await ledger.close();
       await folder[Symbol.asyncDispose]();

@@ -8,25 +8,18 @@ ledgerContract("sqlite in a thread", async () => {
   const folder = await temporaryFolder();
   const data = { path: join(folder.path, "ledger.db"), ttlMsMin: ttlMs, bookmarkMs: 50 };
   let held = await startLedgerThread(data);
-  const stop = async () => {
-    await held.ledger.close();
-    await held.thread.terminate();
-  };
   return {
     ledger: held.ledger,
     folder: folder.path,
     ttlMs,
     async reopen() {
-      await stop();
+      await held[Symbol.asyncDispose]();
       held = await startLedgerThread(data);
       return held.ledger;
     },
-    async openCopy(path) {
-      const copy = openTestLedger({ path });
-      return { ...copy, [Symbol.asyncDispose]: () => copy.close() };
-    },
+    openCopy: async (path) => openTestLedger({ path }),
     async [Symbol.asyncDispose]() {
-      await stop();
+      await held[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();
     },
   };

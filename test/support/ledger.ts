@@ -25,11 +25,14 @@ export async function temporaryFolder(): Promise<AsyncDisposable & { path: strin
 
 export const hostDeps = { clock: systemClock, random: systemRandom, log: silentLog };
 
-export function openTestLedger(options: Partial<SqliteLedgerOptions> & { path: string }): Ledger {
-  return openSqliteLedger({ ...hostDeps, ...options });
+export function openTestLedger(
+  options: Partial<SqliteLedgerOptions> & { path: string },
+): Ledger & AsyncDisposable {
+  const ledger = openSqliteLedger({ ...hostDeps, ...options });
+  return { ...ledger, [Symbol.asyncDispose]: () => ledger.close() };
 }
 
-export type LedgerInThread = {
+export type LedgerInThread = AsyncDisposable & {
   ledger: Ledger;
   thread: Thread<TestMethods, LedgerThreadEvents>;
 };
@@ -40,5 +43,13 @@ export async function startLedgerThread(data: LedgerThreadData): Promise<LedgerI
     name: "ledger",
     data,
   });
-  return { thread, ledger: await connectLedger(thread, hostDeps) };
+  const ledger = await connectLedger(thread, hostDeps);
+  return {
+    thread,
+    ledger,
+    async [Symbol.asyncDispose]() {
+      await ledger.close();
+      await thread.terminate();
+    },
+  };
 }

@@ -1,17 +1,18 @@
 /**
  * When leases end. Deadlines live in memory on the monotonic clock: a renewal touches no disk, and
  * a restarted server counts a full TTL anew for every lease, since it cannot know what was renewed
- * while it was down. The same holds for a stall of this thread: renewals wait behind it unread, so
- * all deadlines move by the time that was lost.
+ * while it was down. After a stall of this thread renewals wait unread behind the timers: deadlines
+ * move by the time that was lost, once until the next renewal, so that a dead holder's lease ends
+ * even where stalls never do.
  */
 import type { MonotonicMs } from "../../lib/brand.ts";
 import type { Clock, Timer } from "../../lib/clock.ts";
 import type { LeaseId } from "../ledger.ts";
 
-/** A timer that is later than this tells of a stalled thread or a suspended machine. */
+/** A timer that is later than this tells of a stalled thread; what waits is read within it. */
 const stallMs = 500;
 
-type Held = { readonly ttlMs: number; deadlineMs: number };
+type Held = { readonly ttlMs: number; deadlineMs: number; wasMoved: boolean };
 
 export interface Leases {
   /** From now on for a full TTL. */
@@ -44,9 +45,12 @@ export function createLeases(
     const nowMs: MonotonicMs = clock.monotonicMs();
     const lateMs = nowMs - armedForMs;
     armedForMs = Infinity;
-    if (lateMs > stallMs) for (const held of heldByLease.values()) held.deadlineMs += lateMs;
     let nextMs = Infinity;
     for (const [lease, held] of heldByLease) {
+      if (lateMs > stallMs && !held.wasMoved) {
+        held.deadlineMs += lateMs + stallMs;
+        held.wasMoved = true;
+      }
       if (held.deadlineMs > nowMs) {
         nextMs = Math.min(nextMs, held.deadlineMs);
         continue;
@@ -60,13 +64,14 @@ export function createLeases(
   return {
     track(lease, ttlMs) {
       const deadlineMs = clock.monotonicMs() + ttlMs;
-      heldByLease.set(lease, { ttlMs, deadlineMs });
+      heldByLease.set(lease, { ttlMs, deadlineMs, wasMoved: false });
       arm(deadlineMs);
     },
     renew(lease) {
       const held = heldByLease.get(lease);
       if (!held || held.deadlineMs <= clock.monotonicMs()) return undefined;
       held.deadlineMs = clock.monotonicMs() + held.ttlMs;
+      held.wasMoved = false;
       return held.ttlMs;
     },
     alive(lease) {

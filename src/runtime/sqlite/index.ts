@@ -6,7 +6,7 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { SkerryError } from "../../lib/errors.ts";
+import { SkerryError, systemCode } from "../../lib/errors.ts";
 
 export type Database = DatabaseSync;
 export type Statement = StatementSync;
@@ -29,9 +29,10 @@ const SQLITE_NOTADB = 26;
 /** Opens (and creates) a database file. Throws `store-damaged`, `disk-full` or `store-unavailable`. */
 export function openDatabase(path: string, options: OpenOptions = {}): Database {
   const readOnly = options.readOnly ?? false;
+  let db: Database | undefined;
   try {
     if (!readOnly) mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const db = new DatabaseSync(path, { readOnly, timeout: 5000 });
+    db = new DatabaseSync(path, { readOnly, timeout: 5000 });
     if (!readOnly) {
       db.exec("PRAGMA journal_mode = WAL");
       db.exec(`PRAGMA synchronous = ${options.synchronous ?? "full"}`);
@@ -46,7 +47,25 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
     }
     return db;
   } catch (error) {
-    throw sqliteFailure(error, path);
+    db?.close();
+    throw folderFailure(sqliteFailure(error, path), path);
+  }
+}
+
+/** What `mkdir` throws, in the words of a store. */
+function folderFailure(error: unknown, path: string): unknown {
+  switch (systemCode(error)) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return diskFull(path, error);
+    case "EEXIST":
+    case "ENOTDIR":
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return cannotOpen(path, error);
+    default:
+      return error;
   }
 }
 
@@ -59,13 +78,7 @@ export function sqliteFailure(error: unknown, path: string): unknown {
     case SQLITE_NOTADB:
       return damaged(path, error);
     case SQLITE_FULL:
-      return new SkerryError({
-        code: "disk-full",
-        message: `no space left for ${path}`,
-        hint: "free space on this disk; what was acknowledged is safe, the refused write changed nothing",
-        retryable: true,
-        cause: error,
-      });
+      return diskFull(path, error);
     case SQLITE_IOERR:
       return new SkerryError({
         code: "storage-failed",
@@ -74,16 +87,28 @@ export function sqliteFailure(error: unknown, path: string): unknown {
         cause: error,
       });
     case SQLITE_CANTOPEN:
-      return new SkerryError({
-        code: "store-unavailable",
-        message: `cannot open ${path}`,
-        hint: "check that the folder exists and belongs to the user Skerry runs as",
-        cause: error,
-      });
+      return cannotOpen(path, error);
     default:
       return error;
   }
 }
+
+const diskFull = (path: string, cause: unknown) =>
+  new SkerryError({
+    code: "disk-full",
+    message: `no space left for ${path}`,
+    hint: "free space on this disk; what was acknowledged is safe, the refused write changed nothing",
+    retryable: true,
+    cause,
+  });
+
+const cannotOpen = (path: string, cause: unknown) =>
+  new SkerryError({
+    code: "store-unavailable",
+    message: `cannot open ${path}`,
+    hint: "check that the folder exists and belongs to the user Skerry runs as",
+    cause,
+  });
 
 function damaged(path: string, cause: Error): SkerryError {
   return new SkerryError({
