@@ -10,7 +10,7 @@ export function entryJson(entry: ShownEntry): string {
     ...(cell === undefined ? {} : { cell }),
     stream,
     at: new Date(atMs).toISOString(),
-    ...(key ?? {}),
+    ...key,
     origin: position.origin,
     position: position.sequence,
     cursor,

@@ -1,0 +1,193 @@
+/** A cell and its hub in virtual time: real stores on disk, the real gate, virtual links. */
+import { join } from "node:path";
+import {
+  connectHub,
+  createDurability,
+  createHubSync,
+  createReplication,
+  encodeBatch,
+  openGlobalStore,
+  openStreamStore,
+  registerGlobalStore,
+  type Durability,
+  type GlobalStore,
+  type HubSync,
+  type LocalStreamStore,
+  type Replication,
+  type StreamDeclaration,
+} from "../../src/data/index.ts";
+import type { SimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { seededRandom, type Random } from "../../src/lib/random.ts";
+import { createGate, createRecheck, type Cleared } from "../../src/privacy/gate/index.ts";
+import { readMarker, writeMarker } from "../../src/data/streams/identity.ts";
+import {
+  peerOf,
+  virtualLink,
+  virtualRouter,
+  type Faults,
+  type VirtualRouter,
+} from "./data-links.ts";
+
+export const trustDomain = "cell-a.skerry";
+
+export type Node = {
+  readonly name: string;
+  readonly path: string;
+  up: boolean;
+  store: LocalStreamStore;
+  router: VirtualRouter;
+  replication: Replication;
+  hubSync: HubSync<Cleared<Uint8Array>>;
+  durability: Durability;
+};
+
+export type Cell = {
+  readonly nodes: Map<string, Node>;
+  readonly hub: GlobalStore;
+  readonly faults: { current: Faults };
+  /** Between two nodes, or a node and "hub". */
+  connect(a: string, b: string): void;
+  cut(a: string, b: string): void;
+  connectAll(): void;
+  /** The process dies: what was committed stays, the store is not closed in order. */
+  crash(name: string): Promise<void>;
+  start(name: string): Promise<void>;
+  stop(): Promise<void>;
+};
+
+export async function createCell(
+  deps: { clock: SimulatedClock; random: Random },
+  options: {
+    folder: string;
+    names: readonly string[];
+    streams: readonly StreamDeclaration[];
+    faults: Faults;
+    batchBytesMax?: number;
+  },
+): Promise<Cell> {
+  const { clock, random } = deps;
+  const { streams, batchBytesMax } = options;
+  const fork = () => seededRandom(random.integer(2 ** 32));
+  const faults = { current: options.faults };
+  const log = silentLog;
+  const hub = openGlobalStore(
+    { clock, random: fork(), log, recheck: createRecheck() },
+    { path: join(options.folder, "hub.db") },
+  );
+  const hubRouter = virtualRouter();
+  registerGlobalStore(hubRouter, hub, (peer) => peer.trustDomain.split(".")[0]);
+  const nodes = new Map<string, Node>();
+  const links = new Map<string, { cut(): void }>();
+  const linkKey = (a: string, b: string) => [a, b].sort().join("-");
+
+  const parts = async (name: string, path: string): Promise<Node> => {
+    const store = openStreamStore({ clock, random: fork(), log }, { path, node: name });
+    await store.setStreams(streams);
+    const gate = createGate({ encode: encodeBatch, log });
+    gate.setPolicies(
+      Object.fromEntries(streams.flatMap(({ name: s, egress }) => (egress ? [[s, egress]] : []))),
+    );
+    const egress = {
+      clear: async (query: { origin: string; from: number; bytesMax?: number }) => {
+        const batch = store.readLog(query);
+        return batch && gate.clear(batch);
+      },
+    };
+    const router = virtualRouter();
+    const replication = createReplication(
+      { store, clock, random: fork(), log },
+      { node: name, trustDomain, requestTimeoutMs: 2000, batchBytesMax },
+    );
+    replication.register(router);
+    const hubSync = createHubSync(
+      { store, egress, clock, random: fork(), log },
+      { node: name, requestTimeoutMs: 2000, batchBytesMax },
+    );
+    const durability = createDurability({
+      store,
+      peers: replication,
+      hub: hubSync,
+      cellNodes: () => options.names.length,
+      leaves: (stream) => streams.find((s) => s.name === stream)?.egress !== undefined,
+      clock,
+      log,
+    });
+    return { name, path, up: true, store, router, replication, hubSync, durability };
+  };
+
+  const cell: Cell = {
+    nodes,
+    hub,
+    faults,
+    connect(a, b) {
+      cell.cut(a, b);
+      const left = nodes.get(a);
+      const right = nodes.get(b);
+      if (!left?.up || (b !== "hub" && !right?.up)) return;
+      const end = (node: Node) => ({
+        peer: peerOf(trustDomain, "node", node.name),
+        router: node.router,
+      });
+      const link = virtualLink(
+        { clock, random, faults: () => faults.current },
+        {
+          left: end(left),
+          right: right
+            ? end(right)
+            : { peer: peerOf("hub.skerry", "hub", "main"), router: hubRouter },
+        },
+      );
+      links.set(linkKey(a, b), link);
+      if (right) {
+        left.replication.attach(link.left);
+        right.replication.attach(link.right);
+      } else {
+        left.hubSync.attach(connectHub<Cleared<Uint8Array>>(link.left), link.left.closed);
+      }
+    },
+    cut(a, b) {
+      links.get(linkKey(a, b))?.cut();
+      links.delete(linkKey(a, b));
+    },
+    connectAll() {
+      const names = [...options.names];
+      for (const [index, a] of names.entries()) {
+        for (const b of names.slice(index + 1)) cell.connect(a, b);
+        cell.connect(a, "hub");
+      }
+    },
+    async crash(name) {
+      const node = nodes.get(name);
+      if (!node?.up) return;
+      node.up = false;
+      for (const other of [...options.names, "hub"]) if (other !== name) cell.cut(name, other);
+      node.replication.stop();
+      node.hubSync.stop();
+      node.durability.stop();
+      await node.store.close();
+      const marker = readMarker(node.path);
+      if (marker === undefined || marker === "torn") throw new Error("the marker is gone");
+      writeMarker(node.path, { token: marker.token, inode: marker.inode });
+    },
+    async start(name) {
+      const node = nodes.get(name);
+      if (!node || node.up) return;
+      nodes.set(name, await parts(name, node.path));
+    },
+    async stop() {
+      for (const link of links.values()) link.cut();
+      for (const node of nodes.values()) {
+        if (!node.up) continue;
+        node.replication.stop();
+        node.hubSync.stop();
+        node.durability.stop();
+        await node.store.close();
+      }
+      await hub.close();
+    },
+  };
+  for (const name of options.names)
+    nodes.set(name, await parts(name, join(options.folder, `${name}.db`)));
+  return cell;
+}
