@@ -1,3 +1,16 @@
+export { createMirror, type Mirror, type MirrorDeps, type MirrorScope } from "./mirror/index.ts";
+export {
+  connectMirrorStore,
+  openMirrorStore,
+  serveMirrorStore,
+  type MirrorBatch,
+  type MirroredKey,
+  type MirroredObject,
+  type MirrorStore,
+  type MirrorStoreFile,
+  type MirrorStoreMethods,
+  type MirrorThread,
+} from "./mirror/store.ts";
 export {
   createLedgerResources,
   ensureNamespaces,

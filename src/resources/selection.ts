@@ -7,7 +7,7 @@ import {
   type KindDefinition,
   type KubeObject,
 } from "../api/index.ts";
-import type { ListOptions } from "./resources.ts";
+import type { ListOptions, WatchEvent } from "./resources.ts";
 
 export type Selection<T> = {
   readonly all: boolean;
@@ -32,4 +32,24 @@ export function selectionOf<T extends KubeObject>(
     matches: (object) =>
       matchesRequirements(labels, object.metadata.labels) && matchesFields(kind, fields, object),
   };
+}
+
+export type Change<T> = {
+  readonly type: "ADDED" | "MODIFIED" | "DELETED";
+  readonly object: T;
+  /** What was there before a change. */
+  readonly previous?: T;
+};
+
+/** An object that enters the selection is added, one that leaves it deleted, as in Kubernetes. */
+export function selectEvent<T>(
+  selection: Selection<T>,
+  { type, object, previous }: Change<T>,
+): WatchEvent<T> | undefined {
+  if (selection.all) return { type, object };
+  const is = selection.matches(object);
+  if (type === "DELETED") return is ? { type, object } : undefined;
+  const was = type === "MODIFIED" && previous !== undefined && selection.matches(previous);
+  if (is) return { type: was ? "MODIFIED" : "ADDED", object };
+  return was ? { type: "DELETED", object } : undefined;
 }

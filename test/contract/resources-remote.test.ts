@@ -6,7 +6,7 @@ import { serverName, startCell } from "../support/apiserver.ts";
 import { resourcesContract } from "./resources.ts";
 
 resourcesContract("remote", async () => {
-  const cell = await startCell({ bookmarkMs: 50 });
+  const cell = await startCell();
   const credentials = await cell.credentials("user", "admin");
   const { trust } = cell.authority;
   const resources = createRemoteResources(

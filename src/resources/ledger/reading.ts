@@ -3,7 +3,7 @@ import type { KindDefinition, KubeObject, ObjectKey } from "../../api/index.ts";
 import type { Epoch, KeyValue, Ledger, LedgerEvent, Revision } from "../../ledger/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { ListOptions, ListResult, Resources, WatchEvent } from "../resources.ts";
-import { selectionOf, type Selection } from "../selection.ts";
+import { selectEvent, selectionOf, type Selection } from "../selection.ts";
 import { isFromStart, listThenWatch } from "../watching.ts";
 import { decodeAt, decodeObject, keyOf, parseVersion, prefixOf } from "./storage.ts";
 
@@ -147,23 +147,19 @@ async function* watchAfter<T extends KubeObject>(
   }
 }
 
-/** An object that enters the selection is added, one that leaves it deleted, as in Kubernetes. */
 function watchEventOf<T extends KubeObject>(
   selection: Selection<T>,
   event: LedgerEvent,
   revision: Revision,
 ): WatchEvent<T> | undefined {
-  const previous = event.previous;
+  const before = event.previous;
   if (event.type === "delete") {
-    if (!previous) return undefined;
-    const object = decodeAt<T>(previous, revision);
-    return selection.matches(object) ? { type: "DELETED", object } : undefined;
+    if (!before) return undefined;
+    return selectEvent(selection, { type: "DELETED", object: decodeAt<T>(before, revision) });
   }
   const object = decodeObject<T>(event.keyValue);
-  const created = event.keyValue.version === 1;
-  if (selection.all) return { type: created ? "ADDED" : "MODIFIED", object };
-  const is = selection.matches(object);
-  const was = !created && previous !== undefined && selection.matches(decodeObject<T>(previous));
-  if (is) return { type: was ? "MODIFIED" : "ADDED", object };
-  return was ? { type: "DELETED", object } : undefined;
+  // Only a selection needs to know what was there; most watches have none.
+  const previous = before && !selection.all ? decodeObject<T>(before) : undefined;
+  const type = event.keyValue.version === 1 ? "ADDED" : "MODIFIED";
+  return selectEvent(selection, { type, object, previous });
 }

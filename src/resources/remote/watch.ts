@@ -7,6 +7,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { isObject } from "../patch/values.ts";
 import type { ListOptions, WatchEvent } from "../resources.ts";
+import { createPlace } from "../watching.ts";
 import { errorOf, unavailable } from "./answers.ts";
 import { collectionPath, listQuery, withQuery } from "./paths.ts";
 import { readJson, type Requests } from "./requests.ts";
@@ -53,42 +54,6 @@ export async function* watchRemote<T extends KubeObject>(
     // Servers that accept and end at once must not be asked in a tight loop.
     if (++fruitless > 2) throw unavailable(`the watch of ${kind.plural} ends as soon as it begins`);
   }
-}
-
-/**
- * Where to resume: before the last revision seen, because it may hold more objects than were told,
- * with what of it was told already left out.
- */
-function createPlace(start: string) {
-  let complete = start;
-  let current = start;
-  let told = new Set<string>();
-  const move = (revision: string) => {
-    if (revision === current) return;
-    complete = current;
-    current = revision;
-    told = new Set();
-  };
-  return {
-    resumeAt: () => complete,
-    isNew(event: WatchEvent<KubeObject>): boolean {
-      if (event.type === "BOOKMARK") {
-        if (Number(event.resourceVersion) >= Number(current)) {
-          complete = event.resourceVersion;
-          current = event.resourceVersion;
-          told = new Set();
-        }
-        return true;
-      }
-      const { namespace, name, resourceVersion = "0" } = event.object.metadata;
-      const key = `${namespace ?? ""}/${name}`;
-      if (Number(resourceVersion) < Number(current)) return false;
-      if (resourceVersion === current && told.has(key)) return false;
-      move(resourceVersion);
-      told.add(key);
-      return true;
-    },
-  };
 }
 
 async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncIterable<string> {
