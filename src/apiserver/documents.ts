@@ -65,7 +65,7 @@ export function createDocuments(index: KindIndex): Documents {
     let answer: unknown;
     if (path === "/version") answer = version;
     else if (path === "/openapi/v3") answer = openApiIndex(index, documentOf);
-    else if (openApi && listed) answer = JSON.parse(documentOf(listed));
+    else if (openApi && listed) answer = documentOf(listed);
     else if (listed) answer = resourceList(listed);
     else if (group !== undefined) answer = groupOf(index, group);
     const isKnown =
@@ -77,7 +77,9 @@ export function createDocuments(index: KindIndex): Documents {
     if (path === "/api" || path === "/apis") await sendDiscovery(exchange, path);
     // kubectl rejects OpenAPI v2 as JSON and is content with an empty protobuf.
     else if (path === "/openapi/v2") await sendBytes(exchange, 200, Buffer.alloc(0), openApiV2Type);
-    else await sendJson(exchange, 200, answer);
+    else if (typeof answer === "string") {
+      await sendBytes(exchange, 200, Buffer.from(answer), "application/json");
+    } else await sendJson(exchange, 200, answer);
     return true;
   };
 }

@@ -3,7 +3,7 @@
  * (kubernetes/community, api-conventions, "Response Status Kind").
  */
 import type { KindDefinition } from "../api/index.ts";
-import { encodeError, isAbort, SkerryError } from "../lib/errors.ts";
+import { isAbort, SkerryError } from "../lib/errors.ts";
 import type { WriteRefusal } from "../resources/index.ts";
 
 export type StatusCause = {
@@ -207,9 +207,7 @@ export function serverLost(message: string, hint = serverLostHint): StatusError 
 export const serverLostHint =
   "workloads, local data and ingress go on; try again when a server of the cell is back, or see `skerry status`";
 
-/** Whether an error deserves a line in the log: a client's fault does not. */
+/** Whether an error deserves a line in the log: a client's fault and lost servers do not. */
 export function isOurFault(error: unknown): boolean {
-  return !isAbort(error) && statusOf(error).code >= 500 && encodeError(error).code === "internal"
-    ? !(error instanceof StatusError)
-    : false;
+  return !(error instanceof StatusError) && !isAbort(error) && statusOf(error).code === 500;
 }

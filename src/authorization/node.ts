@@ -71,6 +71,9 @@ export function authorizeNode(node: string, request: AccessRequest, facts: Store
   if (request.verb === "get" || request.verb === "list" || request.verb === "watch") {
     return authorizeRead(node, request);
   }
+  // Apply removes what its manager set before and now leaves out, and anybody may claim a manager's
+  // name: it reaches fields that the body does not mention.
+  if (request.patch?.type === "apply") return deny(`node ${node} may not send apply patches`);
   switch (`${request.group}/${request.resource}`) {
     case "/nodes":
       return authorizeNodeWrite(node, request, facts);
@@ -115,9 +118,8 @@ function authorizeNodeWrite(node: string, request: AccessRequest, facts: StoredF
   if (verb === "patch" && request.patch) {
     const stray = patchTouchesOnly(request.patch, nodeFields);
     if (stray !== undefined) return deny(`node ${node} may not change ${stray} of its own Node`);
-    // Apply removes what its manager set before and now leaves out, and anybody may claim a
-    // manager's name; JSON patches move and copy. Both reach labels that they do not name.
-    if (request.patch.type === "json" || request.patch.type === "apply") {
+    // JSON patches move and copy, and so reach labels that they do not name.
+    if (request.patch.type === "json") {
       return deny(`node ${node} may change its own Node by merge patches only`);
     }
     const labels = labelsOfPatch(request.patch.body);

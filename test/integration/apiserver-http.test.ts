@@ -111,7 +111,7 @@ test("S2: a body that cannot be read is refused with what is wrong, and changes 
   assert.deepEqual((await admin.ask(maps)).json["items"], []);
 });
 
-test("S3: a body above 3 MiB answers 413, told beforehand or not", async () => {
+test("S2: a body above 3 MiB answers 413, told beforehand or not", async () => {
   const data = { big: "x".repeat(3 * 1024 * 1024) };
   const told = await post(maps, configMap("big", { data }));
   assertStatus(told, 413, "RequestEntityTooLarge", /3145728/);
@@ -151,7 +151,7 @@ test("S4: what does not fit the path or the schema is named", async () => {
   assert.deepEqual((await admin.ask(maps)).json["items"], []);
 });
 
-test("S5: queries are checked by name", async () => {
+test("S3: queries are checked by name", async () => {
   for (const [query, message] of [
     ["limit=-1", /limit: "-1"/],
     ["labelSelector=a%20in%20(", /selector/i],
@@ -175,7 +175,7 @@ test("S5: queries are checked by name", async () => {
   assertStatus(xml, 406, "NotAcceptable", /application\/json/);
 });
 
-test("S6: writes of the wrong version conflict, twins exist already", async () => {
+test("S3: writes of the wrong version conflict, twins exist already", async () => {
   const made = await post(maps, configMap("one", { data: { a: "1" } }));
   assert.equal(made.status, 201);
   assertStatus(
@@ -199,7 +199,7 @@ test("S6: writes of the wrong version conflict, twins exist already", async () =
   assert.deepEqual([deleted.status, deleted.json["status"]], [200, "Success"]);
 });
 
-test("S7: lists come in pages, as objects, tables or metadata, packed when large", async () => {
+test("N1: lists come in pages, as objects, tables or metadata, packed when large", async () => {
   for (const name of ["p1", "p2", "p3"]) {
     await post(maps, configMap(name, { data: { big: "x".repeat(100_000) } }));
   }
@@ -249,7 +249,7 @@ async function allOf<T>(items: AsyncIterable<T>): Promise<T[]> {
 const versionOf = async () =>
   (await admin.ask(maps)).json["metadata"] as { resourceVersion: string };
 
-test("S8: a watch goes on from a version, marks the end of what was there, and ends on time", async () => {
+test("S7: a watch goes on from a version, marks the end of what was there, and ends on time", async () => {
   const { resourceVersion } = await versionOf();
   await post(maps, configMap("w1"));
   const initial =
@@ -275,7 +275,7 @@ test("S8: a watch goes on from a version, marks the end of what was there, and e
   }
 });
 
-test("S9: a watch from before the kept history ends with 410, so that the client lists anew", async () => {
+test("S7: a watch from before the kept history ends with 410, so that the client lists anew", async () => {
   const { resourceVersion } = await versionOf();
   await post(maps, configMap("c1"));
   await admin.ask(`${maps}/c1`, { method: "DELETE" });
@@ -288,7 +288,7 @@ test("S9: a watch from before the kept history ends with 410, so that the client
   assert.deepEqual([frames[0].object["code"], frames[0].object["reason"]], [410, "Expired"]);
 });
 
-test("S10: a watcher that does not read is let go, and nothing piles up for it", async () => {
+test("S7: a watcher that does not read is let go, and nothing piles up for it", async () => {
   let pulled = 0;
   let ended = false;
   const object = { ...configMap("big", { data: { x: "x".repeat(64 * 1024) } }) } as KubeObject;
@@ -313,7 +313,7 @@ test("S10: a watcher that does not read is let go, and nothing piles up for it",
   response.destroy();
 });
 
-test("S11: an unknown outcome says so, lost servers are named, our faults tell nothing", async () => {
+test("S5: an unknown outcome says so, lost servers are named, our faults tell nothing", async () => {
   fault = { create: async () => ({ state: "unknown", cause: new Error("link lost") }) };
   const unknown = await post(maps, configMap("a"));
   assertStatus(unknown, 504, "Timeout", /unknown: it may or may not have happened \(link lost\)/);
@@ -333,7 +333,7 @@ test("S11: an unknown outcome says so, lost servers are named, our faults tell n
   assert.match(String(logged[0]?.error), /secret inside/);
 });
 
-test("S12: a node writes what is its own, and what it may not is said", async () => {
+test("Z3: a node writes what is its own, and what it may not is said", async () => {
   const make = (name: string, nodeName: string) =>
     cell.resources.create(podKind, {
       apiVersion: "v1",
@@ -373,7 +373,7 @@ test("S12: a node writes what is its own, and what it may not is said", async ()
   assertStatus(await guest.ask(maps), 403, "Forbidden", /no rule allows it/);
 });
 
-test("S13: a confirmed deletion never reaches a later pod of the same name", async () => {
+test("S6: what a node may write to a pod never reaches a later pod of the same name", async () => {
   const pod = (uid: string, nodeName: string) =>
     ({
       metadata: { name: "p", namespace: "default", uid, deletionTimestamp: "2026-01-01T00:00:00Z" },
@@ -386,8 +386,34 @@ test("S13: a confirmed deletion never reaches a later pod of the same name", asy
       asked = options?.preconditions;
       return { state: "done", object: pod("first", "n1") as never };
     },
+    // The pod was made anew elsewhere after authorization had looked at it.
+    patch: (_kind, key, patch, options) =>
+      cell.resources.patch(podKind, key, patch, options) as never,
+    update: (_kind, object, options) =>
+      cell.resources.update(podKind, object as never, options) as never,
   };
+  const again = { ...pod("", "n2"), apiVersion: "v1" as const, kind: "Pod" as const };
+  const { state } = await cell.resources.create(podKind, {
+    ...again,
+    metadata: { name: "p", namespace: "default" },
+    spec: { nodeName: "n2", containers: [{ name: "c", image: "host" }] },
+  });
+  assert.equal(state, "done");
   const node = clientOf(cell, await cell.credentials("node", "n1"));
+  const status = { phase: "Failed" };
+  for (const [type, body] of [
+    ["merge-patch", { status }],
+    ["strategic-merge-patch", { status }],
+    ["json-patch", [{ op: "add", path: "/status/phase", value: "Failed" }]],
+  ] as const) {
+    const headers = { "Content-Type": `application/${type}+json` };
+    const path = "/api/v1/namespaces/default/pods/p/status";
+    const patched = await node.ask(path, { method: "PATCH", body, headers });
+    assert.ok([409, 422].includes(patched.status), `${type}: ${patched.text}`);
+    const object = { apiVersion: "v1", kind: "Pod", metadata: { name: "p" }, spec: {}, status };
+    const put = await node.ask(path, { method: "PUT", body: object });
+    assert.equal(put.status, 409, put.text);
+  }
   const answer = await node.ask("/api/v1/namespaces/default/pods/p?gracePeriodSeconds=0", {
     method: "DELETE",
   });
@@ -396,7 +422,7 @@ test("S13: a confirmed deletion never reaches a later pod of the same name", asy
   assert.deepEqual(asked, { uid: "first" });
 });
 
-test("S14: discovery answers in the version asked for, OpenAPI lists fieldValidation", async () => {
+test("S8: discovery answers in the version asked for, OpenAPI lists fieldValidation", async () => {
   const accept = (version: string) =>
     `application/json;g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList,application/json`;
   for (const version of ["v2", "v2beta1"]) {
@@ -426,14 +452,14 @@ test("S14: discovery answers in the version asked for, OpenAPI lists fieldValida
   assert.deepEqual([v2.status, v2.text], [200, ""]);
 });
 
-test("S15: other rooms' routes know who asks, and read bounded bodies", async () => {
+test("S2: other rooms' routes know who asks, and read bounded bodies", async () => {
   const echoed = await post("/skerry/echo/x", { a: 1 });
   assert.deepEqual(echoed.json, { who: "spiffe://cell-t.skerry/user/admin", body: { a: 1 } });
   const large = await post("/skerry/echo", "x".repeat(4 * 1024 * 1024));
   assertStatus(large, 413, "RequestEntityTooLarge", /3145728/);
 });
 
-test("S16: certificates are exchanged while it runs", async () => {
+test("S1: certificates are exchanged while it runs", async () => {
   const next = await temporaryAuthority(cell.authority.trustDomain);
   cell.api.rotate(await servingCredentials(next));
   await assert.rejects(admin.ask("/livez"), /certificate|signature/);
@@ -441,7 +467,7 @@ test("S16: certificates are exchanged while it runs", async () => {
   assert.equal((await admin.ask("/livez")).status, 200);
 });
 
-test("S17: a port in use is said, with what to do", async () => {
+test("F6: a port in use is said, with what to do", async () => {
   await assert.rejects(startCell({ port: cell.port }), (error: unknown) => {
     assert.ok(error instanceof SkerryError);
     assert.equal(error.code, "api-listen-failed");
@@ -453,7 +479,7 @@ test("S17: a port in use is said, with what to do", async () => {
   });
 });
 
-test("S18: on stop watches end cleanly, and new requests find nobody", async () => {
+test("S7: on stop watches end cleanly, and new requests find nobody", async () => {
   const own = await startCell();
   const client = await adminOf(own);
   const response = await client.open(`${maps}?watch=1`);

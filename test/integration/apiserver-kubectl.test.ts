@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { CoreV1Api, KubeConfig, makeInformer, type V1ConfigMap } from "@kubernetes/client-node";
 import {
   deploymentKind,
   eventKind,
@@ -382,6 +383,30 @@ test("K16: cordon and drain evict what runs on a node", async () => {
   ).then(() => cell.resources.delete(podKind, key, { gracePeriodSeconds: 0 }));
   const [[code]] = await Promise.all([once(drain, "exit"), confirmed]);
   assert.equal(code, 0, drain.output());
+});
+
+test("K18: an informer of the Kubernetes client library follows what happens", async () => {
+  const config = new KubeConfig();
+  config.loadFromFile(kubectl.kubeconfig);
+  const api = config.makeApiClient(CoreV1Api);
+  const informer = makeInformer<V1ConfigMap>(config, "/api/v1/namespaces/default/configmaps", () =>
+    api.listNamespacedConfigMap({ namespace: "default" }),
+  );
+  const seen: string[] = [];
+  for (const verb of ["add", "update", "delete"] as const) {
+    informer.on(verb, ({ metadata }) => void seen.push(`${verb} ${metadata?.name}`));
+  }
+  const faults: unknown[] = [];
+  informer.on("error", (error) => void faults.push(error));
+  await informer.start();
+  await kubectl.ok(["create", "configmap", "informed", "--from-literal=a=1"]);
+  await kubectl.ok(["label", "configmap", "informed", "a=b"]);
+  await kubectl.ok(["delete", "configmap", "informed"]);
+  await waitFor(() => seen.includes("delete informed"), { what: "the deletion to be seen" });
+  await informer.stop();
+  const informed = seen.filter((line) => line.endsWith(" informed"));
+  assert.deepEqual(informed, ["add informed", "update informed", "delete informed"]);
+  assert.deepEqual(faults, []);
 });
 
 test("K17: delete waits until it is gone; all of a kind by label", async () => {

@@ -241,6 +241,8 @@ export type KubectlOptions = {
 };
 
 export type Kubectl = {
+  /** Path of its kubeconfig. */
+  readonly kubeconfig: string;
   /** Minor version of the client: 20 for Debian 12's, 32, ... */
   readonly minor: number;
   /** Runs to its end, at most 30 s. */
@@ -298,6 +300,7 @@ export async function kubectlFor(
 
   const version = JSON.parse((await run(["version", "--client", "-o", "json"])).stdout);
   return {
+    kubeconfig: config,
     minor: Number.parseInt(String(version.clientVersion.minor), 10),
     run,
     async ok(args, options) {

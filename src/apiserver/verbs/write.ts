@@ -9,6 +9,7 @@ import { isTrue, type ResourceRoute } from "../route.ts";
 import { badRequest, failure } from "../status.ts";
 import type { Patch, WriteOptions } from "../../resources/index.ts";
 import { readObject } from "./incoming.ts";
+import { pinnedObject, pinnedPatch } from "./pin.ts";
 import { writtenOrThrow } from "./outcome.ts";
 
 const validationByWord = { Strict: "strict", Warn: "warn", Ignore: "ignore" } as const;
@@ -44,24 +45,13 @@ export async function updateObject(
   const options = optionsOf(exchange);
   const object = await readObject(exchange, route);
   const { stored } = await assertAllowed(deps, exchange.subject, route, { object });
-  assertSameObject(route, object.metadata.uid, stored?.metadata.uid);
   const subresource = route.subresource === "status" ? "status" : undefined;
-  const result = await deps.resources.update(kind, object, { ...options, subresource });
+  const result = await deps.resources.update(kind, pinnedObject(object, stored), {
+    ...options,
+    subresource,
+  });
   const updated = writtenOrThrow(exchange, kind, name, result);
   await sendJson(exchange, 200, objectBody(kind, updated, form));
-}
-
-/** A write meant for an object that was deleted and made anew must not reach its successor. */
-function assertSameObject(
-  route: ResourceRoute,
-  meant: string | undefined,
-  stored: string | undefined,
-): void {
-  if (meant === undefined || stored === undefined || meant === stored) return;
-  throw failure(
-    "Conflict",
-    `metadata.uid: ${route.kind.plural} "${route.name ?? ""}" is another object now: ${stored}, not ${meant}`,
-  );
 }
 
 const patchTypes = {
@@ -80,9 +70,9 @@ export async function patchObject(
   const form = formOf(exchange, deps.clock);
   const options = optionsOf(exchange);
   const patch = await readPatch(exchange, route);
-  await assertAllowed(deps, exchange.subject, route, { patch });
+  const { stored } = await assertAllowed(deps, exchange.subject, route, { patch });
   const subresource = route.subresource === "status" ? "status" : undefined;
-  const result = await deps.resources.patch(kind, { namespace, name }, patch, {
+  const result = await deps.resources.patch(kind, { namespace, name }, pinnedPatch(patch, stored), {
     ...options,
     subresource,
   });
