@@ -1,3 +1,5 @@
+export type { BeatRefusal } from "./beats/judge-beat.ts";
+export { listenBeats, type BeatListener, type BeatListenOptions } from "./beats/listen-beats.ts";
 export { dial, type Address, type DialDeps, type DialledLink, type DialOptions } from "./dial.ts";
 export { enrol, type EnrolOptions } from "./enrolment/enrol.ts";
 export type { EnrolHandler, EnrolRemote } from "./enrolment/serve.ts";
