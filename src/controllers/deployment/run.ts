@@ -10,6 +10,7 @@ import {
 import { fieldManager, type Context, type Controller } from "../context.ts";
 import { createLoop } from "../loop/loop.ts";
 import { written } from "../loop/outcome.ts";
+import { deleteThis } from "../loop/removal.ts";
 import {
   conditionOf,
   controllerOf,
@@ -116,15 +117,9 @@ export function createDeploymentController(context: Context): Controller {
         if (made) writtenRevisions.set(uidOf(made), revisionOf(made));
         return;
       }
-      case "delete": {
-        const result = await resources.delete(replicaSetKind, objectKey(keyOf(replicaSet)), {
-          fieldManager,
-          signal,
-          preconditions: { uid: uidOf(replicaSet) },
-        });
-        written(result, what, ["not-found", "conflict", "gone"]);
+      case "delete":
+        await deleteThis(resources, replicaSetKind, replicaSet, { signal });
         return;
-      }
       default:
         step satisfies never;
     }

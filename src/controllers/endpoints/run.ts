@@ -3,7 +3,8 @@ import { endpointsKind, type Pod } from "../../api/index.ts";
 import { fieldManager, type Context, type Controller } from "../context.ts";
 import { createLoop } from "../loop/loop.ts";
 import { written } from "../loop/outcome.ts";
-import { conditionOf, isTerminating, keyOf, objectKey, uidOf } from "../objects.ts";
+import { deleteThis } from "../loop/removal.ts";
+import { conditionOf, isTerminating, keyOf } from "../objects.ts";
 import { planEndpoints, selectsPod } from "./plan.ts";
 
 export function createEndpointsController(context: Context): Controller {
@@ -14,12 +15,7 @@ export function createEndpointsController(context: Context): Controller {
     const current = caches.endpoints.get(key);
     if (!service || isTerminating(service)) {
       if (!current || service) return;
-      const result = await resources.delete(endpointsKind, objectKey(key), {
-        fieldManager,
-        signal,
-        preconditions: { uid: uidOf(current) },
-      });
-      written(result, `endpoints ${key}`, ["not-found", "conflict", "gone"]);
+      await deleteThis(resources, endpointsKind, current, { signal });
       return;
     }
     const next = planEndpoints({

@@ -1,9 +1,9 @@
 /** Pods bound to a node that is no more: nobody will ever confirm their end, so they go at once. */
 import { nodeKind, podKind } from "../../api/index.ts";
-import { fieldManager, type Context, type Controller } from "../context.ts";
+import type { Context, Controller } from "../context.ts";
 import { createLoop } from "../loop/loop.ts";
-import { written } from "../loop/outcome.ts";
-import { keyOf, objectKey, uidOf } from "../objects.ts";
+import { deleteThis } from "../loop/removal.ts";
+import { keyOf } from "../objects.ts";
 
 /** A node that is deleted and registers anew at once keeps its pods. */
 const quarantineMs = 5000;
@@ -21,13 +21,8 @@ export function createPodCollector(context: Context): Controller {
     const waitMs = sinceMs + quarantineMs - clock.monotonicMs();
     if (waitMs > 0) return { againMs: waitMs };
     if (await resources.get(nodeKind, { name }, { signal })) return { againMs: quarantineMs };
-    const result = await resources.delete(podKind, objectKey(key), {
-      fieldManager,
-      signal,
-      gracePeriodSeconds: 0,
-      preconditions: { uid: uidOf(pod) },
-    });
-    written(result, `pod ${key}`, ["not-found", "conflict", "gone"]);
+    if (!(await deleteThis(resources, podKind, pod, { signal, gracePeriodSeconds: 0 })))
+      return undefined;
     const message = `Removed: its node ${name} is not part of the cell any more`;
     events.record({ about: pod, type: "Warning", reason: "NodeGone", message });
     return undefined;

@@ -13,7 +13,8 @@ import {
 import { fieldManager, type Context, type Controller } from "../context.ts";
 import { createLoop } from "../loop/loop.ts";
 import { written } from "../loop/outcome.ts";
-import { isTerminating, keyOf, nowText, objectKey, uidOf } from "../objects.ts";
+import { deleteThis } from "../loop/removal.ts";
+import { isTerminating, keyOf, nowText } from "../objects.ts";
 
 const builtIn: readonly string[] = builtInNamespaces;
 /** Pods take their grace to go. */
@@ -66,13 +67,7 @@ export function createNamespaceController(context: Context): Controller {
         for (const object of page.items) {
           left.set(kind.plural, (left.get(kind.plural) ?? 0) + 1);
           if (isTerminating(object)) continue;
-          const result = await resources.delete(kind, objectKey(keyOf(object)), {
-            fieldManager,
-            signal,
-            preconditions: { uid: uidOf(object) },
-            propagationPolicy: "Background",
-          });
-          written(result, `${kind.plural} ${keyOf(object)}`, ["not-found", "conflict", "gone"]);
+          await deleteThis(resources, kind, object, { signal, propagationPolicy: "Background" });
         }
         continueToken = page.continueToken;
       } while (continueToken);

@@ -62,7 +62,11 @@ export function planNode(
   options: LifecycleOptions,
 ): NodePlan {
   const said = sayReady(node, verdict, options);
-  if (!said) return { conditions: undefined, taints: undefined, againMs: undefined };
+  if (!said) {
+    const againMs =
+      verdict?.state === "agent-down" ? options.agentGraceMs - verdict.forMs : undefined;
+    return { conditions: undefined, taints: undefined, againMs };
+  }
   const lastTransitionTime = timeText(nowMs);
   const before = node.status?.conditions;
   const current = conditionOf(before, "Ready");
@@ -83,10 +87,7 @@ export function planNode(
   return {
     conditions,
     taints: sameValue(taints, taintsBefore) ? undefined : taints,
-    againMs:
-      verdict?.state === "agent-down" && verdict.forMs < options.agentGraceMs
-        ? options.agentGraceMs - verdict.forMs
-        : undefined,
+    againMs: undefined,
   };
 }
 

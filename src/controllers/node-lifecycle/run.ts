@@ -4,7 +4,8 @@ import type { MonotonicMs } from "../../lib/brand.ts";
 import { fieldManager, type Context, type Controller } from "../context.ts";
 import { createLoop } from "../loop/loop.ts";
 import { written } from "../loop/outcome.ts";
-import { conditionOf, keyOf, objectKey, uidOf } from "../objects.ts";
+import { deleteThis } from "../loop/removal.ts";
+import { conditionOf, keyOf } from "../objects.ts";
 import type { Verdicts } from "../ports.ts";
 import {
   lifecycleDefaults,
@@ -115,13 +116,7 @@ export function createNodeLifecycle(
   };
 
   const forget = async (pod: Pod, signal: AbortSignal) => {
-    const result = await resources.delete(podKind, objectKey(keyOf(pod)), {
-      fieldManager,
-      signal,
-      gracePeriodSeconds: 0,
-      preconditions: { uid: uidOf(pod) },
-    });
-    written(result, `pod ${keyOf(pod)}`, ["not-found", "conflict", "gone"]);
+    await deleteThis(resources, podKind, pod, { signal, gracePeriodSeconds: 0 });
   };
 
   const loop = createLoop(context, reconcile, { name: "node-lifecycle", workers: 2 });

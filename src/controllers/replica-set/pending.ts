@@ -19,6 +19,8 @@ export interface PendingPods {
   unsureOf(owner: string): Pod[];
   notMade(owner: string, pod: Pod): void;
   removing(owner: string, pod: Pod): void;
+  /** The deletion was refused for good. */
+  notRemoved(owner: string, pod: Pod): void;
   forget(owner: string): void;
   readonly size: number;
 }
@@ -76,6 +78,9 @@ export function createPendingPods(): PendingPods {
     },
     removing(owner, pod) {
       entry(removedByOwner, owner).set(uidOf(pod), pod);
+    },
+    notRemoved(owner, pod) {
+      removedByOwner.get(owner)?.delete(uidOf(pod));
     },
     forget(owner) {
       createdByOwner.delete(owner);

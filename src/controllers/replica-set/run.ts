@@ -5,10 +5,12 @@ import { nameSuffix } from "../../lib/random.ts";
 import { fieldManager, type Context, type Controller } from "../context.ts";
 import { createLoop } from "../loop/loop.ts";
 import { written } from "../loop/outcome.ts";
+import { deleteThis } from "../loop/removal.ts";
 import { controllerOf, conditionOf, keyOf, objectKey, ownedBy, uidOf } from "../objects.ts";
 import { createPendingPods } from "./pending.ts";
 import { planReplicaSet, podFor, withFailure } from "./plan.ts";
 
+const askAgainMs = 20;
 /** Kubernetes' limit for names, less the dash and the suffix. */
 const baseLengthMax = 57;
 
@@ -87,20 +89,17 @@ export function createReplicaSetController(context: Context): Controller {
   };
 
   const remove = async (replicaSet: ReplicaSet, pod: Pod, signal: AbortSignal) => {
-    const result = await resources.delete(podKind, objectKey(keyOf(pod)), {
-      fieldManager,
-      signal,
-      preconditions: { uid: uidOf(pod) },
-    });
-    if (result.state === "unknown") {
-      // It may be going: counting it as there could cost another pod its place. Asked again at once.
-      pending.removing(uidOf(replicaSet), pod);
-      removals.add(removalKey(replicaSet, pod));
-      return;
-    }
-    written(result, `pod ${keyOf(pod)}`, ["not-found", "conflict", "gone"]);
-    if (result.state !== "done") return;
+    // Before the write: a call that throws may have arrived all the same. While it stands the pod counts
+    // as going, so that no other loses its place; `removals` asks again until the outcome is known.
     pending.removing(uidOf(replicaSet), pod);
+    removing.set(uidOf(pod), pod);
+    try {
+      await tryRemove(uidOf(pod), signal);
+    } catch (error) {
+      if (error instanceof SkerryError && error.retryable)
+        removals.addAfter(uidOf(pod), askAgainMs);
+      throw error;
+    }
     events.record({
       about: replicaSet,
       type: "Normal",
@@ -109,21 +108,23 @@ export function createReplicaSetController(context: Context): Controller {
     });
   };
 
-  /** Deletions with an unknown outcome, repeated until it is known. Keys: `pod key uid`. */
-  const removals = createLoop(
-    context,
-    async (key, signal) => {
-      const [podKey = "", uid = ""] = key.split(" ");
-      const result = await resources.delete(podKind, objectKey(podKey), {
-        fieldManager,
-        signal,
-        preconditions: { uid },
-      });
-      written(result, `pod ${podKey}`, ["not-found", "conflict", "gone"]);
-    },
-    { name: "replica-set-removals" },
-  );
-  const removalKey = (_replicaSet: ReplicaSet, pod: Pod) => `${keyOf(pod)} ${uidOf(pod)}`;
+  /** Deletions whose outcome is not known yet, by the pod's uid. */
+  const removing = new Map<string, Pod>();
+  const tryRemove = async (uid: string, signal: AbortSignal) => {
+    const pod = removing.get(uid);
+    if (!pod) return;
+    try {
+      await deleteThis(resources, podKind, pod, { signal });
+      removing.delete(uid);
+    } catch (error) {
+      if (error instanceof SkerryError && !error.retryable) {
+        removing.delete(uid);
+        pending.notRemoved(controllerOf(pod)?.uid ?? "", pod);
+      }
+      throw error;
+    }
+  };
+  const removals = createLoop(context, tryRemove, { name: "replica-set-removals" });
 
   const adopt = async (replicaSet: ReplicaSet, pod: Pod, signal: AbortSignal) => {
     const owners = [...(pod.metadata.ownerReferences ?? []), ownedBy(replicaSetKind, replicaSet)];
