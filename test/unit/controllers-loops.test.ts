@@ -153,6 +153,15 @@ test("the cache ignores what is older, tells changes once, and answers by index"
   assert.throws(() => cache.byIndex("nope", "x"), /no index "nope"/);
 });
 
+test("C11: a listing is told only when all of it stands", () => {
+  const cache = createCache<Pod>({}, (error) => assert.fail(String(error)));
+  const sizes: number[] = [];
+  cache.onChange(() => sizes.push(cache.size));
+  cache.replace([podOf("a", 1), podOf("b", 2), podOf("c", 3)], 3);
+  cache.replace([podOf("d", 4)], 4);
+  assert.deepEqual(sizes, [3, 3, 3, 1, 1, 1, 1]);
+});
+
 test("C11: pending pods count until the cache has caught up, and no longer", () => {
   const pending = createPendingPods();
   pending.made("r", podOf("a", 10));

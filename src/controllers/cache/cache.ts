@@ -78,7 +78,7 @@ export function createCache<T extends KubeObject>(
       }
     }
   };
-  const set = (key: string, object: T | undefined) => {
+  const set = (key: string, object: T | undefined): Change<T> => {
     const previous = objects.get(key);
     if (previous) unindex(key, previous);
     if (object) {
@@ -87,7 +87,7 @@ export function createCache<T extends KubeObject>(
     } else {
       objects.delete(key);
     }
-    if (object || previous) tell({ key, object, previous });
+    return { key, object, previous };
   };
 
   return {
@@ -117,7 +117,7 @@ export function createCache<T extends KubeObject>(
       revision = Math.max(revision, revisionOf(object));
       // A resumed watch repeats what was seen: an older version never replaces a newer one.
       if (current && revisionOf(current) >= revisionOf(object)) return;
-      set(key, object);
+      tell(set(key, object));
     },
     remove(object) {
       const key = keyOf(object);
@@ -125,20 +125,23 @@ export function createCache<T extends KubeObject>(
       revision = Math.max(revision, revisionOf(object));
       // Of another life of the same name, repeated after that name was taken again.
       if (current && current.metadata.uid !== object.metadata.uid) return;
-      set(key, undefined);
+      if (current) tell(set(key, undefined));
     },
     replace(all, at) {
       revision = at;
       synced = true;
       const next = new Map(all.map((object) => [keyOf(object), object]));
-      for (const key of objects.keys()) if (!next.has(key)) set(key, undefined);
+      // Nobody is told before everything stands: a listener would plan on half of the truth.
+      const changes: Change<T>[] = [];
+      for (const key of objects.keys()) if (!next.has(key)) changes.push(set(key, undefined));
       for (const [key, object] of next) {
         const current = objects.get(key);
         const same =
           current?.metadata.uid === object.metadata.uid &&
           current?.metadata.resourceVersion === object.metadata.resourceVersion;
-        if (!same) set(key, object);
+        if (!same) changes.push(set(key, object));
       }
+      changes.forEach(tell);
     },
     advance(at) {
       revision = Math.max(revision, at);

@@ -68,12 +68,11 @@ export function createReplicaSetController(context: Context): Controller {
     pending.unsure(owner, pod);
     const result = await resources.create(podKind, pod, { fieldManager, signal });
     if (result.state === "refused") {
-      if (result.reason === "exists") {
-        const found = await resources.get(podKind, objectKey(keyOf(pod)), { signal });
-        if (found && controllerOf(found)?.uid === owner) {
-          pending.made(owner, found);
-          return;
-        }
+      // Whatever this attempt was told: an earlier one of unknown outcome may have arrived.
+      const found = await resources.get(podKind, objectKey(keyOf(pod)), { signal });
+      if (found && controllerOf(found)?.uid === owner) {
+        pending.made(owner, found);
+        return;
       }
       pending.notMade(owner, pod);
     }
