@@ -418,7 +418,7 @@ test("I19: a cell enrols at the hub, its nodes learn it without a new leaf, and 
   await assert.rejects(handler(await cellRequest(rival)), { code: "renewal-refused" });
 });
 
-test("T19: a caller that says nothing is cut after its time, without a word to the handler", async () => {
+test("T19: a caller that hangs up is noted, and never reaches the handler", async () => {
   let asked = 0;
   const listener = await server({
     enrol: async () => {
