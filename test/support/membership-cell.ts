@@ -33,7 +33,8 @@ type VirtualNode = {
   agent: "up" | "down";
   paused: boolean;
   membership: Membership | undefined;
-  held: (() => void)[];
+  /** What waits for a stopped process: timers run first when it goes on, sockets are read after. */
+  held: { timers: (() => void)[]; sockets: (() => void)[] };
   report: { heard: HeardReport; atMs: number };
   sequence: number;
   keeperStartedMs: number;
@@ -86,14 +87,14 @@ export function createVirtualCell(options: {
   };
 
   /** Runs `work` in the agent's process: later, when that is stopped. */
-  const inAgent = (node: VirtualNode, work: () => void) => {
-    if (node.paused) node.held.push(work);
+  const inAgent = (node: VirtualNode, from: "timers" | "sockets", work: () => void) => {
+    if (node.paused) node.held[from].push(work);
     else work();
   };
 
   const agentClock = (node: VirtualNode): Clock => ({
     ...clock,
-    after: (delayMs, callback) => clock.after(delayMs, () => inAgent(node, callback)),
+    after: (delayMs, callback) => clock.after(delayMs, () => inAgent(node, "timers", callback)),
   });
 
   const startAgent = (node: VirtualNode) => {
@@ -130,7 +131,7 @@ export function createVirtualCell(options: {
     node.membership = undefined;
     node.agent = "down";
     node.paused = false;
-    node.held = [];
+    node.held = { timers: [], sockets: [] };
     changed(node.name);
   };
 
@@ -151,7 +152,7 @@ export function createVirtualCell(options: {
       if (to === node.name || cut.has(`${node.name}>${to}`)) continue;
       clock.after(random.float() * delayMsMax, () => {
         const receiver = get(to);
-        inAgent(receiver, () => receiver.membership?.onBeat(message));
+        inAgent(receiver, "sockets", () => receiver.membership?.onBeat(message));
       });
     }
   };
@@ -169,7 +170,7 @@ export function createVirtualCell(options: {
       agent: "down",
       paused: false,
       membership: undefined,
-      held: [],
+      held: { timers: [], sockets: [] },
       report: { heard: {}, atMs: 0 },
       sequence: 0,
       keeperStartedMs: 1,
@@ -233,7 +234,9 @@ export function createVirtualCell(options: {
       if (!node.paused) return;
       node.paused = false;
       changed(name);
-      for (const work of node.held.splice(0)) work();
+      const { timers, sockets } = node.held;
+      node.held = { timers: [], sockets: [] };
+      for (const work of [...timers, ...sockets]) work();
     },
     setSituation(name, situation) {
       const node = get(name);

@@ -126,7 +126,7 @@ test("C2: over random lags, failures and changes a rollout keeps its bounds, and
       value,
       value,
       fc.integer({ min: 1, max: 8 }),
-      fc.array(action, { maxLength: 80 }),
+      fc.array(action, { minLength: 30, maxLength: 80 }),
       (maxSurge, maxUnavailable, replicas, actions) => {
         const strategy = {
           type: "RollingUpdate" as const,

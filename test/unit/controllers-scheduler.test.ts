@@ -110,7 +110,10 @@ test("C7: over random cells and sequences, never against the oracle and never re
   fc.assert(
     fc.property(
       fc.array(nodeShape, { minLength: 1, maxLength: 4 }),
-      fc.array(fc.record({ pod: podShape, leaves: fc.option(fc.nat()) }), { maxLength: 40 }),
+      fc.array(fc.record({ pod: podShape, leaves: fc.option(fc.nat()) }), {
+        minLength: 15,
+        maxLength: 40,
+      }),
       (shapes, steps) => {
         const nodes = shapes.map((shape, index) =>
           nodeOf(`n${index}`, {

@@ -63,9 +63,7 @@ export function planDeployment(view: DeploymentView): DeploymentPlan {
   }
 
   const rolling = deployment.spec.strategy?.type !== "Recreate";
-  const room = rolling
-    ? roomForNew(replicas, deployment, newest, old)
-    : roomAfterOld(replicas, old);
+  const room = rolling ? roomForNew(replicas, deployment, old) : roomAfterOld(replicas, old);
   const to = Math.min(replicas, Math.max(newest ? spec(newest) : 0, room));
   if (newest) {
     steps.push(...scale(newest, to));
@@ -84,17 +82,10 @@ export function planDeployment(view: DeploymentView): DeploymentPlan {
 }
 
 /** How many pods the newest set may ask for now, within the surge. */
-function roomForNew(
-  replicas: number,
-  deployment: Deployment,
-  newest: OwnedSet | undefined,
-  old: readonly OwnedSet[],
-): number {
+function roomForNew(replicas: number, deployment: Deployment, old: readonly OwnedSet[]): number {
   const { surge } = bounds(deployment);
   const others = old.reduce((sum, set) => sum + Math.max(spec(set), set.active), 0);
-  // Pods of the newest itself above its number are on their way out, but still there.
-  const doomed = newest ? Math.max(0, newest.active - Math.max(spec(newest), 0)) : 0;
-  return Math.min(replicas, replicas + surge - others - doomed);
+  return Math.min(replicas, replicas + surge - others);
 }
 
 /** Recreate: nothing new while anything old may run, cut-off nodes included. */
