@@ -1,0 +1,25 @@
+export {
+  type Driver,
+  type DriverAbilities,
+  type ExecOutcome,
+  type Instance,
+  type InstanceSpec,
+  type LogOptions,
+} from "./driver.ts";
+export {
+  createPodRunner,
+  type OpenLogsOptions,
+  type PodRunner,
+  type PodRunnerDeps,
+  type PodRunnerOptions,
+} from "./pods/pod-runner.ts";
+export type {
+  ConfigMapSource,
+  PodEnvironment,
+  PodEvent,
+  PodSource,
+  ProcessHost,
+  ReportOutcome,
+  StatusSink,
+} from "./ports.ts";
+export { createProcessDriver } from "./process/process-driver.ts";

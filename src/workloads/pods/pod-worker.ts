@@ -1,0 +1,318 @@
+/**
+ * Keeps one pod as it shall be: looks, plans (`plan.ts`), carries out, reports; again whenever
+ * something changed. Slow things (a stop's grace, a report) run beside it, so that a look never
+ * waits for them.
+ */
+import { sameValue, type Container, type Pod, type PodStatus } from "../../api/index.ts";
+import type { Clock, Timer } from "../../lib/clock.ts";
+import { explain, SkerryError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Random } from "../../lib/random.ts";
+import type { Driver, DriverAbilities, Instance } from "../driver.ts";
+import type { StatusSink } from "../ports.ts";
+import type { Refusal } from "./environment.ts";
+import {
+  initDone,
+  isFinal,
+  latestOf,
+  planPod,
+  statusByName,
+  type ContainerNotes,
+  type PodView,
+  type Step,
+} from "./plan.ts";
+import { startProber, type Prober } from "./prober.ts";
+import { createReporter } from "./reporter.ts";
+import { graceMsOf, instanceSpecOf, refusalOf, type SpecificationDeps } from "./specification.ts";
+import { idOf, podStatusOf } from "./status.ts";
+
+export type PodWorkerDeps = {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly driver: Driver;
+  readonly statuses: StatusSink;
+  readonly specification: SpecificationDeps;
+};
+
+export type PodWorkerOptions = {
+  readonly pod: Pod;
+  readonly abilities: () => DriverAbilities;
+  readonly instances: () => readonly Instance[];
+  readonly onInstance: (instance: Instance) => void;
+  readonly onRemoved: (id: string) => void;
+  /** Nothing is left of the pod here. */
+  readonly onFinished: () => void;
+};
+
+export interface PodWorker {
+  readonly pod: Pod;
+  readonly status: PodStatus | undefined;
+  update(pod: Pod): void;
+  /** The pod is not this node's any more. */
+  remove(): void;
+  /** Something may have changed: look again. */
+  wake(): void;
+  /** Looks no more; what runs goes on. Resolves when the last look has ended. */
+  close(): Promise<void>;
+}
+
+const retryFirstMs = 1_000;
+const retryMaxMs = 300_000;
+/** Reasons that pass by themselves: asked again at the same pace. */
+const passing: Readonly<Record<string, string>> = {
+  "keeper-lost": "RuntimeUnavailable",
+  "lease-expired": "LeaseExpired",
+};
+
+export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions): PodWorker {
+  const { clock, driver } = deps;
+  let pod = options.pod;
+  const found = pod.status;
+  const log = deps.log.child({ pod: `${pod.metadata.namespace}/${pod.metadata.name}` });
+  const reporter = createReporter({ ...deps, log });
+  const notesByContainer = new Map<string, ContainerNotes>();
+  const refusalsByContainer = new Map<string, number>();
+  const probersByInstance = new Map<string, Prober>();
+  /** The grace that a stop under way was asked with, by instance. */
+  const stoppingById = new Map<string, number>();
+  let status: PodStatus | undefined;
+  let removed = false;
+  let finishing = false;
+  let closed = false;
+  let dirty = false;
+  let looking: Promise<void> | undefined;
+  let timer: Timer | undefined;
+
+  const view = (): PodView => ({
+    // What the servers say has ended has ended, whatever was worked out here.
+    pod: isFinal(pod) || !status ? pod : { ...pod, status },
+    found,
+    removed,
+    instances: options.instances(),
+    notesByContainer,
+    nowMs: clock.wallMs(),
+  });
+  const note = (container: string, more: ContainerNotes) => {
+    notesByContainer.set(container, { ...notesByContainer.get(container), ...more });
+  };
+
+  const probe = (now: PodView) => {
+    const wanted = new Set<string>();
+    const containers = initDone(now) && !removed ? pod.spec.containers : [];
+    for (const container of containers) {
+      const instance = latestOf(now.instances, container.name);
+      if (instance?.current.state !== "running") continue;
+      wanted.add(instance.id);
+      if (!probersByInstance.has(instance.id))
+        watchHealth(container, instance, instance.current.startedMs);
+    }
+    for (const [id, prober] of probersByInstance) {
+      if (wanted.has(id)) continue;
+      prober.stop();
+      probersByInstance.delete(id);
+    }
+  };
+
+  const watchHealth = (container: Container, instance: Instance, startedMs: number) => {
+    const reported = statusByName(found, container.name);
+    const same = reported?.containerID === idOf(instance, driver.name);
+    const onVerdict = (probed: Prober["verdict"]) => {
+      note(container.name, { probed: { instance: instance.id, ...probed } });
+      if (probed.unhealthy) log.warn(probed.unhealthy, { container: container.name });
+      wake();
+    };
+    const prober = startProber(deps, {
+      container,
+      instance: instance.id,
+      startedMs,
+      address: deps.specification.node.address,
+      known: same
+        ? { started: reported?.started ?? false, ready: reported?.ready ?? false }
+        : undefined,
+      onVerdict,
+    });
+    probersByInstance.set(instance.id, prober);
+    note(container.name, { probed: { instance: instance.id, ...prober.verdict } });
+  };
+
+  const refused = (container: string, refusal: Refusal, options: { steady: boolean }) => {
+    const times = refusalsByContainer.get(container) ?? 0;
+    refusalsByContainer.set(container, times + 1);
+    const delayMs = options.steady ? retryFirstMs : Math.min(retryMaxMs, retryFirstMs * 2 ** times);
+    if (times === 0) log.warn("a container cannot be started", { container, ...refusal });
+    note(container, {
+      refusal: refusal.final ? refusal : { ...refusal, retryAtMs: clock.wallMs() + delayMs },
+    });
+    dirty = true;
+  };
+
+  const start = async (step: Extract<Step, { do: "start" }>) => {
+    const { container } = step;
+    const hopeless = refusalOf(pod, container, {
+      driverName: driver.name,
+      abilities: options.abilities(),
+    });
+    if (hopeless) return refused(container.name, hopeless, { steady: false });
+    try {
+      const spec = await instanceSpecOf(deps.specification, pod, container, step);
+      if (!spec.ok) return refused(container.name, spec.refusal, { steady: false });
+      const instance = await driver.start(spec.value);
+      refusalsByContainer.delete(container.name);
+      notesByContainer.delete(container.name);
+      options.onInstance(instance);
+      log.info("container started", { container: container.name, attempt: step.attempt });
+    } catch (error) {
+      const code = error instanceof SkerryError ? error.code : "";
+      const reason =
+        passing[code] ??
+        (code === "image-unsupported" ? "InvalidImageName" : "CreateContainerError");
+      const final = code === "image-unsupported" || code === "invalid-container";
+      refused(
+        container.name,
+        { reason, message: explain(error), final },
+        { steady: code in passing },
+      );
+    }
+  };
+
+  const stop = (id: string, reason: string) => {
+    const graceMs = graceMsOf(pod);
+    if (graceMs >= (stoppingById.get(id) ?? Number.POSITIVE_INFINITY)) return;
+    stoppingById.set(id, graceMs);
+    log.info("stopping a container", { instance: id, reason, graceMs });
+    driver
+      .stop(id, { graceMs })
+      .then(
+        (instance) => options.onInstance(instance),
+        async (error: unknown) => {
+          log.warn("a container is not stopped yet", { instance: id, error });
+          await clock.sleep(retryFirstMs);
+        },
+      )
+      .finally(() => {
+        stoppingById.delete(id);
+        wake();
+      });
+  };
+
+  const finish = () => {
+    if (finishing) return;
+    finishing = true;
+    const gone = async () => {
+      await deps.specification.environment
+        .release(pod.metadata.uid ?? "")
+        .catch((error: unknown) => log.warn("what was made for a pod is left over", { error }));
+      options.onFinished();
+    };
+    if (removed) return void gone();
+    reporter.send(
+      (signal) => deps.statuses.confirmDeleted(pod, { signal }),
+      () => void gone(),
+    );
+  };
+
+  const carryOut = async (step: Step) => {
+    switch (step.do) {
+      case "start":
+        return start(step);
+      case "stop":
+        return stop(step.id, step.reason);
+      case "remove":
+        await driver.remove(step.id);
+        return options.onRemoved(step.id);
+      case "finish":
+        return finish();
+    }
+  };
+
+  const report = () => {
+    if (removed || finishing) return;
+    const next = podStatusOf(view(), {
+      node: deps.specification.node,
+      abilities: options.abilities(),
+      driverName: driver.name,
+    });
+    if (status && sameValue(next, status)) return;
+    status = next;
+    if (!sameValue(next, pod.status)) {
+      reporter.send((signal) => deps.statuses.report(pod, next, { signal }));
+    }
+  };
+
+  const look = async () => {
+    timer?.cancel();
+    const now = view();
+    probe(now);
+    const plan = planPod(view());
+    for (const step of plan.steps) if (!closed) await carryOut(step);
+    if (closed) return;
+    probe(view());
+    report();
+    if (plan.wakeInMs !== undefined) timer = clock.after(plan.wakeInMs, wake);
+  };
+
+  const wake = () => {
+    dirty = true;
+    if (closed) return;
+    // Begun a microtask later, so that a wake from inside the look finds it under way.
+    looking ??= Promise.resolve().then(async () => {
+      for (;;) {
+        if (!dirty || closed) break;
+        dirty = false;
+        try {
+          await look();
+        } catch (error) {
+          log.warn("a look at a pod failed; it is looked at again", { error });
+          timer = clock.after(retryFirstMs, wake);
+        }
+      }
+      looking = undefined;
+    });
+  };
+
+  return {
+    get pod() {
+      return pod;
+    },
+    get status() {
+      return status;
+    },
+    update(next) {
+      const changed = !sameValue(next.spec, pod.spec);
+      pod = next;
+      removed = false;
+      if (changed) {
+        refusalsByContainer.clear();
+        for (const [name, { probed }] of notesByContainer) {
+          notesByContainer.set(name, probed ? { probed } : {});
+        }
+      }
+      // Somebody else wrote another verdict (a node lifecycle, an older agent): say ours again.
+      if (status && differs(pod.status, status) && !removed) {
+        const ours = status;
+        if (!isFinal(pod)) reporter.send((signal) => deps.statuses.report(pod, ours, { signal }));
+      }
+      wake();
+    },
+    remove() {
+      removed = true;
+      wake();
+    },
+    wake,
+    async close() {
+      closed = true;
+      timer?.cancel();
+      reporter.close();
+      for (const prober of probersByInstance.values()) prober.stop();
+      await looking;
+    },
+  };
+}
+
+/** In what others act on. */
+function differs(reported: PodStatus | undefined, ours: PodStatus): boolean {
+  const ready = (status: PodStatus | undefined) =>
+    status?.conditions?.find(({ type }) => type === "Ready")?.status;
+  return reported?.phase !== ours.phase || ready(reported) !== ready(ours);
+}
