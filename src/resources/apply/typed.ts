@@ -123,26 +123,28 @@ export function merge(structure: Structure, live: unknown, config: unknown): unk
   return assembled(structure, inOrder(merged, [...mine.keys()], [...theirs.keys()]));
 }
 
-/** Items that both know stand as `config` has them; the others keep their neighbours. */
+/** In the order of `config`; what only the live object has stays before what follows it there. */
 function inOrder(
   merged: ReadonlyMap<string, unknown>,
   mine: readonly string[],
   theirs: readonly string[],
 ): Map<string, unknown> {
-  const mineSet = new Set(mine);
+  const shared = new Set(mine);
   const result = new Map<string, unknown>();
   const take = (element: string) => result.set(element, merged.get(element));
   let next = 0;
-  for (const element of mine) {
-    // What stood before this element among the live ones and is not named by the config comes first.
-    const place = theirs.indexOf(element);
-    for (; next < place; next++) {
-      const other = theirs[next];
-      if (other !== undefined && !mineSet.has(other)) take(other);
+  const takeTheirs = () => {
+    for (; next < theirs.length; next++) {
+      const element = theirs[next] ?? "";
+      if (!shared.has(element)) take(element);
+      else if (!result.has(element)) return;
     }
+  };
+  for (const element of mine) {
+    takeTheirs();
     take(element);
   }
-  for (const element of theirs) if (!result.has(element)) take(element);
+  takeTheirs();
   return result;
 }
 
