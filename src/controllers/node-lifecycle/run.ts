@@ -8,6 +8,7 @@ import { deleteThis } from "../loop/removal.ts";
 import { conditionOf, keyOf } from "../objects.ts";
 import type { Verdicts } from "../ports.ts";
 import {
+  isMarked,
   lifecycleDefaults,
   markedStatus,
   planNode,
@@ -63,15 +64,17 @@ export function createNodeLifecycle(
       const result = await resources.update(nodeKind, next, { fieldManager, signal });
       written(result, `node ${name}`, ["not-found"]);
     }
-    for (const pod of caches.pods.byIndex("node", name)) podLoop.add(keyOf(pod));
+    // A healthy node's heartbeats cost nothing here, whatever it runs.
+    const reached = isReached(verdict);
+    for (const pod of caches.pods.byIndex("node", name))
+      if (!reached || isMarked(pod)) podLoop.add(keyOf(pod));
     const silent = verdict?.state === "unreachable" || verdict?.state === "agent-down";
     const againMs = Math.min(plan.againMs ?? Infinity, silent ? watchMs : Infinity);
     return Number.isFinite(againMs) ? { againMs } : undefined;
   };
 
   const noteReturn = (name: string, verdict: NodeVerdict | undefined) => {
-    const reached = verdict?.state === "alive" || verdict?.state === "link-down";
-    if (!reached) backSinceMs.delete(name);
+    if (!isReached(verdict)) backSinceMs.delete(name);
     else if (!backSinceMs.has(name)) backSinceMs.set(name, clock.monotonicMs());
   };
 
@@ -122,12 +125,12 @@ export function createNodeLifecycle(
   const loop = createLoop(context, reconcile, { name: "node-lifecycle", workers: 2 });
   const podLoop = createLoop(context, reconcilePod, { name: "node-lifecycle-pods", workers: 4 });
   caches.nodes.onChange(({ key }) => loop.add(key));
-  caches.pods.onChange(({ key, object, previous }) => {
+  caches.pods.onChange(({ key, object }) => {
     const name = object?.spec.nodeName;
     if (!object || !name) return;
     // Only what may need a mark, or has one: healthy nodes' pods cost nothing here.
     const ready = conditionOf(caches.nodes.get(name)?.status?.conditions, "Ready")?.status;
-    if (ready !== "True" || previous?.status?.reason || object.status?.reason) podLoop.add(key);
+    if (ready !== "True" || isMarked(object)) podLoop.add(key);
   });
   const unsubscribe = verdicts.onChange((name) => loop.add(name));
   return {
@@ -137,4 +140,8 @@ export function createNodeLifecycle(
     },
     stop: unsubscribe,
   };
+}
+
+function isReached(verdict: NodeVerdict | undefined): boolean {
+  return verdict?.state === "alive" || verdict?.state === "link-down";
 }
