@@ -8,7 +8,7 @@ export {
   type MirroredObject,
   type MirrorStore,
   type MirrorStoreFile,
-  type MirrorStoreMethods,
+  type MirrorMethods,
   type MirrorThread,
 } from "./mirror/store.ts";
 export {

@@ -13,7 +13,7 @@ import {
   type Database,
   type Writer,
 } from "../../runtime/sqlite/index.ts";
-import type { ThreadMethods } from "../../runtime/thread/index.ts";
+import type { Thread } from "../../runtime/thread/index.ts";
 
 export type MirroredKey = {
   /** `GROUP/PLURAL` */
@@ -135,20 +135,20 @@ function isDamaged(error: unknown): boolean {
 /* Behind runtime/thread */
 
 /** `type`, not `interface`: it is part of a thread's methods. */
-export type MirrorStoreMethods = {
+export type MirrorMethods = {
   "mirror.load": (argument: undefined) => Promise<readonly MirroredObject[]>;
   "mirror.apply": (batch: MirrorBatch) => Promise<void>;
 };
 
 /** For `serveThread`, in the thread that opened the store. */
-export function serveMirrorStore(store: MirrorStore): MirrorStoreMethods & ThreadMethods {
+export function serveMirrorStore(store: MirrorStore): MirrorMethods {
   return {
     "mirror.load": () => store.load(),
     "mirror.apply": (batch) => store.apply(batch),
   };
 }
 
-/** The calling side; anything with `call`, so that a root's larger thread type fits. */
+/** The calling side. */
 export function connectMirrorStore(thread: MirrorThread): MirrorStore {
   return {
     load: () => thread.call("mirror.load", undefined),
@@ -156,9 +156,5 @@ export function connectMirrorStore(thread: MirrorThread): MirrorStore {
   };
 }
 
-export type MirrorThread = {
-  call<Name extends keyof MirrorStoreMethods>(
-    method: Name,
-    argument: Parameters<MirrorStoreMethods[Name]>[0],
-  ): Promise<Awaited<ReturnType<MirrorStoreMethods[Name]>>>;
-};
+/** What the calling side needs of a thread that serves a mirror's store, whatever else it serves. */
+export type MirrorThread = Pick<Thread<MirrorMethods>, "call">;
