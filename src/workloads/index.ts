@@ -4,6 +4,7 @@ export {
   type ExecOutcome,
   type Instance,
   type InstanceSpec,
+  type InstanceState,
   type LogOptions,
 } from "./driver.ts";
 export {
