@@ -32,7 +32,7 @@ export function serverTlsOptions(
   return { ...common(options), requestCert: options.requestCert };
 }
 
-/** For `tls.connect` and undici's `connect`. */
+/** For `tls.connect`. */
 export function clientTlsOptions(options: SecureOptions): ConnectionOptions {
   return { ...common(options), checkServerIdentity: () => undefined };
 }
@@ -40,7 +40,8 @@ export function clientTlsOptions(options: SecureOptions): ConnectionOptions {
 function common({ credentials, trusts, alpn }: SecureOptions) {
   return {
     ...(credentials && { key: credentials.keyPem, cert: credentials.chainPem }),
-    ca: trusts.flatMap(({ anchorsPem }) => anchorsPem),
+    // At a hub thousands of domains rest on one anchor.
+    ca: [...new Set(trusts.flatMap(({ anchorsPem }) => anchorsPem))],
     minVersion: "TLSv1.3" as const,
     secureOptions: constants.SSL_OP_NO_TICKET,
     rejectUnauthorized: false,

@@ -8,11 +8,9 @@ export { listen, type ListenDeps, type Listener, type ListenOptions } from "./li
 export { createRouter, type HandlerRouter } from "./router.ts";
 export {
   clientTlsOptions,
-  createHttpsConnector,
   serverTlsOptions,
   verifyPeer,
   verifyServer,
-  type Connector,
   type Credentials,
   type Trust,
 } from "./tls.ts";

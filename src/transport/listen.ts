@@ -3,7 +3,7 @@
  * byte of a link is read before its peer is judged.
  */
 import { createServer, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
-import { isIP, type AddressInfo } from "node:net";
+import { isIP, type AddressInfo, type Socket } from "node:net";
 import { serverTlsOptions, type Credentials, type Trust } from "../identity/index.ts";
 import type { Clock, Timer } from "../lib/clock.ts";
 import { encodeError, SkerryError, systemCode } from "../lib/errors.ts";
@@ -13,7 +13,7 @@ import { createAudit, type Audit } from "./audit.ts";
 import { createEnrolServer, type EnrolHandler } from "./enrolment/serve.ts";
 import { encodeFrame } from "./link/frames.ts";
 import { defaultLimits, type LinkLimits } from "./link/limits.ts";
-import { createLink, type OwnedLink } from "./link/link.ts";
+import { createLink, flushMs, type OwnedLink } from "./link/link.ts";
 import { isMachine, judgePeer } from "./peers.ts";
 import type { HandlerRouter } from "./router.ts";
 import { alpn, identityServerName, peerRefused } from "./tls.ts";
@@ -148,6 +148,11 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
       socket.destroy();
     }
   });
+  const connections = new Set<Socket>();
+  server.on("connection", (connection) => {
+    connections.add(connection);
+    connection.once("close", () => connections.delete(connection));
+  });
   server.on("tlsClientError", (error, socket) => refusedByTls(audit, error, socket));
   await listening(server, options);
   let timer: Timer = deps.clock.after(limits.recheckMs, function again() {
@@ -173,7 +178,12 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const { link } of [...acceptedById.values()].flat()) link.close("this side stops");
       enrolServer?.close();
+      // Links flush their farewells; what is left then (handshakes, HTTPS) is nobody's any more.
+      const rest = deps.clock.after(flushMs, () => {
+        for (const connection of connections) connection.destroy();
+      });
       await closed;
+      rest.cancel();
     },
   };
 }
@@ -198,7 +208,7 @@ function secureContexts(options: ListenOptions) {
     options: fallback,
     identity: context(identity),
     fallback: context(fallback),
-    anchorsPem: () => options.trusts().flatMap(({ anchorsPem }) => anchorsPem),
+    anchorsPem: () => [...new Set(options.trusts().flatMap(({ anchorsPem }) => anchorsPem))],
   };
 }
 

@@ -1,4 +1,6 @@
 import { strict as assert } from "node:assert";
+import { createServer as createHttp } from "node:http";
+import { get as httpsGet } from "node:https";
 import { connect as connectTcp, createServer as createTcp, type Socket } from "node:net";
 import { test } from "node:test";
 import { connect as connectTls, createServer as createTls, type TLSSocket } from "node:tls";
@@ -8,12 +10,12 @@ import {
   serverTlsOptions,
   toPem,
   verifyPeer,
+  verifyServer,
   type Credentials,
   type Trust,
 } from "../../src/identity/index.ts";
 import {
   clientTlsOptions,
-  createHttpsConnector,
   createRouter,
   dial,
   listen,
@@ -34,10 +36,13 @@ type Overrides = {
   limits?: object;
   credentials?: () => Credentials;
 };
+type ServerOverrides = Overrides & {
+  log?: ReturnType<typeof collectingLog>;
+  serving?: () => Credentials;
+  http?: (socket: TLSSocket) => void;
+};
 
-async function server(
-  overrides: Overrides & { log?: ReturnType<typeof collectingLog> } = {},
-): Promise<Listener> {
+async function server(overrides: ServerOverrides = {}): Promise<Listener> {
   const { nowMs, log, ...options } = overrides;
   const router = createRouter();
   router.handle("echo", async ({ body }) => body);
@@ -279,10 +284,10 @@ test("T16: why Node's own verdict is not enough: it calls a forged leaf merely e
   plain.close();
 });
 
-test("T17: HTTPS clients judge the serving leaf by name and cell", async () => {
+test("T17: a serving leaf is judged by name and cell", async () => {
   const keyPem = generateKeyPem();
   const request = await createRequest(keyPem);
-  const serve = async (from: typeof cell, dns: string): Promise<number> => {
+  const judged = async (from: typeof cell, dns: string) => {
     const chainPem = await from.authority.issueServing(request, { dns: [dns] });
     const tls = createTls(
       serverTlsOptions({
@@ -291,40 +296,79 @@ test("T17: HTTPS clients judge the serving leaf by name and cell", async () => {
         requestCert: true,
       }),
     );
-    tls.on("secureConnection", (socket) => {
-      const verdict = verifyPeer(socket, [cell.trust], Date.now());
-      socket.end(verdict.ok ? verdict.subject.id : verdict.reason);
-    });
     await new Promise<void>((resolve) => tls.listen(0, "127.0.0.1", resolve));
-    servers.push(tls);
-    return (tls.address() as { port: number }).port;
+    const { port } = tls.address() as { port: number };
+    const options = clientTlsOptions({ credentials: n2, trusts: [cell.trust] });
+    const socket = connectTls({ ...options, host: "127.0.0.1", port });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        socket.once("secureConnect", resolve);
+        socket.once("error", reject);
+      });
+      const host = "api.cell-a.skerry";
+      const verdict = verifyServer(socket, cell.trust, Date.now(), { host });
+      return verdict.ok ? "ok" : verdict.reason;
+    } finally {
+      socket.destroy();
+      tls.close();
+    }
   };
-  const servers: { close(): void }[] = [];
-  const connector = createHttpsConnector(testDeps, {
-    trust: () => cell.trust,
-    host: "api.cell-a.skerry",
-    credentials: () => n2,
+  assert.equal(await judged(cell, "api.cell-a.skerry"), "ok");
+  assert.equal(await judged(cell, "api.cell-b.skerry"), "identity");
+  assert.equal(await judged(impostor, "api.cell-a.skerry"), "foreign");
+});
+
+test("T17: one port serves HTTPS under its names and links under the identity", async () => {
+  const keyPem = generateKeyPem();
+  const names = { dns: ["api.cell-a.skerry"] };
+  const chainPem = await cell.authority.issueServing(await createRequest(keyPem), names);
+  const http = createHttp((request, response) => {
+    const verdict = verifyPeer(request.socket as TLSSocket, [cell.trust], Date.now());
+    response.end(verdict.ok ? verdict.subject.id : verdict.reason);
   });
-  const connect = (port: number) =>
-    new Promise<TLSSocket>((resolve, reject) => {
-      connector({ hostname: "127.0.0.1", port }, (error, socket) =>
-        socket ? resolve(socket) : reject(error ?? new Error("neither")),
-      );
+  const listener = await server({
+    serving: () => ({ keyPem, chainPem }),
+    http: (socket) => http.emit("connection", socket),
+  });
+  const dialler = client(listener);
+  const get = (credentials?: Credentials) =>
+    new Promise<string>((resolve, reject) => {
+      const options = clientTlsOptions({ credentials, trusts: [cell.trust] });
+      const at = { host: "127.0.0.1", port: listener.port, servername: "api.cell-a.skerry" };
+      const request = httpsGet({ ...options, ...at, agent: false }, (response) => {
+        const host = "api.cell-a.skerry";
+        const socket = response.socket as TLSSocket;
+        const verdict = verifyServer(socket, cell.trust, Date.now(), { host });
+        response.setEncoding("utf8").on("data", (body) => resolve(`${verdict.ok} ${body}`));
+      });
+      request.on("error", reject);
     });
   try {
-    const socket = await connect(await serve(cell, "api.cell-a.skerry"));
-    const said = await new Promise<string>((resolve) =>
-      socket.once("data", (bytes) => resolve(String(bytes))),
+    const link = await dialler.wait({ signal: AbortSignal.timeout(10_000) });
+    assert.equal(text(await link.request("echo", utf8("x"))), "x");
+    assert.equal(
+      await get(await cell.credentials("user", "admin")),
+      "true spiffe://cell-a.skerry/user/admin",
     );
-    assert.equal(said, id);
-    socket.destroy();
-    await assert.rejects(connect(await serve(cell, "api.cell-b.skerry")), { code: "peer-refused" });
-    await assert.rejects(connect(await serve(impostor, "api.cell-a.skerry")), {
-      code: "peer-refused",
-    });
+    assert.equal(await get(), "true none");
   } finally {
-    for (const each of servers) each.close();
+    await dialler.close();
+    await listener.close();
+    http.close();
   }
+});
+
+test("T18: closing a listener does not wait for those who hang on", async () => {
+  const listener = await server({ http: () => {} });
+  const options = clientTlsOptions({ trusts: [cell.trust], alpn: ["http/1.1"] });
+  const idle = connectTls({ ...options, host: "127.0.0.1", port: listener.port });
+  idle.on("error", () => {});
+  const raw = connectTcp({ host: "127.0.0.1", port: listener.port });
+  raw.on("error", () => {});
+  await new Promise<void>((resolve) => idle.once("secureConnect", resolve));
+  await listener.close();
+  idle.destroy();
+  raw.destroy();
 });
 
 test("T18: a peer that never finishes its handshake is given up, others are served", async () => {

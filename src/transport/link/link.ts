@@ -45,7 +45,7 @@ export type LinkInit = {
 };
 
 /** How long a closing socket may take to flush its last frames. */
-const flushMs = 1000;
+export const flushMs = 1000;
 
 export function createLink(deps: LinkDeps, init: LinkInit): OwnedLink {
   const { clock, limits } = deps;
