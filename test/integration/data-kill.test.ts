@@ -1,0 +1,57 @@
+/** SIGKILL in the middle of appends, again and again: nothing acknowledged is gone. */
+import { strict as assert } from "node:assert";
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { test } from "node:test";
+import { openStreamStore } from "../../src/data/index.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+import { keysOf, range, telemetry, temporaryFolder } from "../support/data.ts";
+
+/** The last sequence that the writer acknowledged before it was killed. */
+async function killedAfter(path: string, first: number, acknowledgements: number): Promise<number> {
+  const entryPath = join(import.meta.dirname, "../support/data-writer.entry.ts");
+  const child = spawn(process.execPath, [entryPath, path, String(first)], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let text = "";
+  let lines = 0;
+  child.stdout.setEncoding("utf8");
+  child.stdout.on("data", (chunk: string) => {
+    text += chunk;
+    lines += chunk.split("\n").length - 1;
+    if (lines >= acknowledgements) child.kill("SIGKILL");
+  });
+  const [, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
+    child.once("close", (...end) => resolve(end));
+  });
+  assert.equal(signal, "SIGKILL");
+  const whole = text.slice(0, text.lastIndexOf("\n")).split("\n");
+  return Number(whole.at(-1));
+}
+
+test("D1, D7: a killed process loses nothing acknowledged, and goes on under a new origin", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "streams.db");
+  const acknowledged: number[] = [];
+  let first = 1;
+  for (let round = 0; round < 4; round++) {
+    const last = await killedAfter(path, first, 20 + round * 13);
+    acknowledged.push(...range(first, last));
+    first = last + 1000;
+  }
+  const store = openStreamStore(
+    { clock: systemClock, random: systemRandom, log: silentLog },
+    { path, node: "n1" },
+  );
+  await store.setStreams([telemetry]);
+  const listed = await keysOf(store);
+  assert.equal(new Set(listed).size, listed.length);
+  const missing = acknowledged.map((n) => `p1/1/${n}`).filter((key) => !listed.includes(key));
+  assert.deepEqual(missing, []);
+  const vector = await store.vector();
+  const total = Object.values(vector).reduce((sum, top) => sum + top, 0);
+  assert.equal(total, listed.length);
+  assert.equal(Object.keys(vector).length, 5);
+  await store.close();
+});

@@ -1,0 +1,23 @@
+/**
+ * A process that appends as fast as it can and prints each acknowledged sequence, to be killed in the
+ * middle of it. Arguments: path of the store, first sequence.
+ */
+import { openStreamStore } from "../../src/data/index.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+import { entry, telemetry } from "./data.ts";
+
+const [path = "", first = "1"] = process.argv.slice(2);
+const store = openStreamStore(
+  { clock: systemClock, random: systemRandom, log: silentLog },
+  { path, node: "n1" },
+);
+await store.setStreams([telemetry]);
+for (let sequence = Number(first); ; sequence += 2) {
+  const answers = await Promise.all([
+    store.append([entry(sequence)]),
+    store.append([entry(sequence + 1)]),
+  ]);
+  if (answers.some(({ state }) => state !== "stored")) throw new Error(JSON.stringify(answers));
+  process.stdout.write(`${sequence + 1}\n`);
+}
