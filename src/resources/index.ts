@@ -9,6 +9,7 @@ export {
   type MirrorStore,
   type MirrorStoreFile,
   type MirrorMethods,
+  type MirrorMethods as MirrorStoreMethods,
   type MirrorThread,
 } from "./mirror/store.ts";
 export {
