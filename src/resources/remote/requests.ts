@@ -4,6 +4,7 @@
  */
 import type { Dispatcher } from "undici";
 import { deadline, type Clock } from "../../lib/clock.ts";
+import { systemCode } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { unavailable, warningsOf, type Answer } from "./answers.ts";
 import { neverSent, type Connections, type RemoteServer } from "./connections.ts";
@@ -58,6 +59,13 @@ export function createRequests(
     };
     return options.servers().toSorted((a, b) => avoided(a) - avoided(b));
   };
+  /** Each server once more where the connection was cut: it may have been an old one, kept open. */
+  function* candidates(twice: boolean, lastError: () => unknown): Iterable<RemoteServer> {
+    for (const server of inOrder()) {
+      yield server;
+      if (twice && wasCut(lastError())) yield server;
+    }
+  }
   const failed = (server: RemoteServer, error: unknown) => {
     failedMsByServer.set(nameOf(server), clock.monotonicMs());
     log.debug("server did not answer", { server: nameOf(server), error });
@@ -109,7 +117,7 @@ export function createRequests(
     async send(request) {
       const isRead = request.method === "GET";
       let last: unknown = unavailable("no server of this cell is known");
-      for (const server of inOrder()) {
+      for (const server of candidates(isRead, () => last)) {
         request.signal?.throwIfAborted();
         try {
           const answer = await attempt(server, request);
@@ -128,7 +136,7 @@ export function createRequests(
 
     async open(request, { stallMs }) {
       let last: unknown = unavailable("no server of this cell is known");
-      for (const server of inOrder()) {
+      for (const server of candidates(true, () => last)) {
         const opened = new AbortController();
         const limit = deadline(clock, options.attemptTimeoutMs, {
           reason: () =>
@@ -158,6 +166,11 @@ export function createRequests(
       throw unavailable("no server of this cell can be reached", last);
     },
   };
+}
+
+function wasCut(error: unknown): boolean {
+  const code = systemCode(error);
+  return code === "UND_ERR_SOCKET" || code === "ECONNRESET" || code === "EPIPE";
 }
 
 export async function readJson(body: AsyncIterable<Uint8Array>): Promise<unknown> {
