@@ -1,11 +1,10 @@
-/**
- * What the command line finds in a data folder: whose it is, where its listeners are, and the
- * credentials that the agent or the hub left there for the user who may read them.
- */
-import { existsSync, readFileSync } from "node:fs";
+/** What a node's agent leaves for the command line, and the tokens the command line makes of it. */
 import { join } from "node:path";
+import { mintAppToken, openNodeIdentity, spiffeId } from "../identity/index.ts";
+import { renderKubeconfig } from "../apiserver/index.ts";
+import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
-import { readFileIfExists, writeFileAtomic } from "../runtime/files/index.ts";
+import { readInfo, type Access } from "../runtime/local/index.ts";
 
 /** `agent.json`: written when the agent is ready, replaced at every start. */
 export type AgentInfo = {
@@ -23,76 +22,42 @@ export type AgentInfo = {
   readonly mqttPlain?: string;
 };
 
-/** `hub.info.json`: the same for a hub. */
-export type HubInfo = {
-  readonly name: string;
-  readonly dataDir: string;
-  readonly address: string;
-  readonly pid: number;
-};
+export const readAgentInfo = (dataDir: string): AgentInfo => readInfo<AgentInfo>(dataDir, "node");
 
-/** `admin.json`, mode 0600: an administrator's certificate and where to use it. */
-export type Access = {
-  /** `https://127.0.0.11:7443` */
-  readonly server: string;
-  /** The name its certificate carries. */
-  readonly serverName: string;
-  readonly keyPem: string;
-  readonly chainPem: string;
-  readonly anchorsPem: readonly string[];
-};
+export const identityFolder = (dataDir: string) => join(dataDir, "identity");
 
-export const agentInfoPath = (dataDir: string) => join(dataDir, "agent.json");
-export const hubInfoPath = (dataDir: string) => join(dataDir, "hub.info.json");
-const accessPath = (dataDir: string) => join(dataDir, "admin.json");
-
-export function writeInfo(path: string, info: AgentInfo | HubInfo): void {
-  writeFileAtomic(path, `${JSON.stringify(info)}\n`, { mode: 0o644 });
-}
-
-export function writeAccess(dataDir: string, access: Access): void {
-  writeFileAtomic(accessPath(dataDir), `${JSON.stringify(access)}\n`);
-}
-
-export const isHubFolder = (dataDir: string) => existsSync(join(dataDir, "hub.json"));
-export const isNodeFolder = (dataDir: string) => existsSync(join(dataDir, "node.json"));
-
-/** Throws `no-data-folder` when nothing of Skerry is in `dataDir`, `not-running` when it never got ready. */
-export function readAgentInfo(dataDir: string): AgentInfo {
-  return readInfo(agentInfoPath(dataDir), dataDir) as AgentInfo;
-}
-
-export function readHubInfo(dataDir: string): HubInfo {
-  return readInfo(hubInfoPath(dataDir), dataDir) as HubInfo;
-}
-
-function readInfo(path: string, dataDir: string): unknown {
-  const content = readFileIfExists(path);
-  if (content) return JSON.parse(content.toString());
-  if (isNodeFolder(dataDir) || isHubFolder(dataDir)) {
-    throw new SkerryError({
-      code: "not-running",
-      message: `nothing has got ready in ${dataDir} yet`,
-      hint: `start it: skerry ${isHubFolder(dataDir) ? "hub" : "up"} --data ${dataDir}; its log: ${join(dataDir, "logs")}`,
-    });
-  }
-  throw new SkerryError({
-    code: "no-data-folder",
-    message: `${dataDir} holds neither a node nor a hub`,
-    hint: "name the folder with --data, or start something: skerry demo, skerry up, skerry hub",
-  });
-}
-
-/** Throws `no-admin-access` on machines that are not servers. */
-export function readAccess(dataDir: string): Access {
-  const path = accessPath(dataDir);
-  if (!existsSync(path)) {
+/**
+ * A bearer token from this node's own key: whoever may read the data folder may speak for its
+ * applications. Throws `no-data-folder`, `not-running`.
+ */
+export function mintLocalToken(
+  dataDir: string,
+  options: { subject: "user/cli" | `app/${string}`; ttlMs: number; clock: Clock },
+): string {
+  const identity = openNodeIdentity(identityFolder(dataDir));
+  if (!identity) {
     readAgentInfo(dataDir);
     throw new SkerryError({
-      code: "no-admin-access",
-      message: `${dataDir} holds no administrator's certificate`,
-      hint: "run this on a server machine of the cell (the first one), or copy its kubeconfig",
+      code: "not-running",
+      message: `${dataDir} has no identity yet`,
+      hint: "wait until the node has joined its cell",
     });
   }
-  return JSON.parse(readFileSync(path, "utf8")) as Access;
+  const { trustDomain } = identity.trust;
+  const [kind = "", name = ""] = options.subject.split("/");
+  return mintAppToken(
+    { nowMs: () => options.clock.wallMs(), credentials: identity.identity },
+    { subject: spiffeId(trustDomain, kind, name), lifetimeMs: options.ttlMs },
+  ).token;
+}
+
+export function renderAccessKubeconfig(access: Access): string {
+  return renderKubeconfig({
+    cell: access.serverName.replace(/^api\./, "").replace(/\.skerry$/, ""),
+    server: access.server,
+    caPem: access.anchorsPem.join(""),
+    certPem: access.chainPem,
+    keyPem: access.keyPem,
+    tlsServerName: access.serverName,
+  });
 }

@@ -1,7 +1,8 @@
 /** The demo's site: which folders and addresses, in what order it starts, when it is ready, how it ends. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { agentConfigSchema, isNodeFolder, startNode, stopNode } from "../agent/index.ts";
+import { agentConfigSchema, startNode, stopNode } from "../agent/index.ts";
+import { isNodeFolder } from "../runtime/local/index.ts";
 import { applyExample, applyStream, exampleStream } from "../client/index.ts";
 import type { CellStatus, FleetStatus } from "../api/index.ts";
 import { explain, SkerryError } from "../lib/errors.ts";
@@ -72,7 +73,7 @@ export async function startDemoSite(
   output.note("starting n2 and n3 on 127.0.0.12 and 127.0.0.13");
   await Promise.all(
     others.map(async (node) => {
-      const join_ = isNodeFolder(node.dataDir)
+      const join_: Record<string, string> = isNodeFolder(node.dataDir)
         ? {}
         : { join: await createToken(first.dataDir, node.name), server: server.peers };
       await start(node, join_);

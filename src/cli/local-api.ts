@@ -1,5 +1,6 @@
 /** HTTP towards the node or hub whose data folder is on this machine, with the credentials found there. */
-import { mintLocalToken, readAccess, readAgentInfo, isHubFolder } from "../agent/index.ts";
+import { mintLocalToken, readAgentInfo } from "../agent/index.ts";
+import { readAccess, isHubFolder } from "../runtime/local/index.ts";
 import { createCluster, type Cluster } from "../client/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { createTlsFetch } from "../runtime/http/index.ts";
@@ -20,7 +21,6 @@ export async function openLocalApi(dataDir: string, context: Context): Promise<L
     subject: "user/cli",
     ttlMs: 3_600_000,
     clock: context.clock,
-    random: context.random,
   });
   const withToken = (url: string, init: RequestInit = {}) => {
     const headers = new Headers(init.headers);

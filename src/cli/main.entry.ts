@@ -3,7 +3,7 @@ import { Command, CommanderError } from "commander";
 import { encodeError, explain, SkerryError } from "../lib/errors.ts";
 import { commands } from "./commands/index.ts";
 import { createContext } from "./context.ts";
-import { version } from "./version.ts";
+import { version } from "../runtime/process/index.ts";
 
 /** Errors that are the caller's to mend before anything ran. */
 const usageCodes = new Set([

@@ -7,9 +7,18 @@ import { readRecord, writeRecord } from "../runtime/files/index.ts";
 
 const name = z
   .string()
-  .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "expected lower-case letters, digits and dashes, at most 63");
-const host = z.string().refine((text) => isIP(text) !== 0, "expected an IP address of this machine");
-const port = z.coerce.number().int("expected a whole number").min(0).max(65_535, "expected a port from 0 to 65535");
+  .regex(
+    /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+    "expected lower-case letters, digits and dashes, at most 63",
+  );
+const host = z
+  .string()
+  .refine((text) => isIP(text) !== 0, "expected an IP address of this machine");
+const port = z.coerce
+  .number()
+  .int("expected a whole number")
+  .min(0)
+  .max(65_535, "expected a port from 0 to 65535");
 
 export const hubConfigSchema = z.strictObject({
   dataDir: z.string().min(1),
@@ -29,7 +38,11 @@ export function resolveHubRecord(config: HubConfig): HubRecord {
   const path = join(config.dataDir, "hub.json");
   const kept = hubRecordSchema.optional().safeParse(readRecord(path));
   if (!kept.success) {
-    throw new SkerryError({ code: "invalid-config", message: `${path}: ${kept.error.issues[0]?.message}`, hint: "it was written by another version" });
+    throw new SkerryError({
+      code: "invalid-config",
+      message: `${path}: ${kept.error.issues[0]?.message}`,
+      hint: "it was written by another version",
+    });
   }
   if (config.name !== undefined && kept.data && kept.data.name !== config.name) {
     throw new SkerryError({

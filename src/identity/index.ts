@@ -71,4 +71,5 @@ export {
   redeemJoinToken,
   type JoinToken,
 } from "./tokens/join-token.ts";
+export { parseTokenRequest } from "./tokens/token-request.ts";
 export { createFolderTokenStore, type TokenRecord, type TokenStore } from "./tokens/token-store.ts";

@@ -1,4 +1,10 @@
 export {
+  startNodeReporter,
+  type NodeObjects,
+  type NodeReporter,
+  type NodeWrite,
+} from "./node/reporter.ts";
+export {
   type Driver,
   type DriverAbilities,
   type ExecOutcome,

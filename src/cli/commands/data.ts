@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { importCsv, type ImportProgress } from "../../client/index.ts";
 import { formatBytes } from "../../lib/duration.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import { isHubFolder } from "../../agent/index.ts";
+import { isHubFolder } from "../../runtime/local/index.ts";
 import { openCsvFile } from "../csv-file.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, type Command } from "commander";
-import { isHubFolder, stopNode } from "../../agent/index.ts";
+import { stopNode } from "../../agent/index.ts";
+import { isHubFolder } from "../../runtime/local/index.ts";
 import { stopHub } from "../../hub/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";

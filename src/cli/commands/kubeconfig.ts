@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { readAccess, renderAccessKubeconfig } from "../../agent/index.ts";
+import { renderAccessKubeconfig } from "../../agent/index.ts";
+import { readAccess } from "../../runtime/local/index.ts";
 import { writeFileAtomic } from "../../runtime/files/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";

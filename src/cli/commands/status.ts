@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { isHubFolder, readAgentInfo } from "../../agent/index.ts";
+import { readAgentInfo } from "../../agent/index.ts";
+import { isHubFolder } from "../../runtime/local/index.ts";
 import type { CellStatus, FleetStatus } from "../../api/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, type Command } from "commander";
-import { isHubFolder, mintLocalToken } from "../../agent/index.ts";
+import { mintLocalToken } from "../../agent/index.ts";
+import { isHubFolder } from "../../runtime/local/index.ts";
 import { parseDurationMs } from "../../lib/duration.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Context } from "../context.ts";
@@ -70,7 +71,6 @@ async function create(flags: Flags, dataDir: string, context: Context): Promise<
       subject: `app/${flags.app}`,
       ttlMs,
       clock: context.clock,
-      random: context.random,
     });
   }
   const api = openAdminApi(dataDir);

@@ -1,5 +1,8 @@
 /** This process: environment, arguments, signals, memory. */
 import { readFileSync } from "node:fs";
+import { SkerryError } from "../../lib/errors.ts";
+
+export { version } from "./version.ts";
 
 export const environment: Readonly<Record<string, string | undefined>> = process.env;
 
@@ -46,4 +49,12 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return (
     now !== undefined && now.bootId === identity.bootId && now.startTicks === identity.startTicks
   );
+}
+
+/** Of this process, for its own info. */
+export function ownProcess(): ProcessIdentity {
+  const identity = identifyProcess(process.pid);
+  if (!identity)
+    throw new SkerryError({ code: "internal", message: "this process is not in /proc" });
+  return identity;
 }

@@ -1,0 +1,241 @@
+/**
+ * The agent's root: constructs, connects and orders. It decides nothing; the ways through the house
+ * are the files of `paths/`, in the order in which they stand on each other.
+ */
+import { join } from "node:path";
+import { createAppTokenVerifier, parseTokenRequest, spiffeId } from "../identity/index.ts";
+import { createGateway } from "../gateway/index.ts";
+import { connectKeeper } from "../keeper/index.ts";
+import { entryUrl } from "../runtime/child/index.ts";
+import { systemClock as clock, systemRandom as random } from "../runtime/clock/index.ts";
+import { ensureDirectory } from "../runtime/files/index.ts";
+import { createLifecycle } from "../runtime/lifecycle/index.ts";
+import { writeAccess, writeInfo } from "../runtime/local/index.ts";
+import { createLog } from "../runtime/log/index.ts";
+import { createMetrics } from "../runtime/metrics/index.ts";
+import { startThread } from "../runtime/thread/index.ts";
+import { createRouter, type Link } from "../transport/index.ts";
+import type { PodRunner } from "../workloads/index.ts";
+import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } from "./config.ts";
+import type { Ground } from "./ground.ts";
+import type { AgentInfo } from "./local.ts";
+import { startApiPath, startStatePath } from "./paths/command-path.ts";
+import { startFailoverPath } from "./paths/failover-path.ts";
+import { startHubEnrolment, startHubHeartbeat } from "./paths/hub-path.ts";
+import { keepIdentityFresh, openIdentity } from "./paths/identity-path.ts";
+import { startLinkPath, type LinkPath } from "./paths/link-path.ts";
+import { startSensorPath } from "./paths/sensor-path.ts";
+import { startNodeReports, startStatusPath } from "./paths/status-path.ts";
+import { startSyncPath } from "./paths/sync-path.ts";
+import { startTrafficPath } from "./paths/traffic-path.ts";
+import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
+import { situationOf } from "./situation.ts";
+import type { StorageData, StorageEvents, StorageMethods } from "./storage.ts";
+
+export type AgentOptions = {
+  readonly config: AgentConfig;
+  readonly version: string;
+  /** PATH for pods and probes. */
+  readonly searchPath: string;
+  readonly signal: AbortSignal;
+};
+
+/** Runs until `signal` aborts, then stops in order; pods go on. Throws what a part throws while starting. */
+export async function runAgent({
+  config,
+  version,
+  searchPath,
+  signal,
+}: AgentOptions): Promise<void> {
+  const { dataDir } = config;
+  ensureDirectory(dataDir);
+  const record = resolveNodeRecord(config, readNodeRecord(dataDir));
+  const logLevel = config.logLevel ?? "info";
+  const log = createLog({ level: logLevel, fields: { node: record.node } });
+  const lifecycle = createLifecycle({ clock, log });
+  const metrics = createMetrics({ cell: record.cell, node: record.node });
+
+  const identityPath = await openIdentity({ clock, random, log }, config, record);
+  const { identity, time, authority } = identityPath;
+  await lifecycle.start(
+    "cell time",
+    () => time,
+    (part) => part.close(),
+  );
+  writeNodeRecord(dataDir, record);
+
+  const storage = await lifecycle.start(
+    "storage",
+    () =>
+      startThread<StorageMethods, StorageEvents>(entryUrl(import.meta.url, "./storage.entry"), {
+        name: "storage",
+        data: { dataDir, node: record.node, role: record.role, logLevel } satisfies StorageData,
+      }),
+    (part) => part.terminate(),
+  );
+  const router = createRouter();
+  const nowMs = () => time.nowMs();
+  const ground: Ground = {
+    clock,
+    random,
+    log,
+    metrics,
+    lifecycle,
+    dataDir,
+    version,
+    logLevel,
+    record,
+    storage,
+    router,
+    nowMs,
+  };
+  const keeper = await lifecycle.start(
+    "keeper",
+    () => connectKeeper(dataDir, { clock, random, log }, { role: "agent", revive: true }),
+    (part) => part.close(),
+  );
+
+  const state = await startStatePath(ground, identityPath);
+  const { mirrored } = state;
+  const sync = await startSyncPath(ground, { mirrored, trustDomain: identity.trust.trustDomain });
+  const verifier = createAppTokenVerifier({ nowMs, trust: () => identity.trust });
+  const authenticateToken = async (token: string) => {
+    const verdict = verifier.verify(token);
+    return verdict.ok ? { id: verdict.subject.id } : undefined;
+  };
+
+  let links: LinkPath | undefined;
+  let runner: PodRunner | undefined;
+  const peers = () => state.servers().map(({ host, ports }) => ({ host, port: ports.peers }));
+  const renewal = await lifecycle.start(
+    "certificates",
+    () => keepIdentityFresh({ clock, random, log }, identityPath, peers),
+    (part) => part.stop(),
+  );
+  links = await startLinkPath(ground, {
+    mirrored,
+    identity: identityPath,
+    listeners: {
+      onPeer: (link: Link) => sync.attachPeer(link),
+      onHub: (link: Link) => sync.attachHub(link),
+    },
+  });
+  const { membership } = await startFailoverPath(ground, {
+    state,
+    identity: identityPath,
+    keeper,
+    peersPort: links.port,
+    situation: situationOf({ clock, record, state, links: () => links }),
+  });
+
+  const traffic = await startTrafficPath(ground, { mirrored, identity: identityPath });
+  const sensor = await startSensorPath(ground, {
+    append: (batch, options) => sync.durability.append(batch, options),
+    mirrored,
+    identity,
+    authenticateToken,
+  });
+  const gatewayHost = record.host;
+  runner = await startWorkloadPath(ground, {
+    state,
+    keeper,
+    identity: identityPath,
+    gatewayUrl: `http://${gatewayHost}:${record.ports.gateway}`,
+    searchPath,
+  });
+  const status = startStatusPath(ground, { state, links, sync, membership, runner, keeper });
+  const gateway = await lifecycle.start(
+    "gateway",
+    () =>
+      createGateway(
+        {
+          authenticate: authenticateToken,
+          routes: [sensor.routes, sync.routes, status.routes],
+          clock,
+          log,
+          metrics,
+        },
+        { host: gatewayHost, port: record.ports.gateway },
+      ),
+    (part) => part.stop(),
+  );
+  const api = await startApiPath(ground, {
+    state,
+    identity: identityPath,
+    podLogs: podLogsOf(record, { runner: () => runner, links: () => links }),
+    verdicts: () => membership.verdicts(),
+    routes: [
+      {
+        prefix: "/metrics",
+        allows: () => true,
+        handle: async () => ({
+          status: 200,
+          contentType: metrics.contentType,
+          body: await metrics.render(),
+        }),
+      },
+      {
+        prefix: "/skerry/v1/tokens",
+        handle: async (request) => ({
+          status: 201,
+          contentType: "application/json",
+          body: JSON.stringify(
+            await identityPath.createToken(parseTokenRequest(await request.body())),
+          ),
+        }),
+      },
+    ],
+  });
+  const apiPort = Number(api.slice(api.lastIndexOf(":") + 1));
+  await startNodeReports(ground, {
+    state,
+    membership,
+    ports: {
+      api: apiPort,
+      mesh: traffic.meshPort,
+      peers: links.port,
+      ingress: traffic.ingressPort,
+    },
+  });
+  await startHubEnrolment(ground, {
+    identity: identityPath,
+    resources: state.upstream,
+    hubToken: config.hubToken,
+    onEnrolled: () => renewal.refreshTrust(),
+  });
+  await startHubHeartbeat(ground, { links, membership, report: status.report });
+
+  if (authority) {
+    const admin = await authority.issueCredentials(
+      spiffeId(authority.trustDomain, "user", "admin"),
+    );
+    writeAccess(dataDir, {
+      server: `https://${api}`,
+      serverName: `api.${authority.trustDomain}`,
+      ...admin,
+      anchorsPem: authority.trust.anchorsPem,
+    });
+  }
+  const info: AgentInfo = {
+    node: record.node,
+    cell: record.cell,
+    role: record.role,
+    dataDir,
+    agentPid: process.pid,
+    api,
+    peers: links.address,
+    gateway: gateway.url,
+    ingress: `${record.host}:${traffic.ingressPort}`,
+    mqtt: sensor.mqtt,
+    ...(sensor.mqttPlain === undefined ? {} : { mqttPlain: sensor.mqttPlain }),
+  };
+  writeInfo(dataDir, "node", info);
+  log.info("agent is ready", { ...info, data: join(dataDir) });
+
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  log.info("agent is stopping");
+  await lifecycle.stop();
+}

@@ -1,0 +1,72 @@
+/** Lists that follow the mirror: a part is told the whole list of a kind, now and after each change. */
+import type { KindDefinition, KubeObject } from "../api/index.ts";
+import { isAbort } from "../lib/errors.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Log } from "../lib/log.ts";
+import type { Resources } from "../resources/index.ts";
+
+export type Mirrored = {
+  /** Calls `listener` with all objects once they are known, and again after each burst of changes. */
+  follow<T extends KubeObject>(
+    kind: KindDefinition<T>,
+    listener: (objects: readonly T[]) => void,
+  ): void;
+};
+
+const retryMs = 1000;
+
+export function createMirrored(deps: {
+  resources: Resources;
+  clock: Clock;
+  log: Log;
+  signal: AbortSignal;
+}): Mirrored {
+  const { resources, clock, log, signal } = deps;
+  return {
+    follow(kind, listener) {
+      void (async () => {
+        while (!signal.aborted) {
+          try {
+            await followOnce(resources, kind, listener, signal);
+          } catch (error) {
+            if (signal.aborted || isAbort(error)) return;
+            log.warn("following the mirror failed; it begins anew", { kind: kind.kind, error });
+          }
+          await clock.sleep(retryMs, { signal }).catch(() => undefined);
+        }
+      })();
+    },
+  };
+}
+
+async function followOnce<T extends KubeObject>(
+  resources: Resources,
+  kind: KindDefinition<T>,
+  listener: (objects: readonly T[]) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const byKey = new Map<string, T>();
+  let complete = false;
+  let scheduled = false;
+  const tell = () => {
+    if (!complete || scheduled) return;
+    scheduled = true;
+    // Changes come in bursts; a part is told once for all of one turn.
+    setImmediate(() => {
+      scheduled = false;
+      if (!signal.aborted) listener([...byKey.values()]);
+    });
+  };
+  for await (const event of resources.watch(kind, { signal })) {
+    if (event.type === "BOOKMARK") {
+      if (complete) continue;
+      complete = true;
+    } else {
+      const { namespace, name } = event.object.metadata;
+      const key = `${namespace ?? ""}/${name}`;
+      if (event.type === "DELETED") byKey.delete(key);
+      else byKey.set(key, event.object);
+    }
+    tell();
+  }
+}

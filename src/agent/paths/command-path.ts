@@ -1,0 +1,187 @@
+/**
+ * The way of a wish: kubectl → apiserver → resources → ledger (servers), or through a server's API
+ * (other nodes) → this node's mirror → the pod runner → the keeper. And back: what the pods do →
+ * resources. Every node serves the API; one that is no server passes connections on.
+ */
+import { join } from "node:path";
+import {
+  createApiServer,
+  listenForwarder,
+  type MountedRoute,
+  type PodLogs,
+} from "../../apiserver/index.ts";
+import { authorize } from "../../authorization/index.ts";
+import {
+  kinds,
+  nodeKind,
+  endpointsOf,
+  type Node,
+  type NodeEndpoints,
+  type NodeVerdict,
+} from "../../api/index.ts";
+import { verifyPeer, verifyServer } from "../../identity/index.ts";
+import { connectLedger, type Ledger } from "../../ledger/index.ts";
+import {
+  connectMirrorStore,
+  createLedgerResources,
+  createMirror,
+  createRemoteResources,
+  ensureNamespaces,
+  type Mirror,
+  type Resources,
+} from "../../resources/index.ts";
+import { mirrorScopes } from "../bindings.ts";
+import type { Ground } from "../ground.ts";
+import { createMirrored, type Mirrored } from "../mirrored.ts";
+import { addressOf, type IdentityPath } from "./identity-path.ts";
+
+export type StatePath = {
+  /** Servers only. */
+  readonly ledger: Ledger | undefined;
+  /** The source: the ledger's on a server, a server's API elsewhere. */
+  readonly upstream: Resources;
+  readonly mirror: Mirror;
+  readonly mirrored: Mirrored;
+  /** What the disk or a server said; false on a cold start that has seen neither. */
+  readonly isKnown: () => boolean;
+  /** Servers of the cell, this node excluded. */
+  readonly servers: () => readonly NodeEndpoints[];
+};
+
+/** Desired state, from the disk first. */
+export async function startStatePath(
+  ground: Ground,
+  { identity, time }: IdentityPath,
+): Promise<StatePath> {
+  const { clock, random, log, lifecycle, record, storage } = ground;
+  const ledger =
+    record.role === "server"
+      ? await lifecycle.start(
+          "ledger",
+          () => connectLedger(storage, { clock, random, log }),
+          (part) => part.close(),
+        )
+      : undefined;
+
+  let nodes: readonly NodeEndpoints[] = [];
+  const servers = () => nodes.filter(({ isServer, node }) => isServer && node !== record.node);
+  const upstream = ledger
+    ? createLedgerResources({ ledger, clock, random })
+    : await lifecycle.start(
+        "remote resources",
+        () =>
+          createRemoteResources(
+            { clock, log },
+            {
+              servers: () => {
+                const known = servers().map(({ host, ports }) => ({ host, port: ports.api }));
+                return known.length > 0 || record.serverApi === undefined
+                  ? known
+                  : [addressOf(record.serverApi)];
+              },
+              credentials: () => ({ ...identity.identity, anchorsPem: identity.trust.anchorsPem }),
+              servername: `api.${identity.trust.trustDomain}`,
+              judgeServer: (socket) =>
+                verifyServer(socket, identity.trust, time.nowMs(), {
+                  host: `api.${identity.trust.trustDomain}`,
+                }),
+              node: record.node,
+            },
+          ),
+        (part) => part.close(),
+      );
+  if (ledger) await ensureNamespaces(upstream);
+
+  const mirror = await lifecycle.start(
+    "mirror",
+    async () => {
+      const part = createMirror(
+        { upstream, store: connectMirrorStore(storage), clock, random, log },
+        { scopes: mirrorScopes(record) },
+      );
+      await part.start();
+      return part;
+    },
+    (part) => part.stop(),
+  );
+  // This node's own Node is in every mirror that was ever filled.
+  const hadState = (await mirror.get(nodeKind, { name: record.node })) !== undefined;
+  const stopping = new AbortController();
+  const mirrored = await lifecycle.start(
+    "mirror's followers",
+    () => createMirrored({ resources: mirror, clock, log, signal: stopping.signal }),
+    () => stopping.abort(),
+  );
+  mirrored.follow(nodeKind, (objects: readonly Node[]) => {
+    nodes = objects.flatMap((node) => endpointsOf(node) ?? []);
+  });
+  return { ledger, upstream, mirror, mirrored, isKnown: () => hadState || mirror.synced, servers };
+}
+
+/** The cell's API on this node's port. Resolves with HOST:PORT. */
+export async function startApiPath(
+  ground: Ground,
+  deps: {
+    state: StatePath;
+    identity: IdentityPath;
+    podLogs: PodLogs;
+    routes: readonly MountedRoute[];
+    verdicts: () => ReadonlyMap<string, NodeVerdict>;
+  },
+): Promise<string> {
+  const { clock, log, lifecycle, record } = ground;
+  const { identity, time } = deps.identity;
+  const { state } = deps;
+  const credentials = () => ({
+    key: identity.serving.keyPem,
+    cert: identity.serving.chainPem,
+    ca: [...identity.trust.anchorsPem],
+  });
+  const api = await lifecycle.start(
+    "api",
+    () =>
+      createApiServer(
+        {
+          resources: state.ledger ? state.upstream : state.mirror,
+          kinds,
+          authenticate: (socket) => {
+            const verdict = verifyPeer(socket, [identity.trust], time.nowMs());
+            return verdict.ok ? verdict.subject : undefined;
+          },
+          authorize,
+          podLogs: deps.podLogs,
+          clock,
+          log,
+        },
+        { credentials: credentials(), routes: deps.routes },
+      ),
+    (part) => part.close(),
+  );
+  identity.onChange(() => api.rotate(credentials()));
+  const at = { host: record.host, port: record.ports.api };
+  if (state.ledger) {
+    const { host, port } = await api.listen(at);
+    return `${host}:${port}`;
+  }
+  const forwarder = await lifecycle.start(
+    "api forwarder",
+    () =>
+      listenForwarder({ clock, log, local: api }, at, {
+        servers: () => {
+          const verdicts = deps.verdicts();
+          return state
+            .servers()
+            .filter(
+              ({ node }) =>
+                !["unreachable", "agent-down"].includes(verdicts.get(node)?.state ?? "alive"),
+            )
+            .map(({ host, ports }) => ({ host, port: ports.api }));
+        },
+      }),
+    (part) => part.close(),
+  );
+  return `${forwarder.host}:${forwarder.port}`;
+}
+
+/** Where pods' tokens are written. */
+export const tokensFolder = (dataDir: string) => join(dataDir, "pods");

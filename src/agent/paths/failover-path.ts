@@ -1,0 +1,158 @@
+/**
+ * The way of a loss: the keeper's beats between nodes → evidence → verdict → (on the leader)
+ * node-lifecycle → scheduler → the nodes' mirrors → workloads. Here both ends are tied: who beats to
+ * whom, and who may act on what is concluded.
+ */
+import {
+  nodeKind,
+  endpointsOf,
+  type Node,
+  type NodeEndpoints,
+  type NodeVerdict,
+} from "../../api/index.ts";
+import { startControllers } from "../../controllers/index.ts";
+import type { Keeper } from "../../keeper/index.ts";
+import { isAbort } from "../../lib/errors.ts";
+import { createSignals } from "../../lib/signals.ts";
+import {
+  createMembership,
+  type Membership,
+  type MembershipEvents,
+  type Situation,
+} from "../../membership/index.ts";
+import { listenBeats } from "../../transport/index.ts";
+import type { Ground } from "../ground.ts";
+import type { StatePath } from "./command-path.ts";
+import type { IdentityPath } from "./identity-path.ts";
+
+export type FailoverPath = { readonly membership: Membership };
+
+const leadershipTtlMs = 10_000;
+
+export async function startFailoverPath(
+  ground: Ground,
+  deps: {
+    state: StatePath;
+    identity: IdentityPath;
+    keeper: Keeper;
+    peersPort: number;
+    situation: () => Situation;
+  },
+): Promise<FailoverPath> {
+  const { clock, log, lifecycle, record, nowMs } = ground;
+  const { state, keeper } = deps;
+  const { identity } = deps.identity;
+
+  let names: readonly string[] = [record.node];
+  let others: readonly NodeEndpoints[] = [];
+  const signals = createSignals<MembershipEvents>({
+    onListenerError: (error, name) => log.error("listener failed", { event: name, error }),
+  });
+  const membership = await lifecycle.start(
+    "membership",
+    () =>
+      createMembership({
+        self: record.node,
+        clock,
+        log,
+        signals,
+        ports: {
+          nodes: () => names,
+          setHeard: (report) => keeper.reportHeard(report),
+          situation: deps.situation,
+        },
+      }),
+    (part) => part.stop(),
+  );
+  await lifecycle.start(
+    "beats",
+    () =>
+      listenBeats(
+        { clock, log, nowMs },
+        {
+          host: record.host,
+          port: deps.peersPort,
+          trust: () => identity.trust,
+          onBeat: (beat) => void membership.onBeat(beat),
+        },
+      ),
+    (part) => part.close(),
+  );
+
+  const configureBeats = () => {
+    keeper
+      .configureBeats({
+        node: record.node,
+        keyPem: identity.identity.keyPem,
+        certificateBase64: Buffer.from(identity.leaf).toString("base64"),
+        peers: others.map(({ host, ports }) => ({ host, port: ports.peers })),
+        bindAddress: record.host,
+      })
+      .catch((error: unknown) => log.warn("the keeper did not take whom to beat to", { error }));
+  };
+  identity.onChange(configureBeats);
+  state.mirrored.follow(nodeKind, (nodes: readonly Node[]) => {
+    names = [...new Set([record.node, ...nodes.map(({ metadata }) => metadata.name)])];
+    const found = nodes
+      .flatMap((node) => endpointsOf(node) ?? [])
+      .filter(({ node }) => node !== record.node);
+    if (JSON.stringify(found) === JSON.stringify(others)) return;
+    others = found;
+    configureBeats();
+  });
+
+  if (state.ledger) await lead(ground, state, membership, signals);
+  return { membership };
+}
+
+/** Controllers run while this server holds the leadership, and only then. */
+async function lead(
+  ground: Ground,
+  { ledger, upstream }: StatePath,
+  membership: Membership,
+  signals: ReturnType<typeof createSignals<MembershipEvents>>,
+): Promise<void> {
+  const { clock, random, log, lifecycle, record } = ground;
+  if (!ledger) return;
+  const stopping = new AbortController();
+  const verdicts = {
+    verdicts: (): ReadonlyMap<string, NodeVerdict> => membership.verdicts(),
+    mayEvict: (node: string) => membership.mayEvict(node),
+    onChange: (listener: (node: string) => void) =>
+      signals.on("verdict", ({ node }) => listener(node)),
+  };
+  const leading = (async () => {
+    while (!stopping.signal.aborted) {
+      try {
+        const campaign = await ledger.campaign("controllers", {
+          id: record.node,
+          ttlMs: leadershipTtlMs,
+          signal: stopping.signal,
+        });
+        const lost = AbortSignal.any([campaign.lost, stopping.signal]);
+        const controllers = startControllers(
+          { resources: upstream, verdicts, clock, random, log },
+          { signal: lost },
+        );
+        await new Promise<void>((resolve) =>
+          lost.addEventListener("abort", () => resolve(), { once: true }),
+        );
+        await controllers.stop();
+        if (!campaign.lost.aborted) await campaign.resign();
+      } catch (error) {
+        if (stopping.signal.aborted || isAbort(error)) return;
+        log.error("leadership failed; standing again", { error });
+        await clock.sleep(1000, { signal: stopping.signal }).catch(() => undefined);
+      }
+    }
+  })();
+  leading.catch((error: unknown) => log.error("controllers ended", { error }));
+  await lifecycle.start(
+    "controllers",
+    () => stopping,
+    async () => {
+      stopping.abort();
+      await leading;
+    },
+  );
+}

@@ -1,0 +1,90 @@
+/**
+ * The cell's way to the fleet: the server enrols the cell and tells its nodes where the hub is; every
+ * node says every second how it is.
+ */
+import { configMapKind, type ConfigMap, type NodeReport } from "../../api/index.ts";
+import type { Membership } from "../../membership/index.ts";
+import { every } from "../../lib/clock.ts";
+import type { Resources } from "../../resources/index.ts";
+import { cellConfigName } from "../bindings.ts";
+import type { Ground } from "../ground.ts";
+import { enrolAtHub, type IdentityPath } from "./identity-path.ts";
+import type { LinkPath } from "./link-path.ts";
+
+const enrolRetryMs = 5000;
+const heartbeatMs = 1000;
+
+/** Servers with a hub: enrols now if the hub answers, and goes on trying when it does not. */
+export async function startHubEnrolment(
+  ground: Ground,
+  deps: {
+    identity: IdentityPath;
+    resources: Resources;
+    hubToken: string | undefined;
+    onEnrolled: () => Promise<unknown>;
+  },
+): Promise<void> {
+  const { clock, random, log, lifecycle, record } = ground;
+  const { hub } = record;
+  if (hub === undefined) return;
+  const run = async () => {
+    await enrolAtHub({ clock, random, log }, deps.identity, {
+      address: hub,
+      ...(deps.hubToken === undefined ? {} : { token: deps.hubToken }),
+    });
+    await deps.onEnrolled();
+  };
+  await run().catch((error: unknown) =>
+    log.warn("not enrolled at the hub yet; trying again", { hub, error }),
+  );
+  await tellNodes(deps.resources, hub, log);
+  await lifecycle.start(
+    "hub enrolment",
+    () =>
+      every(clock, enrolRetryMs, run, (error) =>
+        log.warn("the hub does not enrol this cell", { hub, error }),
+      ),
+    (timer) => timer.cancel(),
+  );
+}
+
+async function tellNodes(resources: Resources, hub: string, log: Ground["log"]): Promise<void> {
+  const map: ConfigMap = {
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: { name: cellConfigName, namespace: "kube-system" },
+    data: { hub },
+  };
+  const key = { namespace: "kube-system", name: cellConfigName };
+  const options = { fieldManager: "skerry-agent" };
+  const result = await resources.patch(
+    configMapKind,
+    key,
+    { type: "apply", body: map, force: true },
+    options,
+  );
+  if (result.state !== "done")
+    log.warn("the hub's address was not written for the other nodes", { outcome: result.state });
+}
+
+export async function startHubHeartbeat(
+  ground: Ground,
+  deps: { links: LinkPath; membership: Membership; report: () => Promise<NodeReport> },
+): Promise<void> {
+  const { clock, log, lifecycle } = ground;
+  const beat = async () => {
+    const { link } = deps.links.hub;
+    if (!link) return;
+    await link.request(
+      "hub.heartbeat",
+      new TextEncoder().encode(JSON.stringify(await deps.report())),
+      { timeoutMs: 3000, priority: 0 },
+    );
+    deps.membership.onHubContact();
+  };
+  await lifecycle.start(
+    "hub heartbeat",
+    () => every(clock, heartbeatMs, beat, (error) => log.debug("heartbeat not taken", { error })),
+    (timer) => timer.cancel(),
+  );
+}

@@ -1,0 +1,263 @@
+/**
+ * The way of a machine into its cell: the first one founds the cell (a new authority), others spend a
+ * token at a server. Afterwards certificates renew by themselves, and a server keeps the cell's
+ * place at the hub.
+ */
+import { join } from "node:path";
+import {
+  acceptCellAnswer,
+  cellRequest,
+  createAuthority,
+  createFolderTokenStore,
+  createJoinToken,
+  createNodeEnrolment,
+  intermediateIsDue,
+  openAuthority,
+  openCellTime,
+  openNodeIdentity,
+  parseJoinToken,
+  prepareJoin,
+  readCertificatesPem,
+  spkiPin,
+  startRenewal,
+  trustDomainOf,
+  type Authority,
+  type CellTime,
+  type NodeIdentity,
+  type TokenStore,
+  type Trust,
+} from "../../identity/index.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Random } from "../../lib/random.ts";
+import { enrol, type EnrolHandler } from "../../transport/index.ts";
+import type { AgentConfig, NodeRecord } from "../config.ts";
+import { identityFolder } from "../local.ts";
+
+export type IdentityPath = {
+  readonly identity: NodeIdentity;
+  readonly time: CellTime;
+  /** Servers only. */
+  readonly authority: Authority | undefined;
+  /** Servers only: what joiners and renewing nodes ask. */
+  readonly enrolHandler: EnrolHandler | undefined;
+  /** Servers only. */
+  createToken(options: {
+    name: string | undefined;
+    ttlMs: number;
+  }): Promise<{ token: string; expiresAt: string }>;
+};
+
+type Deps = { readonly clock: Clock; readonly random: Random; readonly log: Log };
+
+/** Throws what joining throws (`token-used`, `enrol-wrong-authority`, `peer-unreachable`, …). */
+export async function openIdentity(
+  deps: Deps,
+  config: AgentConfig,
+  record: NodeRecord,
+): Promise<IdentityPath> {
+  const { clock, random, log } = deps;
+  const folder = identityFolder(config.dataDir);
+  const time = openCellTime({ clock, log }, { folder });
+  const nowMs = () => time.nowMs();
+  const tokens = createFolderTokenStore({ nowMs }, join(config.dataDir, "tokens"));
+
+  const authority =
+    record.role === "server" ? await openOrFound(deps, nowMs, folder, record) : undefined;
+  const enrolHandler = authority && createNodeEnrolment({ authority, tokens, nowMs });
+  let identity = openNodeIdentity(folder);
+  if (!identity) {
+    if (authority && enrolHandler)
+      await joinOwnCell({ random, tokens, nowMs, authority, enrolHandler }, folder, record);
+    else await joinByToken({ clock, time }, folder, config, record);
+    identity = openNodeIdentity(folder);
+  }
+  if (!identity)
+    throw new SkerryError({ code: "internal", message: "joined, but no identity was kept" });
+  log.info("identity", {
+    id: identity.subject.id,
+    until: new Date(identity.validUntilMs).toISOString(),
+  });
+  return {
+    identity,
+    time,
+    authority,
+    enrolHandler,
+    async createToken({ name, ttlMs }) {
+      if (!authority)
+        throw new SkerryError({
+          code: "not-a-server",
+          message: "only servers create join tokens",
+          hint: "run this on a server machine of the cell",
+        });
+      const options = {
+        cell: record.cell,
+        pin: authority.pin,
+        lifetimeMs: ttlMs,
+        ...(name === undefined ? {} : { name }),
+      };
+      const { token, expiresAtMs } = await createJoinToken(
+        { random, store: tokens, nowMs },
+        options,
+      );
+      return { token, expiresAt: new Date(expiresAtMs).toISOString() };
+    },
+  };
+}
+
+async function openOrFound(
+  { random, log }: Deps,
+  nowMs: () => number,
+  folder: string,
+  record: NodeRecord,
+): Promise<Authority> {
+  const existing = openAuthority({ random, nowMs }, folder);
+  if (existing) return existing;
+  log.info("founding the cell", { cell: record.cell });
+  return await createAuthority(
+    { random, nowMs },
+    { folder, trustDomain: trustDomainOf(record.cell) },
+  );
+}
+
+/** The first server joins the cell it founded the way all others will. */
+async function joinOwnCell(
+  deps: {
+    random: Random;
+    tokens: TokenStore;
+    nowMs: () => number;
+    authority: Authority;
+    enrolHandler: EnrolHandler;
+  },
+  folder: string,
+  { cell, node, host }: NodeRecord,
+): Promise<void> {
+  const { token } = await createJoinToken(
+    { random: deps.random, store: deps.tokens, nowMs: deps.nowMs },
+    { cell, pin: deps.authority.pin, name: node },
+  );
+  const prepared = await prepareJoin({ folder, token, node, addresses: [host] });
+  prepared.accept(await deps.enrolHandler(prepared.request, { address: host }));
+}
+
+async function joinByToken(
+  deps: { clock: Clock; time: CellTime },
+  folder: string,
+  config: AgentConfig,
+  record: NodeRecord,
+): Promise<void> {
+  const { join: token, server } = config;
+  if (token === undefined || server === undefined) {
+    throw new SkerryError({
+      code: "invalid-config",
+      message: "join: missing; this node has not joined its cell yet",
+      hint: "skerry up --node NAME --join TOKEN --server HOST:PORT",
+    });
+  }
+  const { trustDomain, pin } = parseJoinToken(token);
+  const prepared = await prepareJoin({
+    folder,
+    token,
+    node: record.node,
+    addresses: [record.host],
+  });
+  const answer = await enrol(
+    { clock: deps.clock, nowMs: () => deps.time.nowMs() },
+    { ...addressOf(server), trustDomain, pin, request: prepared.request },
+  );
+  deps.time.raiseTo(prepared.accept(answer).nowMs);
+}
+
+export function addressOf(text: string): { host: string; port: number } {
+  const at = text.lastIndexOf(":");
+  return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
+}
+
+/** Renewal at any server; `servers` are peers ports, best first. Answers the function that stops it. */
+export function keepIdentityFresh(
+  deps: Deps,
+  path: IdentityPath,
+  servers: () => readonly { host: string; port: number }[],
+): { stop(): void; refreshTrust(): Promise<boolean> } {
+  const { identity, time } = path;
+  const nowMs = () => time.nowMs();
+  const renewal = startRenewal({
+    ...deps,
+    nowMs,
+    identity,
+    onServerTime: (theirsMs) => time.raiseTo(theirsMs),
+    exchange: async (request) => {
+      if (path.enrolHandler) return await path.enrolHandler(request, { address: "self" });
+      let failure: unknown = new SkerryError({
+        code: "peer-unreachable",
+        message: "no server of the cell is known",
+        retryable: true,
+      });
+      for (const server of servers()) {
+        for (const pin of identity.pins) {
+          try {
+            return await enrol(
+              { clock: deps.clock, nowMs },
+              { ...server, trustDomain: identity.trust.trustDomain, pin, request },
+            );
+          } catch (error) {
+            failure = error;
+          }
+        }
+      }
+      throw failure;
+    },
+  });
+  return { stop: () => renewal.stop(), refreshTrust: () => renewal.refreshTrust() };
+}
+
+/**
+ * Servers: enrols the cell at the hub with the token, or renews what the hub signed when it is due.
+ * Throws what the hub says; without a hub the cell loses nothing but the hub.
+ */
+export async function enrolAtHub(
+  deps: Deps,
+  path: IdentityPath,
+  hub: { address: string; token?: string },
+): Promise<void> {
+  const { authority, time } = path;
+  if (!authority || !intermediateIsDue(authority, time.nowMs())) return;
+  const isEnrolled = authority.hub !== undefined;
+  const expected = authority.hub
+    ? knownHub(authority.hub.trust)
+    : hub.token === undefined
+      ? undefined
+      : parseJoinToken(hub.token);
+  if (!expected) {
+    throw new SkerryError({
+      code: "invalid-config",
+      message: "hubToken: missing; this cell is not enrolled at a hub yet",
+      hint: "on the hub: skerry token create --cell NAME; here: skerry up --hub HOST:PORT --hub-token TOKEN",
+    });
+  }
+  const request = await cellRequest(
+    authority,
+    isEnrolled || hub.token === undefined ? {} : { token: hub.token },
+  );
+  const { trustDomain, pin } = expected;
+  const answer = await enrol(
+    { clock: deps.clock, nowMs: () => time.nowMs() },
+    { ...addressOf(hub.address), trustDomain, pin, request },
+  );
+  time.raiseTo(acceptCellAnswer(authority, answer).nowMs);
+  deps.log.info("enrolled at the hub", { hub: hub.address });
+}
+
+function knownHub({
+  trustDomain,
+  anchorsPem,
+}: Trust): { trustDomain: string; pin: string } | undefined {
+  const [anchor] = anchorsPem.flatMap(readCertificatesPem);
+  return (
+    anchor && {
+      trustDomain,
+      pin: spkiPin(anchor.publicKey.export({ type: "spki", format: "der" })),
+    }
+  );
+}

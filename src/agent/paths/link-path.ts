@@ -1,0 +1,162 @@
+/**
+ * The ways between machines: one mTLS link to every other node of the cell (of two nodes the one
+ * with the smaller name dials), and from every node to the hub. What travels on them are requests by
+ * method name, which other paths register on the router.
+ */
+import {
+  configMapKind,
+  nodeKind,
+  endpointsOf,
+  type ConfigMap,
+  type Node,
+  type NodeEndpoints,
+} from "../../api/index.ts";
+import { every } from "../../lib/clock.ts";
+import { spiffeId } from "../../identity/index.ts";
+import { dial, listen, type DialledLink, type Link, type Listener } from "../../transport/index.ts";
+import { cellConfigName } from "../bindings.ts";
+import type { Ground } from "../ground.ts";
+import type { Mirrored } from "../mirrored.ts";
+import { addressOf, type IdentityPath } from "./identity-path.ts";
+
+export type LinkPath = {
+  /** HOST:PORT of the peers port. */
+  readonly address: string;
+  readonly port: number;
+  /** The link to a node now, whoever dialled it. */
+  linkTo(node: string): Link | undefined;
+  readonly hub: { readonly link: Link | undefined; readonly address: string | undefined };
+};
+
+export type LinkListeners = { onPeer(link: Link): void; onHub(link: Link): void };
+
+export async function startLinkPath(
+  ground: Ground,
+  deps: { mirrored: Mirrored; identity: IdentityPath; listeners: LinkListeners },
+): Promise<LinkPath> {
+  const { clock, random, log, lifecycle, record, router, nowMs } = ground;
+  const { identity, time, enrolHandler } = deps.identity;
+  const { trustDomain } = identity.trust;
+  const idOf = (node: string) => spiffeId(trustDomain, "node", node).id;
+  const common = {
+    credentials: () => identity.identity,
+    router,
+    onPeerTime: (peer: { id: string }, theirNowMs: number) => time.observe(peer.id, theirNowMs),
+  };
+
+  const listener = await lifecycle.start(
+    "peers listener",
+    (): Promise<Listener> =>
+      listen(
+        { clock, log, nowMs },
+        {
+          ...common,
+          host: record.host,
+          port: record.ports.peers,
+          trusts: () => [identity.trust],
+          ...(enrolHandler ? { enrol: enrolHandler } : {}),
+        },
+      ),
+    (part) => part.close(),
+  );
+  listener.on("up", (link) => deps.listeners.onPeer(link));
+
+  const dialledByNode = new Map<
+    string,
+    { readonly dialled: DialledLink; endpoints: NodeEndpoints }
+  >();
+  const dialPeer = (endpoints: NodeEndpoints) => {
+    const entry: { endpoints: NodeEndpoints; readonly dialled: DialledLink } = {
+      endpoints,
+      dialled: dial(
+        { clock, random, log, nowMs },
+        {
+          ...common,
+          address: () => ({ host: entry.endpoints.host, port: entry.endpoints.ports.peers }),
+          expect: idOf(endpoints.node),
+          trusts: () => [identity.trust],
+          backoff: { initialMs: 100, maxMs: 2000 },
+        },
+      ),
+    };
+    entry.dialled.on("up", (link) => deps.listeners.onPeer(link));
+    dialledByNode.set(endpoints.node, entry);
+  };
+  await lifecycle.start(
+    "links to peers",
+    () => dialledByNode,
+    async (dialled) => {
+      await Promise.all([...dialled.values()].map((entry) => entry.dialled.close()));
+    },
+  );
+  deps.mirrored.follow(nodeKind, (nodes: readonly Node[]) => {
+    const wanted = nodes
+      .flatMap((node) => endpointsOf(node) ?? [])
+      .filter(({ node }) => node > record.node);
+    for (const endpoints of wanted) {
+      const known = dialledByNode.get(endpoints.node);
+      if (known) known.endpoints = endpoints;
+      else dialPeer(endpoints);
+    }
+    for (const [node, { dialled }] of dialledByNode) {
+      if (nodes.some(({ metadata }) => metadata.name === node)) continue;
+      dialledByNode.delete(node);
+      void dialled.close();
+    }
+  });
+
+  let hubAddress = record.hub;
+  let hub: DialledLink | undefined;
+  const dialHub = async () => {
+    if (hub || hubAddress === undefined || !identity.hubTrust) return;
+    const { trustDomain: expect } = identity.hubTrust;
+    hub = await lifecycle.start(
+      "hub link",
+      () =>
+        dial(
+          { clock, random, log, nowMs },
+          {
+            ...common,
+            address: () => (hubAddress === undefined ? undefined : addressOf(hubAddress)),
+            expect,
+            trusts: () => identity.trusts,
+            backoff: { initialMs: 200, maxMs: 5000 },
+          },
+        ),
+      (part) => part.close(),
+    );
+    hub.on("up", (link) => deps.listeners.onHub(link));
+  };
+  deps.mirrored.follow(configMapKind, (maps: readonly ConfigMap[]) => {
+    const told = maps.find(
+      ({ metadata }) => metadata.name === cellConfigName && metadata.namespace === "kube-system",
+    )?.data?.["hub"];
+    if (told !== undefined) hubAddress = told;
+  });
+  // Trust in the hub may come later, with the next answer of a server.
+  await lifecycle.start(
+    "hub dialler",
+    () => every(clock, 1000, dialHub, (error) => log.warn("the hub is not dialled", { error })),
+    (timer) => timer.cancel(),
+  );
+
+  identity.onChange(() => {
+    listener.refresh();
+    for (const { dialled } of dialledByNode.values()) dialled.refresh();
+    hub?.refresh();
+  });
+
+  return {
+    address: `${record.host}:${listener.port}`,
+    port: listener.port,
+    linkTo: (node) => dialledByNode.get(node)?.dialled.link ?? listener.link(idOf(node)),
+    hub: {
+      get link() {
+        return hub?.link;
+      },
+      get address() {
+        return hubAddress;
+      },
+    },
+  };
+}

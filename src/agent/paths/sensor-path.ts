@@ -1,0 +1,117 @@
+/**
+ * The way of a reading: MQTT, HTTP or the host's own telemetry → the level asked for → [storage
+ * thread] append, group commit, fsync → the level reached → the acknowledgement.
+ */
+import { join } from "node:path";
+import { parseDurabilityLevel, streamKind, type Stream } from "../../api/index.ts";
+import type { Durability } from "../../data/index.ts";
+import {
+  createDeadLetters,
+  createMqttIngest,
+  httpIngestRoutes,
+  nextEpoch,
+  startTelemetry,
+  type StreamDeclaration,
+} from "../../ingest/index.ts";
+import { createHostReader, measureFsyncMs } from "../../runtime/host/index.ts";
+import type { Routes } from "../../runtime/http/index.ts";
+import { serverTlsOptions, verifyPeer } from "../../transport/index.ts";
+import { TLSSocket } from "node:tls";
+import type { Ground } from "../ground.ts";
+import type { Mirrored } from "../mirrored.ts";
+import type { NodeIdentity } from "../../identity/index.ts";
+
+export type SensorPath = {
+  /** For the gateway: append, and what was refused lately. */
+  readonly routes: Routes;
+  /** HOST:PORT of each listener. */
+  readonly mqtt: string;
+  readonly mqttPlain: string | undefined;
+};
+
+export async function startSensorPath(
+  ground: Ground,
+  deps: {
+    append: Durability["append"];
+    mirrored: Mirrored;
+    identity: NodeIdentity;
+    authenticateToken: (token: string) => Promise<{ id: string } | undefined>;
+  },
+): Promise<SensorPath> {
+  const { clock, log, metrics, lifecycle, record, dataDir, nowMs } = ground;
+  const { append, identity } = deps;
+  const streams = declarations(deps.mirrored);
+  const deadLetters = createDeadLetters({ clock });
+
+  const mqtt = await lifecycle.start(
+    "mqtt",
+    () =>
+      createMqttIngest({
+        append,
+        streams,
+        deadLetters,
+        clock,
+        log,
+        metrics,
+        peerOf: (socket) => {
+          if (!(socket instanceof TLSSocket)) return undefined;
+          const verdict = verifyPeer(socket, [identity.trust], nowMs());
+          return verdict.ok ? verdict.subject.id : undefined;
+        },
+        authenticate: async ({ password, peer }: { password?: string; peer?: string }) =>
+          peer !== undefined
+            ? { id: peer }
+            : password === undefined
+              ? undefined
+              : deps.authenticateToken(password),
+      }),
+    (ingest) => ingest.stop(),
+  );
+  const { host, ports } = record;
+  const tls = serverTlsOptions({
+    credentials: identity.serving,
+    trusts: [identity.trust],
+    requestCert: true,
+  });
+  const secure = await mqtt.listen({ host, port: ports.mqtt, tls });
+  const plain =
+    ports.mqttPlain === undefined ? undefined : await mqtt.listen({ host, port: ports.mqttPlain });
+
+  if (record.telemetry) {
+    await lifecycle.start(
+      "telemetry",
+      () =>
+        startTelemetry(
+          {
+            append,
+            host: createHostReader({ clock }, { dataFolder: dataDir }),
+            measureFsyncMs: () => measureFsyncMs({ clock }, dataDir),
+            deadLetters,
+            clock,
+            log,
+            metrics,
+          },
+          { node: record.node, epoch: nextEpoch({ clock, log }, join(dataDir, "telemetry.epoch")) },
+        ),
+      (source) => source.stop(),
+    );
+  }
+  return {
+    routes: httpIngestRoutes({ append, streams, deadLetters, metrics }),
+    mqtt: `${host}:${secure.port}`,
+    mqttPlain: plain && `${host}:${plain.port}`,
+  };
+}
+
+/** The declared streams as ingest reads them; the same array until one changes. */
+function declarations(mirrored: Mirrored): () => readonly StreamDeclaration[] {
+  let current: readonly StreamDeclaration[] = [];
+  mirrored.follow(streamKind, (streams: readonly Stream[]) => {
+    current = streams.map(({ metadata, spec }) => ({
+      name: metadata.name,
+      durability: parseDurabilityLevel(spec?.durability ?? "local") ?? { level: "local" },
+      mqttTopics: spec?.mqtt?.topics ?? [],
+    }));
+  });
+  return () => current;
+}

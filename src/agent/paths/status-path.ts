@@ -1,0 +1,207 @@
+/**
+ * The way of a node's state to people: what it says of itself, gathered where it is known, asked by
+ * peers over links, by the hub's heartbeat and by `/v1/status`; and its Node object for kubectl.
+ */
+import { cpus, totalmem } from "node:os";
+import {
+  deploymentKind,
+  endpointsOf,
+  leaseKind,
+  nodeKind,
+  nodeLeaseNamespace,
+  podKind,
+  type CellStatus,
+  type Deployment,
+  type KubeObject,
+  type Node,
+  type NodePorts,
+  type NodeReport,
+} from "../../api/index.ts";
+import type { Keeper } from "../../keeper/index.ts";
+import { rungOf, type Membership } from "../../membership/index.ts";
+import type { Routes } from "../../runtime/http/index.ts";
+import { ownProcess } from "../../runtime/process/index.ts";
+import type { WriteResult } from "../../resources/index.ts";
+import { startNodeReporter, type NodeWrite, type PodRunner } from "../../workloads/index.ts";
+import { hostDescription } from "../doctor.ts";
+import type { Ground } from "../ground.ts";
+import { cellStatus, podLine } from "../status.ts";
+import type { StatePath } from "./command-path.ts";
+import type { LinkPath } from "./link-path.ts";
+import type { SyncPath } from "./sync-path.ts";
+
+export type StatusPath = { report(): Promise<NodeReport>; readonly routes: Routes };
+
+const peerTimeoutMs = 1000;
+
+export function startStatusPath(
+  ground: Ground,
+  deps: {
+    state: StatePath;
+    links: LinkPath;
+    sync: SyncPath;
+    membership: Membership;
+    runner: PodRunner;
+    keeper: Keeper;
+  },
+): StatusPath {
+  const { clock, record, router, version } = ground;
+  const { state, links, sync, membership, runner, keeper } = deps;
+  const startedMs = clock.monotonicMs();
+  let deployments: readonly Deployment[] = [];
+  let nodes: readonly Node[] = [];
+  state.mirrored.follow(deploymentKind, (now: readonly Deployment[]) => (deployments = now));
+  state.mirrored.follow(nodeKind, (now: readonly Node[]) => (nodes = now));
+
+  const report = async (): Promise<NodeReport> => {
+    const [store, processes] = await Promise.all([
+      sync.store.status(),
+      keeper.processes.list().catch(() => []),
+    ]);
+    const ladder = membership.ladder();
+    const nowMs = clock.monotonicMs();
+    const hubAgoMs = membership.matrix().hubAgoMs;
+    const { lastContactMs } = state.mirror;
+    return {
+      node: record.node,
+      role: record.role,
+      version,
+      agentPid: process.pid,
+      upMs: Math.round(nowMs - startedMs),
+      ladder,
+      rung: rungOf(ladder),
+      desiredState: {
+        live: lastContactMs !== undefined && nowMs - lastContactMs < 20_000,
+        ageMs: lastContactMs === undefined ? -1 : Math.round(nowMs - lastContactMs),
+      },
+      hub: {
+        state: ladder.hub,
+        ...(links.hub.address === undefined ? {} : { address: links.hub.address }),
+        ...(hubAgoMs === undefined ? {} : { lastContactMs: hubAgoMs }),
+        backlog: {
+          entries: store.backlog.entries,
+          bytes: store.backlog.bytes,
+          oldestMs: store.backlog.oldestAgeMs ?? 0,
+        },
+      },
+      streams: store.streams.map(({ name, entries, bytes }) => ({ name, entries, bytes })),
+      pods: runner
+        .pods()
+        .map(({ pod, status }) =>
+          podLine(status ? { ...pod, status } : pod, pidsOf(pod.metadata.uid, processes)),
+        ),
+      memoryBytes: process.memoryUsage.rss(),
+    };
+  };
+  router.handle("node.status", async () =>
+    new TextEncoder().encode(JSON.stringify(await report())),
+  );
+
+  const askPeer = async (node: string): Promise<NodeReport | undefined> => {
+    const link = links.linkTo(node);
+    if (!link) return undefined;
+    try {
+      const answer = await link.request("node.status", new Uint8Array(), {
+        timeoutMs: peerTimeoutMs,
+        priority: 0,
+      });
+      return JSON.parse(new TextDecoder().decode(answer)) as NodeReport;
+    } catch (error) {
+      // A peer that does not answer is shown as such; why is membership's to say.
+      ground.log.debug("a peer did not tell its status", { node, error });
+      return undefined;
+    }
+  };
+  const status = async (): Promise<CellStatus> => {
+    const names = [...new Set([record.node, ...nodes.map(({ metadata }) => metadata.name)])];
+    const reports = await Promise.all(
+      names.map((name) => (name === record.node ? report() : askPeer(name))),
+    );
+    const { items: pods } = await state.mirror.list(podKind);
+    return cellStatus({
+      cell: record.cell,
+      self: record.node,
+      nodes: names.map((name) => {
+        const node = nodes.find(({ metadata }) => metadata.name === name);
+        return { name, endpoints: node && endpointsOf(node) };
+      }),
+      verdicts: membership.verdicts(),
+      reports: new Map(reports.flatMap((one) => (one ? [[one.node, one]] : []))),
+      deployments,
+      pods,
+      story: membership.story(),
+    });
+  };
+  return { report, routes: (app) => void app.get("/v1/status", status) };
+}
+
+function pidsOf(
+  uid: string | undefined,
+  processes: Awaited<ReturnType<Keeper["processes"]["list"]>>,
+): Record<string, number> {
+  return Object.fromEntries(
+    processes.flatMap(({ id, current }) => {
+      const [podUid, container] = id.split("_");
+      return podUid === uid && container !== undefined && current.state === "running"
+        ? [[container, current.pid]]
+        : [];
+    }),
+  );
+}
+
+/** The Node object and its Lease, told to the cell's state again and again. */
+export async function startNodeReports(
+  ground: Ground,
+  deps: { state: StatePath; ports: NodePorts; membership: Membership },
+): Promise<void> {
+  const { clock, log, lifecycle, record } = ground;
+  const { upstream } = deps.state;
+  const outcome = (result: WriteResult<KubeObject>): NodeWrite => {
+    if (result.state === "done") {
+      deps.membership.onServerContact();
+      return "done";
+    }
+    return result.state === "refused" && result.reason === "not-found" ? "missing" : "failed";
+  };
+  const lease = (name: string) => ({ namespace: nodeLeaseNamespace, name });
+  const host = hostDescription();
+  await lifecycle.start(
+    "node reports",
+    async () =>
+      startNodeReporter(
+        {
+          clock,
+          log,
+          objects: {
+            createNode: async (node) => outcome(await upstream.create(nodeKind, node)),
+            patchNode: async (name, body, part) =>
+              outcome(
+                await upstream.patch(
+                  nodeKind,
+                  { name },
+                  { type: "merge", body },
+                  part === "status" ? { subresource: "status" } : {},
+                ),
+              ),
+            createLease: async (object) => outcome(await upstream.create(leaseKind, object)),
+            patchLease: async (name, body) =>
+              outcome(await upstream.patch(leaseKind, lease(name), { type: "merge", body })),
+          },
+        },
+        {
+          name: record.node,
+          isServer: record.role === "server",
+          host: record.host,
+          ports: deps.ports,
+          version: ground.version,
+          bootId: ownProcess().bootId,
+          kernel: host.kernel,
+          os: host.os,
+          cpus: cpus().length,
+          memoryBytes: totalmem(),
+          podsMax: 110,
+        },
+      ),
+    (part) => part.stop(),
+  );
+}

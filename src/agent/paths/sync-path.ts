@@ -1,0 +1,129 @@
+/**
+ * The way of stored entries: this store → peers of the cell, by position in each origin's log; and
+ * [storage thread] the egress gate → the hub's link. Nothing else here reaches the hub: `HubSync`
+ * takes only what the gate minted (`Cleared`), and the hub looks again.
+ */
+import {
+  nodeKind,
+  endpointsOf,
+  streamKind,
+  type Node,
+  type NodeEndpoints,
+  type Stream,
+} from "../../api/index.ts";
+import {
+  connectHub,
+  connectStreamStore,
+  createDurability,
+  createHubSync,
+  createReplication,
+  createStreamRoutes,
+  type Durability,
+  type HubSync,
+  type StreamDeclaration,
+  type StreamStore,
+} from "../../data/index.ts";
+import { parseBytes, parseDurationMs } from "../../lib/duration.ts";
+import type { Routes } from "../../runtime/http/index.ts";
+import type { Link } from "../../transport/index.ts";
+import type { Ground } from "../ground.ts";
+import type { Mirrored } from "../mirrored.ts";
+import type { ClearedBytes } from "../storage.ts";
+
+export type SyncPath = {
+  readonly store: StreamStore;
+  readonly durability: Durability;
+  readonly hub: HubSync<ClearedBytes>;
+  readonly routes: Routes;
+  /** A link to another node of the cell stands. */
+  attachPeer(link: Link): void;
+  /** A link to the hub stands. */
+  attachHub(link: Link): void;
+};
+
+export async function startSyncPath(
+  ground: Ground,
+  deps: { mirrored: Mirrored; trustDomain: string },
+): Promise<SyncPath> {
+  const { clock, random, log, lifecycle, record, storage } = ground;
+  const { mirrored } = deps;
+  const store = connectStreamStore<ClearedBytes>(storage, { node: record.node });
+  const replication = await lifecycle.start(
+    "replication",
+    () =>
+      createReplication(
+        { store, clock, random, log },
+        { node: record.node, trustDomain: deps.trustDomain },
+      ),
+    (part) => part.stop(),
+  );
+  replication.register(ground.router);
+  const hub = await lifecycle.start(
+    "hub sync",
+    () =>
+      createHubSync<ClearedBytes>(
+        { store, egress: store, clock, random, log },
+        { node: record.node },
+      ),
+    (part) => part.stop(),
+  );
+
+  let streams: readonly Stream[] = [];
+  let nodes = 1;
+  const durability = await lifecycle.start(
+    "durability",
+    () =>
+      createDurability({
+        store,
+        peers: replication,
+        ...(record.hub === undefined ? {} : { hub }),
+        cellNodes: () => nodes,
+        leaves: (name) =>
+          streams.some(
+            (stream) => stream.metadata.name === name && stream.spec?.egress !== undefined,
+          ),
+        clock,
+        log,
+      }),
+    (part) => part.stop(),
+  );
+
+  mirrored.follow(streamKind, (now: readonly Stream[]) => {
+    streams = now;
+    store
+      .setStreams(now.map(declarationOf))
+      .catch((error: unknown) => log.error("streams were not declared to the store", { error }));
+  });
+  let known: readonly NodeEndpoints[] = [];
+  mirrored.follow(nodeKind, (now: readonly Node[]) => {
+    const before = known;
+    nodes = Math.max(1, now.length);
+    known = now.flatMap((node) => endpointsOf(node) ?? []);
+    for (const { node } of before)
+      if (!now.some(({ metadata }) => metadata.name === node)) replication.forget(node);
+  });
+
+  return {
+    store,
+    durability,
+    hub,
+    routes: createStreamRoutes(store),
+    attachPeer: (link) => replication.attach(link),
+    attachHub: (link) => hub.attach(connectHub<ClearedBytes>(link), link.closed),
+  };
+}
+
+function declarationOf({ metadata, spec }: Stream): StreamDeclaration {
+  const { maxAge, maxBytes } = spec?.retention ?? {};
+  return {
+    name: metadata.name,
+    retention: {
+      ...(maxAge === undefined ? {} : { ageMs: parseDurationMs(maxAge, "spec.retention.maxAge") }),
+      ...(maxBytes === undefined
+        ? {}
+        : { bytesMax: parseBytes(maxBytes, "spec.retention.maxBytes") }),
+    },
+    ...(spec?.egress === undefined ? {} : { egress: spec.egress }),
+    ...(spec?.priority === undefined ? {} : { priority: spec.priority }),
+  };
+}

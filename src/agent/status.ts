@@ -1,0 +1,120 @@
+/** What this node says of itself, and what it makes of all nodes' answers: pure but for the asking. */
+import type {
+  CellStatus,
+  Deployment,
+  NodeEndpoints,
+  NodeReport,
+  NodeVerdict,
+  Pod,
+  PodStatusLine,
+} from "../api/index.ts";
+import { podIsReady, podStatusText } from "../api/index.ts";
+import type { LadderStory } from "../membership/index.ts";
+import { formatDuration } from "../lib/duration.ts";
+
+export type CellView = {
+  readonly cell: string;
+  readonly self: string;
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly endpoints: NodeEndpoints | undefined;
+  }[];
+  readonly verdicts: ReadonlyMap<string, NodeVerdict>;
+  readonly reports: ReadonlyMap<string, NodeReport>;
+  readonly deployments: readonly Deployment[];
+  /** As the API knows them; on nodes that are not servers their own only. */
+  readonly pods: readonly Pod[];
+  readonly story: LadderStory;
+};
+
+export function cellStatus(view: CellView): CellStatus {
+  const verdictOf = (name: string): NodeVerdict => view.verdicts.get(name) ?? { state: "unknown" };
+  return {
+    cell: view.cell,
+    seenFrom: view.self,
+    nodes: view.nodes
+      .map(({ name, endpoints }) => {
+        const report = view.reports.get(name);
+        return {
+          name,
+          role: endpoints?.isServer ? ("server" as const) : ("worker" as const),
+          address: endpoints?.host ?? "?",
+          verdict: verdictOf(name),
+          ...(report === undefined ? {} : { report }),
+        };
+      })
+      .sort((a, b) => a.name.localeCompare(b.name)),
+    workloads: view.deployments.map(({ metadata, spec, status }) => ({
+      kind: "Deployment",
+      namespace: metadata.namespace ?? "default",
+      name: metadata.name,
+      ready: status?.readyReplicas ?? 0,
+      desired: spec.replicas ?? 1,
+    })),
+    pods: allPods(view),
+    words: words(view, verdictOf),
+  };
+}
+
+/** A node that answers knows its own pods best; of the others the API's word is taken. */
+function allPods({ reports, pods }: CellView): PodStatusLine[] {
+  const told = new Map(
+    [...reports.values()].flatMap((report) => report.pods).map((pod) => [pod.uid, pod]),
+  );
+  for (const pod of pods) {
+    const uid = pod.metadata.uid ?? "";
+    if (!told.has(uid)) told.set(uid, podLine(pod, {}));
+  }
+  return [...told.values()].sort((a, b) =>
+    `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`),
+  );
+}
+
+export function podLine(pod: Pod, pids: Readonly<Record<string, number>>): PodStatusLine {
+  const { metadata, spec, status } = pod;
+  const ready = podIsReady(pod);
+  return {
+    namespace: metadata.namespace ?? "default",
+    name: metadata.name,
+    uid: metadata.uid ?? "",
+    node: spec.nodeName ?? "",
+    phase: status?.phase ?? "Pending",
+    ready,
+    restarts: (status?.containerStatuses ?? []).reduce(
+      (sum, container) => sum + (container.restartCount ?? 0),
+      0,
+    ),
+    pids,
+    ...(ready ? {} : { reason: status?.message ?? podStatusText(pod) }),
+  };
+}
+
+function words(view: CellView, verdictOf: (name: string) => NodeVerdict): string[] {
+  const { story } = view;
+  const lines = [
+    `${story.title}. Goes on: ${story.goesOn}${story.stopped === "Nothing." ? "" : ` Stopped: ${story.stopped} To do: ${story.toDo}`}`,
+  ];
+  for (const { name } of view.nodes) {
+    const verdict = verdictOf(name);
+    if (verdict.state === "agent-down")
+      lines.push(
+        `${name}: its agent is down for ${formatDuration(verdict.forMs)}; its pods run on, nothing is replaced yet.`,
+      );
+    if (verdict.state === "unreachable")
+      lines.push(
+        `${name}: unreachable for ${formatDuration(verdict.forMs)}, to every node that could hear it.`,
+      );
+    if (verdict.state === "link-down")
+      lines.push(
+        `${name}: not heard here for ${formatDuration(verdict.forMs)}, but ${verdict.heardBy.join(", ")} hears it: the link is what failed.`,
+      );
+  }
+  for (const { metadata, spec, status } of view.deployments) {
+    const [ready, desired] = [status?.readyReplicas ?? 0, spec.replicas ?? 1];
+    if (ready < desired)
+      lines.push(
+        `Deployment ${metadata.namespace}/${metadata.name}: ${ready} of ${desired} pods are ready.`,
+      );
+  }
+  return lines;
+}

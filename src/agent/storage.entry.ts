@@ -1,0 +1,39 @@
+/**
+ * The storage thread: every SQLite writer of a node, and the egress gate for what those stores send.
+ * What passes between threads are batches; the halves on the other side stand in `paths/`.
+ */
+import { join } from "node:path";
+import { encodeBatch, openStreamStore, serveStreamStore } from "../data/index.ts";
+import {
+  openSqliteLedger,
+  serveLedger,
+  type LedgerEmit,
+  type LedgerThreadEvents,
+} from "../ledger/index.ts";
+import { createGate } from "../privacy/gate/index.ts";
+import { openMirrorStore, serveMirrorStore } from "../resources/index.ts";
+import { systemClock, systemRandom } from "../runtime/clock/index.ts";
+import { createLog } from "../runtime/log/index.ts";
+import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";
+import type { StorageData, StorageEvents } from "./storage.ts";
+
+const { dataDir, node, role, logLevel } = threadData<StorageData>();
+const log = createLog({ level: logLevel, fields: { node, thread: "storage" } });
+const deps = { clock: systemClock, random: systemRandom, log };
+
+const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node });
+const mirror = openMirrorStore(deps, { path: join(dataDir, "mirror.db") });
+const gate = createGate({ encode: encodeBatch, log });
+const ledger =
+  role === "server"
+    ? openSqliteLedger({ ...deps, path: join(dataDir, "ledger.db"), name: node })
+    : undefined;
+
+/** Events of the ledger are events of this thread. */
+const emit: LedgerEmit = (name, event) =>
+  (host as ThreadHost<LedgerThreadEvents>).emit(name, event);
+const host: ThreadHost<StorageEvents> = serveThread<StorageEvents>({
+  ...serveStreamStore({ store: streams, gate }, (name, event) => host.emit(name, event)),
+  ...serveMirrorStore(mirror),
+  ...(ledger ? serveLedger(ledger, emit) : {}),
+});

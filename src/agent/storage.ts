@@ -1,0 +1,22 @@
+/** What the storage thread offers, for both its halves. */
+import type { StreamEvents, StreamMethods } from "../data/index.ts";
+import type { LedgerMethods, LedgerThreadEvents } from "../ledger/index.ts";
+import type { Cleared } from "../privacy/gate/index.ts";
+import type { MirrorStoreMethods } from "../resources/index.ts";
+import type { LogLevel } from "../runtime/log/index.ts";
+import type { Thread } from "../runtime/thread/index.ts";
+
+/** What the thread is started with. */
+export type StorageData = {
+  readonly dataDir: string;
+  readonly node: string;
+  readonly role: "server" | "worker";
+  readonly logLevel: LogLevel;
+};
+
+/** Towards the hub go only bytes that passed the gate; this is where `data` learns their type. */
+export type ClearedBytes = Cleared<Uint8Array>;
+
+export type StorageMethods = StreamMethods<ClearedBytes> & MirrorStoreMethods & LedgerMethods;
+export type StorageEvents = StreamEvents & LedgerThreadEvents;
+export type StorageThread = Thread<StorageMethods, StorageEvents>;

@@ -1,0 +1,15 @@
+/** A hub in the background: its configuration is the first argument, as JSON. */
+import { explain } from "../lib/errors.ts";
+import { stopSignal } from "../runtime/process/index.ts";
+import { hubConfigSchema } from "./config.ts";
+import { runHub } from "./hub.ts";
+
+try {
+  const config = hubConfigSchema.parse(JSON.parse(process.argv[2] ?? "{}"));
+  await runHub(config, { signal: stopSignal(), onReady: () => undefined });
+  process.exit(0);
+} catch (error) {
+  // The last line of its log is what the command that started it shows.
+  console.error(explain(error));
+  process.exit(1);
+}

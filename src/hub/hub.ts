@@ -1,0 +1,153 @@
+/**
+ * The hub's root: constructs, connects and orders. One port takes links from cells, enrolments and
+ * the hub's own HTTPS API, told apart by ALPN.
+ */
+import { join } from "node:path";
+import { TLSSocket } from "node:tls";
+import {
+  connectGlobalStore,
+  createGlobalRoutes,
+  registerGlobalStore,
+  type GlobalEvents,
+  type GlobalMethods,
+} from "../data/index.ts";
+import { createCellBook } from "../fleet/index.ts";
+import { spiffeId } from "../identity/index.ts";
+import { SkerryError } from "../lib/errors.ts";
+import { entryUrl } from "../runtime/child/index.ts";
+import { systemClock as clock, systemRandom as random } from "../runtime/clock/index.ts";
+import { ensureDirectory } from "../runtime/files/index.ts";
+import { createEmbeddedHttpApp } from "../runtime/http/index.ts";
+import { createLifecycle } from "../runtime/lifecycle/index.ts";
+import { createLog } from "../runtime/log/index.ts";
+import { writeAccess, writeInfo } from "../runtime/local/index.ts";
+import { ownProcess } from "../runtime/process/index.ts";
+import { startThread } from "../runtime/thread/index.ts";
+import { createRouter, listen, verifyPeer, type Listener } from "../transport/index.ts";
+import { resolveHubRecord, type HubConfig } from "./config.ts";
+import type { HubGround } from "./ground.ts";
+import type { HubInfo } from "./launch.ts";
+import { startEnrolPath } from "./paths/enrol-path.ts";
+import type { HubStorageData } from "./storage.ts";
+
+/** Runs until `signal` aborts, then stops in order. Throws what a part throws while starting. */
+export async function runHub(
+  config: HubConfig,
+  options: { signal: AbortSignal; onReady: (info: HubInfo) => void },
+): Promise<void> {
+  const { dataDir } = config;
+  ensureDirectory(dataDir);
+  const record = resolveHubRecord(config);
+  const logLevel = config.logLevel ?? "info";
+  const log = createLog({ level: logLevel, fields: { hub: record.name } });
+  const lifecycle = createLifecycle({ clock, log });
+  const ground: HubGround = { clock, random, log, lifecycle, dataDir, record };
+  const nowMs = () => clock.wallMs();
+
+  const thread = await lifecycle.start(
+    "storage",
+    () =>
+      startThread<GlobalMethods, GlobalEvents>(entryUrl(import.meta.url, "./storage.entry"), {
+        name: "storage",
+        data: { dataDir, logLevel } satisfies HubStorageData,
+      }),
+    (part) => part.terminate(),
+  );
+  const store = await lifecycle.start(
+    "global store",
+    () => connectGlobalStore(thread),
+    (part) => part.close(),
+  );
+
+  let listener: Listener | undefined;
+  const enrolPath = await startEnrolPath(ground, { onCells: () => listener?.refresh() });
+  const { authority, own, registry } = enrolPath;
+  const book = createCellBook({ clock });
+
+  const router = createRouter();
+  registerGlobalStore(router, store, (peer) =>
+    peer.path[0] === "node" ? registry.cellOf(peer.trustDomain) : undefined,
+  );
+  router.handle("hub.heartbeat", async ({ peer, body }) => {
+    const cell = registry.cellOf(peer.trustDomain);
+    if (cell === undefined || peer.path[0] !== "node")
+      throw new SkerryError({
+        code: "forbidden",
+        message: `${peer.id} is not a node of an enrolled cell`,
+      });
+    book.heard(cell, peer.path[1] ?? "", body);
+    return new Uint8Array();
+  });
+
+  const http = await lifecycle.start(
+    "api",
+    () => createEmbeddedHttpApp(),
+    ({ app }) => app.close(),
+  );
+  const { app } = http;
+  app.addHook("onRequest", async (request) => {
+    const { socket } = request.raw;
+    const verdict =
+      socket instanceof TLSSocket ? verifyPeer(socket, [authority.trust], nowMs()) : undefined;
+    if (verdict?.ok && verdict.subject.path.join("/") === "user/admin") return;
+    throw new SkerryError({
+      code: "unauthenticated",
+      message: "the hub's API wants its administrator's certificate",
+      hint: "use the skerry command on the hub's machine: --data names the hub's folder",
+    });
+  });
+  createGlobalRoutes(store)(app);
+  app.get("/v1/status", async () =>
+    book.status(record.name, registry.cells(), await store.streams()),
+  );
+  app.post("/skerry/v1/tokens", ({ body }) => enrolPath.createToken(body));
+  await app.ready();
+
+  listener = await lifecycle.start(
+    "listener",
+    () =>
+      listen(
+        { clock, log, nowMs },
+        {
+          host: record.host,
+          port: record.port,
+          credentials: () => own.identity,
+          serving: () => own.serving,
+          trusts: () => enrolPath.trusts(),
+          router,
+          enrol: (request) => enrolPath.enrol(request),
+          http: (socket) => http.accept(socket),
+        },
+      ),
+    (part) => part.close(),
+  );
+  own.onChange(() => listener?.refresh());
+
+  const address = `${record.host}:${listener.port}`;
+  writeAccess(dataDir, {
+    server: `https://${address}`,
+    serverName: `api.${authority.trustDomain}`,
+    ...(await authority.issueCredentials(spiffeId(authority.trustDomain, "user", "admin"))),
+    anchorsPem: authority.trust.anchorsPem,
+  });
+  const info: HubInfo = {
+    name: record.name,
+    dataDir,
+    address,
+    pid: process.pid,
+    process: ownProcess(),
+  };
+  writeInfo(dataDir, "hub", info);
+  log.info("hub is ready", {
+    address,
+    cells: registry.cells().length,
+    data: join(dataDir, "hub.db"),
+  });
+  options.onReady(info);
+
+  await new Promise<void>((resolve) => {
+    if (options.signal.aborted) resolve();
+    else options.signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  await lifecycle.stop();
+}

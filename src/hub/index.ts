@@ -1,0 +1,3 @@
+export { hubConfigSchema, type HubConfig } from "./config.ts";
+export { runHub } from "./hub.ts";
+export { runningHub, startHub, stopHub, type HubInfo } from "./launch.ts";

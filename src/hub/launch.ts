@@ -1,0 +1,81 @@
+/** The hub as a process in the background: started once, adopted when it lives, stopped by pid and start time. */
+import { closeSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../lib/clock.ts";
+import { SkerryError } from "../lib/errors.ts";
+import { entryUrl, exited, startEntry } from "../runtime/child/index.ts";
+import { ensureDirectory } from "../runtime/files/index.ts";
+import { findInfo } from "../runtime/local/index.ts";
+import { isAlive, type ProcessIdentity } from "../runtime/process/index.ts";
+import type { HubConfig } from "./config.ts";
+
+/** `hub.info.json`: written when the hub is ready, replaced at every start. */
+export type HubInfo = {
+  readonly name: string;
+  readonly dataDir: string;
+  /** HOST:PORT */
+  readonly address: string;
+  readonly pid: number;
+  readonly process: ProcessIdentity;
+};
+
+const readyTimeoutMs = 30_000;
+const stopTimeoutMs = 15_000;
+const pollMs = 50;
+
+/** The hub that lives in this folder now. */
+export function runningHub(dataDir: string): HubInfo | undefined {
+  const info = findInfo<HubInfo>(dataDir, "hub");
+  return info && isAlive(info.process) ? info : undefined;
+}
+
+/** Resolves when it is ready. Throws `hub-start-failed` with what it said. */
+export async function startHub(config: HubConfig, deps: { clock: Clock }): Promise<HubInfo> {
+  const running = runningHub(config.dataDir);
+  if (running) return running;
+  const logs = join(config.dataDir, "logs");
+  ensureDirectory(logs);
+  const logPath = join(logs, "hub.log");
+  const logFd = openSync(logPath, "a", 0o600);
+  const child = startEntry(entryUrl(import.meta.url, "./hub.entry"), {
+    args: [JSON.stringify(config)],
+    detached: true,
+    stdio: ["ignore", logFd, logFd],
+  });
+  closeSync(logFd);
+  let ended = false;
+  void exited(child).then(() => (ended = true));
+  const giveUpMs = deps.clock.monotonicMs() + readyTimeoutMs;
+  for (;;) {
+    const info = runningHub(config.dataDir);
+    if (info && info.pid === child.pid) return info;
+    if (ended || deps.clock.monotonicMs() > giveUpMs) {
+      const said = readFileSync(logPath, "utf8").trim().split("\n").at(-1) ?? "";
+      throw new SkerryError({
+        code: "hub-start-failed",
+        message: `the hub did not get ready: ${said}`,
+        hint: `its log: ${logPath}`,
+      });
+    }
+    await deps.clock.sleep(pollMs);
+  }
+}
+
+/** Drains and ends it; false when none was running. Throws `stop-timeout`. */
+export async function stopHub(dataDir: string, deps: { clock: Clock }): Promise<boolean> {
+  const running = runningHub(dataDir);
+  if (!running) return false;
+  process.kill(running.pid, "SIGTERM");
+  const giveUpMs = deps.clock.monotonicMs() + stopTimeoutMs;
+  while (isAlive(running.process)) {
+    if (deps.clock.monotonicMs() > giveUpMs) {
+      throw new SkerryError({
+        code: "stop-timeout",
+        message: `the hub (pid ${running.pid}) did not end within ${stopTimeoutMs / 1000} s`,
+        hint: "look into its log; end it with SIGKILL, which loses nothing that was acknowledged",
+      });
+    }
+    await deps.clock.sleep(pollMs);
+  }
+  return true;
+}

@@ -1,0 +1,87 @@
+/** The way of a cell into the fleet: a token of this hub → its key signed → its nodes may link. */
+import { join } from "node:path";
+import {
+  createAuthority,
+  createCellEnrolment,
+  createFolderTokenStore,
+  createJoinToken,
+  keepOwnCredentials,
+  openAuthority,
+  parseTokenRequest,
+  spiffeId,
+  type Authority,
+  type OwnCredentials,
+  type Trust,
+} from "../../identity/index.ts";
+import { openCellRegistry, type CellRegistry } from "../registry.ts";
+import type { HubGround } from "../ground.ts";
+
+export type EnrolPath = {
+  readonly authority: Authority;
+  readonly own: OwnCredentials;
+  readonly registry: CellRegistry;
+  /** The hub's own domain, and each enrolled cell's under this hub's anchor. */
+  trusts(): readonly Trust[];
+  enrol(request: Uint8Array): Promise<Uint8Array>;
+  /** Body of `POST /skerry/v1/tokens`. */
+  createToken(body: unknown): Promise<{ token: string; expiresAt: string }>;
+};
+
+export async function startEnrolPath(
+  ground: HubGround,
+  deps: { onCells: () => void },
+): Promise<EnrolPath> {
+  const { clock, random, log, lifecycle, record, dataDir } = ground;
+  const nowMs = () => clock.wallMs();
+  const folder = join(dataDir, "identity");
+  const trustDomain = `${record.name}.skerry`;
+  const authority =
+    openAuthority({ random, nowMs }, folder) ??
+    (await createAuthority({ random, nowMs }, { folder, trustDomain }));
+  const own = await lifecycle.start(
+    "certificates",
+    () =>
+      keepOwnCredentials(
+        { clock, log, authority },
+        {
+          subject: spiffeId(trustDomain, "hub", "main"),
+          names: { dns: [`api.${trustDomain}`], ips: [record.host] },
+        },
+      ),
+    (part) => part.stop(),
+  );
+  const registry = openCellRegistry(dataDir, { nowMs, onChange: deps.onCells });
+  const tokens = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
+  return {
+    authority,
+    own,
+    registry,
+    trusts: () => [
+      authority.trust,
+      ...registry
+        .cells()
+        .map((cell) => ({ trustDomain: cell.trustDomain, anchorsPem: authority.trust.anchorsPem })),
+    ],
+    enrol: createCellEnrolment({
+      authority,
+      tokens,
+      registry,
+      random,
+      nowMs,
+      onJoined: (cell) => registry.enrolled(cell),
+    }),
+    async createToken(body) {
+      const { name, ttlMs } = parseTokenRequest(body);
+      const { token, expiresAtMs } = await createJoinToken(
+        { random, store: tokens, nowMs },
+        {
+          cell: record.name,
+          pin: authority.pin,
+          lifetimeMs: ttlMs,
+          ...(name === undefined ? {} : { name }),
+        },
+      );
+      return { token, expiresAt: new Date(expiresAtMs).toISOString() };
+    },
+  };
+}

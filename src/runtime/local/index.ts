@@ -1,0 +1,71 @@
+/**
+ * What a running agent or hub leaves in its data folder for the command line on the same machine:
+ * where it listens (`info`), and on servers and hubs an administrator's certificate (`access`).
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { SkerryError } from "../../lib/errors.ts";
+import { readFileIfExists, writeFileAtomic } from "../files/index.ts";
+
+/** `admin.json`, mode 0600: an administrator's certificate and where to use it. */
+export type Access = {
+  /** `https://127.0.0.11:7443` */
+  readonly server: string;
+  /** The name its certificate carries. */
+  readonly serverName: string;
+  readonly keyPem: string;
+  readonly chainPem: string;
+  readonly anchorsPem: readonly string[];
+};
+
+const infoFile = { node: "agent.json", hub: "hub.info.json" } as const;
+const recordFile = { node: "node.json", hub: "hub.json" } as const;
+const accessPath = (dataDir: string) => join(dataDir, "admin.json");
+
+export const isHubFolder = (dataDir: string) => existsSync(join(dataDir, recordFile.hub));
+export const isNodeFolder = (dataDir: string) => existsSync(join(dataDir, recordFile.node));
+
+/** Replaces what an earlier start left; readable by everybody on the machine. */
+export function writeInfo(dataDir: string, of: "node" | "hub", info: object): void {
+  writeFileAtomic(join(dataDir, infoFile[of]), `${JSON.stringify(info)}\n`, { mode: 0o644 });
+}
+
+/** Undefined when it never got ready. */
+export function findInfo<Info>(dataDir: string, of: "node" | "hub"): Info | undefined {
+  const content = readFileIfExists(join(dataDir, infoFile[of]));
+  return content && (JSON.parse(content.toString()) as Info);
+}
+
+/** Throws `no-data-folder` when nothing of Skerry is in `dataDir`, `not-running` when it never got ready. */
+export function readInfo<Info>(dataDir: string, of: "node" | "hub"): Info {
+  const info = findInfo<Info>(dataDir, of);
+  if (info) return info;
+  if (isNodeFolder(dataDir) || isHubFolder(dataDir)) {
+    throw new SkerryError({
+      code: "not-running",
+      message: `nothing has got ready in ${dataDir} yet`,
+      hint: `start it: skerry ${isHubFolder(dataDir) ? "hub" : "up"} --data ${dataDir}; its log stands in ${join(dataDir, "logs")}`,
+    });
+  }
+  throw new SkerryError({
+    code: "no-data-folder",
+    message: `${dataDir} holds neither a node nor a hub`,
+    hint: "name the folder with --data, or start something: skerry demo, skerry up, skerry hub",
+  });
+}
+
+export function writeAccess(dataDir: string, access: Access): void {
+  writeFileAtomic(accessPath(dataDir), `${JSON.stringify(access)}\n`);
+}
+
+/** Throws `no-admin-access` on machines that are not servers. */
+export function readAccess(dataDir: string): Access {
+  const content = readFileIfExists(accessPath(dataDir));
+  if (content) return JSON.parse(content.toString()) as Access;
+  readInfo(dataDir, isHubFolder(dataDir) ? "hub" : "node");
+  throw new SkerryError({
+    code: "no-admin-access",
+    message: `${dataDir} holds no administrator's certificate`,
+    hint: "run this on a server machine of the cell (the first one), or copy its kubeconfig",
+  });
+}
