@@ -176,7 +176,9 @@ export function createAgentProcess(
       checkAgentSpec(next);
       spec = next;
       wanted = true;
-      if (!running() && state.state !== "waiting") launch();
+      // Who asks now does not mean to wait for the backoff.
+      backoff.reset();
+      if (!running()) launch();
       await save();
       return state;
     },

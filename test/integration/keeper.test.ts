@@ -1,5 +1,5 @@
 import { strict as assert } from "node:assert";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -189,6 +189,26 @@ test("K6: logs are CRI lines of both streams, cut into files of a bounded size, 
     [],
     "the spool is given back",
   );
+});
+
+test("K6: the spool of a container that runs gives back what was read, and loses nothing by that", async () => {
+  await using folder = createKeeperFolder();
+  let keeper = await folder.open();
+  const line = "x".repeat(99);
+  const started = await keeper.processes.start(
+    shellContainer(folder, `yes ${line} | head -n 60000; echo last; exec sleep 1000`),
+  );
+  const spool = join(folder.dataDir, "keeper", "spool", `${started.id}.out`);
+  const lastLine = () => readLogLines(started.logDirectory).at(-1)?.split(" ").at(-1);
+  await waitFor(() => lastLine() === "last", { what: "all to be read" });
+  const { size, blocks } = statSync(spool);
+  assert.equal(size, 60_000 * 100 + 5);
+  assert.ok(blocks * 512 < 3 * 1024 * 1024, `${blocks * 512} bytes are still held`);
+  keeper.close();
+  await folder.kill();
+  keeper = await folder.open();
+  await keeper.processes.stop(started.id, { graceMs: 1000 });
+  assert.equal(readLogLines(started.logDirectory).length, 60_001);
 });
 
 test("exec runs with the container's environment and folder; too slow a command is killed", async () => {

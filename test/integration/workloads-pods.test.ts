@@ -115,6 +115,32 @@ test("W3: pods that went while no agent lived are stopped, after the pods were h
   });
 });
 
+test("W3: a watch that breaks before all pods were named stops nothing and is opened again", async () => {
+  await using node = await createNode();
+  const { cell } = node;
+  const [one, two] = [
+    pod("one", { script: "exec sleep 1000" }),
+    pod("two", { script: "exec sleep 1000" }),
+  ];
+  for (const object of [one, two]) cell.put(object);
+  const first = await node.runner();
+  await waitFor(() => isReady(cell, one) && isReady(cell, two), { what: "both" });
+  const before = await node.pids();
+  await first.stop();
+  const { watch } = cell.ports.pods;
+  let broken = 0;
+  cell.ports.pods.watch = async function* (options) {
+    if (broken++ < 2) {
+      yield { type: "ADDED", object: one };
+      throw new Error("torn");
+    }
+    yield* watch(options);
+  };
+  const second = await node.runner();
+  await waitFor(() => second.pods().length === 2, { what: "the third watch" });
+  assert.deepEqual(await node.pids(), before);
+});
+
 test("W4: it runs from the mirror with no server reachable, and reports when one is", async () => {
   await using node = await createNode();
   const { cell } = node;

@@ -149,31 +149,44 @@ function findHierarchies(node: string): Hierarchy[] {
     const inside = path?.path.startsWith(root)
       ? path.path.slice(root === "/" ? 0 : root.length)
       : "";
-    for (const parent of new Set([join(point, inside), point])) {
-      const base = join(parent, "skerry", node);
-      const usable = type === "cgroup" ? usableV1(base, { memory, cpu }) : usableV2(parent, base);
-      if (!usable) continue;
-      found.push(usable);
-      break;
-    }
+    const parents = [...new Set([join(point, inside), point])];
+    const usable =
+      type === "cgroup"
+        ? firstUsable(parents, node, () => ({ version: 1, memory, cpu }))
+        : (firstUsable(parents, node, handDown, ({ memory, cpu }) => memory && cpu) ??
+          // Without controllers it still kills.
+          firstUsable(parents, node, handDown));
+    if (usable) found.push(usable);
   }
   return found;
 }
 
-function usableV1(base: string, has: { memory: boolean; cpu: boolean }): Hierarchy | undefined {
-  return makeWritable(base) ? { version: 1, base, ...has } : undefined;
+/** Our folder below the first of `parents` that lends us one which is good enough; else nothing stays. */
+function firstUsable(
+  parents: readonly string[],
+  node: string,
+  look: (base: string, parent: string) => Omit<Hierarchy, "base">,
+  enough: (hierarchy: Hierarchy) => boolean = () => true,
+): Hierarchy | undefined {
+  for (const parent of parents) {
+    const base = join(parent, "skerry", node);
+    if (!makeWritable(base)) continue;
+    const hierarchy = { base, ...look(base, parent) };
+    if (enough(hierarchy)) return hierarchy;
+    if (removeFolder(base)) removeFolder(dirname(base));
+  }
+  return undefined;
 }
 
-function usableV2(parent: string, base: string): Hierarchy | undefined {
-  if (!makeWritable(base)) return undefined;
-  // Controllers reach a folder only when every folder above it hands them down.
-  for (const folder of [parent, join(base, ".."), base]) {
+/** Version 2: controllers reach a folder only when every folder above it hands them down. */
+function handDown(base: string, parent: string): Omit<Hierarchy, "base"> {
+  for (const folder of [parent, dirname(base), base]) {
     for (const controller of ["+memory", "+cpu"]) {
       tryWrite(join(folder, "cgroup.subtree_control"), controller);
     }
   }
   const handed = (tryRead(join(base, "cgroup.subtree_control")) ?? "").trim().split(" ");
-  return { version: 2, base, memory: handed.includes("memory"), cpu: handed.includes("cpu") };
+  return { version: 2, memory: handed.includes("memory"), cpu: handed.includes("cpu") };
 }
 
 /** False while something is inside. */

@@ -109,38 +109,46 @@ export function createContainer(
 
   /** The command has ended: kill what it left behind, read how it ended, make that durable. */
   const end = () => {
-    ending ??= (async () => {
-      looking?.cancel();
-      killing?.timer.cancel();
-      const leader = identity;
-      const known = await waitForExitStatus();
-      // A group outlives its leader; where the pid is somebody else's by now, it has not.
-      if (leader && !identifyProcess(leader.pid)) killGroupOf(leader.pid);
-      if (record.enforcement.kill === "cgroup") await emptyCgroup();
-      const oom = cgroups.oomKills(record.cgroup) > 0;
-      await removeCgroup();
-      await containerLog.finish();
-      const reason: ExitReason =
-        killReason ?? (leader === undefined ? "start-failed" : oom ? "oom" : "exited");
-      const exit =
-        known === undefined
-          ? { reason: killReason ?? ("unknown" as const) }
-          : exitOfStatus(known, reason);
-      const endedMs = clock.wallMs();
-      record = {
-        ...record,
-        ended: { exit, endedMs, ...(startedMs === undefined ? {} : { startedMs }) },
-      };
-      try {
-        await writeRecordAsync(files.record, record);
-      } catch (error) {
-        // Still in memory, and the shim's exit file says it again to the next keeper.
-        log.error("a container's end cannot be recorded", { container: record.spec.id, error });
-      }
-      become({ state: "exited", exit, startedMs, endedMs });
-      ended.resolve();
-    })();
+    ending ??= concludeEnd().catch((error: unknown) => {
+      log.error("a container's end could not be concluded; it is tried again", {
+        container: record.spec.id,
+        error,
+      });
+      ending = undefined;
+      looking = clock.after(shimPatienceMs, look);
+    });
     return ending;
+  };
+  const concludeEnd = async () => {
+    looking?.cancel();
+    killing?.timer.cancel();
+    const leader = identity;
+    const known = await waitForExitStatus();
+    // A group outlives its leader; where the pid is somebody else's by now, it has not.
+    if (leader && !identifyProcess(leader.pid)) killGroupOf(leader.pid);
+    if (record.enforcement.kill === "cgroup") await emptyCgroup();
+    const oom = cgroups.oomKills(record.cgroup) > 0;
+    await removeCgroup();
+    await containerLog.finish();
+    const reason: ExitReason =
+      killReason ?? (leader === undefined ? "start-failed" : oom ? "oom" : "exited");
+    const exit =
+      known === undefined
+        ? { reason: killReason ?? ("unknown" as const) }
+        : exitOfStatus(known, reason);
+    const endedMs = clock.wallMs();
+    record = {
+      ...record,
+      ended: { exit, endedMs, ...(startedMs === undefined ? {} : { startedMs }) },
+    };
+    try {
+      await writeRecordAsync(files.record, record);
+    } catch (error) {
+      // Still in memory, and the shim's exit file says it again to the next keeper.
+      log.error("a container's end cannot be recorded", { container: record.spec.id, error });
+    }
+    become({ state: "exited", exit, startedMs, endedMs });
+    ended.resolve();
   };
 
   const waitForExitStatus = async (): Promise<number | undefined> => {

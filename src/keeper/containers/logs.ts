@@ -21,6 +21,7 @@ export const defaultLogLimits: LogLimits = { fileBytesMax: 10 * 1024 * 1024, fil
 const readBytesMax = 256 * 1024;
 const punchBytes = 1024 * 1024;
 const checkpointBytes = 256;
+const complainEveryMs = 60_000;
 
 type Checkpoint = {
   readonly boot: string;
@@ -68,6 +69,7 @@ export function createContainerLog(
   let finished = false;
   let wanted = false;
   let running: Promise<void> | undefined;
+  let complainedMs = Number.NEGATIVE_INFINITY;
 
   const openTarget = async (): Promise<FileHandle> => {
     if (target) return target;
@@ -158,6 +160,9 @@ export function createContainerLog(
       await drain("stdout", atEnd);
       await drain("stderr", atEnd);
     } catch (error) {
+      // A full disk must not fill itself with complaints about it.
+      if (clock.monotonicMs() - complainedMs < complainEveryMs) return;
+      complainedMs = clock.monotonicMs();
       log.error("a container's log cannot be written", { container: options.id, error });
     }
   };

@@ -1,5 +1,5 @@
 /**
- * The parent of a container: a POSIX shell of about 1 MB that outlives the keeper. It enters the
+ * The parent of a container: a POSIX shell (0.2 MB proportional) that outlives the keeper. It enters the
  * cgroups before the command runs, writes down the pid before and the exit status after, and is
  * itself in neither the container's session nor its cgroup, so that no kill of the one hits the
  * other. That is how an exit code survives a SIGKILL of the keeper (docs/decisions/0002).
