@@ -37,6 +37,7 @@ export function createMerge(
   const { names, entries, retention, backlog } = tables;
   let own = names.origin(scope, origin);
   const topAtOpen = own.top;
+  const readOrigin = db.prepare("SELECT value FROM meta WHERE name = 'origin'");
   let touched = new Set<string>();
 
   const requireProducerRoom = (stream: StreamRow, { key }: EntryInput) => {
@@ -116,7 +117,8 @@ export function createMerge(
     },
     forget() {
       // `touched` stays: a reader woken for nothing reads nothing, one not woken would wait.
-      own = names.findOrigin(scope, own.name) ?? own;
+      const name = String(readOrigin.get()?.["value"]);
+      own = names.findOrigin(scope, name) ?? own;
     },
   };
 }

@@ -74,6 +74,7 @@ export function openStreamStore(
   });
   const writer = createGroupCommit(db, {
     path,
+    rerunnable: true,
     onCommit() {
       const streams = merge.takeTouched();
       if (streams.length > 0) signals.emit("grown", { streams, vector: merge.vector() });

@@ -51,6 +51,7 @@ export function openGlobalStore(
   });
   const writer = createGroupCommit(db, {
     path,
+    rerunnable: true,
     onCommit() {
       if (touched.size === 0) return;
       const grown = [...touched].map(([cell, streams]) => ({ cell, streams: [...streams] }));
