@@ -53,16 +53,8 @@ export {
   type NodeEndpoints,
   type NodePorts,
 } from "./kinds/node-endpoints.ts";
-export type {
-  Container,
-  EnvVar,
-  LabelSelector,
-  NodeSelectorTerm,
-  PodSpec,
-  Probe,
-  Toleration,
-  Volume,
-} from "./kinds/pod-spec.ts";
+export type { Container, EnvVar, PodSpec, Probe, Volume } from "./kinds/pod-spec.ts";
+export type { LabelSelector, NodeSelectorTerm, Toleration } from "./kinds/pod-placement.ts";
 export {
   onPartitionOf,
   podIsReady,

@@ -8,8 +8,7 @@ export {
   type MirroredObject,
   type MirrorStore,
   type MirrorStoreFile,
-  type MirrorMethods,
-  type MirrorMethods as MirrorStoreMethods,
+  type MirrorStoreMethods,
   type MirrorThread,
 } from "./mirror/store.ts";
 export {

@@ -22,7 +22,7 @@ import {
   type MirrorBatch,
   type MirrorScope,
   type MirrorStore,
-  type MirrorMethods,
+  type MirrorStoreMethods,
   type Resources,
 } from "../../src/resources/index.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
@@ -381,7 +381,7 @@ for (const seed of [1, 2, 3]) {
 
 test("R11: the store stands in a thread of its own", async () => {
   await using folder = await temporaryFolder();
-  const thread = await startThread<MirrorMethods>(
+  const thread = await startThread<MirrorStoreMethods>(
     new URL("../support/mirror.entry.ts", import.meta.url),
     { name: "storage", data: { path: join(folder.path, "mirror.db") } },
   );

@@ -4,7 +4,8 @@ import { count, intOrString, retainKeys } from "../schema/builders.ts";
 import { conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema, templateMetadataSchema } from "./metadata.ts";
-import { labelSelectorSchema, podSpecSchema } from "./pod-spec.ts";
+import { labelSelectorSchema } from "./pod-placement.ts";
+import { podSpecSchema } from "./pod-spec.ts";
 import { defaultTemplate, templateIssues, workloadColumns } from "./template.ts";
 
 export const podTemplateSchema = z.strictObject({

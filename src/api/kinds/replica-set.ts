@@ -5,7 +5,7 @@ import { conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";
 import { podTemplateSchema } from "./deployment.ts";
 import { metadataSchema } from "./metadata.ts";
-import { labelSelectorSchema } from "./pod-spec.ts";
+import { labelSelectorSchema } from "./pod-placement.ts";
 import { defaultTemplate, templateIssues, workloadColumns } from "./template.ts";
 
 const replicaSetSchema = z.strictObject({

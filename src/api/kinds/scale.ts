@@ -4,7 +4,7 @@ import type { KubeObject } from "../records/object.ts";
 import { count } from "../schema/builders.ts";
 import { formatLabelSelector } from "../values/label-selector.ts";
 import { metadataSchema } from "./metadata.ts";
-import type { LabelSelector } from "./pod-spec.ts";
+import type { LabelSelector } from "./pod-placement.ts";
 
 export const scaleSchema = z.strictObject({
   apiVersion: z.literal("autoscaling/v1"),

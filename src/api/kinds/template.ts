@@ -4,7 +4,8 @@ import type { KubeObject } from "../records/object.ts";
 import { formatLabelSelector, matchesLabels } from "../values/label-selector.ts";
 import { sameValue } from "../values/stable.ts";
 import { defaultPodSpec, podSpecIssues, templateMetadataIssues } from "./pod-rules.ts";
-import type { LabelSelector, PodSpec } from "./pod-spec.ts";
+import type { LabelSelector } from "./pod-placement.ts";
+import type { PodSpec } from "./pod-spec.ts";
 
 type Template = {
   metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> };

@@ -135,13 +135,13 @@ function isDamaged(error: unknown): boolean {
 /* Behind runtime/thread */
 
 /** `type`, not `interface`: it is part of a thread's methods. */
-export type MirrorMethods = {
+export type MirrorStoreMethods = {
   "mirror.load": (argument: undefined) => Promise<readonly MirroredObject[]>;
   "mirror.apply": (batch: MirrorBatch) => Promise<void>;
 };
 
 /** For `serveThread`, in the thread that opened the store. */
-export function serveMirrorStore(store: MirrorStore): MirrorMethods {
+export function serveMirrorStore(store: MirrorStore): MirrorStoreMethods {
   return {
     "mirror.load": () => store.load(),
     "mirror.apply": (batch) => store.apply(batch),
@@ -157,4 +157,4 @@ export function connectMirrorStore(thread: MirrorThread): MirrorStore {
 }
 
 /** What the calling side needs of a thread that serves a mirror's store, whatever else it serves. */
-export type MirrorThread = Pick<Thread<MirrorMethods>, "call">;
+export type MirrorThread = Pick<Thread<MirrorStoreMethods>, "call">;
