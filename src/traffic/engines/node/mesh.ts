@@ -1,0 +1,166 @@
+/**
+ * The mesh port: requests of other nodes of the cell for pods of this one. Every request is judged
+ * by the certificate of its connection and by the table: only pods of this node, by address.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { TLSSocket } from "node:tls";
+import type { Dispatcher } from "undici";
+import { explain, SkerryError } from "../../../lib/errors.ts";
+import type { Log } from "../../../lib/log.ts";
+import { verifyPeer, type Trust } from "../../../transport/index.ts";
+import { endpointHeader, meshErrorHeader, requestHeaders, responseHeaders } from "../../headers.ts";
+import type { RouteTable } from "../../routes/table.ts";
+import type { Counter } from "./counts.ts";
+import { failureOf } from "./failure.ts";
+import { pairsToRecord } from "./ingress.ts";
+import { refuse, streamOf } from "./request.ts";
+import { joinSockets, writeSwitch } from "./upgrade.ts";
+import type { Upstreams } from "./upstreams.ts";
+
+export interface Mesh {
+  handle(request: IncomingMessage, response: ServerResponse): void;
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  setTable(table: RouteTable): void;
+  readonly underWay: number;
+  /** New requests are refused as not sent, so that they go elsewhere. */
+  drain(): void;
+}
+
+export function createMesh(deps: {
+  readonly upstreams: Upstreams;
+  readonly counter: Counter;
+  readonly log: Log;
+  readonly trust: () => Trust | undefined;
+  readonly nowMs: () => number;
+}): Mesh {
+  let servedAddresses = new Set<string>();
+  let underWay = 0;
+  let draining = false;
+
+  /** Undefined when the peer is a node of this cell; otherwise why not. */
+  const objection = (socket: Duplex): string | undefined => {
+    const trust = deps.trust();
+    if (!trust) return "this node has no identity yet";
+    const verdict = verifyPeer(socket as TLSSocket, [trust], deps.nowMs());
+    if (!verdict.ok) return verdict.message;
+    const { id, path } = verdict.subject;
+    return path[0] === "node" ? undefined : `${id} is not a node`;
+  };
+
+  const turnAway = (socket: Duplex, why: string) => {
+    deps.counter.add("mesh-refused");
+    deps.log.warn("mesh connection refused", { why });
+    socket.destroy();
+  };
+
+  const dispatcherOf = (request: IncomingMessage): Dispatcher | undefined => {
+    const address = request.headers[endpointHeader];
+    if (typeof address !== "string" || !servedAddresses.has(address)) return undefined;
+    const separator = address.lastIndexOf(":");
+    return deps.upstreams.local({
+      ip: address.slice(0, separator).replace(/^\[|\]$/g, ""),
+      port: Number(address.slice(separator + 1)),
+    });
+  };
+
+  const fail = (
+    request: IncomingMessage,
+    response: ServerResponse,
+    status: number,
+    reason: string,
+    message: string,
+  ) => {
+    const error = new SkerryError({ code: "mesh-refused", message });
+    refuse(request, response, status, error, { [meshErrorHeader]: reason });
+  };
+
+  const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    if (draining) return fail(request, response, 503, "stopping", "this node's mesh is stopping");
+    const dispatcher = dispatcherOf(request);
+    if (!dispatcher) {
+      deps.counter.add("mesh-refused");
+      const address = String(request.headers[endpointHeader] ?? "nothing").slice(0, 100);
+      return fail(request, response, 403, "endpoint-unknown", `${address} is no pod of this node`);
+    }
+    const client = new AbortController();
+    response.once("close", () => client.abort(new Error("the peer went away")));
+    const hasBody =
+      request.headers["transfer-encoding"] !== undefined ||
+      Number(request.headers["content-length"] ?? 0) > 0;
+    let answer: Dispatcher.ResponseData;
+    try {
+      answer = await dispatcher.request({
+        method: (request.method ?? "GET") as Dispatcher.HttpMethod,
+        path: request.url ?? "/",
+        headers: requestHeaders(request.rawHeaders, { at: "mesh" }),
+        body: (hasBody ? streamOf(request) : null) as Dispatcher.DispatchOptions["body"],
+        signal: client.signal,
+      });
+    } catch (error) {
+      if (client.signal.aborted) return;
+      const { state, cause } = failureOf(error);
+      return fail(request, response, state === "timeout" ? 504 : 502, state, explain(cause));
+    }
+    response.writeHead(answer.statusCode, responseHeaders(answer.headers));
+    await pipeline(answer.body, response);
+  };
+
+  const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const why = objection(request.socket);
+    if (why !== undefined) return turnAway(request.socket, why);
+    deps.counter.add("mesh-requests");
+    underWay++;
+    try {
+      await forward(request, response);
+    } catch (error) {
+      // Either side broke off in the middle; the other one must see that, too.
+      deps.log.debug("mesh request was cut short", { error });
+      response.destroy();
+    } finally {
+      underWay--;
+    }
+  };
+
+  const upgrade = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    const why = objection(socket);
+    if (why !== undefined) return turnAway(socket, why);
+    const dispatcher = draining ? undefined : dispatcherOf(request);
+    if (!dispatcher) return turnAway(socket, "an upgrade for no pod of this node");
+    const protocol = request.headers.upgrade ?? "";
+    const answer = await dispatcher.upgrade({
+      path: request.url ?? "/",
+      method: request.method ?? "GET",
+      headers: pairsToRecord(requestHeaders(request.rawHeaders, { at: "mesh" })),
+      protocol,
+    });
+    writeSwitch(socket, protocol, answer.headers);
+    if (head.length > 0) answer.socket.write(head);
+    await joinSockets(socket, answer.socket);
+  };
+
+  return {
+    handle: (request, response) => void handle(request, response),
+    upgrade: (request, socket, head) => {
+      socket.on("error", () => {});
+      void (async () => {
+        try {
+          await upgrade(request, socket, head);
+        } catch (error) {
+          deps.log.debug("mesh upgrade failed", { error });
+          socket.destroy();
+        }
+      })();
+    },
+    setTable({ served }) {
+      servedAddresses = new Set(served);
+    },
+    get underWay() {
+      return underWay;
+    },
+    drain() {
+      draining = true;
+    },
+  };
+}

@@ -1,0 +1,63 @@
+/** What the main thread and the proxy thread say to each other. Plain data only. */
+import type { EncodedError } from "../lib/errors.ts";
+import type { Credentials, Trust } from "../transport/index.ts";
+import type { Counts } from "./engines/node/counts.ts";
+import type { RouteTable } from "./routes/table.ts";
+
+export type ListenAddress = { readonly host: string; readonly port: number };
+
+export type ProxyIdentity = {
+  readonly credentials: Credentials;
+  /** Of this cell: whose nodes may speak on the mesh. */
+  readonly trust: Trust;
+  /** The cell's time less this host's. */
+  readonly timeOffsetMs: number;
+};
+
+export type ProxyLimits = {
+  readonly connectionsMax: number;
+  /** To a pod or a node. */
+  readonly connectTimeoutMs: number;
+  /** Until an application begins its answer. */
+  readonly responseTimeoutMs: number;
+  /** For a client to send its headers, and its whole request. */
+  readonly headersTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+};
+
+export const proxyLimitsDefault: ProxyLimits = {
+  connectionsMax: 4096,
+  connectTimeoutMs: 250,
+  responseTimeoutMs: 30_000,
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 300_000,
+};
+
+export type ProxyStart = {
+  readonly node: string;
+  /** Absent: this node takes no HTTP from outside. */
+  readonly ingress?: ListenAddress;
+  readonly mesh?: ListenAddress;
+  readonly identity: ProxyIdentity;
+  readonly table: RouteTable;
+  readonly limits: ProxyLimits;
+};
+
+export type ProxyPorts = { readonly ingressPort?: number; readonly meshPort?: number };
+
+export type ProxyMethods = {
+  start(options: ProxyStart): Promise<ProxyPorts>;
+  setTable(table: RouteTable): void;
+  setIdentity(identity: ProxyIdentity): void;
+  /** Takes nothing new, waits for what is under way, then closes everything. */
+  stop(options: { readonly graceMs: number }): Promise<void>;
+};
+
+export type ProxyEvents = {
+  counts: Counts;
+  log: {
+    readonly level: "debug" | "info" | "warn" | "error";
+    readonly message: string;
+    readonly fields: Readonly<Record<string, unknown>> & { readonly error?: EncodedError };
+  };
+};
