@@ -96,7 +96,7 @@ function apply(
 
   const stillWanted = others.reduce<FieldSet>((all, manager) => union(all, manager.fields), wanted);
   const dropped = difference(last, withParents(stillWanted));
-  const object = without(structure, merged, dropped) as KubeObject;
+  const object = without(structure, merged, dropped, stillWanted) as KubeObject;
   const remaining = others.map((manager) => ({
     ...manager,
     fields: difference(difference(manager.fields, changed), dropped),

@@ -153,8 +153,16 @@ function assembled(structure: Structure, elements: ReadonlyMap<string, unknown>)
   return Object.fromEntries([...elements].map(([element, value]) => [element.slice(2), value]));
 }
 
-/** `value` without the members of `fields`; what they leave empty behind goes as well. */
-export function without(structure: Structure, value: unknown, fields: FieldSet): unknown {
+/**
+ * `value` without the members of `fields`. What they leave empty behind goes as well, unless it is a
+ * member of `wanted` itself: somebody asked for it to be there, empty.
+ */
+export function without(
+  structure: Structure,
+  value: unknown,
+  fields: FieldSet,
+  wanted: FieldSet,
+): unknown {
   const elements = elementsOf(structure, value);
   if (!elements) return fields.own ? undefined : value;
   const kept = new Map<string, unknown>();
@@ -162,11 +170,12 @@ export function without(structure: Structure, value: unknown, fields: FieldSet):
     const gone = fields.children.get(element);
     if (!gone) kept.set(element, child.value);
     else if (element.startsWith("f:") || !gone.own) {
-      const rest = without(child.structure, child.value, gone);
+      const below = wanted.children.get(element) ?? noFields;
+      const rest = without(child.structure, child.value, gone, below);
       if (rest !== undefined) kept.set(element, withKeys(structure, rest, child.value));
     }
   }
-  return kept.size === 0 && (elements.size > 0 || fields.own)
+  return kept.size === 0 && (elements.size > 0 || fields.own) && !wanted.own
     ? undefined
     : assembled(structure, kept);
 }
