@@ -1,6 +1,7 @@
 import { strict as assert } from "node:assert";
 import { connect as connectSocket } from "node:net";
 import { test, type TestContext } from "node:test";
+import type { TLSSocket } from "node:tls";
 import { connectAsync, type MqttClient } from "mqtt";
 import {
   createDeadLetters,
@@ -10,6 +11,7 @@ import {
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
+import { clientTlsOptions, serverTlsOptions, verifyPeer } from "../../src/transport/index.ts";
 import { createMetrics } from "../../src/runtime/metrics/index.ts";
 import {
   connectPacket,
@@ -18,6 +20,7 @@ import {
   refused,
   subscribePacket,
 } from "../support/ingest.ts";
+import { testCell } from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
 
 const streams = [
@@ -312,4 +315,42 @@ test("a reader that does not read holds up no writer", async (t) => {
   for (let i = 0; i < 150; i++)
     await writer.publishAsync("streams/temperature", payload, { qos: 1 });
   assert.equal(store.stored.length, 150);
+});
+
+test("I9: over TLS a client's certificate says who it is; a certificate of another cell says nothing", async (t) => {
+  const cell = await testCell("cell-a");
+  const other = await testCell("cell-b");
+  const server = await cell.credentials("node", "n1");
+  const subjects: (string | undefined)[] = [];
+  const { ingest, store } = await start(t, {
+    peerOf: (socket) => {
+      const verdict = verifyPeer(socket as TLSSocket, [cell.trust], Date.now());
+      return verdict.ok ? verdict.subject.id : undefined;
+    },
+    authenticate: async ({ peer }) => {
+      subjects.push(peer);
+      return peer === undefined ? undefined : { id: peer };
+    },
+    authorize: ({ id }) => id === "spiffe://cell-a.skerry/app/thermometer",
+  });
+  const { port } = await ingest.listen({
+    host: "127.0.0.1",
+    port: 0,
+    tls: serverTlsOptions({ credentials: server, trusts: [cell.trust], requestCert: true }),
+  });
+  const connect = async (credentials?: Awaited<ReturnType<typeof cell.credentials>>) => {
+    const client = await connectAsync(`mqtts://127.0.0.1:${port}`, {
+      reconnectPeriod: 0,
+      ...(clientTlsOptions({ credentials, trusts: [cell.trust] }) as object),
+      servername: "n1.skerry",
+    });
+    t.after(() => client.endAsync(true));
+    return client;
+  };
+  const client = await connect(await cell.credentials("app", "thermometer"));
+  await client.publishAsync("streams/temperature", '{"celsius":3}', { qos: 1 });
+  assert.deepEqual(store.bodies(), [{ celsius: 3 }]);
+  await assert.rejects(connect(await other.credentials("app", "thermometer")), /Bad username/);
+  await assert.rejects(connect(), /Bad username/);
+  assert.deepEqual(subjects, ["spiffe://cell-a.skerry/app/thermometer", undefined, undefined]);
 });
