@@ -169,7 +169,7 @@ test("R9: items of keyed lists belong to whom they name, and keep their keys whi
     },
   });
   const none = applied(deploymentKind, oneLess, web({}), "two");
-  assert.equal(none.spec, undefined);
+  assert.deepEqual(none.spec, {}, "the empty spec that they name stays");
 });
 
 test("R9: what stood there before the first apply belongs to before-first-apply", () => {
