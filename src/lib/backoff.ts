@@ -1,5 +1,5 @@
 /**
- * Exponential backoff with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog,
+ * Exponential backoff with equal jitter ("Exponential Backoff And Jitter", AWS Architecture Blog,
  * 2015): the delay is uniform between half of the exponential step and the whole of it.
  */
 import type { Random } from "./random.ts";

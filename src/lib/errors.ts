@@ -62,7 +62,7 @@ export function encodeError(error: unknown, depth = 0): EncodedError {
       ...base,
     };
   }
-  const code = systemCode(error);
+  const code = isAbort(error) ? "ABORT_ERR" : systemCode(error);
   return { code: code ?? "internal", retryable: false, ...base };
 }
 

@@ -14,7 +14,9 @@ export function createSignals<Events extends Record<string, unknown>>(options: {
   const listenersByName = new Map<keyof Events, Set<(event: never) => void>>();
   return {
     emit(name, event) {
-      for (const listener of listenersByName.get(name) ?? []) {
+      // A copy: who subscribes from inside a listener hears the next event, not this one.
+      const listeners = Array.from(listenersByName.get(name) ?? []);
+      for (const listener of listeners) {
         try {
           (listener as (event: unknown) => void)(event);
         } catch (error) {

@@ -63,7 +63,7 @@ export function openSqliteLedger(options: SqliteLedgerOptions): Ledger {
   const log = options.log.child({ room: "ledger" });
   const { db, epoch } = openFile({ random }, options);
   const store = createStore(db);
-  const writer = createGroupCommit(db, { path });
+  const writer = createGroupCommit(db, { path, rerunnable: true });
   const watches = createWatches(
     { clock, store },
     { revision: store.state().revision, bookmarkMs: options.bookmarkMs ?? 5000 },

@@ -15,13 +15,18 @@ import {
   writeSync,
 } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
 
 /** Creates missing folders, each durable in its parent. Mode 0700 for what is new. */
 export function ensureDirectory(path: string): void {
-  const created = mkdirSync(path, { recursive: true, mode: 0o700 });
-  if (created !== undefined) syncDirectory(dirname(created));
+  const first = mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  const top = dirname(resolve(first));
+  for (let parent = dirname(resolve(path)); ; parent = dirname(parent)) {
+    syncDirectory(parent);
+    if (parent === top || parent === dirname(parent)) return;
+  }
 }
 
 /** Makes renames, creations and removals inside `path` durable. */
@@ -53,14 +58,23 @@ export function writeFileAtomic(
     renameSync(temporary, path);
     syncDirectory(dirname(path));
   } catch (cause) {
-    rmSync(temporary, { force: true });
+    removeLeftover(temporary);
     throw unwritable(path, cause);
+  }
+}
+
+/** A leftover does no harm, so what stands in its way must not hide why it was left. */
+function removeLeftover(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // The next write to the same place replaces it.
   }
 }
 
 function unwritable(path: string, cause: unknown): SkerryError {
   return new SkerryError(
-    systemCode(cause) === "ENOSPC"
+    systemCode(cause) === "ENOSPC" || systemCode(cause) === "EDQUOT"
       ? {
           code: "disk-full",
           message: `no space left to write ${path}`,
@@ -100,7 +114,7 @@ export async function writeRecordAsync(path: string, value: unknown): Promise<vo
     await using directory = await open(dirname(path), "r");
     await directory.sync();
   } catch (cause) {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => {});
     throw unwritable(path, cause);
   }
 }

@@ -51,19 +51,23 @@ export function createLifecycle(
 
   return {
     async start(name, start, stop) {
-      if (stopping)
-        throw new SkerryError({ code: "closed", message: `${name} was not started: stopping` });
+      if (stopping) throw closed(name);
       const startedMs = deps.clock.monotonicMs();
       try {
         const part = await start();
         if (stop) parts.push({ name, stop: () => stop(part) });
+        // Somebody asked to stop while it started: it must not be forgotten.
+        if (stopping) {
+          await stopAll();
+          throw closed(name);
+        }
         deps.log.debug("part started", {
           part: name,
           tookMs: Math.round(deps.clock.monotonicMs() - startedMs),
         });
         return part;
       } catch (error) {
-        deps.log.error("part failed to start", { part: name, error });
+        if (!stopping) deps.log.error("part failed to start", { part: name, error });
         stopping ??= stopAll();
         await stopping;
         throw error;
@@ -75,3 +79,6 @@ export function createLifecycle(
     },
   };
 }
+
+const closed = (name: string) =>
+  new SkerryError({ code: "closed", message: `${name} was not started: stopping` });

@@ -1,19 +1,20 @@
 /** JSON log lines on standard error or into a file, by pino. */
 import { pino, type Logger as Pino } from "pino";
-import { encodeError } from "../../lib/errors.ts";
+import { encodeError, SkerryError } from "../../lib/errors.ts";
 import type { Log, LogFields } from "../../lib/log.ts";
+import { createDestination, type DestinationOptions } from "./destination.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
-export function createLog(
-  options: { level?: LogLevel; path?: string; fields?: LogFields } = {},
-): Log {
-  const destination = pino.destination({
-    dest: options.path ?? 2,
-    sync: false,
-    mkdir: true,
-    minLength: 0,
-  });
+export type LogOptions = DestinationOptions & {
+  /** Default `info`. */
+  readonly level?: LogLevel;
+  /** Stand in every line. */
+  readonly fields?: LogFields;
+};
+
+/** Throws the system's error when the file at `path` cannot be opened. */
+export function createLog(options: LogOptions = {}): Log {
   const logger = pino(
     {
       level: options.level ?? "info",
@@ -22,7 +23,7 @@ export function createLog(
       formatters: { level: (level) => ({ level }) },
       messageKey: "message",
     },
-    destination,
+    createDestination(options),
   );
   return wrap(logger);
 }
@@ -39,5 +40,8 @@ function wrap(logger: Pino): Log {
 
 function plain(fields: LogFields | undefined): LogFields {
   if (fields?.["error"] === undefined) return fields ?? {};
-  return { ...fields, error: encodeError(fields["error"]) };
+  const { error } = fields;
+  // An error of our own says by its code where it came from; of all others the stack is wanted.
+  const stack = error instanceof Error && !(error instanceof SkerryError) ? error.stack : undefined;
+  return { ...fields, error: { ...encodeError(error), ...(stack === undefined ? {} : { stack }) } };
 }

@@ -4,9 +4,9 @@
  * holds it was committed, which with `full` means after its fsync.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
+import { ensureDirectory } from "../files/index.ts";
 
 export type Database = DatabaseSync;
 export type Statement = StatementSync;
@@ -20,6 +20,10 @@ export type OpenOptions = {
 };
 
 /** SQLite's primary result codes (sqlite.org/rescode.html); extended codes carry them in the low byte. */
+const SQLITE_PERM = 3;
+const SQLITE_BUSY = 5;
+const SQLITE_LOCKED = 6;
+const SQLITE_READONLY = 8;
 const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
@@ -31,7 +35,7 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
   const readOnly = options.readOnly ?? false;
   let db: Database | undefined;
   try {
-    if (!readOnly) mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    if (!readOnly) ensureDirectory(dirname(path));
     db = new DatabaseSync(path, { readOnly, timeout: 5000 });
     if (!readOnly) {
       db.exec("PRAGMA journal_mode = WAL");
@@ -80,12 +84,18 @@ export function sqliteFailure(error: unknown, path: string): unknown {
     case SQLITE_FULL:
       return diskFull(path, error);
     case SQLITE_IOERR:
+      return storageFailed(path, error);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
       return new SkerryError({
-        code: "storage-failed",
-        message: `the disk failed under ${path}`,
-        hint: "check the disk (dmesg, smartctl); nothing more is acknowledged until the agent is restarted",
+        code: "store-locked",
+        message: `another process holds ${path}`,
+        hint: "is a second agent running on this data folder? Stop one of them",
+        retryable: true,
         cause: error,
       });
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
       return cannotOpen(path, error);
     default:
@@ -99,6 +109,14 @@ const diskFull = (path: string, cause: unknown) =>
     message: `no space left for ${path}`,
     hint: "free space on this disk; what was acknowledged is safe, the refused write changed nothing",
     retryable: true,
+    cause,
+  });
+
+const storageFailed = (path: string, cause: unknown) =>
+  new SkerryError({
+    code: "storage-failed",
+    message: `the disk failed under ${path}`,
+    hint: "check the disk (dmesg, smartctl); nothing more is acknowledged until the agent is restarted",
     cause,
   });
 
@@ -178,14 +196,25 @@ export function createGroupCommit(db: Database, options: GroupCommitOptions): Wr
     const group = waiting.slice(0, worksMax);
     waiting = waiting.slice(worksMax);
     if (waiting.length > 0) schedule();
-    if (group.length > 0) commit(group);
+    if (failed) for (const item of group) item.reject(failed);
+    else if (group.length > 0) commit(group);
+  };
+
+  const run = (item: Waiting): Done => {
+    const value = item.work();
+    if (value instanceof Promise) {
+      // What it does after its first await would stand outside the transaction.
+      value.catch(() => {});
+      throw new SkerryError({ code: "internal", message: "a write must not be asynchronous" });
+    }
+    return { waiting: item, value };
   };
 
   const runApart = (group: Waiting[], done: Done[]) => {
     for (const item of group) {
       db.exec("SAVEPOINT work");
       try {
-        done.push({ waiting: item, value: item.work() });
+        done.push(run(item));
       } catch (error) {
         // SQLITE_FULL and SQLITE_IOERR may have rolled back the whole transaction already.
         if (!db.isTransaction) throw error;
@@ -200,7 +229,7 @@ export function createGroupCommit(db: Database, options: GroupCommitOptions): Wr
   /** False when a piece threw: everything is undone, and nobody has been answered. */
   const runTogether = (group: Waiting[], done: Done[]): boolean => {
     try {
-      for (const item of group) done.push({ waiting: item, value: item.work() });
+      for (const item of group) done.push(run(item));
       return true;
     } catch (error) {
       const failure = sqliteFailure(error, options.path);
@@ -214,6 +243,17 @@ export function createGroupCommit(db: Database, options: GroupCommitOptions): Wr
     }
   };
 
+  /** What went wrong with that; a transaction that cannot be ended leaves nothing to go on with. */
+  const rollBack = (): unknown => {
+    try {
+      if (db.isTransaction) db.exec("ROLLBACK");
+      return undefined;
+    } catch (error) {
+      failed = storageFailed(options.path, error);
+      return failed;
+    }
+  };
+
   const commit = (group: Waiting[]) => {
     const done: Done[] = [];
     try {
@@ -221,9 +261,8 @@ export function createGroupCommit(db: Database, options: GroupCommitOptions): Wr
       if (!options.rerunnable || !runTogether(group, done)) runApart(group, done);
       db.exec("COMMIT");
     } catch (error) {
-      if (db.isTransaction) db.exec("ROLLBACK");
+      const failure = sqliteFailure(rollBack() ?? error, options.path);
       options.onRollback?.();
-      const failure = sqliteFailure(error, options.path);
       // After a failed fsync the kernel may have dropped the dirty pages: a second try that
       // succeeds proves nothing (LWN "PostgreSQL's fsync() surprise", 2018).
       if (failure instanceof SkerryError && failure.code === "storage-failed") failed = failure;

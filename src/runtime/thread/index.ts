@@ -4,7 +4,13 @@
  * every request that waits, so nobody hangs on a dead thread.
  */
 import { parentPort, Worker, workerData, type Transferable } from "node:worker_threads";
-import { decodeError, encodeError, SkerryError, type EncodedError } from "../../lib/errors.ts";
+import {
+  decodeError,
+  encodeError,
+  SkerryError,
+  systemCode,
+  type EncodedError,
+} from "../../lib/errors.ts";
 
 /** What a thread offers: `{ append(batch: Batch): Promise<Result> }`; one argument each. */
 export type ThreadMethods = Record<string, (argument: never) => unknown>;
@@ -75,7 +81,8 @@ export async function startThread<
       retryable: true,
       cause: failure,
     });
-    ready.reject(over);
+    // A thread that never became ready says best itself why: `store-damaged` and what to do.
+    ready.reject(isCoded(failure) ? decodeError(encodeThrown(failure)) : over);
     for (const { reject } of waitingById.values()) reject(over);
     waitingById.clear();
     ended.resolve(failure);
@@ -104,8 +111,9 @@ export async function startThread<
       if (over) return Promise.reject(over);
       const id = nextId++;
       return new Promise((resolve, reject) => {
-        waitingById.set(id, { resolve: resolve as (value: never) => void, reject });
+        // Throws when the argument cannot be cloned; then nothing waits.
         worker.postMessage({ id, method, argument } satisfies Request, callOptions?.transfer ?? []);
+        waitingById.set(id, { resolve: resolve as (value: never) => void, reject });
       });
     },
     on(name, listener) {
@@ -119,6 +127,19 @@ export async function startThread<
       await worker.terminate();
       await ended.promise;
     },
+  };
+}
+
+/** Node clones a thrown error with its own fields but without its class. */
+function isCoded(error: Error | undefined): error is Error & { code: string } {
+  return error?.name === "SkerryError" && systemCode(error) !== undefined;
+}
+
+function encodeThrown(error: Error & { code: string; hint?: unknown; retryable?: unknown }) {
+  return {
+    ...encodeError(error),
+    ...(typeof error.hint === "string" ? { hint: error.hint } : {}),
+    retryable: error.retryable === true,
   };
 }
 
@@ -142,6 +163,12 @@ export function serveThread<Events extends ThreadEvents = Record<string, never>>
     });
   port.on("message", (request: Request) => {
     const method = methods[request.method] as ((argument: unknown) => unknown) | undefined;
+    const fail = (error: unknown) =>
+      port.postMessage({
+        type: "failed",
+        id: request.id,
+        error: encodeError(error),
+      } satisfies Reply);
     Promise.try(() => {
       if (!method)
         throw new SkerryError({
@@ -149,15 +176,10 @@ export function serveThread<Events extends ThreadEvents = Record<string, never>>
           message: `no thread method "${request.method}"`,
         });
       return method(request.argument);
-    }).then(
-      (value) => port.postMessage({ type: "done", id: request.id, value } satisfies Reply),
-      (error) =>
-        port.postMessage({
-          type: "failed",
-          id: request.id,
-          error: encodeError(error),
-        } satisfies Reply),
-    );
+    })
+      .then((value) => port.postMessage({ type: "done", id: request.id, value } satisfies Reply))
+      // Also what cannot be cloned lands here: a caller must not wait for an answer that never comes.
+      .catch(fail);
   });
   port.postMessage({ type: "ready" } satisfies Reply);
   return {
