@@ -90,7 +90,7 @@ export async function createCell(
     );
     const egress = {
       clear: async (query: { origin: string; from: number; bytesMax?: number }) => {
-        const batch = store.readLog(query);
+        const batch = store.readLeaving(query);
         return batch && gate.clear(batch);
       },
     };

@@ -47,6 +47,8 @@ async function copyLogs(from: Store, to: Store) {
     }
   }
 }
+const readCount = async (store: Store, stream: string) =>
+  (await store.read({ stream })).entries.length;
 const originOf = async (store: Store) => (await store.status()).origin;
 const pad = "x".repeat(1000);
 
@@ -302,5 +304,42 @@ test("D9: too many entries or bytes at once are refused whole", async () => {
   const refused = answers.filter((answer) => answer.state === "refused");
   assert.ok(refused.length > 0 && refused.every(({ code }) => code === "store-busy"));
   assert.equal((await keysOf(store)).length, 400 - refused.length);
+  await store.close();
+});
+
+test("P1, D8: until a stream is declared its entries wait before the gate, and no default limit cuts it", async () => {
+  using folder = temporaryFolder();
+  const clock = createSimulatedClock();
+  const path = join(folder.path, "s.db");
+  const filled = await open(path, { clock, streams: [telemetry, { name: "late", retention: {} }] });
+  await filled.append([entry(1), entry(2), entry(3, { stream: "late" }), entry(4)]);
+  const origin = await originOf(filled);
+  await filled.close();
+  const store = openStreamStore(
+    { clock, random: seededRandom(seed++), log: silentLog },
+    { path, node: "n1", streamBytesMax: 1 },
+  );
+  const shown = (from: number) => {
+    const batch = store.readLeaving({ origin, from });
+    return batch && [batch.to, batch.entries.length];
+  };
+  assert.equal(shown(1), undefined);
+  await clock.advance(600_000);
+  assert.equal(shown(1), undefined);
+  await store.setStreams([telemetry]);
+  assert.deepEqual(shown(1), [2, 2]);
+  assert.equal(shown(3), undefined);
+  await store.setStreams([telemetry, { name: "late", retention: {} }]);
+  assert.deepEqual(shown(3), [4, 2]);
+  await store.setStreams([{ ...telemetry, retention: { bytesMax: 10_000 } }]);
+  assert.equal(shown(3), undefined);
+  await clock.advance(31_000);
+  assert.deepEqual(shown(3), [4, 2]);
+  await store.retain();
+  assert.equal((await store.status()).streams.length, 2);
+  assert.equal(await readCount(store, "late"), 1);
+  await clock.advance(3_600_000);
+  await store.retain();
+  assert.equal(await readCount(store, "late"), 0);
   await store.close();
 });

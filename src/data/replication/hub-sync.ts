@@ -61,6 +61,8 @@ export function createHubSync<C>(
     { node: options.node, foreignLagMs: options.foreignLagMs ?? 5000 },
   );
   let hubVector: Record<string, number> = {};
+  /** This store's vector as last heard; undefined when it is to be asked. */
+  let latest: Vector | undefined;
   let marked = true;
   let current: AbortController | undefined;
   let connected = false;
@@ -129,7 +131,10 @@ export function createHubSync<C>(
     let askedMs = clock.monotonicMs();
     while (!signal.aborted && !pushes.failure) {
       const seen = events;
-      const mine = await store.vector();
+      const asked = latest ?? (await store.vector());
+      // While it was asked, something newer may have been told.
+      latest ??= asked;
+      const mine = latest;
       let idle = true;
       for (const origin of lag.wanted(mine, hubVector)) {
         const from = Math.max(sentByOrigin.get(origin) ?? 0, hubVector[origin] ?? 0) + 1;
@@ -165,6 +170,8 @@ export function createHubSync<C>(
   };
 
   const tick = async () => {
+    // A vector can move without a new entry in the view; once a period is soon enough for that.
+    latest = undefined;
     notice();
     if (marked) return;
     marked = true;
@@ -178,7 +185,10 @@ export function createHubSync<C>(
   const ticks = every(clock, periodMs, tick, (error) =>
     log.warn("the hub's vector could not be noted; it is tried again", { error }),
   );
-  const unsubscribe = store.on("grown", notice);
+  const unsubscribe = store.on("grown", ({ vector }) => {
+    latest = vector;
+    notice();
+  });
 
   return {
     attach(hub, closed) {

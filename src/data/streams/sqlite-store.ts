@@ -19,8 +19,9 @@ import { parseCursor, pageLimit } from "./cursor.ts";
 import { claimIdentity } from "./claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "./identity.ts";
 import { busy, refuse, watchLate } from "./refusal.ts";
+import { createLeaving } from "./leaving.ts";
 import { createMerge } from "./merge.ts";
-import type { Grown, LocalStreamStore, StreamDeclaration } from "./store.ts";
+import type { Grown, LocalStreamStore, LogBatch, LogQuery, StreamDeclaration } from "./store.ts";
 
 export type StreamStoreOptions = {
   readonly path: string;
@@ -38,6 +39,10 @@ const scope = "";
 const gigabyte = 2 ** 30;
 const batchBytesDefault = 256 * 1024;
 const batchEntriesMax = 4096;
+/** How long the log towards the hub waits for the declaration of a stream that has entries. */
+const undeclaredGraceMs = 30_000;
+/** Default limits must not cut a stream whose own, larger limits have not come yet. */
+const undeclaredKeepMs = 3_600_000;
 const waitingBytesMax = 64 * 1024 * 1024;
 /** Failures of an append that are answers: nothing is wrong with the store, only with now. */
 const refusals = new Set(["store-busy", "disk-full", "producers-too-many"]);
@@ -68,6 +73,8 @@ export function openStreamStore(
   const backlog = createBacklog(db, names);
   const merge = createMerge({ clock, db }, { names, entries, retention, backlog }, identity.origin);
   let declared = new Map<string, StreamDeclaration>();
+  let declaredOnce = false;
+  const openedMs = clock.monotonicMs();
   let waitingBytes = 0;
   const signals = createSignals<{ grown: Grown }>({
     onListenerError: (error) => log.error("a listener of the stream store failed", { error }),
@@ -90,10 +97,29 @@ export function openStreamStore(
     return row;
   };
 
+  const readLog = ({
+    origin: name,
+    from,
+    bytesMax = batchBytesDefault,
+  }: LogQuery): LogBatch | undefined => {
+    const origin = names.findOrigin(scope, name);
+    if (!origin || from > origin.top) return undefined;
+    const start = Math.max(1, from);
+    const found = entries.log(origin, start, { entriesMax: batchEntriesMax, bytesMax });
+    const last = found.entries.at(-1)?.position.sequence ?? start;
+    const to = found.complete ? origin.top : last;
+    return { origin: name, from: start, to, entries: found.entries };
+  };
+  const leaving = createLeaving(
+    { clock, log },
+    { undeclaredGraceMs, declared: () => (declaredOnce ? declared : undefined) },
+  );
+
   const store: LocalStreamStore = {
     node,
     setStreams(declarations) {
       declared = new Map(declarations.map((declaration) => [declaration.name, declaration]));
+      declaredOnce = true;
       return Promise.resolve();
     },
     check(request) {
@@ -171,21 +197,12 @@ export function openStreamStore(
         },
       };
     },
-    readLog({ origin: name, from, bytesMax = batchBytesDefault }) {
-      const origin = names.findOrigin(scope, name);
-      if (!origin || from > origin.top) return undefined;
-      const start = Math.max(1, from);
-      const found = entries.log(origin, start, { entriesMax: batchEntriesMax, bytesMax });
-      const last = found.entries.at(-1)?.position.sequence ?? start;
-      return {
-        origin: name,
-        from: start,
-        to: found.complete ? origin.top : last,
-        entries: found.entries,
-      };
+    readLeaving(query) {
+      const batch = readLog(query);
+      return batch && leaving(batch);
     },
     async log(query) {
-      const batch = store.readLog(query);
+      const batch = readLog(query);
       return batch && { ...batch, entries: batch.entries.length, bytes: encodeBatch(batch) };
     },
     async apply(bytes) {
@@ -218,7 +235,9 @@ export function openStreamStore(
     },
     async retain() {
       let removed = 0;
-      for (const { id } of names.streams()) {
+      const keepUndeclared = clock.monotonicMs() - openedMs < undeclaredKeepMs;
+      for (const { id, name } of names.streams()) {
+        if (keepUndeclared && !declared.has(name)) continue;
         for (;;) {
           const step = await writer.write(() => {
             const stream = names.streamById(id);

@@ -169,8 +169,11 @@ export interface StreamStore {
 
 /** The store itself, in the storage thread. */
 export type LocalStreamStore = StreamStore & {
-  /** What `log` encodes, for the gate: entries here have passed no policy. */
-  readLog(query: LogQuery): LogBatch | undefined;
+  /**
+   * What `log` would encode, for the gate: entries here have passed no policy. Ends before an entry
+   * of a stream that is not declared (yet); undefined when there is nothing to show the gate now.
+   */
+  readLeaving(query: LogQuery): LogBatch | undefined;
 };
 
 /** What a row costs beside its body; counted so that `bytesMax` is near what the disk sees. */

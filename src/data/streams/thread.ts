@@ -91,7 +91,7 @@ export function serveStreamStore<C>(
     "data.observe": (vector) => store.observe(vector),
     "data.retain": () => store.retain(),
     async "data.clear"(query) {
-      const batch = store.readLog(query);
+      const batch = store.readLeaving(query);
       return batch && gate.clear(batch);
     },
     "data.close": () => store.close(),
