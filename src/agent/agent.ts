@@ -2,7 +2,6 @@
  * The agent's root: constructs, connects and orders. It decides nothing; the ways through the house
  * are the files of `paths/`, in the order in which they stand on each other.
  */
-import { join } from "node:path";
 import { createAppTokenVerifier, parseTokenRequest, spiffeId } from "../identity/index.ts";
 import { createGateway } from "../gateway/index.ts";
 import { connectKeeper } from "../keeper/index.ts";
@@ -49,19 +48,23 @@ export async function runAgent({
 }: AgentOptions): Promise<void> {
   const { dataDir } = config;
   ensureDirectory(dataDir);
-  const record = resolveNodeRecord(config, readNodeRecord(dataDir));
+  const resolved = resolveNodeRecord(config, readNodeRecord(dataDir));
   const logLevel = config.logLevel ?? "info";
-  const log = createLog({ level: logLevel, fields: { node: record.node } });
+  const log = createLog({ level: logLevel, fields: { node: resolved.node } });
   const lifecycle = createLifecycle({ clock, log });
-  const metrics = createMetrics({ cell: record.cell, node: record.node });
+  const metrics = createMetrics({ cell: resolved.cell, node: resolved.node });
 
-  const identityPath = await openIdentity({ clock, random, log }, config, record);
+  const identityPath = await openIdentity({ clock, random, log }, config, resolved);
   const { identity, time, authority } = identityPath;
   await lifecycle.start(
     "cell time",
     () => time,
     (part) => part.close(),
   );
+  const record = {
+    ...resolved,
+    ...(identityPath.serverApi === undefined ? {} : { serverApi: identityPath.serverApi }),
+  };
   writeNodeRecord(dataDir, record);
 
   const storage = await lifecycle.start(
@@ -230,7 +233,7 @@ export async function runAgent({
     ...(sensor.mqttPlain === undefined ? {} : { mqttPlain: sensor.mqttPlain }),
   };
   writeInfo(dataDir, "node", info);
-  log.info("agent is ready", { ...info, data: join(dataDir) });
+  log.info("agent is ready", { api: info.api, gateway: info.gateway, ingress: info.ingress });
 
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve();

@@ -91,9 +91,15 @@ export function podLine(pod: Pod, pids: Readonly<Record<string, number>>): PodSt
 
 function words(view: CellView, verdictOf: (name: string) => NodeVerdict): string[] {
   const { story } = view;
-  const lines = [
-    `${story.title}. Goes on: ${story.goesOn}${story.stopped === "Nothing." ? "" : ` Stopped: ${story.stopped} To do: ${story.toDo}`}`,
-  ];
+  const lines =
+    story.rung === "whole"
+      ? [story.title]
+      : [
+          `${story.title}.`,
+          `goes on: ${story.goesOn}`,
+          `stopped: ${story.stopped}`,
+          `to do:   ${story.toDo}`,
+        ];
   for (const { name } of view.nodes) {
     const verdict = verdictOf(name);
     if (verdict.state === "agent-down")

@@ -106,7 +106,7 @@ async function deploy(serverDir: string): Promise<void> {
       cluster,
       exampleStream(
         "telemetry",
-        ["node", "cpu", "memory", "disk", "pressure"],
+        ["cpuPercent", "memoryUsedPercent", "diskWriteMs", "fsyncMs", "pressureIoPercent", "load1"],
         "the nodes' own measurements",
       ),
     );

@@ -29,7 +29,9 @@ type SecureOptions = {
 export function serverTlsOptions(
   options: SecureOptions & { readonly credentials: Credentials; readonly requestCert: boolean },
 ): TlsOptions {
-  return { ...common(options), requestCert: options.requestCert };
+  // No anchors here: once OpenSSL has verified a chain by itself, Node (seen in 24.21) gives out the
+  // leaf alone on the server's side, and our own judgement misses the intermediates that were sent.
+  return { ...common(options), ca: [], requestCert: options.requestCert };
 }
 
 /** For `tls.connect`. */

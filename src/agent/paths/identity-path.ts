@@ -42,6 +42,8 @@ export type IdentityPath = {
   readonly authority: Authority | undefined;
   /** Servers only: what joiners and renewing nodes ask. */
   readonly enrolHandler: EnrolHandler | undefined;
+  /** After a join: the API of the server that let this node in. */
+  readonly serverApi: string | undefined;
   /** Servers only. */
   createToken(options: {
     name: string | undefined;
@@ -65,12 +67,20 @@ export async function openIdentity(
 
   const authority =
     record.role === "server" ? await openOrFound(deps, nowMs, folder, record) : undefined;
-  const enrolHandler = authority && createNodeEnrolment({ authority, tokens, nowMs });
+  const enrolHandler =
+    authority &&
+    createNodeEnrolment({
+      authority,
+      tokens,
+      nowMs,
+      apiAddress: () => `${record.host}:${record.ports.api}`,
+    });
   let identity = openNodeIdentity(folder);
+  let serverApi: string | undefined;
   if (!identity) {
     if (authority && enrolHandler)
       await joinOwnCell({ random, tokens, nowMs, authority, enrolHandler }, folder, record);
-    else await joinByToken({ clock, time }, folder, config, record);
+    else serverApi = await joinByToken({ clock, time }, folder, config, record);
     identity = openNodeIdentity(folder);
   }
   if (!identity)
@@ -84,6 +94,7 @@ export async function openIdentity(
     time,
     authority,
     enrolHandler,
+    serverApi,
     async createToken({ name, ttlMs }) {
       if (!authority)
         throw new SkerryError({
@@ -146,7 +157,7 @@ async function joinByToken(
   folder: string,
   config: AgentConfig,
   record: NodeRecord,
-): Promise<void> {
+): Promise<string | undefined> {
   const { join: token, server } = config;
   if (token === undefined || server === undefined) {
     throw new SkerryError({
@@ -166,7 +177,9 @@ async function joinByToken(
     { clock: deps.clock, nowMs: () => deps.time.nowMs() },
     { ...addressOf(server), trustDomain, pin, request: prepared.request },
   );
-  deps.time.raiseTo(prepared.accept(answer).nowMs);
+  const accepted = prepared.accept(answer);
+  deps.time.raiseTo(accepted.nowMs);
+  return accepted.apiAddress;
 }
 
 export function addressOf(text: string): { host: string; port: number } {

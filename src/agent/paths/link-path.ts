@@ -61,32 +61,31 @@ export async function startLinkPath(
   );
   listener.on("up", (link) => deps.listeners.onPeer(link));
 
-  const dialledByNode = new Map<
-    string,
-    { readonly dialled: DialledLink; endpoints: NodeEndpoints }
-  >();
-  const dialPeer = (endpoints: NodeEndpoints) => {
-    const entry: { endpoints: NodeEndpoints; readonly dialled: DialledLink } = {
-      endpoints,
-      dialled: dial(
-        { clock, random, log, nowMs },
-        {
-          ...common,
-          address: () => ({ host: entry.endpoints.host, port: entry.endpoints.ports.peers }),
-          expect: idOf(endpoints.node),
-          trusts: () => [identity.trust],
-          backoff: { initialMs: 100, maxMs: 2000 },
+  const endpointsByNode = new Map<string, NodeEndpoints>();
+  const dialledByNode = new Map<string, DialledLink>();
+  const dialPeer = (node: string) => {
+    const dialled = dial(
+      { clock, random, log, nowMs },
+      {
+        ...common,
+        // Asked before each attempt: a node may come back under another address.
+        address: () => {
+          const known = endpointsByNode.get(node);
+          return known && { host: known.host, port: known.ports.peers };
         },
-      ),
-    };
-    entry.dialled.on("up", (link) => deps.listeners.onPeer(link));
-    dialledByNode.set(endpoints.node, entry);
+        expect: idOf(node),
+        trusts: () => [identity.trust],
+        backoff: { initialMs: 100, maxMs: 2000 },
+      },
+    );
+    dialled.on("up", (link) => deps.listeners.onPeer(link));
+    dialledByNode.set(node, dialled);
   };
   await lifecycle.start(
     "links to peers",
     () => dialledByNode,
     async (dialled) => {
-      await Promise.all([...dialled.values()].map((entry) => entry.dialled.close()));
+      await Promise.all([...dialled.values()].map((one) => one.close()));
     },
   );
   deps.mirrored.follow(nodeKind, (nodes: readonly Node[]) => {
@@ -94,14 +93,14 @@ export async function startLinkPath(
       .flatMap((node) => endpointsOf(node) ?? [])
       .filter(({ node }) => node > record.node);
     for (const endpoints of wanted) {
-      const known = dialledByNode.get(endpoints.node);
-      if (known) known.endpoints = endpoints;
-      else dialPeer(endpoints);
+      endpointsByNode.set(endpoints.node, endpoints);
+      if (!dialledByNode.has(endpoints.node)) dialPeer(endpoints.node);
     }
-    for (const [node, { dialled }] of dialledByNode) {
+    for (const [node, dialled] of dialledByNode) {
       if (nodes.some(({ metadata }) => metadata.name === node)) continue;
       dialledByNode.delete(node);
-      void dialled.close();
+      endpointsByNode.delete(node);
+      dialled.close().catch((error: unknown) => log.warn("a link did not close", { node, error }));
     }
   });
 
@@ -142,14 +141,14 @@ export async function startLinkPath(
 
   identity.onChange(() => {
     listener.refresh();
-    for (const { dialled } of dialledByNode.values()) dialled.refresh();
+    for (const dialled of dialledByNode.values()) dialled.refresh();
     hub?.refresh();
   });
 
   return {
     address: `${record.host}:${listener.port}`,
     port: listener.port,
-    linkTo: (node) => dialledByNode.get(node)?.dialled.link ?? listener.link(idOf(node)),
+    linkTo: (node) => dialledByNode.get(node)?.link ?? listener.link(idOf(node)),
     hub: {
       get link() {
         return hub?.link;

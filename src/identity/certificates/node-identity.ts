@@ -50,7 +50,7 @@ export interface NodeIdentity {
 export type PreparedEnrolment = {
   readonly request: Uint8Array;
   /** Keeps the answer durably. Throws `invalid-enrolment` when it is not for these keys. */
-  accept(answer: Uint8Array): { nowMs: number };
+  accept(answer: Uint8Array): { readonly nowMs: number; readonly apiAddress?: string };
 };
 
 type Stored = {
@@ -90,10 +90,10 @@ export async function prepareJoin(options: {
   return {
     request: encodeMessage({ kind: "join-node", token, node, addresses, ...keys.requests }),
     accept(answer) {
-      const { stored, nowMs } = storedFrom(answer, { node, addresses, ...keys });
+      const { stored, nowMs, apiAddress } = storedFrom(answer, { node, addresses, ...keys });
       ensureDirectory(folder);
       writeRecord(recordPath(folder), stored);
-      return { nowMs };
+      return { nowMs, ...(apiAddress === undefined ? {} : { apiAddress }) };
     },
   };
 }
@@ -119,14 +119,14 @@ function storedFrom(
     identityKey: string;
     servingKey: string;
   },
-): { stored: Stored; nowMs: number } {
+): { stored: Stored; nowMs: number; apiAddress: string | undefined } {
   const fields = decodeAnswer<NodeAnswer>(answer, [
     "trust",
     "identityChainPem",
     "servingChainPem",
     "nowMs",
   ]);
-  const { trust, hub, identityChainPem, servingChainPem, nowMs } = fields;
+  const { trust, hub, identityChainPem, servingChainPem, nowMs, apiAddress } = fields;
   const chain = readCertificatesPem(identityChainPem);
   const verdict = verifyCertificates(chain, trust, nowMs);
   const [servingLeaf] = readCertificatesPem(servingChainPem);
@@ -149,6 +149,7 @@ function storedFrom(
   }
   return {
     nowMs,
+    apiAddress: typeof apiAddress === "string" ? apiAddress : undefined,
     stored: {
       version: 1,
       node: own.node,

@@ -51,6 +51,8 @@ export type TrustAnswer = {
 };
 
 export type NodeAnswer = TrustAnswer & {
+  /** HOST:PORT of the API of the server that answered: where a fresh node finds desired state. */
+  readonly apiAddress?: string;
   readonly identityChainPem: string;
   readonly servingChainPem: string;
 };

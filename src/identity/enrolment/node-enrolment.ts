@@ -23,6 +23,8 @@ export type NodeEnrolmentDeps = {
   readonly authority: Authority;
   readonly tokens: TokenStore;
   readonly nowMs: () => number;
+  /** HOST:PORT of this server's API. */
+  readonly apiAddress?: () => string;
   /** False for a node that was removed from the cell. */
   readonly mayRenew?: (node: Subject) => Promise<boolean>;
   /** Called after a node was let in, before it is told. */
@@ -108,6 +110,7 @@ async function issue(
   const { trustDomain } = authority;
   return {
     ...trustAnswer(deps),
+    ...(deps.apiAddress && { apiAddress: deps.apiAddress() }),
     identityChainPem: await authority.issueIdentity(fromBase64(request.identityRequest), subject),
     servingChainPem: await authority.issueServing(fromBase64(request.servingRequest), {
       dns: [`${node}.${trustDomain}`, `api.${trustDomain}`],
