@@ -4,6 +4,7 @@
  */
 import fastify, { type FastifyInstance, type FastifyServerOptions } from "fastify";
 import { SkerryError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
 
 export type HttpApp = FastifyInstance;
 /** What a room offers over HTTP; mounted by a root. */
@@ -19,8 +20,15 @@ export type HttpError = {
   };
 };
 
+export type HttpAppOptions = {
+  /** Default 4 MiB. */
+  readonly bodyBytesMax?: number;
+  /** Takes what went wrong inside: the client is told only that it is in the log. */
+  readonly log?: Log;
+};
+
 export function createHttpApp(
-  options: { bodyBytesMax?: number; serverFactory?: FastifyServerOptions["serverFactory"] } = {},
+  options: HttpAppOptions & { serverFactory?: FastifyServerOptions["serverFactory"] } = {},
 ): HttpApp {
   const app = fastify({
     bodyLimit: options.bodyBytesMax ?? 4 * 1024 * 1024,
@@ -29,8 +37,12 @@ export function createHttpApp(
     requestTimeout: 0,
     ...(options.serverFactory ? { serverFactory: options.serverFactory } : {}),
   });
-  app.setErrorHandler((error, _request, reply) => {
+  app.setErrorHandler((error, request, reply) => {
     const { status, body } = httpErrorOf(error);
+    if (status === 500) {
+      const { method, url } = request;
+      options.log?.error("request failed", { method, url, error });
+    }
     void reply.code(status).send(body);
   });
   app.setNotFoundHandler((request, reply) => {

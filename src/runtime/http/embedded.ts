@@ -1,7 +1,7 @@
 /** An HTTP app that listens nowhere: it is handed connections that somebody else accepted. */
 import { createServer } from "node:http";
 import type { Duplex } from "node:stream";
-import { createHttpApp, type HttpApp } from "./app.ts";
+import { createHttpApp, type HttpApp, type HttpAppOptions } from "./app.ts";
 
 export type EmbeddedHttpApp = {
   readonly app: HttpApp;
@@ -9,7 +9,7 @@ export type EmbeddedHttpApp = {
   accept(connection: Duplex): void;
 };
 
-export function createEmbeddedHttpApp(options: { bodyBytesMax?: number } = {}): EmbeddedHttpApp {
+export function createEmbeddedHttpApp(options: HttpAppOptions = {}): EmbeddedHttpApp {
   let accept: (connection: Duplex) => void = () => undefined;
   const app = createHttpApp({
     ...options,
