@@ -67,6 +67,17 @@ export function responseHeaders(
   return kept;
 }
 
+/** undici's `upgrade` takes no flat list; names that come twice are joined as RFC 9110 allows. */
+export function pairsToRecord(pairs: readonly string[]): Record<string, string> {
+  const record: Record<string, string> = {};
+  for (let i = 0; i + 1 < pairs.length; i += 2) {
+    const name = (pairs[i] ?? "").toLowerCase();
+    const before = record[name];
+    record[name] = before === undefined ? (pairs[i + 1] ?? "") : `${before}, ${pairs[i + 1]}`;
+  }
+  return record;
+}
+
 function namedByConnection(raw: Pairs): Set<string> {
   const names = new Set<string>();
   for (let i = 0; i + 1 < raw.length; i += 2) {

@@ -3,22 +3,37 @@
  * was sent yet, or the method may be carried out twice; and only with a body that can be sent again.
  * A remote attempt that waits long is checked on: a machine that vanished never resets a connection.
  */
-import type { Clock } from "../../../lib/clock.ts";
+import type { Dispatcher } from "undici";
+import type { Clock, Timer } from "../../../lib/clock.ts";
 import type { Balancer } from "../../balance.ts";
 import { endpointHeader } from "../../headers.ts";
 import { addressOf, type RouteEndpoint } from "../../routes/table.ts";
 import type { Counter } from "./counts.ts";
 import { failureOf, NodeSilent, type Failure } from "./failure.ts";
 import type { Upstreams } from "./upstreams.ts";
-import type { Dispatcher } from "undici";
 
 export type Attempt = {
   readonly endpoint: RouteEndpoint;
   readonly dispatcher: Dispatcher;
   /** To add to the request's headers. */
   readonly headers: readonly string[];
-  readonly signal: AbortSignal;
 };
+
+/** An attempt under way. */
+export type Sent<T> = {
+  /** The answer, once its head is there; rejects when there will be none. */
+  readonly accepted: Promise<T>;
+  /** Makes `accepted` reject at once, unless it has resolved. */
+  abort(reason: Error): void;
+};
+
+/** The client of a request, and how an attempt learns that it went away. */
+export type Client = { gone?: Error; onGone?: (reason: Error) => void };
+
+export function clientGone(client: Client): void {
+  client.gone = new Error("the client went away");
+  client.onGone?.(client.gone);
+}
 
 export type AttemptsResult<T> =
   | { readonly state: "answered"; readonly answer: T; readonly done: () => void }
@@ -40,8 +55,8 @@ const pauseMs = 100;
 const silenceMs = 400;
 
 /**
- * `send` resolves with the answer once its headers are there, or throws; `done` of the result must
- * be called when the answer has ended. Throws the signal's reason when the client went away.
+ * `done` of the result must be called when the answer has ended. Throws `client.gone` when the
+ * client went away before there was an answer.
  */
 export async function attempts<T>(
   deps: AttemptsDependencies,
@@ -50,34 +65,35 @@ export async function attempts<T>(
     readonly endpoints: () => readonly RouteEndpoint[];
     readonly isIdempotent: boolean;
     readonly isRepeatable: boolean;
-    readonly signal: AbortSignal;
+    readonly client: Client;
   },
-  send: (attempt: Attempt) => Promise<T>,
+  send: (attempt: Attempt) => Sent<T>,
 ): Promise<AttemptsResult<T>> {
+  const { client } = request;
   const tried = new Set<string>();
   const blamedNodes = new Set<string>();
   let failure: Failure | undefined;
   for (let number = 1; number <= attemptsMax; number++) {
-    const endpoints = request.endpoints();
     const isTried = (endpoint: RouteEndpoint) =>
       tried.has(addressOf(endpoint)) || blamedNodes.has(endpoint.node);
-    let endpoint = deps.balancer.pick(endpoints, isTried);
+    let endpoint = deps.balancer.pick(request.endpoints(), isTried);
     if (!endpoint && failure) {
-      await deps.clock.sleep(pauseMs * number, { signal: request.signal });
+      await deps.clock.sleep(pauseMs * number);
       endpoint = deps.balancer.pick(request.endpoints(), () => false);
     }
-    if (!endpoint) return failure ? { state: "failed", failure } : { state: "no-endpoint" };
+    if (client.gone) throw client.gone;
+    if (!endpoint) break;
     if (number > 1) deps.counter.add("retries");
 
     const done = deps.balancer.begin(endpoint);
     try {
-      const answer = await attempt(deps, endpoint, request.signal, send);
+      const answer = await attempt(deps, endpoint, client, send);
       deps.balancer.succeeded(endpoint);
       return { state: "answered", answer, done };
     } catch (error) {
       done();
-      request.signal.throwIfAborted();
-      failure = isFailure(error) ? error.failure : failureOf(error);
+      if (client.gone) throw client.gone;
+      failure = failureOf(error);
     }
     deps.counter.add("attempts-failed");
     deps.balancer.failed(endpoint, failure.blame);
@@ -91,80 +107,47 @@ export async function attempts<T>(
   return failure ? { state: "failed", failure } : { state: "no-endpoint" };
 }
 
-/** For `send` to throw when the answer itself says that the attempt failed. */
-export class AttemptFailed extends Error {
-  readonly failure: Failure;
-  constructor(failure: Failure) {
-    super("the attempt failed", { cause: failure.cause });
-    this.failure = failure;
-  }
-}
-
-const isFailure = (error: unknown): error is AttemptFailed => error instanceof AttemptFailed;
-
 async function attempt<T>(
   deps: AttemptsDependencies,
   endpoint: RouteEndpoint,
-  client: AbortSignal,
-  send: (attempt: Attempt) => Promise<T>,
+  client: Client,
+  send: (attempt: Attempt) => Sent<T>,
 ): Promise<T> {
-  if (endpoint.node === deps.node) {
-    const dispatcher = deps.upstreams.local(endpoint);
-    return unlessAborted(client, send({ endpoint, dispatcher, headers: [], signal: client }));
-  }
-  const dispatcher = deps.upstreams.remote(endpoint.node);
-  const watch = watchSilence(deps, endpoint.node, client);
+  const isNear = endpoint.node === deps.node;
+  const sent = isNear
+    ? send({ endpoint, dispatcher: deps.upstreams.local(endpoint), headers: [] })
+    : send({
+        endpoint,
+        dispatcher: deps.upstreams.remote(endpoint.node),
+        headers: [endpointHeader, addressOf(endpoint)],
+      });
+  client.onGone = sent.abort;
+  if (isNear) return sent.accepted;
+  const watch = watchSilence(deps, endpoint.node, sent.abort);
   try {
-    const headers = [endpointHeader, addressOf(endpoint)];
-    const { signal } = watch;
-    return await unlessAborted(signal, send({ endpoint, dispatcher, headers, signal }));
-  } catch (error) {
-    throw watch.silent() ?? error;
+    return await sent.accepted;
   } finally {
-    watch.stop();
+    watch.cancel();
   }
 }
 
-/** undici does not hear an abort before it has a connection, and that may take as long as a handshake. */
-async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const onAbort = () => reject(signal.reason as Error);
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
-}
-
-/**
- * Aborts when the client went away, or when the node takes no connection any more. Once stopped, only
- * the client still aborts: the answer is on its way.
- */
-function watchSilence(deps: AttemptsDependencies, node: string, client: AbortSignal) {
-  const controller = new AbortController();
-  let silent: NodeSilent | undefined;
-  let stopped = false;
-  const onClientGone = () => controller.abort(client.reason);
-  if (client.aborted) onClientGone();
-  else client.addEventListener("abort", onClientGone, { once: true });
+/** Gives an attempt up when its node takes no connections any more; until then it may take its time. */
+function watchSilence(
+  deps: AttemptsDependencies,
+  node: string,
+  abort: (reason: Error) => void,
+): Timer {
+  let cancelled = false;
   const ask = async () => {
     const answers = await deps.upstreams.probe(node);
-    if (stopped) return;
-    if (answers) {
-      timer = deps.clock.after(silenceMs, () => void ask());
-      return;
-    }
-    silent = new NodeSilent(`node ${node} takes no connections`);
-    controller.abort(silent);
+    if (cancelled) return;
+    if (answers) timer = deps.clock.after(silenceMs, () => void ask());
+    else abort(new NodeSilent(`node ${node} takes no connections`));
   };
   let timer = deps.clock.after(silenceMs, () => void ask());
   return {
-    signal: controller.signal,
-    silent: () => silent,
-    stop() {
-      stopped = true;
+    cancel() {
+      cancelled = true;
       timer.cancel();
     },
   };

@@ -22,6 +22,15 @@ export class ConnectFailed extends Error {
   }
 }
 
+/** An answer that itself says that the attempt failed. */
+export class AttemptFailed extends Error {
+  readonly failure: Failure;
+  constructor(failure: Failure) {
+    super("the attempt failed", { cause: failure.cause });
+    this.failure = failure;
+  }
+}
+
 /** Aborts attempts at a node whose machine does not answer any more. */
 export class NodeSilent extends Error {}
 
@@ -36,6 +45,7 @@ const notSentCodes = new Set([
 const timeoutCodes = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT"]);
 
 export function failureOf(error: unknown): Failure {
+  if (error instanceof AttemptFailed) return error.failure;
   if (error instanceof ConnectFailed)
     return { state: "not-sent", blame: error.blame, cause: error };
   if (error instanceof NodeSilent) return { state: "maybe-sent", blame: "node", cause: error };

@@ -3,19 +3,26 @@
  * passes the answer back as it comes. Holds no request longer than it must and promises nothing it
  * does not know: what may have been carried out is said so.
  */
-import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Duplex } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex, Readable } from "node:stream";
 import type { Dispatcher } from "undici";
 import { SkerryError } from "../../../lib/errors.ts";
 import { httpErrorOf } from "../../../runtime/http/index.ts";
-import { meshErrorHeader, requestHeaders, responseHeaders } from "../../headers.ts";
+import { meshErrorHeader, pairsToRecord, requestHeaders } from "../../headers.ts";
 import { createMatcher, type RouteMatcher } from "../../routes/match.ts";
 import { emptyTable, type Backend, type RouteTable } from "../../routes/table.ts";
-import { AttemptFailed, attempts, type Attempt, type AttemptsDependencies } from "./attempts.ts";
-import { answerFor, meshFailure } from "./failure.ts";
-import { isIdempotent, readBody, refuse, targetOf, type Target } from "./request.ts";
-import { joinSockets, writeSwitch } from "./upgrade.ts";
+import { attempts, clientGone, type AttemptsDependencies, type Client } from "./attempts.ts";
+import { startExchange, type Exchange } from "./exchange.ts";
+import { answerFor, meshFailure, type Failure } from "./failure.ts";
+import {
+  isIdempotent,
+  readBody,
+  refuse,
+  targetOf,
+  type RequestBody,
+  type Target,
+} from "./request.ts";
+import { joinSockets, startUpgrade, writeSwitch } from "./upgrade.ts";
 
 export interface Ingress {
   handle(request: IncomingMessage, response: ServerResponse): void;
@@ -48,77 +55,68 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
   };
   const endpointsOf = (name: string) => () => backendByName.get(name)?.endpoints ?? [];
 
-  const send =
-    (request: IncomingMessage, target: Target, body: Buffer | AsyncIterable<Uint8Array> | null) =>
-    async ({ dispatcher, headers, signal }: Attempt): Promise<Dispatcher.ResponseData> => {
-      const answer = await dispatcher.request({
-        method: (request.method ?? "GET") as Dispatcher.HttpMethod,
-        path: target.pathAndQuery,
-        headers: [...outgoingHeaders(request, target), ...headers],
-        body: body as Dispatcher.DispatchOptions["body"],
-        signal,
-      });
-      const meshError = headers.length > 0 ? answer.headers[meshErrorHeader] : undefined;
-      if (meshError === undefined) return answer;
-      await answer.body.dump();
-      throw new AttemptFailed(meshFailure(String(meshError)));
-    };
-
   const forward = async (
     request: IncomingMessage,
     response: ServerResponse,
-    client: AbortSignal,
+    client: Client,
   ): Promise<void> => {
     const target = targetOf(request);
     const backend = route(target);
     const body = await readBody(request);
+    const method = (request.method ?? "GET") as Dispatcher.HttpMethod;
+    const outgoing = outgoingHeaders(request, target);
     const result = await attempts(
       deps,
       {
         endpoints: endpointsOf(backend.name),
-        isIdempotent: isIdempotent(request.method ?? ""),
+        isIdempotent: isIdempotent(method),
         isRepeatable: body.state !== "streamed",
-        signal: client,
+        client,
       },
-      send(
-        request,
-        target,
-        body.state === "none" ? null : body.state === "kept" ? body.bytes : body.stream,
-      ),
+      ({ dispatcher, headers }) => {
+        const exchange = startExchange(
+          dispatcher,
+          {
+            method,
+            path: target.pathAndQuery,
+            headers: headers.length > 0 ? [...outgoing, ...headers] : outgoing,
+            body: bodyOf(body),
+          },
+          {
+            response,
+            judge: headers.length > 0 ? meshFailureOf : undefined,
+            closeAfter: () => draining || !request.complete,
+          },
+        );
+        return { accepted: answered(exchange), abort: exchange.abort };
+      },
     );
-    if (result.state === "no-endpoint") {
-      refuse(request, response, 503, noEndpoint(backend.name));
-      return;
-    }
-    if (result.state === "failed") {
-      const { status, error } = answerFor(backend.name, result.failure);
-      refuse(request, response, status, error);
-      return;
-    }
-    const { answer, done } = result;
-    try {
-      const headers = responseHeaders(answer.headers);
-      if (draining || !request.complete) headers["connection"] = "close";
-      response.writeHead(answer.statusCode, headers);
-      await pipeline(answer.body, response);
-    } finally {
-      done();
+    switch (result.state) {
+      case "no-endpoint":
+        throw noEndpoint(backend.name);
+      case "failed":
+        throw answerFor(backend.name, result.failure).error;
+      case "answered":
+        try {
+          await result.answer.ended;
+        } finally {
+          result.done();
+        }
     }
   };
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const client = new AbortController();
+    const client: Client = {};
     response.once("close", () => {
-      if (!response.writableFinished) client.abort(new Error("the client went away"));
+      if (!response.writableFinished) clientGone(client);
     });
     underWay++;
     try {
       if (underWay > underWayMax) throw busy();
-      await forward(request, response, client.signal);
+      await forward(request, response, client);
       countStatus(response.statusCode);
     } catch (error) {
-      if (client.signal.aborted || response.headersSent) {
-        // Cut short: an answer that is not whole must not look like one.
+      if (client.gone || response.headersSent) {
         deps.counter.add("ingress-aborted");
         response.destroy();
         return;
@@ -138,33 +136,26 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
   };
 
   const upgrade = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
-    const client = new AbortController();
-    const onClose = () => client.abort(new Error("the client went away"));
-    socket.once("close", onClose);
+    const client: Client = {};
+    socket.once("close", () => clientGone(client));
     const target = targetOf(request);
     const backend = route(target);
     const protocol = request.headers.upgrade ?? "";
+    const outgoing = outgoingHeaders(request, target);
     const result = await attempts(
       deps,
-      {
-        endpoints: endpointsOf(backend.name),
-        isIdempotent: false,
-        isRepeatable: true,
-        signal: client.signal,
-      },
-      ({ dispatcher, headers, signal }) =>
-        dispatcher.upgrade({
+      { endpoints: endpointsOf(backend.name), isIdempotent: false, isRepeatable: true, client },
+      ({ dispatcher, headers }) =>
+        startUpgrade(dispatcher, {
           path: target.pathAndQuery,
           method: request.method ?? "GET",
-          headers: pairsToRecord([...outgoingHeaders(request, target), ...headers]),
+          headers: pairsToRecord([...outgoing, ...headers]),
           protocol,
-          signal,
         }),
     );
     if (result.state === "no-endpoint") throw noEndpoint(backend.name);
     if (result.state === "failed") throw answerFor(backend.name, result.failure).error;
     const { answer, done } = result;
-    socket.removeListener("close", onClose);
     deps.counter.add("upgrades");
     writeSwitch(socket, protocol, answer.headers);
     if (head.length > 0) answer.socket.write(head);
@@ -204,23 +195,34 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
   };
 }
 
+async function answered(exchange: Exchange): Promise<Exchange> {
+  await exchange.accepted;
+  return exchange;
+}
+
+function meshFailureOf(headers: IncomingHttpHeaders): Failure | undefined {
+  const code = headers[meshErrorHeader];
+  return code === undefined ? undefined : meshFailure(String(code));
+}
+
+function bodyOf(body: RequestBody): Dispatcher.DispatchOptions["body"] {
+  switch (body.state) {
+    case "none":
+      return null;
+    case "kept":
+      return body.bytes;
+    case "streamed":
+      // undici takes any iterable of bytes; its types name streams only.
+      return body.stream as unknown as Readable;
+  }
+}
+
 function outgoingHeaders(request: IncomingMessage, target: Target): string[] {
   return requestHeaders(request.rawHeaders, {
     at: "ingress",
     remoteAddress: request.socket.remoteAddress ?? "",
     host: target.host,
   });
-}
-
-/** undici's `upgrade` takes no flat list; names that come twice are joined as RFC 9110 allows. */
-export function pairsToRecord(pairs: readonly string[]): Record<string, string> {
-  const record: Record<string, string> = {};
-  for (let i = 0; i + 1 < pairs.length; i += 2) {
-    const name = (pairs[i] ?? "").toLowerCase();
-    const before = record[name];
-    record[name] = before === undefined ? (pairs[i + 1] ?? "") : `${before}, ${pairs[i + 1]}`;
-  }
-  return record;
 }
 
 const statusByCode: Readonly<Record<string, number>> = {

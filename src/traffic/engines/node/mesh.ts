@@ -3,18 +3,17 @@
  * by the certificate of its connection and by the table: only pods of this node, by address.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Duplex } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import type { Duplex, Readable } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { Dispatcher } from "undici";
 import { explain, SkerryError } from "../../../lib/errors.ts";
 import type { Log } from "../../../lib/log.ts";
 import { verifyPeer, type Trust } from "../../../transport/index.ts";
-import { endpointHeader, meshErrorHeader, requestHeaders, responseHeaders } from "../../headers.ts";
+import { endpointHeader, meshErrorHeader, pairsToRecord, requestHeaders } from "../../headers.ts";
 import type { RouteTable } from "../../routes/table.ts";
 import type { Counter } from "./counts.ts";
+import { startExchange } from "./exchange.ts";
 import { failureOf } from "./failure.ts";
-import { pairsToRecord } from "./ingress.ts";
 import { refuse, streamOf } from "./request.ts";
 import { joinSockets, writeSwitch } from "./upgrade.ts";
 import type { Upstreams } from "./upstreams.ts";
@@ -84,27 +83,31 @@ export function createMesh(deps: {
       const address = String(request.headers[endpointHeader] ?? "nothing").slice(0, 100);
       return fail(request, response, 403, "endpoint-unknown", `${address} is no pod of this node`);
     }
-    const client = new AbortController();
-    response.once("close", () => client.abort(new Error("the peer went away")));
     const hasBody =
       request.headers["transfer-encoding"] !== undefined ||
       Number(request.headers["content-length"] ?? 0) > 0;
-    let answer: Dispatcher.ResponseData;
-    try {
-      answer = await dispatcher.request({
+    const exchange = startExchange(
+      dispatcher,
+      {
         method: (request.method ?? "GET") as Dispatcher.HttpMethod,
         path: request.url ?? "/",
         headers: requestHeaders(request.rawHeaders, { at: "mesh" }),
-        body: (hasBody ? streamOf(request) : null) as Dispatcher.DispatchOptions["body"],
-        signal: client.signal,
-      });
+        // undici takes any iterable of bytes; its types name streams only.
+        body: hasBody ? (streamOf(request) as unknown as Readable) : null,
+      },
+      { response },
+    );
+    response.once("close", () => {
+      if (!response.writableFinished) exchange.abort(new Error("the peer went away"));
+    });
+    try {
+      await exchange.accepted;
     } catch (error) {
-      if (client.signal.aborted) return;
+      if (response.destroyed) return;
       const { state, cause } = failureOf(error);
       return fail(request, response, state === "timeout" ? 504 : 502, state, explain(cause));
     }
-    response.writeHead(answer.statusCode, responseHeaders(answer.headers));
-    await pipeline(answer.body, response);
+    await exchange.ended;
   };
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {

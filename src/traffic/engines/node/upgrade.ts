@@ -1,6 +1,35 @@
 /** Connections that change their protocol (WebSocket, RFC 6455): after the switch, only bytes. */
 import type { Duplex } from "node:stream";
+import type { Dispatcher } from "undici";
 import { responseHeaders } from "../../headers.ts";
+import type { Sent } from "./attempts.ts";
+
+/** Asks an upstream to change protocols; `accepted` rejects when it does not, or on `abort`. */
+export function startUpgrade(
+  dispatcher: Dispatcher,
+  request: Dispatcher.UpgradeOptions,
+): Sent<Dispatcher.UpgradeData> {
+  const controller = new AbortController();
+  const { promise, resolve, reject } = Promise.withResolvers<Dispatcher.UpgradeData>();
+  const run = async () => {
+    try {
+      const answer = await dispatcher.upgrade({ ...request, signal: controller.signal });
+      if (controller.signal.aborted) answer.socket.destroy();
+      resolve(answer);
+    } catch (error) {
+      reject(error);
+    }
+  };
+  void run();
+  return {
+    accepted: promise,
+    abort(reason) {
+      controller.abort(reason);
+      // undici does not hear an abort before it has a connection.
+      reject(reason);
+    },
+  };
+}
 
 /** Tells the client that its protocol was accepted, with the application's own headers. */
 export function writeSwitch(
