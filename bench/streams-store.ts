@@ -1,20 +1,18 @@
 /**
  * The stream store against bare `node:sqlite` inserts of the same entries at the same durability
  * (WAL, synchronous=FULL, 100 rows a transaction), interleaved in one run. The bare table has a key
- * and no index: it knows no duplicates, no logs and no streams. Ends with one line of JSON with `--json`.
+ * and no index: it knows no duplicates, no logs and no streams.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { openStreamStore } from "../src/data/index.ts";
 import { silentLog } from "../src/lib/log.ts";
 import { systemClock, systemRandom } from "../src/runtime/clock/index.ts";
+import { inFolder, interleave, type BenchOptions, type BenchResult } from "./support/bench.ts";
 
 const rows = 50_000;
 const batchRows = 100;
 const producers = 20;
-const rounds = 3;
 
 const body = Buffer.from(
   JSON.stringify({
@@ -71,32 +69,22 @@ function measureBare(folder: string): number {
   return (rows / tookMs) * 1000;
 }
 
-const median = (values: readonly number[]) =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+export const about = "the stream store's appends against bare SQLite inserts with the same fsync";
 
-const store: number[] = [];
-const bare: number[] = [];
-for (let round = 0; round < rounds; round++) {
-  const folder = mkdtempSync(join(tmpdir(), "skerry-bench-"));
-  try {
-    bare.push(measureBare(folder));
-    store.push(await measureStore(folder));
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-const [storeRate, bareRate] = [median(store), median(bare)];
-if (!process.argv.includes("--json")) {
-  console.log(`stream store       ${Math.round(storeRate)} entries/s`);
-  console.log(`bare node:sqlite   ${Math.round(bareRate)} rows/s`);
-}
-console.log(
-  JSON.stringify({
-    bench: "streams-store",
-    ratios: { "node-sqlite.throughput": Number((storeRate / bareRate).toFixed(2)) },
+export async function run(options: BenchOptions): Promise<BenchResult> {
+  const { store, bare } = await interleave(options, {
+    bare: () => inFolder((folder) => ({ rowsPerSecond: measureBare(folder) })),
+    store: () => inFolder(async (folder) => ({ rowsPerSecond: await measureStore(folder) })),
+  });
+  return {
+    ratios: { "ceiling.throughput": store.rowsPerSecond / bare.rowsPerSecond },
     figures: {
-      storeEntriesPerSecond: Math.round(storeRate),
-      bareRowsPerSecond: Math.round(bareRate),
+      entriesPerSecond: store.rowsPerSecond,
+      ceilingRowsPerSecond: bare.rowsPerSecond,
     },
-  }),
-);
+    table: [
+      { what: "bare node:sqlite (ceiling)", "rows/s": Math.round(bare.rowsPerSecond) },
+      { what: "stream store", "rows/s": Math.round(store.rowsPerSecond) },
+    ],
+  };
+}

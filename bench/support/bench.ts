@@ -1,0 +1,95 @@
+/** What every bench shares: contestants measured in turns within one run, compared by medians. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ascending, percentile } from "../../src/lib/percentile.ts";
+
+export type BenchOptions = {
+  /** How often each contestant is measured; medians are of these. At least 3. */
+  readonly rounds: number;
+};
+
+export type BenchResult = {
+  /** `peer.measure`; above 1 always means that Skerry is better. */
+  readonly ratios: Readonly<Record<string, number>>;
+  /** Keys end in their unit: `putP50Ms`. */
+  readonly figures: Readonly<Record<string, number>>;
+  /** What a person reads: one row a contestant or measure, the same columns in each. */
+  readonly table: readonly Readonly<Record<string, string | number>>[];
+};
+
+/** What a file `bench/NAME.ts` exports. */
+export type Bench = {
+  /** One line for the list of benches. */
+  readonly about: string;
+  run(options: BenchOptions): Promise<BenchResult>;
+};
+
+/** A folder on disk for one measurement; gone afterwards. */
+export async function inFolder<T>(body: (path: string) => T | Promise<T>): Promise<T> {
+  const path = mkdtempSync(join(tmpdir(), "skerry-bench-"));
+  try {
+    return await body(path);
+  } finally {
+    rmSync(path, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Measures every contestant once a round, each round beginning with another one, so that a machine
+ * that gets slower or faster meanwhile favours nobody. Answers the median of each number.
+ */
+export async function interleave<Name extends string, Measure extends Record<string, number>>(
+  options: BenchOptions,
+  contestants: Readonly<Record<Name, () => Measure | Promise<Measure>>>,
+): Promise<Record<Name, Measure>> {
+  const names = Object.keys(contestants) as Name[];
+  const measuredByName = new Map<Name, Measure[]>(names.map((name) => [name, []]));
+  for (let round = 0; round < options.rounds; round++) {
+    for (let i = 0; i < names.length; i++) {
+      const name = names[(round + i) % names.length] as Name;
+      measuredByName.get(name)?.push(await contestants[name]());
+    }
+  }
+  return Object.fromEntries(
+    [...measuredByName].map(([name, measured]) => [name, medians(measured)]),
+  ) as Record<Name, Measure>;
+}
+
+export const median = (values: Iterable<number>): number =>
+  percentile(ascending(values), 0.5) ?? Number.NaN;
+
+function medians<Measure extends Record<string, number>>(measured: readonly Measure[]): Measure {
+  const keys = Object.keys(measured[0] ?? {});
+  return Object.fromEntries(
+    keys.map((key) => [key, median(measured.map((one) => one[key] ?? Number.NaN))]),
+  ) as Measure;
+}
+
+/** Runs `work` from `callers` loops until `count` calls were made; calls a second. */
+export async function throughput(
+  options: { count: number; callers: number },
+  work: (i: number) => unknown,
+): Promise<number> {
+  let next = 0;
+  const caller = async () => {
+    while (next < options.count) await work(next++);
+  };
+  const startedMs = performance.now();
+  await Promise.all(Array.from({ length: options.callers }, caller));
+  return (options.count / (performance.now() - startedMs)) * 1000;
+}
+
+/** The median time of `count` calls after each other, in milliseconds. */
+export async function latencyMs(count: number, work: (i: number) => unknown): Promise<number> {
+  const tookMs: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const startedMs = performance.now();
+    await work(i);
+    tookMs.push(performance.now() - startedMs);
+  }
+  return median(tookMs);
+}
+
+/** Three significant digits: more would claim more than was measured. */
+export const rounded = (value: number): number => Number(value.toPrecision(3));
