@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { openTestLedger, temporaryFolder } from "../support/ledger.ts";
 import { ledgerContract } from "./ledger.ts";
 
-const ttlMs = 150;
+const ttlMs = 500;
 
 ledgerContract("sqlite", async () => {
   const folder = await temporaryFolder();

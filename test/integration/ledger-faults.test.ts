@@ -17,7 +17,6 @@ import {
   temporaryFolder,
   text,
 } from "../support/ledger.ts";
-import { waitFor } from "../support/wait.ts";
 
 const timeout = 60_000;
 
@@ -274,12 +273,14 @@ test(
     const { ledger, thread } = held;
     const leader = await ledger.campaign("boss", { id: "a", ttlMs: 300 });
     const blocked = thread.call("test.block", 2000);
-    let stillBlocked = true;
+    let isBlocked = true;
     const over = blocked.then(() => {
-      stillBlocked = false;
+      isBlocked = false;
     });
-    await waitFor(() => leader.lost.aborted, { what: "the loss of leadership" });
-    assert.equal(stillBlocked, true);
+    const lostWhileBlocked = new Promise<boolean>((resolve) => {
+      leader.lost.addEventListener("abort", () => resolve(isBlocked));
+    });
+    assert.equal(await lostWhileBlocked, true);
     await over;
   },
 );
