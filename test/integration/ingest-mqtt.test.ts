@@ -1,4 +1,5 @@
 import { strict as assert } from "node:assert";
+import { X509Certificate } from "node:crypto";
 import { connect as connectSocket } from "node:net";
 import { test, type TestContext } from "node:test";
 import type { TLSSocket } from "node:tls";
@@ -352,5 +353,16 @@ test("I9: over TLS a client's certificate says who it is; a certificate of anoth
   assert.deepEqual(store.bodies(), [{ celsius: 3 }]);
   await assert.rejects(connect(await other.credentials("app", "thermometer")), /Bad username/);
   await assert.rejects(connect(), /Bad username/);
-  assert.deepEqual(subjects, ["spiffe://cell-a.skerry/app/thermometer", undefined, undefined]);
+  const renewed = await cell.credentials("node", "n1");
+  ingest.setTls(
+    serverTlsOptions({ credentials: renewed, trusts: [cell.trust], requestCert: true }),
+  );
+  const after = await connect(await cell.credentials("app", "thermometer"));
+  const seen = (after.stream as unknown as TLSSocket).getPeerX509Certificate();
+  assert.equal(seen?.raw.equals(new X509Certificate(renewed.chainPem).raw), true);
+  assert.deepEqual(subjects.slice(0, 3), [
+    "spiffe://cell-a.skerry/app/thermometer",
+    undefined,
+    undefined,
+  ]);
 });

@@ -8,7 +8,7 @@
  * says "no session present"), a retained message with the agent.
  */
 import { createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import { createServer as createTlsServer, Server as TlsServer } from "node:tls";
 import type { Duplex } from "node:stream";
 import { Aedes, type Client, type PublishPacket } from "aedes";
 import { deadline } from "../../lib/clock.ts";
@@ -230,6 +230,9 @@ export async function createMqttIngest(
       server.on("error", (error) => deps.log.error("MQTT listener failed", { error }));
       servers.add(server);
       return listening;
+    },
+    setTls(tls) {
+      for (const server of servers) if (server instanceof TlsServer) server.setSecureContext(tls);
     },
     get connections() {
       return sockets.size;

@@ -52,6 +52,8 @@ export type MqttListenOptions = {
 export interface MqttIngest {
   /** Throws `port-in-use` or `cannot-listen`. May be called for several listeners. */
   listen(options: MqttListenOptions): Promise<{ readonly port: number }>;
+  /** A renewed certificate or trust: new connections of the TLS listeners use it. */
+  setTls(tls: TlsOptions): void;
   readonly connections: number;
   /** Takes no new messages, lets those on their way to the store end, closes everything. */
   stop(): Promise<void>;
