@@ -12,6 +12,7 @@ import { createLifecycle } from "../runtime/lifecycle/index.ts";
 import { writeAccess, writeInfo } from "../runtime/local/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { createMetrics } from "../runtime/metrics/index.ts";
+import { keepCompiled } from "../runtime/process/index.ts";
 import { startThread } from "../runtime/thread/index.ts";
 import { createRouter, type Link } from "../transport/index.ts";
 import type { PodRunner } from "../workloads/index.ts";
@@ -26,7 +27,7 @@ import { startLinkPath, type LinkPath } from "./paths/link-path.ts";
 import { startSensorPath } from "./paths/sensor-path.ts";
 import { startNodeReports, startStatusPath } from "./paths/status-path.ts";
 import { startSyncPath } from "./paths/sync-path.ts";
-import { startTrafficPath } from "./paths/traffic-path.ts";
+import { feedProxy, startProxy } from "./paths/traffic-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
 import { situationOf } from "./situation.ts";
 import type { StorageData, StorageEvents, StorageMethods } from "./storage.ts";
@@ -67,15 +68,19 @@ export async function runAgent({
   };
   writeNodeRecord(dataDir, record);
 
-  const storage = await lifecycle.start(
-    "storage",
-    () =>
-      startThread<StorageMethods, StorageEvents>(entryUrl(import.meta.url, "./storage.entry"), {
-        name: "storage",
-        data: { dataDir, node: record.node, role: record.role, logLevel } satisfies StorageData,
-      }),
-    (part) => part.terminate(),
-  );
+  // The two threads cost most of a start; the ingress shall be back soonest.
+  const [storage, proxy] = await Promise.all([
+    lifecycle.start(
+      "storage",
+      () =>
+        startThread<StorageMethods, StorageEvents>(entryUrl(import.meta.url, "./storage.entry"), {
+          name: "storage",
+          data: { dataDir, node: record.node, role: record.role, logLevel } satisfies StorageData,
+        }),
+      (part) => part.terminate(),
+    ),
+    startProxy({ clock, random, log, metrics, lifecycle, record }, identityPath),
+  ]);
   const router = createRouter();
   const nowMs = () => time.nowMs();
   const ground: Ground = {
@@ -100,6 +105,7 @@ export async function runAgent({
 
   const state = await startStatePath(ground, identityPath);
   const { mirrored } = state;
+  feedProxy(proxy, { mirrored, record, log });
   const sync = await startSyncPath(ground, { mirrored, trustDomain: identity.trust.trustDomain });
   const verifier = createAppTokenVerifier({ nowMs, trust: () => identity.trust });
   const authenticateToken = async (token: string) => {
@@ -131,7 +137,6 @@ export async function runAgent({
     situation: situationOf({ clock, record, state, links: () => links }),
   });
 
-  const traffic = await startTrafficPath(ground, { mirrored, identity: identityPath });
   const sensor = await startSensorPath(ground, {
     append: (batch, options) => sync.durability.append(batch, options),
     mirrored,
@@ -195,9 +200,9 @@ export async function runAgent({
     membership,
     ports: {
       api: apiPort,
-      mesh: traffic.meshPort,
+      mesh: proxy.meshPort,
       peers: links.port,
-      ingress: traffic.ingressPort,
+      ingress: proxy.ingressPort,
     },
   });
   await startHubEnrolment(ground, {
@@ -228,11 +233,12 @@ export async function runAgent({
     api,
     peers: links.address,
     gateway: gateway.url,
-    ingress: `${record.host}:${traffic.ingressPort}`,
+    ingress: `${record.host}:${proxy.ingressPort}`,
     mqtt: sensor.mqtt,
     ...(sensor.mqttPlain === undefined ? {} : { mqttPlain: sensor.mqttPlain }),
   };
   writeInfo(dataDir, "node", info);
+  keepCompiled();
   log.info("agent is ready", { api: info.api, gateway: info.gateway, ingress: info.ingress });
 
   await new Promise<void>((resolve) => {

@@ -44,7 +44,8 @@ export async function startNode(
       await keeper.startAgent({
         entry: fileURLToPath(entryUrl(import.meta.url, "./agent.entry")),
         args: [JSON.stringify(config)],
-        env: {},
+        // Node keeps what it compiled: an agent that was killed is back in half the time.
+        env: { NODE_COMPILE_CACHE: join(dataDir, "cache") },
         logPath: agentLogPath(dataDir),
       });
     }

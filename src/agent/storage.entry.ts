@@ -3,7 +3,7 @@
  * What passes between threads are batches; the halves on the other side stand in `paths/`.
  */
 import { join } from "node:path";
-import { encodeBatch, openStreamStore, serveStreamStore } from "../data/index.ts";
+import { encodeBatch, openStreamStore, serveStreamStore } from "../data/streams/index.ts";
 import {
   openSqliteLedger,
   serveLedger,
@@ -11,7 +11,7 @@ import {
   type LedgerThreadEvents,
 } from "../ledger/index.ts";
 import { createGate } from "../privacy/gate/index.ts";
-import { openMirrorStore, serveMirrorStore } from "../resources/index.ts";
+import { openMirrorStore, serveMirrorStore } from "../resources/mirror-store/index.ts";
 import { systemClock, systemRandom } from "../runtime/clock/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";

@@ -88,6 +88,7 @@ export async function createGateway(
     burst: limits.requestsBurst,
   });
   const app = createHttpApp({
+    log: deps.log,
     bodyBytesMax: limits.bodyBytesMax,
     serverFactory: (handler) => {
       const server = createServer(

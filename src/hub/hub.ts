@@ -81,7 +81,7 @@ export async function runHub(
 
   const http = await lifecycle.start(
     "api",
-    () => createEmbeddedHttpApp(),
+    () => createEmbeddedHttpApp({ log }),
     ({ app }) => app.close(),
   );
   const { app } = http;

@@ -1,6 +1,6 @@
 /** The hub's storage thread: the global store, and the gate's second look at what cells send. */
 import { join } from "node:path";
-import { openGlobalStore, serveGlobalStore, type GlobalEvents } from "../data/index.ts";
+import { openGlobalStore, serveGlobalStore, type GlobalEvents } from "../data/global/index.ts";
 import { createRecheck } from "../privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../runtime/clock/index.ts";
 import { createLog } from "../runtime/log/index.ts";

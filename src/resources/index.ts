@@ -10,7 +10,7 @@ export {
   type MirrorStoreFile,
   type MirrorStoreMethods,
   type MirrorThread,
-} from "./mirror/store.ts";
+} from "./mirror-store/index.ts";
 export {
   createLedgerResources,
   ensureNamespaces,

@@ -68,12 +68,14 @@ export async function startSensorPath(
     (ingest) => ingest.stop(),
   );
   const { host, ports } = record;
-  const tls = serverTlsOptions({
-    credentials: identity.serving,
-    trusts: [identity.trust],
-    requestCert: true,
-  });
-  const secure = await mqtt.listen({ host, port: ports.mqtt, tls });
+  const tls = () =>
+    serverTlsOptions({
+      credentials: identity.serving,
+      trusts: [identity.trust],
+      requestCert: true,
+    });
+  const secure = await mqtt.listen({ host, port: ports.mqtt, tls: tls() });
+  identity.onChange(() => mqtt.setTls(tls()));
   const plain =
     ports.mqttPlain === undefined ? undefined : await mqtt.listen({ host, port: ports.mqttPlain });
 

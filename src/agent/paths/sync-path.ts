@@ -47,7 +47,12 @@ export async function startSyncPath(
 ): Promise<SyncPath> {
   const { clock, random, log, lifecycle, record, storage } = ground;
   const { mirrored } = deps;
-  const store = connectStreamStore<ClearedBytes>(storage, { node: record.node });
+  const store = await lifecycle.start(
+    "streams",
+    () => connectStreamStore<ClearedBytes>(storage, { node: record.node }),
+    // An ordered end keeps the origin; without it the next start looks like the one after a crash.
+    (part) => part.close(),
+  );
   const replication = await lifecycle.start(
     "replication",
     () =>

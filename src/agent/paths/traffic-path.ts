@@ -14,19 +14,26 @@ import {
   type Node,
   type Service,
 } from "../../api/index.ts";
-import { compile, startTraffic } from "../../traffic/index.ts";
+import type { Log } from "../../lib/log.ts";
+import { compile, startTraffic, type Traffic } from "../../traffic/index.ts";
+import type { NodeRecord } from "../config.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
 import type { IdentityPath } from "./identity-path.ts";
 
-export type TrafficPath = { readonly ingressPort: number; readonly meshPort: number };
+export type Proxy = {
+  readonly traffic: Traffic;
+  readonly ingressPort: number;
+  readonly meshPort: number;
+};
 
-export async function startTrafficPath(
-  ground: Ground,
-  deps: { mirrored: Mirrored; identity: IdentityPath },
-): Promise<TrafficPath> {
+/** Listens as soon as there is an identity; until it is fed it knows no routes. */
+export async function startProxy(
+  ground: Pick<Ground, "clock" | "random" | "log" | "metrics" | "lifecycle" | "record">,
+  { identity, time }: IdentityPath,
+): Promise<Proxy> {
   const { clock, random, log, metrics, lifecycle, record } = ground;
-  const { identity, time } = deps.identity;
+  const { host, ports } = record;
   const proxyIdentity = () => ({
     credentials: identity.identity,
     trust: identity.trust,
@@ -39,15 +46,31 @@ export async function startTrafficPath(
         { clock, random, log, metrics },
         {
           node: record.node,
-          ingress: { host: record.host, port: record.ports.ingress },
-          mesh: { host: record.host, port: record.ports.mesh },
+          ingress: { host, port: ports.ingress },
+          mesh: { host, port: ports.mesh },
           identity: proxyIdentity(),
         },
       ),
     (part) => part.stop(),
   );
-  identity.onChange(() => traffic.setIdentity(proxyIdentity()));
+  identity.onChange(() => {
+    traffic.setIdentity(proxyIdentity()).catch((error: unknown) => {
+      log.error("the proxy did not take its new certificate", { error });
+    });
+  });
+  return {
+    traffic,
+    ingressPort: traffic.ingressPort ?? ports.ingress,
+    meshPort: traffic.meshPort ?? ports.mesh,
+  };
+}
 
+/** Compiles a new table after each burst of changes. */
+export function feedProxy(
+  proxy: Proxy,
+  deps: { mirrored: Mirrored; record: NodeRecord; log: Log },
+): void {
+  const { mirrored, record, log } = deps;
   let ingresses: readonly Ingress[] = [];
   let services: readonly Service[] = [];
   let endpoints: readonly Endpoints[] = [];
@@ -63,15 +86,14 @@ export async function startTrafficPath(
           .flatMap((node) => endpointsOf(node) ?? [])
           .map(({ node, host, ports }) => [node, { host, port: ports.mesh }]),
       );
-      traffic.setTable(compile({ node: record.node, ingresses, services, endpoints, meshByNode }));
+      const input = { node: record.node, ingresses, services, endpoints, meshByNode };
+      proxy.traffic.setTable(compile(input)).catch((error: unknown) => {
+        log.error("the proxy did not take its routes", { error });
+      });
     });
   };
-  deps.mirrored.follow(ingressKind, (now) => ((ingresses = now), recompile()));
-  deps.mirrored.follow(serviceKind, (now) => ((services = now), recompile()));
-  deps.mirrored.follow(endpointsKind, (now) => ((endpoints = now), recompile()));
-  deps.mirrored.follow(nodeKind, (now) => ((nodes = now), recompile()));
-  return {
-    ingressPort: traffic.ingressPort ?? record.ports.ingress,
-    meshPort: traffic.meshPort ?? record.ports.mesh,
-  };
+  mirrored.follow(ingressKind, (now) => ((ingresses = now), recompile()));
+  mirrored.follow(serviceKind, (now) => ((services = now), recompile()));
+  mirrored.follow(endpointsKind, (now) => ((endpoints = now), recompile()));
+  mirrored.follow(nodeKind, (now) => ((nodes = now), recompile()));
 }

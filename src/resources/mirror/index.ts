@@ -12,7 +12,7 @@ import type { ListOptions, Resources, WatchEvent } from "../resources.ts";
 import { follow } from "./follow.ts";
 import { createPersister } from "./persist.ts";
 import { createReflection, keyOf, type Reflection } from "./reflection.ts";
-import type { MirroredObject, MirrorStore } from "./store.ts";
+import type { MirroredObject, MirrorStore } from "../mirror-store/index.ts";
 
 /** What is kept of a kind: all of it, or what a selection leaves. Reads of the kind see no more. */
 export type MirrorScope = Pick<ListOptions, "namespace" | "labelSelector" | "fieldSelector"> & {

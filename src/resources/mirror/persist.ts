@@ -8,7 +8,7 @@ import type { Clock, Timer } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import type { Reflected } from "./reflection.ts";
-import type { MirrorBatch, MirroredObject, MirrorStore } from "./store.ts";
+import type { MirrorBatch, MirroredObject, MirrorStore } from "../mirror-store/index.ts";
 
 const gatherMs = 50;
 const pauses = { initialMs: 500, maxMs: 30_000 };

@@ -1,10 +1,4 @@
-export {
-  createHttpApp,
-  httpErrorOf,
-  type HttpApp,
-  type HttpAppOptions,
-  type HttpError,
-  type Routes,
-} from "./app.ts";
+export { httpErrorOf, type HttpError } from "../http-error/index.ts";
+export { createHttpApp, type HttpApp, type HttpAppOptions, type Routes } from "./app.ts";
 export { createEmbeddedHttpApp, type EmbeddedHttpApp } from "./embedded.ts";
 export { createTlsFetch, type TlsFetch } from "./tls-fetch.ts";

@@ -3,6 +3,7 @@
  * records one by one; errors cross through the codec of `lib/errors`. A thread that ends rejects
  * every request that waits, so nobody hangs on a dead thread.
  */
+import { flushCompileCache } from "node:module";
 import { parentPort, Worker, workerData, type Transferable } from "node:worker_threads";
 import {
   decodeError,
@@ -182,6 +183,8 @@ export function serveThread<Events extends ThreadEvents = Record<string, never>>
       .catch(fail);
   });
   port.postMessage({ type: "ready" } satisfies Reply);
+  // A thread has a cache of its own; a process that is killed keeps none by itself.
+  setImmediate(flushCompileCache);
   return {
     emit(name, event, transfer) {
       port.postMessage({ type: "event", name, event } satisfies Reply, transfer ?? []);

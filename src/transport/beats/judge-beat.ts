@@ -5,7 +5,7 @@
  * beat was good has a limit of its own, which noise from other addresses cannot use up.
  */
 import { createHash, verify, type KeyObject } from "node:crypto";
-import { decodeBeat, splitBeat, type Beat } from "../../api/index.ts";
+import { decodeBeat, splitBeat, type Beat } from "../../api/records/index.ts";
 import { verifyChain, type Trust } from "../../identity/index.ts";
 import type { MonotonicMs } from "../../lib/brand.ts";
 import type { Clock } from "../../lib/clock.ts";

@@ -7,7 +7,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:
 import type { Duplex, Readable } from "node:stream";
 import type { Dispatcher } from "undici";
 import { SkerryError } from "../../../lib/errors.ts";
-import { httpErrorOf } from "../../../runtime/http/index.ts";
+import { httpErrorOf } from "../../../runtime/http-error/index.ts";
 import { meshErrorHeader, pairsToRecord, requestHeaders } from "../../headers.ts";
 import { createMatcher, type RouteMatcher } from "../../routes/match.ts";
 import { emptyTable, type Backend, type RouteTable } from "../../routes/table.ts";

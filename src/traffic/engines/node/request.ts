@@ -1,7 +1,7 @@
 /** What a client asked for, checked, and its body as far as it can be sent twice. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { SkerryError } from "../../../lib/errors.ts";
-import type { HttpError } from "../../../runtime/http/index.ts";
+import type { HttpError } from "../../../runtime/http-error/index.ts";
 import { hostName } from "../../routes/match.ts";
 
 export type Target = {
