@@ -25,7 +25,7 @@ import { startHubEnrolment, startHubHeartbeat } from "./paths/hub-path.ts";
 import { keepIdentityFresh, openIdentity } from "./paths/identity-path.ts";
 import { startLinkPath, type LinkPath } from "./paths/link-path.ts";
 import { startSensorPath } from "./paths/sensor-path.ts";
-import { startNodeReports, startStatusPath } from "./paths/status-path.ts";
+import { startNodeReports, startStatusPath, startStreamReports } from "./paths/status-path.ts";
 import { startSyncPath } from "./paths/sync-path.ts";
 import { feedProxy, startProxy } from "./paths/traffic-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
@@ -214,6 +214,7 @@ export async function runAgent({
   await startHubHeartbeat(ground, { links, membership, report: status.report });
 
   if (authority) {
+    await startStreamReports(ground, { state, sync });
     const admin = await authority.issueCredentials(
       spiffeId(authority.trustDomain, "user", "admin"),
     );

@@ -10,6 +10,7 @@ import {
   nodeKind,
   nodeLeaseNamespace,
   podKind,
+  streamKind,
   type CellStatus,
   type Deployment,
   type KubeObject,
@@ -17,6 +18,7 @@ import {
   type NodePorts,
   type NodeReport,
 } from "../../api/index.ts";
+import { every } from "../../lib/clock.ts";
 import type { Keeper } from "../../keeper/index.ts";
 import { rungOf, type Membership } from "../../membership/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
@@ -33,6 +35,8 @@ import type { SyncPath } from "./sync-path.ts";
 export type StatusPath = { report(): Promise<NodeReport>; readonly routes: Routes };
 
 const peerTimeoutMs = 1000;
+/** Each report of a stream is a write to the ledger: seldom enough for an SD card. */
+const streamReportMs = 15_000;
 
 export function startStatusPath(
   ground: Ground,
@@ -203,5 +207,33 @@ export async function startNodeReports(
         },
       ),
     (part) => part.stop(),
+  );
+}
+
+/** Servers: what this store holds of each stream, for `kubectl get streams`; written when it changed. */
+export async function startStreamReports(
+  ground: Ground,
+  deps: { state: StatePath; sync: SyncPath },
+): Promise<void> {
+  const { clock, log, lifecycle } = ground;
+  const toldByName = new Map<string, string>();
+  const report = async () => {
+    const { streams } = await deps.sync.store.status();
+    for (const { name, entries, bytes, backlog } of streams) {
+      const status = { entries, bytes, backlog: backlog.entries };
+      const text = JSON.stringify(status);
+      if (toldByName.get(name) === text) continue;
+      const patch = { type: "merge" as const, body: { status } };
+      const result = await deps.state.upstream.patch(streamKind, { name }, patch, {
+        subresource: "status",
+      });
+      if (result.state === "done") toldByName.set(name, text);
+    }
+  };
+  await lifecycle.start(
+    "stream reports",
+    () =>
+      every(clock, streamReportMs, report, (error) => log.warn("streams not reported", { error })),
+    (timer) => timer.cancel(),
   );
 }

@@ -14,6 +14,7 @@ import {
   type Node,
   type Service,
 } from "../../api/index.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { compile, startTraffic, type Traffic } from "../../traffic/index.ts";
 import type { NodeRecord } from "../config.ts";
@@ -27,7 +28,9 @@ export type Proxy = {
   readonly meshPort: number;
 };
 
-/** Listens as soon as there is an identity; until it is fed it knows no routes. */
+const knownPollMs = 100;
+
+/** Listens as soon as there is an identity; until it is fed it answers 503 `starting`. */
 export async function startProxy(
   ground: Pick<Ground, "clock" | "random" | "log" | "metrics" | "lifecycle" | "record">,
   { identity, time }: IdentityPath,
@@ -65,22 +68,38 @@ export async function startProxy(
   };
 }
 
-/** Compiles a new table after each burst of changes. */
+/**
+ * Compiles a new table after each burst of changes. The first one waits until all four lists are
+ * there and somebody said what there is: half a table would answer 404 where a route exists.
+ */
 export function feedProxy(
-  proxy: Proxy,
-  deps: { mirrored: Mirrored; record: NodeRecord; log: Log },
+  proxy: Pick<Proxy, "traffic">,
+  deps: {
+    mirrored: Mirrored;
+    isKnown: () => boolean;
+    record: Pick<NodeRecord, "node">;
+    clock: Clock;
+    log: Log;
+    signal: AbortSignal;
+  },
 ): void {
-  const { mirrored, record, log } = deps;
-  let ingresses: readonly Ingress[] = [];
-  let services: readonly Service[] = [];
-  let endpoints: readonly Endpoints[] = [];
-  let nodes: readonly Node[] = [];
+  const { mirrored, isKnown, record, clock, log, signal } = deps;
+  let ingresses: readonly Ingress[] | undefined;
+  let services: readonly Service[] | undefined;
+  let endpoints: readonly Endpoints[] | undefined;
+  let nodes: readonly Node[] | undefined;
   let scheduled = false;
   const recompile = () => {
-    if (scheduled) return;
+    if (scheduled || signal.aborted) return;
     scheduled = true;
     setImmediate(() => {
       scheduled = false;
+      if (!ingresses || !services || !endpoints || !nodes) return;
+      if (!isKnown()) {
+        // Nothing tells when it becomes known; and an empty list may never change.
+        clock.after(knownPollMs, recompile);
+        return;
+      }
       const meshByNode = Object.fromEntries(
         nodes
           .flatMap((node) => endpointsOf(node) ?? [])
