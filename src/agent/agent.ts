@@ -105,7 +105,7 @@ export async function runAgent({
 
   const state = await startStatePath(ground, identityPath);
   const { mirrored } = state;
-  feedProxy(proxy, { mirrored, record, log });
+  feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
   const sync = await startSyncPath(ground, { mirrored, trustDomain: identity.trust.trustDomain });
   const verifier = createAppTokenVerifier({ nowMs, trust: () => identity.trust });
   const authenticateToken = async (token: string) => {

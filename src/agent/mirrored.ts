@@ -24,10 +24,18 @@ export function createMirrored(deps: {
   const { resources, clock, log, signal } = deps;
   return {
     follow(kind, listener) {
+      // One object that a part cannot read must not end the agent, and again at every start of it.
+      const tellSafely: typeof listener = (objects) => {
+        try {
+          listener(objects);
+        } catch (error) {
+          log.error("a part did not take what changed", { kind: kind.kind, error });
+        }
+      };
       void (async () => {
         while (!signal.aborted) {
           try {
-            await followOnce(resources, kind, listener, signal);
+            await followOnce(resources, kind, tellSafely, signal);
           } catch (error) {
             if (signal.aborted || isAbort(error)) return;
             log.warn("following the mirror failed; it begins anew", { kind: kind.kind, error });

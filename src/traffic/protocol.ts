@@ -39,7 +39,8 @@ export type ProxyStart = {
   readonly ingress?: ListenAddress;
   readonly mesh?: ListenAddress;
   readonly identity: ProxyIdentity;
-  readonly table: RouteTable;
+  /** Absent: not known yet, which is not the same as no routes. */
+  readonly table?: RouteTable;
   readonly limits: ProxyLimits;
 };
 

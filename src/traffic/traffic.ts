@@ -19,7 +19,7 @@ import {
   type ProxyMethods,
   type ProxyPorts,
 } from "./protocol.ts";
-import { emptyTable, type RouteTable } from "./routes/table.ts";
+import type { RouteTable } from "./routes/table.ts";
 
 export type TrafficDependencies = {
   readonly clock: Clock;
@@ -56,7 +56,7 @@ export interface Traffic {
 
 type ProxyThread = Thread<ProxyMethods, ProxyEvents>;
 
-/** Listens when it resolves. Throws `port-in-use` or `cannot-listen`. */
+/** Listens when it resolves; until the first table answers 503 `starting`. Throws `port-in-use` or `cannot-listen`. */
 export async function startTraffic(
   deps: TrafficDependencies,
   options: TrafficOptions,
@@ -69,7 +69,7 @@ export async function startTraffic(
   );
   const backoff = createBackoff(deps, options.restartMs ?? { initialMs: 100, maxMs: 10_000 });
   const stopping = new AbortController();
-  let table = emptyTable(options.node);
+  let table: RouteTable | undefined;
   let identity = options.identity;
   let ports: ProxyPorts = {};
   let restarts = 0;
@@ -95,11 +95,11 @@ export async function startTraffic(
         ingress: at(options.ingress, ports.ingressPort),
         mesh: at(options.mesh, ports.meshPort),
         identity: startIdentity,
-        table: startTable,
+        ...(startTable && { table: startTable }),
         limits: { ...proxyLimitsDefault, ...options.limits },
       });
       // What changed while it started went past it.
-      if (table !== startTable) await thread.call("setTable", table);
+      if (table && table !== startTable) await thread.call("setTable", table);
       if (identity !== startIdentity) await thread.call("setIdentity", identity);
     } catch (error) {
       await thread.terminate();

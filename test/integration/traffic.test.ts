@@ -250,6 +250,17 @@ test("T6: no route is 404, no ready pod 503, no answer in time 504, each in word
   assert.deepEqual([dead.status, JSON.parse(dead.text).error.code], [503, "backend-unreachable"]);
 });
 
+test("T6: before its first table a node answers 503 starting, not 404", async (t) => {
+  const { nodes, route } = await ownNodes(t, ["n1"]);
+  const [n1] = nodes as [TestNode];
+  const early = await get(`${n1.url}/app`);
+  assert.equal(early.status, 503);
+  assert.equal(early.headers.get("retry-after"), "1");
+  assert.equal(JSON.parse(early.text).error.code, "starting");
+  await route([], { path: "/other" });
+  assert.equal((await get(`${n1.url}/app`)).status, 404);
+});
+
 test("T7: the mesh takes nodes of its own cell only, and only for pods it serves", async (t) => {
   const pod = await startPod(t, "n2");
   const hidden = await startPod(t, "n2");

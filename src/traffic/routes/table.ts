@@ -45,14 +45,5 @@ export type RouteTable = {
 
 export type MeshAddress = { readonly host: string; readonly port: number };
 
-export const emptyTable = (node: string): RouteTable => ({
-  node,
-  hosts: [],
-  defaultBackend: undefined,
-  backends: [],
-  served: [],
-  meshByNode: {},
-});
-
 export const addressOf = ({ ip, port }: { readonly ip: string; readonly port: number }): string =>
   ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`;

@@ -10,7 +10,7 @@ import { SkerryError } from "../../../lib/errors.ts";
 import { httpErrorOf } from "../../../runtime/http-error/index.ts";
 import { meshErrorHeader, pairsToRecord, requestHeaders } from "../../headers.ts";
 import { createMatcher, type RouteMatcher } from "../../routes/match.ts";
-import { emptyTable, type Backend, type RouteTable } from "../../routes/table.ts";
+import type { Backend, RouteTable } from "../../routes/table.ts";
 import { attempts, clientGone, type AttemptsDependencies, type Client } from "./attempts.ts";
 import { startExchange, type Exchange } from "./exchange.ts";
 import { answerFor, meshFailure, type Failure } from "./failure.ts";
@@ -37,15 +37,15 @@ export interface Ingress {
 const underWayMax = 4096;
 
 export function createIngress(deps: AttemptsDependencies): Ingress {
-  let table = emptyTable(deps.node);
-  let matcher: RouteMatcher = createMatcher(table);
+  let routes: { readonly table: RouteTable; readonly matcher: RouteMatcher } | undefined;
   let backendByName = new Map<string, Backend>();
   let underWay = 0;
   let draining = false;
 
   const route = (target: Target): Backend => {
-    const index = matcher.match(target.host, target.path);
-    const backend = index === undefined ? undefined : table.backends[index];
+    if (!routes) throw starting();
+    const index = routes.matcher.match(target.host, target.path);
+    const backend = index === undefined ? undefined : routes.table.backends[index];
     if (backend) return backend;
     throw new SkerryError({
       code: "no-route",
@@ -181,8 +181,7 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
       })();
     },
     setTable(next) {
-      table = next;
-      matcher = createMatcher(next);
+      routes = { table: next, matcher: createMatcher(next) };
       backendByName = new Map(next.backends.map((backend) => [backend.name, backend]));
       deps.balancer.retain(next.backends.flatMap(({ endpoints }) => endpoints));
     },
@@ -227,6 +226,7 @@ function outgoingHeaders(request: IncomingMessage, target: Target): string[] {
 
 const statusByCode: Readonly<Record<string, number>> = {
   "no-route": 404,
+  starting: 503,
   "no-endpoint": 503,
   "ingress-busy": 503,
   "backend-unreachable": 503,
@@ -239,6 +239,15 @@ function statusOf(error: unknown): { status: number; error: SkerryError } {
   const known = error instanceof SkerryError ? error : new SkerryError(body.error);
   return { status: statusByCode[known.code] ?? status, error: known };
 }
+
+/** A 404 would be believed: by caches, by clients that then do not try again. */
+const starting = () =>
+  new SkerryError({
+    code: "starting",
+    message: "this node does not know its routes yet",
+    hint: "it has just started; try again in a second, or another node",
+    retryable: true,
+  });
 
 const noEndpoint = (backend: string) =>
   new SkerryError({

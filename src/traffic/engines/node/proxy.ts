@@ -62,7 +62,7 @@ export async function startProxy(
     mesh.setTable(table);
   };
   upstreams.setIdentity(identity);
-  setTable(options.table);
+  if (options.table) setTable(options.table);
 
   const servers: (Server | SecureServer)[] = [];
   const upgraded = new Set<{ destroy(): void }>();
