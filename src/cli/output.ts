@@ -20,6 +20,11 @@ export function createOutput(streams: {
 }): Output {
   let open = false;
   let calls = 0;
+  // `skerry … | head` closes the pipe early: nobody reads on, which is no fault of anybody.
+  streams.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    throw error;
+  });
   return {
     isTerminal: streams.stdout.isTTY === true,
     line: (text) => void streams.stdout.write(`${text}\n`),
