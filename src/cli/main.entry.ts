@@ -11,7 +11,7 @@ const usageCodes = new Set([
   "invalid-argument",
   "invalid-duration",
   "invalid-size",
-  "missing-tool",
+  "tool-missing",
 ]);
 
 const context = createContext();

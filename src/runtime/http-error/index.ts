@@ -22,6 +22,12 @@ const statusByCode: Readonly<Record<string, number>> = {
   "disk-full": 507,
 };
 
+/** Complaints of the HTTP framework itself that have a code of their own. */
+const complaints = [
+  { status: 413, code: "body-too-large" },
+  { status: 415, code: "invalid-content-type" },
+] as const;
+
 /** Status and body for anything thrown; what is not a SkerryError tells nothing of the inside. */
 export function httpErrorOf(error: unknown): { status: number; body: HttpError } {
   if (error instanceof SkerryError) {
@@ -37,11 +43,7 @@ export function httpErrorOf(error: unknown): { status: number; body: HttpError }
   if (status !== undefined) {
     const message = error instanceof Error ? error.message : String(error);
     const code =
-      status === 413
-        ? "body-too-large"
-        : status === 415
-          ? "invalid-content-type"
-          : "invalid-request";
+      complaints.find((complaint) => complaint.status === status)?.code ?? "invalid-request";
     return { status, body: { error: { code, message, retryable: false } } };
   }
   return {
