@@ -32,11 +32,8 @@ async function start(t: TestContext) {
       body,
     });
     // oxlint-disable-next-line typescript/no-explicit-any -- tests look into any answer
-    return {
-      status: response.status,
-      headers: response.headers,
-      body: (await response.json()) as any,
-    };
+    const answer = (await response.json()) as any;
+    return { status: response.status, headers: response.headers, body: answer };
   };
   return { store, deadLetters, url, post };
 }

@@ -51,14 +51,12 @@ test("what a writer quotes comes back, however the bytes are cut (property)", as
   });
   await fc.assert(
     fc.asyncProperty(
-      fc
-        .integer({ min: 2, max: 4 })
-        .chain((width) =>
-          fc.array(fc.array(field, { minLength: width, maxLength: width }), {
-            minLength: 1,
-            maxLength: 6,
-          }),
-        ),
+      fc.integer({ min: 2, max: 4 }).chain((width) =>
+        fc.array(fc.array(field, { minLength: width, maxLength: width }), {
+          minLength: 1,
+          maxLength: 6,
+        }),
+      ),
       fc.integer({ min: 1, max: 20 }),
       fc.constantFrom("\n", "\r\n", "\r"),
       fc.boolean(),

@@ -32,11 +32,11 @@ let produced = 0;
 let acknowledged = 0;
 let resent = 0;
 let attemptsFailed = 0;
-let stopping = false;
+const stop = new AbortController();
 let giveUpMs = Number.POSITIVE_INFINITY;
 
 process.stdin.on("end", () => {
-  stopping = true;
+  stop.abort();
   giveUpMs = systemClock.monotonicMs() + config.graceMs;
 });
 process.stdin.resume();
@@ -44,7 +44,7 @@ process.stdin.resume();
 writeFileSync(config.acknowledgedPath, "");
 const startedMs = systemClock.monotonicMs();
 const perTick = Math.max(1, Math.round((config.perSecond * config.tickMs) / 1000));
-for (let tick = 0; !stopping; tick++) {
+for (let tick = 0; !stop.signal.aborted; tick++) {
   const dueMs = startedMs + tick * config.tickMs;
   const waitMs = dueMs - systemClock.monotonicMs();
   if (waitMs > 0) await systemClock.sleep(waitMs);

@@ -20,9 +20,9 @@ const agent = new Agent({
 });
 const samples: RequestSample[] = [];
 const inFlight = new Set<Promise<void>>();
-let stopping = false;
+const stop = new AbortController();
 process.stdin.on("end", () => {
-  stopping = true;
+  stop.abort();
 });
 process.stdin.resume();
 
@@ -30,7 +30,7 @@ const startedMs = systemClock.monotonicMs();
 const wallOffsetMs = systemClock.wallMs() - startedMs;
 const periodMs = 1000 / config.perSecond;
 
-for (let sent = 0; !stopping; sent++) {
+for (let sent = 0; !stop.signal.aborted; sent++) {
   const dueMs = startedMs + sent * periodMs;
   const waitMs = dueMs - systemClock.monotonicMs();
   if (waitMs > 1) await systemClock.sleep(waitMs);
