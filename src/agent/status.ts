@@ -91,9 +91,16 @@ export function podLine(pod: Pod, pids: Readonly<Record<string, number>>): PodSt
 
 function words(view: CellView, verdictOf: (name: string) => NodeVerdict): string[] {
   const { story } = view;
+  const missing = view.nodes
+    .map(({ name }) => name)
+    .filter((name) => !["alive", "unknown"].includes(verdictOf(name).state));
   const lines =
     story.rung === "whole"
-      ? [story.title]
+      ? [
+          missing.length === 0
+            ? story.title
+            : `Not whole: ${missing.join(", ")}. Everything else goes on.`,
+        ]
       : [
           `${story.title}.`,
           `goes on: ${story.goesOn}`,
