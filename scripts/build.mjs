@@ -1,7 +1,18 @@
-// `npm run build`: compiles src/ to dist/ for the published package.
+// `npm run build`: compiles src/ to dist/ (or to the folder given) for the published package.
 import { spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 
-rmSync("dist", { recursive: true, force: true });
-const { status } = spawnSync("tsc", ["-p", "tsconfig.build.json"], { stdio: "inherit" });
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const out = resolve(process.argv[2] ?? join(root, "dist"));
+const compiler = join(root, "node_modules", ".bin", "tsc");
+
+// What an earlier version compiled must not stay behind.
+rmSync(out, { recursive: true, force: true });
+const { status, error } = spawnSync(compiler, ["-p", "tsconfig.build.json", "--outDir", out], {
+  cwd: root,
+  stdio: "inherit",
+});
+if (error) console.error(`build: ${error.message}; mend it with: npm ci`);
 process.exit(status ?? 1);

@@ -1,0 +1,269 @@
+/**
+ * The published package: what `npm run build` makes serves like the source does. It is laid out as
+ * npm would install it (no src/, no tests) and a hub and a node of it are started by its own command.
+ */
+import { strict as assert } from "node:assert";
+import { spawnSync } from "node:child_process";
+import {
+  cpSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { after, before, test } from "node:test";
+import { streamKind } from "../../src/api/index.ts";
+import { createCluster, exampleStream } from "../../src/client/index.ts";
+import type { EntryCheckConfig, EntryCheckResult } from "../../src/drill/checkers/entries.ts";
+import type { EntryLoadConfig, EntryLoadResult } from "../../src/drill/load/entries.ts";
+import type { RequestLoadConfig, RequestLoadResult } from "../../src/drill/load/requests.ts";
+import { startWorker } from "../../src/drill/site/worker.ts";
+import { createTlsFetch } from "../../src/runtime/http/index.ts";
+import { waitFor } from "../support/wait.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+const stream = "readings";
+let dir: string;
+let packageDir: string;
+/** Entries seen at work, as they are named in `src/`. */
+const started = new Set<string>();
+const closers: (() => void)[] = [];
+
+before(() => {
+  dir = mkdtempSync(join(tmpdir(), "skerry-dist-"));
+  packageDir = join(dir, "package");
+  const { files } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    files: string[];
+  };
+  for (const name of ["package.json", ...files.filter((file) => file !== "dist")])
+    cpSync(join(root, name), join(packageDir, name), { recursive: true });
+  const build = spawnSync(
+    process.execPath,
+    [join(root, "scripts", "build.mjs"), join(packageDir, "dist")],
+    { encoding: "utf8" },
+  );
+  assert.equal(build.status, 0, build.stdout + build.stderr);
+  symlinkSync(join(root, "node_modules"), join(packageDir, "node_modules"));
+});
+
+after(() => {
+  for (const close of closers.toReversed()) close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** Runs the package's own command; its last line as JSON. */
+function skerry<T>(...args: string[]): T {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(packageDir, "bin", "skerry.mjs"), ...args, "--json"],
+    { encoding: "utf8", cwd: dir, timeout: 60_000, env: { ...process.env, SKERRY_DIST: "1" } },
+  );
+  assert.equal(status, 0, `skerry ${args.join(" ")}: ${stdout}${stderr}`);
+  return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as T;
+}
+
+const entryUrl = (path: string) =>
+  pathToFileURL(join(packageDir, "dist", path.replace(/\.ts$/, ".js")));
+
+/** Command lines of this package's processes that live now. */
+function processes(): string {
+  return globSync("/proc/[0-9]*/cmdline")
+    .map((path) => {
+      try {
+        return readFileSync(path, "utf8");
+      } catch {
+        return ""; // It ended meanwhile.
+      }
+    })
+    .filter((line) => line.includes(packageDir))
+    .join("\n");
+}
+
+test("npm packs what the package needs, and nothing else", () => {
+  const { stdout, stderr, status } = spawnSync(
+    "npm",
+    ["pack", "--dry-run", "--json", "--ignore-scripts"],
+    { cwd: packageDir, encoding: "utf8" },
+  );
+  assert.equal(status, 0, stderr);
+  const [packed] = JSON.parse(stdout) as { files: { path: string }[] }[];
+  const paths = (packed?.files ?? []).map(({ path }) => path);
+  const belongs =
+    /^(dist\/.+\.js|bin\/skerry\.mjs|docs\/.+\.md|package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md|CONTRIBUTING\.md)$/;
+  assert.deepEqual(
+    paths.filter((path) => !belongs.test(path)),
+    [],
+  );
+  for (const path of ["bin/skerry.mjs", "dist/cli/main.entry.js", "README.md", "LICENSE"])
+    assert.ok(paths.includes(path), path);
+});
+
+test("a hub and a node run from dist/, take entries, and stop", async () => {
+  const hub = skerry<{ address: string; dataDir: string }>(
+    ...["hub", "--data", join(dir, "hub"), "--host", "127.0.170.10", "--port", "0", "--detach"],
+  );
+  closers.push(() => skerry("down", "--data", join(dir, "hub")));
+  started.add("cli/main.entry.ts");
+  const { token: hubToken } = skerry<{ token: string }>(
+    ...["token", "create", "--data", hub.dataDir, "--cell", "dist"],
+  );
+  const ports = ["api", "mesh", "peers", "gateway", "mqtt", "mqtt-plain", "ingress"];
+  const dataDir = join(dir, "n1");
+  closers.push(() => skerry("down", "--data", dataDir));
+  const node = skerry<{ gateway: string; ingress: string; mqttPlain: string }>(
+    ...["up", "--data", dataDir, "--cell", "dist", "--node", "n1", "--host", "127.0.170.11"],
+    ...ports.flatMap((port) => [`--${port}-port`, "0"]),
+    ...["--hub", hub.address, "--hub-token", hubToken, "--detach"],
+  );
+  const running = processes();
+  for (const entry of ["keeper/keeper.entry", "agent/agent.entry", "hub/hub.entry"]) {
+    assert.ok(running.includes(`dist/${entry}.js`), `${entry} among\n${running}`);
+    started.add(`${entry}.ts`);
+  }
+
+  // The proxy's thread answers the ingress.
+  const ingress = await waitFor(
+    async () => {
+      const answer = await fetch(`http://${node.ingress}/nowhere`);
+      return answer.status === 404 && answer;
+    },
+    { what: "the ingress to know its routes" },
+  );
+  assert.match(await ingress.text(), /no-route/);
+  started.add("traffic/proxy.entry.ts");
+
+  // The storage thread keeps what the loads send, and the hub's gets what may leave.
+  const access = skerry<{
+    server: string;
+    serverName: string;
+    keyPem: string;
+    chainPem: string;
+    anchorsPem: string[];
+  }>("kubeconfig", "--data", dataDir);
+  const tls = createTlsFetch(access);
+  closers.push(() => void tls.close());
+  const cluster = createCluster({
+    server: access.server,
+    fetch: tls.fetch,
+    fieldManager: "test",
+  });
+  await cluster.apply(streamKind, exampleStream(stream, ["sequence"], "for the test"));
+  const { token } = skerry<{ token: string }>(
+    ...["token", "create", "--data", dataDir, "--app", "test"],
+  );
+  const [host = "", port = ""] = node.mqttPlain.split(":");
+  const acknowledgedPath = join(dir, "acknowledged.tsv");
+  const entries = startWorker<EntryLoadConfig, EntryLoadResult>(
+    entryUrl("drill/load/entries.entry.ts"),
+    {
+      dir,
+      name: "entries",
+      untilFinished: true,
+      config: {
+        seed: 1,
+        stream,
+        nodes: [{ name: "n1", gateway: node.gateway, mqtt: { host, port: Number(port) }, token }],
+        perSecond: 50,
+        tickMs: 100,
+        resendShare: 0.2,
+        attemptTimeoutMs: 2000,
+        graceMs: 5000,
+        acknowledgedPath,
+      },
+    },
+  );
+  const requests = startWorker<RequestLoadConfig, RequestLoadResult>(
+    entryUrl("drill/load/requests.entry.ts"),
+    {
+      dir,
+      name: "requests",
+      untilFinished: true,
+      config: {
+        targets: [
+          {
+            name: "n1",
+            url: `${node.gateway}/v1/status`,
+            headers: { authorization: `Bearer ${token}` },
+          },
+        ],
+        perSecond: 20,
+        deadlineMs: 5000,
+        inFlightMax: 100,
+      },
+    },
+  );
+  await waitFor(() => readFileSync(acknowledgedPath, "utf8").split("\n").length > 20, {
+    what: "20 acknowledged entries",
+    timeoutMs: 30_000,
+  });
+  const [sent, asked] = await Promise.all([entries.finish(), requests.finish()]);
+  assert.ok(sent.acknowledged >= 20, JSON.stringify(sent.failures));
+  assert.ok(asked.samples.some(({ failure }) => failure === undefined));
+  started.add("drill/load/entries.entry.ts");
+  started.add("drill/load/requests.entry.ts");
+
+  const hubAccess = skerry<typeof access>("kubeconfig", "--data", hub.dataDir);
+  const config: EntryCheckConfig = {
+    acknowledgedPath,
+    stream,
+    timeoutMs: 30_000,
+    views: [
+      { name: "n1", url: node.gateway, token },
+      {
+        name: "hub",
+        url: hubAccess.server,
+        query: { cell: "dist" },
+        tls: {
+          key: hubAccess.keyPem,
+          cert: hubAccess.chainPem,
+          ca: hubAccess.anchorsPem.join("\n"),
+          servername: hubAccess.serverName,
+        },
+      },
+    ],
+  };
+  const checked = await startWorker<EntryCheckConfig, EntryCheckResult>(
+    entryUrl("drill/checkers/entries.entry.ts"),
+    { dir, name: "check", config, untilFinished: false },
+  ).finish();
+  for (const { name, lost, duplicated, failure } of checked.views)
+    assert.deepEqual(
+      { name, lost, duplicated, failure },
+      { name, lost: 0, duplicated: 0, failure },
+    );
+  started.add("drill/checkers/entries.entry.ts");
+  started.add("agent/storage.entry.ts");
+  started.add("hub/storage.entry.ts");
+
+  for (const folder of [dataDir, hub.dataDir])
+    assert.deepEqual(skerry("down", "--data", folder), { dataDir: folder, stopped: true });
+  assert.equal(processes(), "");
+});
+
+test("every entry of the source was started from dist/", () => {
+  const inSource = globSync("**/*.entry.ts", { cwd: join(root, "src") }).sort();
+  assert.deepEqual([...started].sort(), inSource);
+});
+
+test("on an older Node the command says what it needs", () => {
+  // The launcher reads `process.versions.node`; a preloaded lie stands in for an older Node.
+  const lie = join(dir, "lie.cjs");
+  writeFileSync(
+    lie,
+    'Object.defineProperty(process.versions, "node", { value: "20.19.2" }); Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.19.2" } });',
+  );
+  // Without npm's Node 24 beside it, which a checkout has.
+  cpSync(join(packageDir, "bin"), join(dir, "alone", "bin"), { recursive: true });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ["--require", lie, join(dir, "alone", "bin", "skerry.mjs"), "status"],
+    { encoding: "utf8" },
+  );
+  assert.equal(status, 2);
+  assert.match(stderr, /needs Node 24 or newer; this is Node 20\.19\.2/);
+});
