@@ -41,7 +41,7 @@ export function loadConfig<Shape extends z.ZodRawShape>(
   throw new SkerryError({
     code: "invalid-config",
     message: `${field}: ${issue?.message ?? "invalid"}${top in merged ? `, got ${JSON.stringify(merged[top])} from ${originByField[top]}` : ""}`,
-    hint: `known fields: ${fields.join(", ")}`,
+    ...(issue?.code === "unrecognized_keys" ? { hint: `known fields: ${fields.join(", ")}` } : {}),
   });
 }
 
