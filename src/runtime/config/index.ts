@@ -38,10 +38,14 @@ export function loadConfig<Shape extends z.ZodRawShape>(
   const issue = result.error.issues[0];
   const field = issue?.path.join(".") || (issue && "keys" in issue ? String(issue.keys) : "");
   const top = String(issue?.path[0] ?? field);
+  const isMissing = !(top in merged);
   throw new SkerryError({
     code: "invalid-config",
-    message: `${field}: ${issue?.message ?? "invalid"}${top in merged ? `, got ${JSON.stringify(merged[top])} from ${originByField[top]}` : ""}`,
-    ...(issue?.code === "unrecognized_keys" ? { hint: `known fields: ${fields.join(", ")}` } : {}),
+    message: `${field}: ${isMissing ? "missing" : (issue?.message ?? "invalid")}${top in merged ? `, got ${JSON.stringify(merged[top])} from ${originByField[top]}` : ""}`,
+    // A value that is wrong says itself what is allowed.
+    ...(issue?.code === "unrecognized_keys" || isMissing
+      ? { hint: `known fields: ${fields.join(", ")}` }
+      : {}),
   });
 }
 
