@@ -11,7 +11,7 @@ import {
   type GlobalEvents,
   type GlobalMethods,
 } from "../data/index.ts";
-import { createCellBook } from "../fleet/index.ts";
+import { createCellBook, encodeHubHeard } from "../fleet/index.ts";
 import { spiffeId } from "../identity/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { entryUrl } from "../runtime/child/index.ts";
@@ -75,8 +75,9 @@ export async function runHub(
         code: "forbidden",
         message: `${peer.id} is not a node of an enrolled cell`,
       });
-    book.heard(cell, peer.path[1] ?? "", body);
-    return new Uint8Array();
+    const node = peer.path[1] ?? "";
+    book.heard(cell, node, body);
+    return encodeHubHeard(book.agesOfOthers(cell, node));
   });
 
   const http = await lifecycle.start(

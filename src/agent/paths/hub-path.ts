@@ -4,10 +4,12 @@
  */
 import { configMapKind, type ConfigMap, type NodeReport } from "../../api/index.ts";
 import type { Membership } from "../../membership/index.ts";
+import { decodeHubHeard } from "../../fleet/index.ts";
 import { every } from "../../lib/clock.ts";
 import type { Resources } from "../../resources/index.ts";
 import { cellConfigName } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
+import { createHubWord } from "../hub-word.ts";
 import { enrolAtHub, type IdentityPath } from "./identity-path.ts";
 import type { LinkPath } from "./link-path.ts";
 
@@ -72,15 +74,25 @@ export async function startHubHeartbeat(
   deps: { links: LinkPath; membership: Membership; report: () => Promise<NodeReport> },
 ): Promise<void> {
   const { clock, log, lifecycle } = ground;
+  const word = createHubWord();
   const beat = async () => {
     const { link } = deps.links.hub;
     if (!link) return;
-    await link.request(
+    const sentMs = clock.monotonicMs();
+    const answer = await link.request(
       "hub.heartbeat",
       new TextEncoder().encode(JSON.stringify(await deps.report())),
       { timeoutMs: 3000, priority: 0 },
     );
-    deps.membership.onHubContact();
+    deps.membership.onHubContact(
+      word.believe({
+        link,
+        heard: decodeHubHeard(answer),
+        names: deps.membership.verdicts().keys(),
+        sentMs,
+        nowMs: clock.monotonicMs(),
+      }),
+    );
   };
   await lifecycle.start(
     "hub heartbeat",

@@ -13,6 +13,11 @@ export type EnrolledCell = { readonly cell: string; readonly enrolledAt: string 
 export interface CellBook {
   /** A heartbeat of `node`. Throws `invalid-report` naming the field. */
   heard(cell: string, node: string, body: Uint8Array): void;
+  /**
+   * Milliseconds since the hub heard each other node of the cell by that node's own link: a way that
+   * does not share the wire between the two. Nodes it never heard, or not for a day, are absent.
+   */
+  agesOfOthers(cell: string, node: string): Readonly<Record<string, number>>;
   status(
     hub: string,
     cells: readonly EnrolledCell[],
@@ -42,6 +47,13 @@ export function createCellBook(deps: { clock: Clock }): CellBook {
       nodes.set(node, { report, atMs: nowMs });
       for (const [name, { atMs }] of nodes)
         if (nowMs - atMs > forgetMs || nodes.size > nodesMax) nodes.delete(name);
+    },
+    agesOfOthers(cell, node) {
+      const nowMs = clock.monotonicMs();
+      const ages: Record<string, number> = {};
+      for (const [name, { atMs }] of nodesByCell.get(cell) ?? [])
+        if (name !== node) ages[name] = Math.round(nowMs - atMs);
+      return ages;
     },
     status(hub, cells, streams) {
       const nowMs = clock.monotonicMs();

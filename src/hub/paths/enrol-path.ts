@@ -50,6 +50,7 @@ export async function startEnrolPath(
       ),
     (part) => part.stop(),
   );
+  const trustOf = trustByDomain(authority.trust);
   const registry = openCellRegistry(dataDir, { nowMs, onChange: deps.onCells });
   const tokens = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
   return {
@@ -58,9 +59,7 @@ export async function startEnrolPath(
     registry,
     trusts: () => [
       authority.trust,
-      ...registry
-        .cells()
-        .map((cell) => ({ trustDomain: cell.trustDomain, anchorsPem: authority.trust.anchorsPem })),
+      ...registry.cells().map(({ trustDomain: domain }) => trustOf(domain)),
     ],
     enrol: createCellEnrolment({
       authority,
@@ -83,5 +82,18 @@ export async function startEnrolPath(
       );
       return { token, expiresAt: new Date(expiresAtMs).toISOString() };
     },
+  };
+}
+
+/**
+ * A cell's domain under this hub's anchor: one object for each, since what is read of an anchor is
+ * remembered by object, and every certificate of thousands of cells is judged by these.
+ */
+export function trustByDomain(own: Trust): (trustDomain: string) => Trust {
+  const known = new Map<string, Trust>();
+  return (trustDomain) => {
+    const trust = known.get(trustDomain) ?? { trustDomain, anchorsPem: own.anchorsPem };
+    known.set(trustDomain, trust);
+    return trust;
   };
 }
