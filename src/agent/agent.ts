@@ -8,6 +8,7 @@ import { connectKeeper } from "../keeper/index.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import { systemClock as clock, systemRandom as random } from "../runtime/clock/index.ts";
 import { ensureDirectory } from "../runtime/files/index.ts";
+import { createHostReader } from "../runtime/host/index.ts";
 import { createLifecycle } from "../runtime/lifecycle/index.ts";
 import { writeAccess, writeInfo } from "../runtime/local/index.ts";
 import { createLog } from "../runtime/log/index.ts";
@@ -18,6 +19,7 @@ import { createRouter, type Link } from "../transport/index.ts";
 import type { PodRunner } from "../workloads/index.ts";
 import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } from "./config.ts";
 import type { Ground } from "./ground.ts";
+import { watchHostStrain } from "./host-strain.ts";
 import type { AgentInfo } from "./local.ts";
 import { startApiPath, startStatePath } from "./paths/command-path.ts";
 import { startFailoverPath } from "./paths/failover-path.ts";
@@ -129,12 +131,18 @@ export async function runAgent({
       onHub: (link: Link) => sync.attachHub(link),
     },
   });
+  const strain = await lifecycle.start(
+    "host strain",
+    () =>
+      watchHostStrain({ clock, log, host: createHostReader({ clock }, { dataFolder: dataDir }) }),
+    (part) => part.stop(),
+  );
   const { membership } = await startFailoverPath(ground, {
     state,
     identity: identityPath,
     keeper,
     peersPort: links.port,
-    situation: situationOf({ clock, record, state, links: () => links }),
+    situation: situationOf({ clock, record, state, links: () => links, strain }),
   });
 
   const sensor = await startSensorPath(ground, {
@@ -198,6 +206,7 @@ export async function runAgent({
   await startNodeReports(ground, {
     state,
     membership,
+    keeper,
     ports: {
       api: apiPort,
       mesh: proxy.meshPort,

@@ -47,6 +47,8 @@ export const agentConfigSchema = z.strictObject({
   mqttPlainPort: port.optional(),
   ingressPort: port.optional(),
   telemetry: flag.optional(),
+  /** `eager`: in a cell of two, silence of the other is enough to start its pods here (rule E). */
+  evict: z.enum(["careful", "eager"]).optional(),
   logLevel: z.enum(["debug", "info", "warn", "error"]).optional(),
 });
 
@@ -73,6 +75,7 @@ const nodeRecordSchema = z.strictObject({
   serverApi: address.optional(),
   hub: address.optional(),
   telemetry: z.boolean(),
+  evict: z.enum(["careful", "eager"]).default("careful"),
 });
 
 export type NodeRecord = z.infer<typeof nodeRecordSchema>;
@@ -158,5 +161,6 @@ export function resolveNodeRecord(
     ...(existing?.serverApi === undefined ? {} : { serverApi: existing.serverApi }),
     ...(hub === undefined ? {} : { hub }),
     telemetry: config.telemetry ?? existing?.telemetry ?? true,
+    evict: config.evict ?? existing?.evict ?? "careful",
   };
 }

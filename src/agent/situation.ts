@@ -2,6 +2,7 @@
 import type { Clock } from "../lib/clock.ts";
 import type { Situation } from "../membership/index.ts";
 import type { NodeRecord } from "./config.ts";
+import type { HostStrain } from "./host-strain.ts";
 import type { StatePath } from "./paths/command-path.ts";
 import type { LinkPath } from "./paths/link-path.ts";
 
@@ -13,8 +14,9 @@ export function situationOf(deps: {
   record: NodeRecord;
   state: StatePath;
   links: () => LinkPath | undefined;
+  strain: Pick<HostStrain, "resources">;
 }): () => Situation {
-  const { clock, record, state, links } = deps;
+  const { clock, record, state, links, strain } = deps;
   return () => {
     const hub = links()?.hub;
     const { lastContactMs } = state.mirror;
@@ -23,7 +25,7 @@ export function situationOf(deps: {
     return {
       hub: hub?.address === undefined ? "none" : hub.link ? "connected" : "lost",
       quorum: record.role === "server" || heardLately ? "held" : "lost",
-      resources: "enough",
+      resources: strain.resources,
     };
   };
 }

@@ -51,17 +51,20 @@ export async function startFailoverPath(
   const membership = await lifecycle.start(
     "membership",
     () =>
-      createMembership({
-        self: record.node,
-        clock,
-        log,
-        signals,
-        ports: {
-          nodes: () => names,
-          setHeard: (report) => keeper.reportHeard(report),
-          situation: deps.situation,
+      createMembership(
+        {
+          self: record.node,
+          clock,
+          log,
+          signals,
+          ports: {
+            nodes: () => names,
+            setHeard: (report) => keeper.reportHeard(report),
+            situation: deps.situation,
+          },
         },
-      }),
+        { eviction: { evict: record.evict } },
+      ),
     (part) => part.stop(),
   );
   await lifecycle.start(

@@ -22,6 +22,7 @@ import { every } from "../../lib/clock.ts";
 import type { Keeper } from "../../keeper/index.ts";
 import { rungOf, type Membership } from "../../membership/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
+import { bootTimeMs } from "../../runtime/clock/index.ts";
 import { ownProcess } from "../../runtime/process/index.ts";
 import type { WriteResult } from "../../resources/index.ts";
 import { startNodeReporter, type NodeWrite, type PodRunner } from "../../workloads/index.ts";
@@ -156,9 +157,15 @@ function pidsOf(
 /** The Node object and its Lease, told to the cell's state again and again. */
 export async function startNodeReports(
   ground: Ground,
-  deps: { state: StatePath; ports: NodePorts; membership: Membership },
+  deps: {
+    state: StatePath;
+    ports: NodePorts;
+    membership: Membership;
+    keeper: Pick<Keeper, "renewLease">;
+  },
 ): Promise<void> {
   const { clock, log, lifecycle, record } = ground;
+  const renewing = leaseRenewal({ keeper: deps.keeper, bootTimeMs, log });
   const { upstream } = deps.state;
   const outcome = (result: WriteResult<KubeObject>): NodeWrite => {
     if (result.state === "done") {
@@ -187,9 +194,12 @@ export async function startNodeReports(
                   part === "status" ? { subresource: "status" } : {},
                 ),
               ),
-            createLease: async (object) => outcome(await upstream.create(leaseKind, object)),
-            patchLease: async (name, body) =>
-              outcome(await upstream.patch(leaseKind, lease(name), { type: "merge", body })),
+            createLease: (object) =>
+              renewing(async () => outcome(await upstream.create(leaseKind, object))),
+            patchLease: (name, body) =>
+              renewing(async () =>
+                outcome(await upstream.patch(leaseKind, lease(name), { type: "merge", body })),
+              ),
           },
         },
         {
@@ -236,4 +246,28 @@ export async function startStreamReports(
       every(clock, streamReportMs, report, (error) => log.warn("streams not reported", { error })),
     (timer) => timer.cancel(),
   );
+}
+
+/** Pods that say `on-partition: stop` run this long after the last renewal was sent, no longer. */
+const podLeaseMs = 30_000;
+
+/**
+ * Writes of the node's Lease that the cell took renew what the keeper lets leased pods run by, from
+ * the moment they were sent: the cell may count from no earlier one.
+ */
+export function leaseRenewal(deps: {
+  keeper: Pick<Keeper, "renewLease">;
+  bootTimeMs: () => number;
+  log: Ground["log"];
+}): (write: () => Promise<NodeWrite>) => Promise<NodeWrite> {
+  return async (write) => {
+    const sentBootMs = deps.bootTimeMs();
+    const written = await write();
+    if (written === "done")
+      await deps.keeper
+        .renewLease({ sentBootMs, ttlMs: podLeaseMs })
+        // The Lease in the cell stands all the same; leased pods stop at the end of the old one.
+        .catch((error: unknown) => deps.log.warn("the keeper's lease was not renewed", { error }));
+    return written;
+  };
 }

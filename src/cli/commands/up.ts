@@ -44,6 +44,10 @@ export function registerUp(program: Command, context: Context): void {
       "--telemetry <true|false>",
       "measure this host into the stream `telemetry` (default true)",
     )
+    .option(
+      "--evict <careful|eager>",
+      "servers, in a cell of two: eager replaces the pods of a silent node although it may be the link that failed, so that two copies may run (default careful)",
+    )
     .option("--log-level <level>", "debug, info, warn or error (default info)")
     .option("--detach", "return once it is ready instead of staying until Ctrl-C")
     .option("--json", "as JSON")

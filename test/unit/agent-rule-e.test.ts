@@ -1,0 +1,117 @@
+/** What the agent adds to rule E and the ladder: the hub's word, the pods' lease, the host's strain. */
+import { strict as assert } from "node:assert";
+import { test } from "node:test";
+import { createHubWord } from "../../src/agent/hub-word.ts";
+import { shortages, watchHostStrain } from "../../src/agent/host-strain.ts";
+import { leaseRenewal } from "../../src/agent/paths/status-path.ts";
+import type { MonotonicMs } from "../../src/lib/brand.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import type { HostSample } from "../../src/runtime/host/index.ts";
+import { bootTimeMs } from "../../src/runtime/clock/index.ts";
+import { createKeeperFolder, shellContainer } from "../support/keeper.ts";
+
+const at = (ms: number) => ms as MonotonicMs;
+const names = ["n1", "n2", "n3"];
+
+test("M5: a hub just reached misses nobody until others had time to come back to it", () => {
+  const word = createHubWord();
+  const link = {};
+  const ask = (heard: Record<string, number>, ms: number, over: object = link) =>
+    word.believe({ link: over, heard, names, sentMs: at(ms - 10), nowMs: at(ms) });
+  // n2 was heard a minute ago, n3 never: it may be the hub that was away.
+  assert.deepEqual(ask({ n2: 60_000 }, 10), { n1: 10, n2: 10, n3: 10 });
+  let ages: Record<string, number> = {};
+  for (let ms = 1010; ms <= 16_010; ms += 1000) ages = ask({ n2: 60_000 + ms }, ms);
+  assert.deepEqual(ages, { n2: 76_020 });
+  // Another link: the hub may have been started anew.
+  assert.deepEqual(ask({}, 17_010, {}), { n1: 10, n2: 10, n3: 10 });
+});
+
+test("M5: a gap in the hub's answers begins the wait anew; names of no known node say nothing", () => {
+  const word = createHubWord();
+  const link = {};
+  const ask = (ms: number) =>
+    word.believe({ link, heard: { n2: 1, ghost: 1 }, names, sentMs: at(ms), nowMs: at(ms) });
+  for (let ms = 0; ms <= 20_000; ms += 1000) ask(ms);
+  assert.deepEqual(ask(21_000), { n2: 1 });
+  assert.deepEqual(ask(27_000), { n1: 0, n2: 0, n3: 0 });
+});
+
+const GiB = 2 ** 30;
+type Readings = Parameters<typeof shortages>[0];
+const host = (more: Partial<Readings> = {}): Readings => ({
+  atMonotonicMs: 10_000,
+  pressure: { io: { someUs: 0, fullUs: 0 }, memory: { someUs: 0, fullUs: 0 } },
+  memory: { totalBytes: 8 * GiB, availableBytes: 4 * GiB },
+  diskFreeBytes: 50 * GiB,
+  diskTotalBytes: 100 * GiB,
+  ...more,
+});
+
+test("starved: disk, memory or stalls; a twentieth of something large is plenty", () => {
+  const before = host({ atMonotonicMs: 0 });
+  const cases: [Partial<Readings>, RegExp | undefined][] = [
+    [{}, undefined],
+    [{ diskFreeBytes: 4 * GiB }, /^disk: 4/],
+    [{ diskFreeBytes: 200 * 2 ** 20, diskTotalBytes: 2 * GiB }, /^disk/],
+    [{ diskFreeBytes: 300 * 2 ** 20, diskTotalBytes: 2 * GiB }, undefined],
+    [{ diskFreeBytes: 100 * GiB, diskTotalBytes: 4000 * GiB }, undefined],
+    [{ memory: { totalBytes: 8 * GiB, availableBytes: 0.3 * GiB } }, /^memory/],
+    [{ memory: { totalBytes: 512 * GiB, availableBytes: 12 * GiB } }, undefined],
+    [{ pressure: { io: { someUs: 9e6, fullUs: 4.1e6 } } }, /^io: .* 41 %/],
+    [{ pressure: { io: { someUs: 9e6, fullUs: 3.9e6 } } }, undefined],
+    [{ pressure: { memory: { someUs: 9e6, fullUs: 5e6 } } }, /^memory: .* 50 %/],
+    // What the host does not tell is no reason.
+    [{ pressure: {}, memory: undefined, diskFreeBytes: undefined }, undefined],
+  ];
+  for (const [more, words] of cases) {
+    const short = shortages(host(more), before);
+    if (words) assert.match(short.join(), words);
+    else assert.deepEqual(short, []);
+  }
+  assert.deepEqual(shortages(host({ pressure: { io: { someUs: 9e9, fullUs: 9e9 } } })), []);
+});
+
+test("the strain follows the samples, and a host that cannot be measured is not called starved", async () => {
+  const clock = createSimulatedClock();
+  let next: Readings | Error = host({ diskFreeBytes: 0 });
+  const sample = async (): Promise<HostSample> => {
+    if (next instanceof Error) throw next;
+    return { ...next, atMonotonicMs: clock.monotonicMs(), processBytes: 0 };
+  };
+  const strain = watchHostStrain({ clock, log: silentLog, host: { sample } });
+  await clock.advance(1);
+  assert.equal(strain.resources, "starved");
+  next = host();
+  await clock.advance(5000);
+  assert.equal(strain.resources, "enough");
+  next = new Error("gone");
+  await clock.advance(5000);
+  assert.equal(strain.resources, "enough");
+  strain.stop();
+});
+
+test("a Lease that the cell took lets leased pods run; one that it did not take does not", async () => {
+  await using folder = createKeeperFolder();
+  const keeper = await folder.open();
+  const renewing = leaseRenewal({ keeper, bootTimeMs, log: silentLog });
+  const pod = () => keeper.processes.start(shellContainer(folder, "sleep 1000", { leased: true }));
+  assert.equal(await renewing(async () => "failed"), "failed");
+  await assert.rejects(pod(), { code: "lease-expired" });
+  const sentAfterMs = bootTimeMs();
+  assert.equal(await renewing(async () => "done"), "done");
+  assert.equal((await pod()).current.state, "running");
+  const { leaseUntilBootMs = 0 } = await keeper.status();
+  assert.ok(leaseUntilBootMs >= sentAfterMs + 30_000);
+  assert.ok(leaseUntilBootMs <= bootTimeMs() + 30_000);
+});
+
+test("a keeper that does not answer does not turn a written Lease into a failure", async () => {
+  const renewing = leaseRenewal({
+    keeper: { renewLease: async () => Promise.reject(new Error("keeper-lost")) },
+    bootTimeMs,
+    log: silentLog,
+  });
+  assert.equal(await renewing(async () => "done"), "done");
+});
