@@ -226,6 +226,15 @@ for (const [name, open] of Object.entries({
           "p1/1/12",
         ]);
         assert.equal((await keysOf(store, { limit: 7 })).length, 50);
+        const newest = await store.read({ stream: "telemetry", newest: 3 });
+        assert.deepEqual(
+          newest.entries.map(({ key }) => key?.sequence),
+          [48, 49, 50],
+        );
+        assert.equal((await store.read({ stream: "telemetry", newest: 1000 })).entries.length, 50);
+        await assert.rejects(store.read({ stream: "telemetry", newest: 0 }), {
+          code: "invalid-limit",
+        });
         await assert.rejects(store.read({ stream: "telemetry", after: "zzz.1" }), {
           code: "invalid-cursor",
         });

@@ -127,6 +127,8 @@ test("bad input is answered with what is wrong, before anything is sent", async 
     ["/v1/streams/telemetry/entries?after=bogus.1", 400, "invalid-cursor", /bogus/],
     ["/v1/streams/telemetry/entries?limit=0", 400, "invalid-query", /limit: "0"/],
     ["/v1/streams/telemetry/entries?limit=20000&format=json", 400, "invalid-query", /limit/],
+    ["/v1/streams/telemetry/entries?newest=0", 400, "invalid-query", /newest: "0"/],
+    ["/v1/streams/telemetry/entries?newest=1&after=a.1", 400, "invalid-query", /newest: does not/],
     ["/v1/streams/telemetry/entries?from=yesterday", 400, "invalid-query", /from: "yesterday"/],
     ["/v1/streams/telemetry/entries?follow=yes", 400, "invalid-query", /follow: "yes"/],
     ["/v1/streams/telemetry/entries?follow=1&format=json", 400, "invalid-query", /format/],

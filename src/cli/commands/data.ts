@@ -32,7 +32,11 @@ type EntryLine = {
 export function registerData(program: Command, context: Context): void {
   const data = program
     .command("data")
-    .description("read and import the entries of streams, on a node or on the hub");
+    .description("read and import the entries of streams, on a node or on the hub")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  skerry data tail telemetry\n  skerry data import readings.csv --stream readings",
+    );
 
   const reader = (name: string, description: string, examples: string) =>
     data
@@ -91,7 +95,7 @@ async function read(
   }
   const query = new URLSearchParams({
     format: "ndjson",
-    limit: wholeNumber(flags.limit ?? "100", "--limit"),
+    [follow ? "newest" : "limit"]: wholeNumber(flags.limit ?? "100", "--limit"),
   });
   if (follow) query.set("follow", "1");
   if (flags.cell !== undefined) query.set("cell", flags.cell);

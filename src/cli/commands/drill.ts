@@ -15,11 +15,13 @@ export function registerDrill(program: Command, context: Context): void {
     .command("drill")
     .description(
       "inject faults on purpose into a throw-away hub and cell, and measure what was promised",
-    );
+    )
+    .addHelpText("after", "\nExamples:\n  skerry drill list\n  skerry drill quick --seed 7");
   drill
     .command("list")
     .description("the drills there are")
     .option("--json", "as JSON")
+    .addHelpText("after", "\nExample:\n  skerry drill list --json")
     .action((flags: { json?: boolean }) => {
       const { output } = context;
       if (flags.json)

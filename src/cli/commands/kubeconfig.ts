@@ -14,7 +14,7 @@ export function registerKubeconfig(program: Command, context: Context): void {
     .option("--json", "the parts as JSON")
     .addHelpText(
       "after",
-      "\nExamples:\n  skerry kubeconfig -o ~/.kube/skerry && export KUBECONFIG=~/.kube/skerry\n  kubectl get nodes,pods -A",
+      "\nExamples:\n  skerry kubeconfig -o ~/.kube/skerry && export KUBECONFIG=~/.kube/skerry\n  kubectl get nodes,pods -A\n\nEvery node answers, with no server reachable from its mirror:\n  kubectl --server https://NODE:7443 --tls-server-name api.CELL.skerry get pods",
     )
     .action(async (flags: { data?: string; output?: string; json?: boolean }) => {
       const access = readAccess(dataDirOf(flags.data, context));

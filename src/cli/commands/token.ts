@@ -19,7 +19,8 @@ type Flags = {
 export function registerToken(program: Command, context: Context): void {
   const token = program
     .command("token")
-    .description("tokens that let machines, cells and applications in");
+    .description("tokens that let machines, cells and applications in")
+    .addHelpText("after", "\nExample:\n  skerry token create --node till-2");
   token
     .command("create")
     .description(

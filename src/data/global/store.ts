@@ -10,6 +10,8 @@ export type GlobalQuery = {
   /** Absent: all cells. */
   readonly cell?: string;
   readonly after?: string;
+  /** Instead of `after`: begin with this many of the newest, 1 to 10000. */
+  readonly newest?: number;
   /** Inclusive. */
   readonly fromMs?: number;
   /** Exclusive. */

@@ -7,12 +7,14 @@ export type EntriesQuery = {
   readonly fromMs?: number;
   readonly toMs?: number;
   readonly limit?: number;
+  /** Begin with this many of the newest. */
+  readonly newest?: number;
   readonly cell?: string;
   readonly follow: boolean;
   readonly format: "ndjson" | "json";
 };
 
-const known = ["after", "from", "to", "limit", "follow", "format", "cell"];
+const known = ["after", "newest", "from", "to", "limit", "follow", "format", "cell"];
 
 /** Throws `invalid-query`. */
 export function parseEntriesQuery(raw: unknown, options: { cell: boolean }): EntriesQuery {
@@ -28,11 +30,19 @@ export function parseEntriesQuery(raw: unknown, options: { cell: boolean }): Ent
   const format = choice("format", text("format"), ["ndjson", "json"]) ?? "ndjson";
   if (follow && format === "json")
     throw invalid("format", "json cannot follow", "leave out follow, or use format=ndjson");
+  const newest = count("newest", text("newest"), pageLimitMax);
+  if (newest !== undefined && text("after") !== undefined)
+    throw invalid("newest", "does not go with after", "give one of them");
   return {
     after: text("after"),
+    newest,
     fromMs: time("from", text("from")),
     toMs: time("to", text("to")),
-    limit: limit(text("limit"), format),
+    limit: count(
+      "limit",
+      text("limit"),
+      format === "json" ? pageLimitMax : Number.MAX_SAFE_INTEGER,
+    ),
     cell: text("cell"),
     follow,
     format,
@@ -56,12 +66,11 @@ function time(name: string, value: string | undefined): number | undefined {
   throw invalid(name, `"${value}" is not a time`, "use 2026-01-31T12:00:00Z, or milliseconds");
 }
 
-function limit(value: string | undefined, format: "ndjson" | "json"): number | undefined {
+function count(name: string, value: string | undefined, max: number): number | undefined {
   if (value === undefined) return undefined;
-  const max = format === "json" ? pageLimitMax : Number.MAX_SAFE_INTEGER;
-  const count = /^\d{1,15}$/.test(value) ? Number(value) : 0;
-  if (count >= 1 && count <= max) return count;
-  throw invalid("limit", `"${value}" is out of range`, `a whole number from 1 to ${max}`);
+  const number = /^\d{1,15}$/.test(value) ? Number(value) : 0;
+  if (number >= 1 && number <= max) return number;
+  throw invalid(name, `"${value}" is out of range`, `a whole number from 1 to ${max}`);
 }
 
 function invalid(name: string, problem: string, hint: string): SkerryError {

@@ -39,8 +39,8 @@ export function createStreamRoutes(store: Pick<StreamStore, "read" | "status" | 
     serveEntries(app, {
       cell: false,
       source: {
-        read: (stream, { fromMs, toMs }, after, limit) =>
-          store.read({ stream, after, fromMs, toMs, limit }),
+        read: (stream, { fromMs, toMs, newest }, after, limit) =>
+          store.read({ stream, ...beginning(after, newest), fromMs, toMs, limit }),
         onGrown: (stream, listener) =>
           store.on("grown", ({ streams }) => {
             if (streams.includes(stream)) listener();
@@ -59,8 +59,8 @@ export function createGlobalRoutes(store: Pick<GlobalStore, "read" | "streams" |
     serveEntries(app, {
       cell: true,
       source: {
-        read: (stream, { fromMs, toMs, cell }, after, limit) =>
-          store.read({ stream, cell, after, fromMs, toMs, limit }),
+        read: (stream, { fromMs, toMs, cell, newest }, after, limit) =>
+          store.read({ stream, cell, ...beginning(after, newest), fromMs, toMs, limit }),
         onGrown: (stream, listener) =>
           store.on("grown", (grown) => {
             if (grown.some(({ streams }) => streams.includes(stream))) listener();
@@ -69,6 +69,10 @@ export function createGlobalRoutes(store: Pick<GlobalStore, "read" | "streams" |
     });
   };
 }
+
+/** The first page may begin with the newest; every further one goes on behind a cursor. */
+const beginning = (after: string | undefined, newest: number | undefined) =>
+  after === undefined ? { newest } : { after };
 
 function serveEntries(
   app: Parameters<Routes>[0],

@@ -150,12 +150,16 @@ export function openStreamStore(
       if (!refused) watchLate(store.append(request), onLate);
       return refused;
     },
-    async read({ stream, after, fromMs = 0, toMs = Number.MAX_SAFE_INTEGER, limit }) {
+    async read({ stream, after, newest, fromMs = 0, toMs = Number.MAX_SAFE_INTEGER, limit }) {
       const row = readable(stream);
-      const afterId = parseCursor(after, identity.view);
+      const streams = row ? [row] : [];
+      const afterId =
+        newest === undefined
+          ? parseCursor(after, identity.view)
+          : entries.beforeNewest(streams, pageLimit(newest));
       const cursorOf = (id: number) => `${identity.view}.${id}`;
       const page = entries.page({
-        streams: row ? [row] : [],
+        streams,
         afterId,
         fromMs,
         toMs,

@@ -47,6 +47,8 @@ export type ReadQuery = {
   readonly stream: string;
   /** A cursor of this store; absent: from the oldest. */
   readonly after?: string;
+  /** Instead of `after`: begin with this many of the newest, 1 to 10000. */
+  readonly newest?: number;
   /** Inclusive. */
   readonly fromMs?: number;
   /** Exclusive. */

@@ -48,6 +48,8 @@ export interface EntryTable {
   alias(origin: OriginRow, sequence: number, stream: StreamRow, entry: EntryInput): void;
   /** By stream in the order of the merged view. */
   page(query: PageQuery): RowPage;
+  /** The id behind which the `count` newest rows of these streams lie; 0 when they hold fewer. */
+  beforeNewest(streams: readonly StreamRow[], count: number): number;
   /** By position in one origin's log, aliases included. */
   log(
     origin: OriginRow,
@@ -91,6 +93,7 @@ export function createEntryTable(db: Database, names: Names): EntryTable {
   const streamRowAt = db.prepare(
     "SELECT id FROM entry WHERE stream = ? AND id > ? ORDER BY id LIMIT 1 OFFSET ?",
   );
+  const newestIds = db.prepare("SELECT id FROM entry WHERE stream = ? ORDER BY id DESC LIMIT ?");
   const logRows = db.prepare(
     `SELECT ${columns} FROM ${joined} WHERE e.origin = ? AND e.sequence >= ?
      ORDER BY e.sequence LIMIT ?`,
@@ -226,6 +229,11 @@ export function createEntryTable(db: Database, names: Names): EntryTable {
         bytes += entry.body.length;
       }
       return { rows, lastId: Math.max(afterId, scanEnd), more: scanEnd < last };
+    },
+
+    beforeNewest(streams, count) {
+      const ids = streams.flatMap(({ id }) => newestIds.all(id, count + 1));
+      return ids.map((row) => Number(row["id"])).sort((a, b) => b - a)[count] ?? 0;
     },
 
     log(origin, from, { entriesMax, bytesMax }) {

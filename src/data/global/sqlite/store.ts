@@ -78,14 +78,17 @@ export function openGlobalStore(
     async vector(cell) {
       return Object.fromEntries(names.origins(cell).map(({ name, top }) => [name, top]));
     },
-    async read({ stream, cell, after, fromMs = 0, toMs = Number.MAX_SAFE_INTEGER, limit }) {
+    async read({ stream, cell, after, newest, fromMs = 0, toMs = Number.MAX_SAFE_INTEGER, limit }) {
       const known = names.streams().filter((row) => cell === undefined || row.scope === cell);
       const streams = known.filter(({ name }) => name === stream);
       if (streams.length === 0)
         throw new SkerryError(unknownStream(stream, new Set(known.map(({ name }) => name))));
       const page = entries.page({
         streams,
-        afterId: parseCursor(after, view),
+        afterId:
+          newest === undefined
+            ? parseCursor(after, view)
+            : entries.beforeNewest(streams, pageLimit(newest)),
         fromMs,
         toMs,
         limit: pageLimit(limit),
