@@ -199,7 +199,9 @@ export async function startTestSite(options: {
     kubeconfig,
     "--cache-dir",
     join(dir, "kube-cache"),
-    ...(at === undefined ? [] : ["--server", `https://${node(at).api}`]),
+    ...(at === undefined
+      ? []
+      : ["--server", `https://${node(at).api}`, "--tls-server-name", `api.${cell}.skerry`]),
     ...args,
   ];
   const kubectl: TestSite["kubectl"] = (args, { input, at, timeoutMs } = {}) =>
@@ -220,8 +222,12 @@ export async function startTestSite(options: {
     const join_ = (name: string, flags: readonly string[]) =>
       up(name, ["--node", name, "--host", host(name), "--mqtt-plain-port", "1883", ...flags]);
     const first = await join_("n1", [
-      ...["--cell", cell, "--hub", hub.address],
-      ...["--hub-token", await token(["--cell", cell, "--data", hubDir])],
+      "--cell",
+      cell,
+      "--hub",
+      hub.address,
+      "--hub-token",
+      await token(["--cell", cell, "--data", hubDir]),
     ]);
     await Promise.all(
       names.slice(1).map(async (name) => {
