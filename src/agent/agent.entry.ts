@@ -1,13 +1,12 @@
-/** The agent's process; the keeper starts it. Its configuration is the first argument, as JSON. */
+/** The agent's process; the keeper starts it. Its only argument is its data folder. */
 import { explain } from "../lib/errors.ts";
 import { environment, stopSignal, version } from "../runtime/process/index.ts";
-import { agentConfigSchema } from "./config.ts";
 import { runAgent } from "./agent.ts";
+import { readStartConfig } from "./start-config.ts";
 
 try {
-  const config = agentConfigSchema.parse(JSON.parse(process.argv[2] ?? "{}"));
   await runAgent({
-    config,
+    config: readStartConfig(process.argv[2] ?? ""),
     version: version(),
     searchPath: environment["PATH"] ?? "/usr/bin:/bin",
     signal: stopSignal(),

@@ -2,6 +2,7 @@
  * The agent's root: constructs, connects and orders. It decides nothing; the ways through the house
  * are the files of `paths/`, in the order in which they stand on each other.
  */
+import { isDeepStrictEqual } from "node:util";
 import { createAppTokenVerifier, parseTokenRequest, spiffeId } from "../identity/index.ts";
 import { createGateway } from "../gateway/index.ts";
 import { connectKeeper } from "../keeper/index.ts";
@@ -13,14 +14,14 @@ import { createLifecycle } from "../runtime/lifecycle/index.ts";
 import { writeAccess, writeInfo } from "../runtime/local/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { createMetrics } from "../runtime/metrics/index.ts";
-import { keepCompiled } from "../runtime/process/index.ts";
+import { keepCompiled, ownProcess } from "../runtime/process/index.ts";
 import { startThread } from "../runtime/thread/index.ts";
 import { createRouter, type Link } from "../transport/index.ts";
 import type { PodRunner } from "../workloads/index.ts";
 import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } from "./config.ts";
 import type { Ground } from "./ground.ts";
 import { watchHostStrain } from "./host-strain.ts";
-import type { AgentInfo } from "./local.ts";
+import { agentLogPath, type AgentInfo } from "./local.ts";
 import { startApiPath, startStatePath } from "./paths/command-path.ts";
 import { startFailoverPath } from "./paths/failover-path.ts";
 import { startHubEnrolment, startHubHeartbeat } from "./paths/hub-path.ts";
@@ -32,6 +33,7 @@ import { startSyncPath } from "./paths/sync-path.ts";
 import { feedProxy, startProxy } from "./paths/traffic-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
 import { situationOf } from "./situation.ts";
+import { forgetInStartConfig } from "./start-config.ts";
 import type { StorageData, StorageEvents, StorageMethods } from "./storage.ts";
 
 export type AgentOptions = {
@@ -51,9 +53,11 @@ export async function runAgent({
 }: AgentOptions): Promise<void> {
   const { dataDir } = config;
   ensureDirectory(dataDir);
-  const resolved = resolveNodeRecord(config, readNodeRecord(dataDir));
+  const kept = readNodeRecord(dataDir);
+  const resolved = resolveNodeRecord(config, kept);
   const logLevel = config.logLevel ?? "info";
-  const log = createLog({ level: logLevel, fields: { node: resolved.node } });
+  const logPath = agentLogPath(dataDir);
+  const log = createLog({ level: logLevel, path: logPath, fields: { node: resolved.node } });
   const lifecycle = createLifecycle({ clock, log });
   const metrics = createMetrics({ cell: resolved.cell, node: resolved.node });
 
@@ -68,7 +72,16 @@ export async function runAgent({
     ...resolved,
     ...(identityPath.serverApi === undefined ? {} : { serverApi: identityPath.serverApi }),
   };
-  writeNodeRecord(dataDir, record);
+  // A start changes nothing by itself, and so needs no room on a full disk.
+  if (!isDeepStrictEqual(record, kept)) writeNodeRecord(dataDir, record);
+  const forget = (spent: Parameters<typeof forgetInStartConfig>[1]) => {
+    try {
+      forgetInStartConfig(dataDir, spent);
+    } catch (error) {
+      log.warn("a token that was spent could not be struck out", { error });
+    }
+  };
+  forget(["join", "server"]);
 
   // The two threads cost most of a start; the ingress shall be back soonest.
   const [storage, proxy] = await Promise.all([
@@ -77,7 +90,13 @@ export async function runAgent({
       () =>
         startThread<StorageMethods, StorageEvents>(entryUrl(import.meta.url, "./storage.entry"), {
           name: "storage",
-          data: { dataDir, node: record.node, role: record.role, logLevel } satisfies StorageData,
+          data: {
+            dataDir,
+            node: record.node,
+            role: record.role,
+            logLevel,
+            logPath,
+          } satisfies StorageData,
         }),
       (part) => part.terminate(),
     ),
@@ -218,7 +237,10 @@ export async function runAgent({
     identity: identityPath,
     resources: state.upstream,
     hubToken: config.hubToken,
-    onEnrolled: () => renewal.refreshTrust(),
+    onEnrolled: async () => {
+      forget(["hubToken"]);
+      await renewal.refreshTrust();
+    },
   });
   await startHubHeartbeat(ground, { links, membership, report: status.report });
 
@@ -240,6 +262,7 @@ export async function runAgent({
     role: record.role,
     dataDir,
     agentPid: process.pid,
+    process: ownProcess(),
     api,
     peers: links.address,
     gateway: gateway.url,

@@ -3,28 +3,35 @@
  * the agent. Used by the command line; everything ends by pid and start time.
  */
 import { join } from "node:path";
-import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { silentLog } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
-import { connectKeeper, ensureKeeper, keeperPid, type AgentState } from "../keeper/index.ts";
+import {
+  connectKeeper,
+  ensureKeeper,
+  keeperPid,
+  type AgentState,
+  type Keeper,
+} from "../keeper/index.ts";
 import { entryUrl } from "../runtime/child/index.ts";
-import { ensureDirectory } from "../runtime/files/index.ts";
+import { ensureDirectory, readFileIfExists } from "../runtime/files/index.ts";
 import { findInfo } from "../runtime/local/index.ts";
+import { isAlive } from "../runtime/process/index.ts";
 import { readNodeRecord, resolveNodeRecord, type AgentConfig } from "./config.ts";
-import type { AgentInfo } from "./local.ts";
+import { agentLogPath, type AgentInfo } from "./local.ts";
+import { writeStartConfig } from "./start-config.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };
 
 const readyTimeoutMs = 60_000;
 const agentGraceMs = 15_000;
 const pollMs = 50;
+const lastWordsBytes = 64 * 1024;
 /** An agent that died this often before it was ready has told why in its log. */
 const restartsMax = 2;
-
-export const agentLogPath = (dataDir: string) => join(dataDir, "logs", "agent.log");
 
 /** Resolves when the agent is ready. Throws `invalid-config`, `keeper-start`, or `agent-start-failed` with what it said. */
 export async function startNode(
@@ -36,14 +43,21 @@ export async function startNode(
   const record = resolveNodeRecord(config, readNodeRecord(dataDir));
   ensureDirectory(join(dataDir, "logs"));
   const keeper = await ensureKeeper(dataDir, { ...deps, log: silentLog });
+  let startedHere = false;
   try {
     const { agent } = await keeper.status();
-    const info = findInfo<AgentInfo>(dataDir, "node");
-    if (agent.state === "running" && info?.agentPid === agent.pid) return info;
-    if (agent.state !== "running") {
+    if (agent.state === "running") {
+      const kept = readNodeRecord(dataDir);
+      if (kept && !isDeepStrictEqual(kept, record))
+        deps.progress(
+          `${record.node} runs already; what was given now takes effect after: skerry down --data ${dataDir}, and skerry up with the same flags`,
+        );
+    } else {
+      startedHere = true;
+      writeStartConfig(config);
       await keeper.startAgent({
         entry: fileURLToPath(entryUrl(import.meta.url, "./agent.entry")),
-        args: [JSON.stringify(config)],
+        args: [dataDir],
         // Node keeps what it compiled: an agent that was killed is back in half the time.
         env: { NODE_COMPILE_CACHE: join(dataDir, "cache") },
         logPath: agentLogPath(dataDir),
@@ -56,14 +70,31 @@ export async function startNode(
       async () => (await keeper.status()).agent,
     );
   } catch (error) {
-    // A node that never got ready is not left behind restarting.
-    await keeper.stopAgent({ graceMs: agentGraceMs });
-    const { containers } = await keeper.status();
-    if (containers.length === 0) await keeper.shutdown({ agentGraceMs, stopContainers: false });
+    // A node that never got ready is not left behind restarting; one that ran before is not ours to stop.
+    if (startedHere)
+      await giveUp(keeper).catch(() =>
+        deps.progress(
+          `the keeper of ${dataDir} did not answer; stop it with: skerry down --data ${dataDir}`,
+        ),
+      );
     throw error;
   } finally {
     keeper.close();
   }
+}
+
+async function giveUp(keeper: Keeper): Promise<void> {
+  await keeper.stopAgent({ graceMs: agentGraceMs });
+  const { containers } = await keeper.status();
+  if (containers.length === 0) await keeper.shutdown({ agentGraceMs, stopContainers: false });
+}
+
+/** The info that this very agent wrote: after a reboot another may have got its pid. */
+function infoOf(dataDir: string, state: AgentState): AgentInfo | undefined {
+  const info = findInfo<AgentInfo>(dataDir, "node");
+  return state.state === "running" && info?.agentPid === state.pid && isAlive(info.process)
+    ? info
+    : undefined;
 }
 
 async function waitReady(
@@ -73,11 +104,15 @@ async function waitReady(
   agent: () => Promise<AgentState>,
 ): Promise<AgentInfo> {
   const giveUpMs = clock.monotonicMs() + readyTimeoutMs;
+  // The keeper counts for as long as it lives; only what this start caused is of interest.
+  let restartsBefore: number | undefined;
   for (;;) {
     const state = await agent();
-    const info = findInfo<AgentInfo>(dataDir, "node");
-    if (state.state === "running" && info?.agentPid === state.pid) return info;
-    const isDying = "restarts" in state && state.restarts > restartsMax;
+    const info = infoOf(dataDir, state);
+    if (info) return info;
+    const restarts = "restarts" in state ? state.restarts : 0;
+    restartsBefore = Math.min(restartsBefore ?? restarts, restarts);
+    const isDying = restarts - restartsBefore > restartsMax;
     if (isDying || clock.monotonicMs() > giveUpMs) {
       throw new SkerryError({
         code: "agent-start-failed",
@@ -91,7 +126,11 @@ async function waitReady(
 
 /** The last line that is no JSON is what the agent said when it gave up. */
 function lastWords(dataDir: string): string {
-  const lines = readFileSync(agentLogPath(dataDir), "utf8").trim().split("\n");
+  const lines = (readFileIfExists(agentLogPath(dataDir)) ?? Buffer.alloc(0))
+    .subarray(-lastWordsBytes)
+    .toString()
+    .trim()
+    .split("\n");
   return (
     lines.findLast((line) => line !== "" && !line.startsWith("{")) ??
     lines.at(-1) ??

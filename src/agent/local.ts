@@ -5,6 +5,7 @@ import { renderKubeconfig } from "../apiserver/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { readInfo, type Access } from "../runtime/local/index.ts";
+import type { ProcessIdentity } from "../runtime/process/index.ts";
 
 /** `agent.json`: written when the agent is ready, replaced at every start. */
 export type AgentInfo = {
@@ -13,6 +14,8 @@ export type AgentInfo = {
   readonly role: "server" | "worker";
   readonly dataDir: string;
   readonly agentPid: number;
+  /** Tells it from a later process that got its pid. */
+  readonly process: ProcessIdentity;
   /** HOST:PORT each, except `gateway`, which is a URL. */
   readonly api: string;
   readonly peers: string;
@@ -21,6 +24,8 @@ export type AgentInfo = {
   readonly mqtt: string;
   readonly mqttPlain?: string;
 };
+
+export const agentLogPath = (dataDir: string) => join(dataDir, "logs", "agent.log");
 
 export const readAgentInfo = (dataDir: string): AgentInfo => readInfo<AgentInfo>(dataDir, "node");
 

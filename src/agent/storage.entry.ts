@@ -17,8 +17,8 @@ import { createLog } from "../runtime/log/index.ts";
 import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";
 import type { StorageData, StorageEvents } from "./storage.ts";
 
-const { dataDir, node, role, logLevel } = threadData<StorageData>();
-const log = createLog({ level: logLevel, fields: { node, thread: "storage" } });
+const { dataDir, node, role, logLevel, logPath } = threadData<StorageData>();
+const log = createLog({ level: logLevel, path: logPath, fields: { node, thread: "storage" } });
 const deps = { clock: systemClock, random: systemRandom, log };
 
 const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node });

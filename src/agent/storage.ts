@@ -12,6 +12,7 @@ export type StorageData = {
   readonly node: string;
   readonly role: "server" | "worker";
   readonly logLevel: LogLevel;
+  readonly logPath: string;
 };
 
 /** Towards the hub go only bytes that passed the gate; this is where `data` learns their type. */

@@ -29,17 +29,22 @@ export async function startHubEnrolment(
   const { clock, random, log, lifecycle, record } = ground;
   const { hub } = record;
   if (hub === undefined) return;
+  let isTold = false;
+  let isTrusted = false;
   const run = async () => {
-    await enrolAtHub({ clock, random, log }, deps.identity, {
+    isTold ||= await tellNodes(deps.resources, hub, log);
+    const isNew = await enrolAtHub({ clock, random, log }, deps.identity, {
       address: hub,
       ...(deps.hubToken === undefined ? {} : { token: deps.hubToken }),
     });
+    // Once after each start as well: an end between the two leaves this node without the hub's trust.
+    if (isTrusted && !isNew) return;
     await deps.onEnrolled();
+    isTrusted = true;
   };
   await run().catch((error: unknown) =>
     log.warn("not enrolled at the hub yet; trying again", { hub, error }),
   );
-  await tellNodes(deps.resources, hub, log);
   await lifecycle.start(
     "hub enrolment",
     () =>
@@ -50,7 +55,7 @@ export async function startHubEnrolment(
   );
 }
 
-async function tellNodes(resources: Resources, hub: string, log: Ground["log"]): Promise<void> {
+async function tellNodes(resources: Resources, hub: string, log: Ground["log"]): Promise<boolean> {
   const map: ConfigMap = {
     apiVersion: "v1",
     kind: "ConfigMap",
@@ -67,6 +72,7 @@ async function tellNodes(resources: Resources, hub: string, log: Ground["log"]):
   );
   if (result.state !== "done")
     log.warn("the hub's address was not written for the other nodes", { outcome: result.state });
+  return result.state === "done";
 }
 
 export async function startHubHeartbeat(

@@ -227,15 +227,16 @@ export function keepIdentityFresh(
 
 /**
  * Servers: enrols the cell at the hub with the token, or renews what the hub signed when it is due.
- * Throws what the hub says; without a hub the cell loses nothing but the hub.
+ * True when something was signed. Throws what the hub says; without a hub the cell loses nothing
+ * but the hub.
  */
 export async function enrolAtHub(
   deps: Deps,
   path: IdentityPath,
   hub: { address: string; token?: string },
-): Promise<void> {
+): Promise<boolean> {
   const { authority, time } = path;
-  if (!authority || !intermediateIsDue(authority, time.nowMs())) return;
+  if (!authority || !intermediateIsDue(authority, time.nowMs())) return false;
   const isEnrolled = authority.hub !== undefined;
   const expected = authority.hub
     ? knownHub(authority.hub.trust)
@@ -260,6 +261,7 @@ export async function enrolAtHub(
   );
   time.raiseTo(acceptCellAnswer(authority, answer).nowMs);
   deps.log.info("enrolled at the hub", { hub: hub.address });
+  return true;
 }
 
 function knownHub({
