@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { createAppTokenVerifier, parseTokenRequest, spiffeId } from "../identity/index.ts";
 import { createGateway } from "../gateway/index.ts";
 import { connectKeeper } from "../keeper/index.ts";
+import { whenAborted } from "../lib/abort.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import { systemClock as clock, systemRandom as random } from "../runtime/clock/index.ts";
 import { ensureDirectory } from "../runtime/files/index.ts";
@@ -34,7 +35,12 @@ import { feedProxy, startProxy } from "./paths/traffic-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
 import { situationOf } from "./situation.ts";
 import { forgetInStartConfig } from "./start-config.ts";
-import type { StorageData, StorageEvents, StorageMethods } from "./storage.ts";
+import {
+  storageLost,
+  type StorageData,
+  type StorageEvents,
+  type StorageMethods,
+} from "./storage.ts";
 
 export type AgentOptions = {
   readonly config: AgentConfig;
@@ -57,7 +63,7 @@ export async function runAgent({
   const resolved = resolveNodeRecord(config, kept);
   const logLevel = config.logLevel ?? "info";
   const logPath = agentLogPath(dataDir);
-  const log = createLog({ level: logLevel, path: logPath, fields: { node: resolved.node } });
+  const log = createLog({ level: logLevel, path: logPath, fields: { agent: resolved.node } });
   const lifecycle = createLifecycle({ clock, log });
   const metrics = createMetrics({ cell: resolved.cell, node: resolved.node });
 
@@ -274,10 +280,9 @@ export async function runAgent({
   keepCompiled();
   log.info("agent is ready", { api: info.api, gateway: info.gateway, ingress: info.ingress });
 
-  await new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+  const lost = await Promise.race([whenAborted(signal), storageLost(storage)]);
   log.info("agent is stopping");
   await lifecycle.stop();
+  // The keeper starts it again, with a thread that works.
+  if (lost) throw lost;
 }

@@ -35,7 +35,7 @@ export const agentConfigSchema = z.strictObject({
   /** Join an existing cell: a token from `skerry token create`, and a server's peers port. */
   join: z.string().optional(),
   server: address.optional(),
-  /** Enrol the cell at a hub (first machine): HOST:PORT, and a token from `skerry token create --hub`. */
+  /** Enrol the cell at a hub (first machine): HOST:PORT, and a token from `skerry token create --cell NAME` there. */
   hub: address.optional(),
   hubToken: z.string().optional(),
   apiPort: port.optional(),

@@ -18,7 +18,11 @@ import { serveThread, threadData, type ThreadHost } from "../runtime/thread/inde
 import type { StorageData, StorageEvents } from "./storage.ts";
 
 const { dataDir, node, role, logLevel, logPath } = threadData<StorageData>();
-const log = createLog({ level: logLevel, path: logPath, fields: { node, thread: "storage" } });
+const log = createLog({
+  level: logLevel,
+  path: logPath,
+  fields: { agent: node, thread: "storage" },
+});
 const deps = { clock: systemClock, random: systemRandom, log };
 
 const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node });

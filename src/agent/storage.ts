@@ -3,6 +3,7 @@ import type { StreamEvents, StreamMethods } from "../data/index.ts";
 import type { LedgerMethods, LedgerThreadEvents } from "../ledger/index.ts";
 import type { Cleared } from "../privacy/gate/index.ts";
 import type { MirrorStoreMethods } from "../resources/index.ts";
+import { SkerryError } from "../lib/errors.ts";
 import type { LogLevel } from "../runtime/log/index.ts";
 import type { Thread } from "../runtime/thread/index.ts";
 
@@ -21,3 +22,15 @@ export type ClearedBytes = Cleared<Uint8Array>;
 export type StorageMethods = StreamMethods<ClearedBytes> & MirrorStoreMethods & LedgerMethods;
 export type StorageEvents = StreamEvents & LedgerThreadEvents;
 export type StorageThread = Thread<StorageMethods, StorageEvents>;
+
+/** Resolves when the thread is gone: everything that is kept goes through it, so nothing goes on without. */
+export async function storageLost(thread: Pick<StorageThread, "ended">): Promise<SkerryError> {
+  const cause = await thread.ended;
+  return new SkerryError({
+    code: "thread-ended",
+    message: "the storage thread ended, and nothing can be kept without it",
+    hint: "the log says why; the agent is started again by itself",
+    retryable: true,
+    cause,
+  });
+}

@@ -3,10 +3,16 @@ import { explain } from "../lib/errors.ts";
 import { stopSignal } from "../runtime/process/index.ts";
 import { hubConfigSchema } from "./config.ts";
 import { runHub } from "./hub.ts";
+import { hubLogPath } from "./launch.ts";
 
 try {
   const config = hubConfigSchema.parse(JSON.parse(process.argv[2] ?? "{}"));
-  await runHub(config, { signal: stopSignal(), onReady: () => undefined });
+  await runHub(config, {
+    signal: stopSignal(),
+    onReady: () => undefined,
+    // The same file that its standard error goes to, but kept at a bounded size.
+    logPath: hubLogPath(config.dataDir),
+  });
   process.exit(0);
 } catch (error) {
   // The last line of its log is what the command that started it shows.

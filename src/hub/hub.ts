@@ -13,6 +13,7 @@ import {
 } from "../data/index.ts";
 import { createCellBook, encodeHubHeard } from "../fleet/index.ts";
 import { spiffeId } from "../identity/index.ts";
+import { whenAborted } from "../lib/abort.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import { systemClock as clock, systemRandom as random } from "../runtime/clock/index.ts";
@@ -33,13 +34,20 @@ import type { HubStorageData } from "./storage.ts";
 /** Runs until `signal` aborts, then stops in order. Throws what a part throws while starting. */
 export async function runHub(
   config: HubConfig,
-  options: { signal: AbortSignal; onReady: (info: HubInfo) => void },
+  options: {
+    signal: AbortSignal;
+    onReady: (info: HubInfo) => void;
+    /** Standard error when absent. */
+    logPath?: string;
+  },
 ): Promise<void> {
   const { dataDir } = config;
   ensureDirectory(dataDir);
   const record = resolveHubRecord(config);
   const logLevel = config.logLevel ?? "info";
-  const log = createLog({ level: logLevel, fields: { hub: record.name } });
+  const { logPath } = options;
+  const to = logPath === undefined ? {} : { path: logPath };
+  const log = createLog({ level: logLevel, ...to, fields: { hub: record.name } });
   const lifecycle = createLifecycle({ clock, log });
   const ground: HubGround = { clock, random, log, lifecycle, dataDir, record };
   const nowMs = () => clock.wallMs();
@@ -49,7 +57,11 @@ export async function runHub(
     () =>
       startThread<GlobalMethods, GlobalEvents>(entryUrl(import.meta.url, "./storage.entry"), {
         name: "storage",
-        data: { dataDir, logLevel } satisfies HubStorageData,
+        data: {
+          dataDir,
+          logLevel,
+          ...(logPath === undefined ? {} : { logPath }),
+        } satisfies HubStorageData,
       }),
     (part) => part.terminate(),
   );
@@ -146,9 +158,17 @@ export async function runHub(
   });
   options.onReady(info);
 
-  await new Promise<void>((resolve) => {
-    if (options.signal.aborted) resolve();
-    else options.signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+  const lost = await Promise.race([
+    whenAborted(options.signal).then(() => undefined),
+    thread.ended.then((cause) => ({ cause })),
+  ]);
   await lifecycle.stop();
+  if (lost)
+    throw new SkerryError({
+      code: "thread-ended",
+      message: "the hub's storage thread ended, and nothing can be taken without it",
+      hint: "the log says why; start the hub again",
+      retryable: true,
+      cause: lost.cause,
+    });
 }

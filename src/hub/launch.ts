@@ -1,6 +1,6 @@
 /** The hub as a process in the background: started once, adopted when it lives, stopped by pid and start time. */
 import { closeSync, openSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { entryUrl, exited, startEntry } from "../runtime/child/index.ts";
@@ -19,6 +19,8 @@ export type HubInfo = {
   readonly process: ProcessIdentity;
 };
 
+export const hubLogPath = (dataDir: string) => join(dataDir, "logs", "hub.log");
+
 const readyTimeoutMs = 30_000;
 const stopTimeoutMs = 15_000;
 const pollMs = 50;
@@ -33,9 +35,8 @@ export function runningHub(dataDir: string): HubInfo | undefined {
 export async function startHub(config: HubConfig, deps: { clock: Clock }): Promise<HubInfo> {
   const running = runningHub(config.dataDir);
   if (running) return running;
-  const logs = join(config.dataDir, "logs");
-  ensureDirectory(logs);
-  const logPath = join(logs, "hub.log");
+  const logPath = hubLogPath(config.dataDir);
+  ensureDirectory(dirname(logPath));
   const logFd = openSync(logPath, "a", 0o600);
   const child = startEntry(entryUrl(import.meta.url, "./hub.entry"), {
     args: [JSON.stringify(config)],
@@ -44,11 +45,13 @@ export async function startHub(config: HubConfig, deps: { clock: Clock }): Promi
   });
   closeSync(logFd);
   let ended = false;
-  void exited(child).then(() => (ended = true));
+  const end = () => (ended = true);
+  void exited(child).then(end, end);
   const giveUpMs = deps.clock.monotonicMs() + readyTimeoutMs;
   for (;;) {
     const info = runningHub(config.dataDir);
-    if (info && info.pid === child.pid) return info;
+    // Of two started at once one gets the folder; the other's command answers with it as well.
+    if (info && (ended || info.pid === child.pid)) return info;
     if (ended || deps.clock.monotonicMs() > giveUpMs) {
       const said = readFileSync(logPath, "utf8").trim().split("\n").at(-1) ?? "";
       throw new SkerryError({

@@ -7,8 +7,12 @@ import { createLog } from "../runtime/log/index.ts";
 import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";
 import type { HubStorageData } from "./storage.ts";
 
-const { dataDir, logLevel } = threadData<HubStorageData>();
-const log = createLog({ level: logLevel, fields: { thread: "storage" } });
+const { dataDir, logLevel, logPath } = threadData<HubStorageData>();
+const log = createLog({
+  level: logLevel,
+  ...(logPath === undefined ? {} : { path: logPath }),
+  fields: { thread: "storage" },
+});
 const store = openGlobalStore(
   { clock: systemClock, random: systemRandom, log, recheck: createRecheck() },
   { path: join(dataDir, "hub.db") },

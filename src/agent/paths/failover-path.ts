@@ -12,6 +12,7 @@ import {
 } from "../../api/index.ts";
 import { startControllers } from "../../controllers/index.ts";
 import type { Keeper } from "../../keeper/index.ts";
+import { whenAborted } from "../../lib/abort.ts";
 import { isAbort } from "../../lib/errors.ts";
 import { createSignals } from "../../lib/signals.ts";
 import {
@@ -137,9 +138,7 @@ async function lead(
           { resources: upstream, verdicts, clock, random, log },
           { signal: lost },
         );
-        await new Promise<void>((resolve) =>
-          lost.addEventListener("abort", () => resolve(), { once: true }),
-        );
+        await whenAborted(lost);
         await controllers.stop();
         if (!campaign.lost.aborted) await campaign.resign();
       } catch (error) {

@@ -68,13 +68,7 @@ export async function createAuthority(
       hint: "write it as a host name: cell-a.skerry",
     });
   }
-  if (readRecord(recordPath(folder)) !== undefined) {
-    throw new SkerryError({
-      code: "authority-exists",
-      message: `${folder} already holds a certificate authority`,
-      hint: "open it, or choose another folder",
-    });
-  }
+  refuseToReplace(folder);
   const keyPem = generateKeyPem();
   const anchor = await issueCertificate(deps, {
     signer: { keyPem, name: authorityName(trustDomain) },
@@ -85,8 +79,19 @@ export async function createAuthority(
   });
   const stored: Stored = { version: 1, trustDomain, keyPem, anchorPem: toPem(anchor) };
   ensureDirectory(folder);
+  // Another process may have made one while this one was signing.
+  refuseToReplace(folder);
   writeRecord(recordPath(folder), stored);
   return authority(deps, folder, stored);
+}
+
+function refuseToReplace(folder: string): void {
+  if (readRecord(recordPath(folder)) === undefined) return;
+  throw new SkerryError({
+    code: "authority-exists",
+    message: `${folder} already holds a certificate authority`,
+    hint: "open it, or choose another folder",
+  });
 }
 
 /** The authority in `folder`; undefined when there is none. Throws `file-torn`, `invalid-key`. */

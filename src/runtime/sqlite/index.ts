@@ -4,6 +4,7 @@
  * holds it was committed, which with `full` means after its fsync.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { closeSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
 import { ensureDirectory } from "../files/index.ts";
@@ -35,7 +36,11 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
   const readOnly = options.readOnly ?? false;
   let db: Database | undefined;
   try {
-    if (!readOnly) ensureDirectory(dirname(path));
+    if (!readOnly) {
+      ensureDirectory(dirname(path));
+      // The folder may have been made by somebody else; SQLite gives its other files the same mode.
+      closeSync(openSync(path, "a", 0o600));
+    }
     db = new DatabaseSync(path, { readOnly, timeout: 5000 });
     if (!readOnly) {
       db.exec("PRAGMA journal_mode = WAL");
@@ -56,13 +61,14 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
   }
 }
 
-/** What `mkdir` throws, in the words of a store. */
+/** What making the folder or the file throws, in the words of a store. */
 function folderFailure(error: unknown, path: string): unknown {
   switch (systemCode(error)) {
     case "ENOSPC":
     case "EDQUOT":
       return diskFull(path, error);
     case "EEXIST":
+    case "EISDIR":
     case "ENOTDIR":
     case "EACCES":
     case "EPERM":
