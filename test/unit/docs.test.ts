@@ -3,6 +3,9 @@ import { strict as assert } from "node:assert";
 import { globSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
+import { Command } from "commander";
+import { commands } from "../../src/cli/commands/index.ts";
+import { createContext } from "../../src/cli/context.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
@@ -54,4 +57,61 @@ test("npm scripts named in documents exist", () => {
       .filter((script) => !scripts.includes(script)),
   );
   assert.deepEqual(unknown, []);
+});
+
+/** Where a reader finds a command line: code blocks, code spans, hints and examples of the command itself. */
+function commandLines(path: string): string[] {
+  const text = read(path).replaceAll(/\\\n\s*/g, " ");
+  if (path.endsWith(".ts"))
+    return [
+      ...text.matchAll(
+        /["`: ](?:npx )?skerry (?!command\b)([a-z][^"`\n\\)$;]*?)(?= {4}|["`\n\\)$;])/g,
+      ),
+    ].map(([, line]) => line ?? "");
+  const blocks = [...text.matchAll(/^```\w*\n(.*?)^```/gms)].flatMap(([, block]) =>
+    (block ?? "").split("\n"),
+  );
+  const spans = [...text.replaceAll(/^```.*?^```/gms, "").matchAll(/`([^`\n]+)`/g)].map(
+    ([, span]) => span ?? "",
+  );
+  return [...blocks, ...spans].flatMap((line) =>
+    [...line.matchAll(/(?:^|\(|npx |&& )skerry ([a-z][^)&#]*)/g)].map(([, found]) => found ?? ""),
+  );
+}
+
+/** What is wrong with `drill quick --seed 7`, or undefined. */
+function unknownPart(program: Command, line: string): string | undefined {
+  let command = program;
+  for (const word of line.split(/[\s,;.]+/).filter((part) => part !== "" && part !== "…")) {
+    const sub = command.commands.find((one) => one.name() === word);
+    if (sub) command = sub;
+    else if (command.commands.length > 0 && !word.startsWith("-")) return `no command "${word}"`;
+    else if (/^--?[a-z]/.test(word)) {
+      const flag = word.split("=")[0] ?? "";
+      const known = command.options.flatMap(({ long, short }) => [long, short]);
+      if (![...known, "--help"].includes(flag)) return `"${command.name()}" has no ${flag}`;
+    }
+  }
+  // A line that was cut at `${` may go on with one.
+  return command.commands.length > 0 && !/--help|\s$/.test(line)
+    ? `"${command.name()}" needs a command after it`
+    : undefined;
+}
+
+test("skerry commands named in documents, examples, hints and help exist", () => {
+  const program = new Command("skerry");
+  const context = createContext();
+  for (const register of commands) register(program, context);
+  const found: string[] = [];
+  const paths = ["*.md", "docs/**/*.md", "examples/*", "src/**/*.md", "src/**/*.ts"];
+  for (const path of globSync(paths, { cwd: root })) {
+    for (const line of commandLines(path)) {
+      const problem = unknownPart(program, line);
+      if (problem !== undefined) found.push(`${path}: skerry ${line.trim()}: ${problem}`);
+    }
+  }
+  assert.deepEqual(found, []);
+  assert.ok(commandLines("README.md").length > 10, "the test reads the README");
+  assert.equal(unknownPart(program, "drill slow --seed 7"), 'no command "slow"');
+  assert.equal(unknownPart(program, "status --dat x"), '"status" has no --dat');
 });

@@ -53,7 +53,7 @@ export function registerUp(program: Command, context: Context): void {
     .option("--json", "as JSON")
     .addHelpText(
       "after",
-      "\nCtrl-C (or `skerry down`) stops the agent; `skerry down --pods stop` stops its pods too.\n" +
+      "\nCtrl-C stops the agent and leaves its pods running, as `skerry down --pods keep` does; `skerry down` stops its pods too.\n" +
         "\nExamples:\n" +
         "  skerry up --cell shop-12 --node till-1 --host 192.168.8.11\n" +
         "  skerry up --node till-2 --host 192.168.8.12 --join TOKEN --server 192.168.8.11:7445\n" +
@@ -82,7 +82,7 @@ async function up(flags: Flags, context: Context): Promise<void> {
     onLine: (line) => output.note(line),
   });
   if (stop.aborted) {
-    output.note("stopping the agent; its pods go on (stop them with: skerry down --pods stop)");
+    output.note("stopping the agent; its pods go on (stop them with: skerry down)");
     await stopNode(config.dataDir, { clock, random, pods: "keep" });
   }
 }
