@@ -5,6 +5,7 @@
 import { isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
+import { parseJoinToken } from "../identity/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";
 
@@ -84,7 +85,7 @@ export const nodeRecordPath = (dataDir: string) => join(dataDir, "node.json");
 
 /** Throws `file-torn` or `invalid-config` when the record is not what was written. */
 export function readNodeRecord(dataDir: string): NodeRecord | undefined {
-  const value = readRecord(nodeRecordPath(dataDir));
+  const value = readOrExplain(nodeRecordPath(dataDir));
   if (value === undefined) return undefined;
   const result = nodeRecordSchema.safeParse(value);
   if (result.success) return result.data;
@@ -96,8 +97,35 @@ export function readNodeRecord(dataDir: string): NodeRecord | undefined {
   });
 }
 
+function readOrExplain(path: string): unknown {
+  try {
+    return readRecord(path);
+  } catch (cause) {
+    if (!(cause instanceof SkerryError) || cause.code !== "file-torn") throw cause;
+    throw new SkerryError({
+      code: "file-torn",
+      message: cause.message,
+      hint: "move it away and give the flags of the first start again (--cell, --node, --host; on a worker --node, --host, --join, --server); identity and data are kept",
+      cause,
+    });
+  }
+}
+
 export function writeNodeRecord(dataDir: string, record: NodeRecord): void {
   writeRecord(nodeRecordPath(dataDir), record);
+}
+
+/** The cell a first start belongs to. Throws `invalid-token`, or `invalid-config` when flag and token differ. */
+function cellOf({ cell, join }: AgentConfig): string | undefined {
+  const tokenCell = join === undefined ? undefined : parseJoinToken(join).cell;
+  if (cell !== undefined && tokenCell !== undefined && cell !== tokenCell) {
+    throw new SkerryError({
+      code: "invalid-config",
+      message: `cell: "${cell}" was given, but the token is for cell "${tokenCell}"`,
+      hint: "leave --cell out beside --join, or create the token on a server of the other cell",
+    });
+  }
+  return cell ?? tokenCell;
 }
 
 /**
@@ -140,12 +168,11 @@ export function resolveNodeRecord(
       hint: "joining a cell takes both: --join TOKEN --server HOST:PORT",
     });
   }
-  const tokenCell = config.join?.split(".")[1];
   const ports = existing?.ports;
   const mqttPlain = config.mqttPlainPort ?? ports?.mqttPlain;
   const hub = config.hub ?? existing?.hub;
   return {
-    cell: fixed("cell", config.cell ?? tokenCell, existing?.cell),
+    cell: fixed("cell", existing ? config.cell : cellOf(config), existing?.cell),
     node: fixed("node", config.node, existing?.node),
     role: existing?.role ?? (config.join === undefined ? "server" : "worker"),
     host: config.host ?? existing?.host ?? "127.0.0.1",

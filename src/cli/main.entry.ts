@@ -11,6 +11,7 @@ const usageCodes = new Set([
   "invalid-argument",
   "invalid-duration",
   "invalid-size",
+  "invalid-token",
   "tool-missing",
 ]);
 

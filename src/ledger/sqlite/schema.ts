@@ -46,7 +46,7 @@ export function openFile(
   options: { path: string; newEpoch?: boolean; pagesMax?: number },
 ): { db: Database; epoch: Epoch } {
   const { path } = options;
-  const db = openDatabase(path, { synchronous: "full" });
+  const db = openOrExplain(path);
   try {
     if (options.pagesMax !== undefined)
       db.exec(`PRAGMA max_page_count = ${Math.trunc(options.pagesMax)}`);
@@ -71,6 +71,21 @@ export function openFile(
   } catch (error) {
     db.close();
     throw sqliteFailure(error, path);
+  }
+}
+
+/** The one store of a node that nobody else has a copy of: the general advice would lose the cell's state. */
+function openOrExplain(path: string): Database {
+  try {
+    return openDatabase(path, { synchronous: "full" });
+  } catch (cause) {
+    if (!(cause instanceof SkerryError) || cause.code !== "store-damaged") throw cause;
+    throw new SkerryError({
+      code: "store-damaged",
+      message: `${path} is damaged`,
+      hint: `keep the file and restore a copy of it; without one move it away (with its -wal and -shm): the cell then starts with nothing declared, stops its pods, and needs its manifests applied again`,
+      ...(cause.cause === undefined ? {} : { cause: cause.cause }),
+    });
   }
 }
 

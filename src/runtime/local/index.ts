@@ -30,10 +30,24 @@ export function writeInfo(dataDir: string, of: "node" | "hub", info: object): vo
   writeFileAtomic(join(dataDir, infoFile[of]), `${JSON.stringify(info)}\n`, { mode: 0o644 });
 }
 
-/** Undefined when it never got ready. */
+/** Undefined when it never got ready. Throws `file-torn`. */
 export function findInfo<Info>(dataDir: string, of: "node" | "hub"): Info | undefined {
   const content = readFileIfExists(join(dataDir, infoFile[of]));
-  return content && (JSON.parse(content.toString()) as Info);
+  return content && parse<Info>(join(dataDir, infoFile[of]), content);
+}
+
+/** These files are written anew at every start, so that a damaged one holds nothing that is missed. */
+function parse<T>(path: string, content: Buffer): T {
+  try {
+    return JSON.parse(content.toString()) as T;
+  } catch (cause) {
+    throw new SkerryError({
+      code: "file-torn",
+      message: `${path} is damaged`,
+      hint: "remove it; every start writes it anew",
+      cause,
+    });
+  }
 }
 
 /** Throws `no-data-folder` when nothing of Skerry is in `dataDir`, `not-running` when it never got ready. */
@@ -61,7 +75,7 @@ export function writeAccess(dataDir: string, access: Access): void {
 /** Throws `no-admin-access` on machines that are not servers. */
 export function readAccess(dataDir: string): Access {
   const content = readFileIfExists(accessPath(dataDir));
-  if (content) return JSON.parse(content.toString()) as Access;
+  if (content) return parse<Access>(accessPath(dataDir), content);
   readInfo(dataDir, isHubFolder(dataDir) ? "hub" : "node");
   throw new SkerryError({
     code: "no-admin-access",

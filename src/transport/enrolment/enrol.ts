@@ -107,16 +107,17 @@ function judgeServer(
   { trustDomain, pin, nowMs }: EnrolOptions & { nowMs: number },
 ): void {
   const pinned = anchorsPem.flatMap(readCertificatesPem).find((anchor) => pinOf(anchor) === pin);
-  if (!pinned) {
-    throw new SkerryError({
+  const wrongAuthority = () =>
+    new SkerryError({
       code: "enrol-wrong-authority",
       message: `the other side is not the ${trustDomain} that the token was made for`,
       hint: "check the address, and copy the whole token again; the secret was not sent",
     });
-  }
+  if (!pinned) throw wrongAuthority();
   const trust = { trustDomain, anchorsPem: [toPem(pinned.der)] };
   const verdict = verifyCertificates(chainOf(socket), trust, nowMs, { time: "raise-to-leaf" });
-  if (!verdict.ok) throw peerRefused(verdict);
+  if (!verdict.ok)
+    throw verdict.reason === "wrong-trust-domain" ? wrongAuthority() : peerRefused(verdict);
   if (!isMachine(verdict.subject)) {
     throw peerRefused({
       reason: "not-allowed",
