@@ -4,6 +4,8 @@ import { globSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { Command } from "commander";
+import { parseAllDocuments } from "yaml";
+import { checkObject, kindByObject, unknownFields, type KubeObject } from "../../src/api/index.ts";
 import { commands } from "../../src/cli/commands/index.ts";
 import { createContext } from "../../src/cli/context.ts";
 
@@ -114,4 +116,23 @@ test("skerry commands named in documents, examples, hints and help exist", () =>
   assert.ok(commandLines("README.md").length > 10, "the test reads the README");
   assert.equal(unknownPart(program, "drill slow --seed 7"), 'no command "slow"');
   assert.equal(unknownPart(program, "status --dat x"), '"status" has no --dat');
+});
+
+test("manifests in documents and examples are valid objects of the cell", () => {
+  const manifests = globSync("examples/*.yaml", { cwd: root }).map((path) => [path, read(path)]);
+  for (const path of globSync(["*.md", "docs/**/*.md"], { cwd: root })) {
+    for (const [, manifest] of read(path).matchAll(/<<'EOF'\n(.*?)^EOF$/gms))
+      manifests.push([path, manifest ?? ""]);
+  }
+  for (const [path = "", text = ""] of manifests) {
+    for (const document of parseAllDocuments(text)) {
+      const object = document.toJS() as KubeObject;
+      const kind = kindByObject(object.apiVersion ?? "", object.kind ?? "");
+      assert.ok(kind, `${path}: ${object.apiVersion} ${object.kind}`);
+      assert.deepEqual(unknownFields(kind, object), [], path);
+      const checked = checkObject(kind, object);
+      assert.ok(checked.ok, `${path}: ${JSON.stringify(checked)}`);
+    }
+  }
+  assert.ok(manifests.some(([path]) => path === "README.md"));
 });
