@@ -20,12 +20,14 @@ let url: string;
 /** What the fake store answers with. */
 let stored: { producer: string; epoch: number; sequence: number }[] = [];
 let requestsSeen = 0;
+let onRead = () => {};
 let failEvery = 0;
 
 before(async () => {
   dir = mkdtempSync(join(tmpdir(), "skerry-drill-test-"));
   server = createServer((request, response) => {
     if (request.url?.startsWith("/v1/streams/")) {
+      response.once("close", () => onRead());
       response.end(stored.map((entry) => `${JSON.stringify(entry)}\n`).join(""));
       return;
     }
@@ -45,7 +47,10 @@ after(() => {
 
 const entry = (sequence: number) => ({ producer: "p", epoch: 1, sequence });
 
-async function check(name: string, timeoutMs = 0): Promise<EntryCheckResult["views"][number]> {
+async function check(
+  name: string,
+  more: Partial<EntryCheckConfig> = {},
+): Promise<EntryCheckResult["views"][number]> {
   const acknowledgedPath = join(dir, `${name}.tsv`);
   writeFileSync(
     acknowledgedPath,
@@ -54,7 +59,8 @@ async function check(name: string, timeoutMs = 0): Promise<EntryCheckResult["vie
   const config: EntryCheckConfig = {
     acknowledgedPath,
     stream: "s",
-    timeoutMs,
+    timeoutMs: 0,
+    ...more,
     views: [{ name: "fake", url }],
   };
   const entryFile = new URL("checkers/entries.entry.ts", drillUrl);
@@ -89,6 +95,22 @@ test("the entry checker finds a planted duplicate", async () => {
   stored = [...Array.from({ length: 100 }, (_, i) => entry(i + 1)), entry(7)];
   const view = await check("duplicate");
   assert.deepEqual([view.lost, view.duplicated], [0, 1]);
+});
+
+test("the entry checker finds a copy that comes after everything was there", async (t) => {
+  stored = Array.from({ length: 100 }, (_, i) => entry(i + 1));
+  onRead = () => void (stored = [...stored, entry(9)]);
+  t.after(() => (onRead = () => {}));
+  const view = await check("late", { settleMs: 1 });
+  assert.deepEqual([view.lost, view.duplicated], [0, 1]);
+});
+
+test("the entry checker finds what was there and went", async (t) => {
+  stored = Array.from({ length: 100 }, (_, i) => entry(i + 1));
+  onRead = () => void (stored = stored.slice(1));
+  t.after(() => (onRead = () => {}));
+  const view = await check("went", { settleMs: 1 });
+  assert.deepEqual([view.lost, view.completeAfterMs], [1, undefined]);
 });
 
 test("the entry checker takes an unreadable view for lost, not for clean", async () => {

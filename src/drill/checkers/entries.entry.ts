@@ -24,6 +24,8 @@ for await (const line of createInterface({ input: createReadStream(config.acknow
   if (line !== "") acknowledged.add(line);
 }
 const startedMs = systemClock.monotonicMs();
+const alreadyMs =
+  config.sinceWallMs === undefined ? 0 : Math.max(0, systemClock.wallMs() - config.sinceWallMs);
 const views = await Promise.all(config.views.map(check));
 writeFileSync(
   resultPath,
@@ -45,18 +47,27 @@ async function check(view: View): Promise<Verdict> {
       : {},
   );
   try {
+    const lookNow = () =>
+      look(view, dispatcher).catch((error: unknown): Verdict => unreadable(view, error));
     for (;;) {
-      const verdict = await look(view, dispatcher).catch((error: unknown): Verdict =>
-        unreadable(view, error),
-      );
-      const passedMs = systemClock.monotonicMs() - startedMs;
-      if (verdict.lost === 0) return { ...verdict, completeAfterMs: Math.round(passedMs) };
+      const verdict = await lookNow();
+      const passedMs = alreadyMs + systemClock.monotonicMs() - startedMs;
+      if (isComplete(verdict)) {
+        if (config.settleMs !== undefined) await systemClock.sleep(config.settleMs);
+        const last = config.settleMs === undefined ? verdict : await lookNow();
+        return isComplete(last) ? { ...last, completeAfterMs: Math.round(passedMs) } : last;
+      }
       if (passedMs > config.timeoutMs) return verdict;
       await systemClock.sleep(retryMs);
     }
   } finally {
     await dispatcher.destroy();
   }
+}
+
+/** Nothing missing in what could not be read is no finding. */
+function isComplete({ lost, failure }: Verdict): boolean {
+  return lost === 0 && failure === undefined;
 }
 
 function unreadable(view: View, error: unknown): Verdict {

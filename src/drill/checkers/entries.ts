@@ -19,6 +19,10 @@ export type EntryCheckConfig = {
   }[];
   /** Views may lag: read again until nothing is missing or this has passed. */
   readonly timeoutMs: number;
+  /** A view where nothing is missing is read once more after this: what comes late may be a copy. */
+  readonly settleMs?: number;
+  /** Wall clock from which `completeAfterMs` counts; default: when the checker began. */
+  readonly sinceWallMs?: number;
 };
 
 export type EntryCheckResult = {
@@ -32,7 +36,7 @@ export type EntryCheckResult = {
     readonly duplicated: number;
     /** A few of each, for the reader. */
     readonly examples: readonly string[];
-    /** Since the checker began, until nothing was missing. */
+    /** Until nothing was missing; absent when something is, or nothing could be read. */
     readonly completeAfterMs?: number;
     readonly failure?: string;
   }[];

@@ -102,8 +102,8 @@ async function deliver(
     if (waiting.length > 0 && attempt >= config.nodes.length - 1) await systemClock.sleep(50);
   }
   if (again && waiting.length === 0) {
-    resent += batch.length;
-    await offer(transport, batch, nodeAt(firstNode + attempt));
+    // Only what was taken a second time has tried anything.
+    resent += (await offer(transport, batch, nodeAt(firstNode + attempt))).length;
   }
 }
 

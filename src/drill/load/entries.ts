@@ -27,6 +27,7 @@ export type EntryLoadResult = {
   readonly acknowledged: number;
   /** Outcome unknown when the load ended: neither promised nor missed. */
   readonly unacknowledged: number;
+  /** Acknowledged once more. */
   readonly resent: number;
   /** From when it was due to its acknowledgement. */
   readonly latenciesMs: readonly number[];

@@ -8,13 +8,21 @@ import { exited, startEntry } from "../../runtime/child/index.ts";
 export type Running<Result> = {
   /** Ends the load and gives its result; for a checker, waits for it. */
   finish(): Promise<Result>;
-  /** Ends it without a result. */
+  /** Ends it without a result; nothing happens when it has ended. */
   abandon(): void;
+};
+
+export type WorkerOptions<Config> = {
+  readonly dir: string;
+  readonly name: string;
+  readonly config: Config;
+  /** It works until `finish`; otherwise until it is done. */
+  readonly untilFinished: boolean;
 };
 
 export function startWorker<Config, Result>(
   entry: URL,
-  options: { dir: string; name: string; config: Config; untilFinished: boolean },
+  options: WorkerOptions<Config>,
 ): Running<Result> {
   const configPath = join(options.dir, `${options.name}.config.json`);
   const resultPath = join(options.dir, `${options.name}.result.json`);
@@ -24,6 +32,8 @@ export function startWorker<Config, Result>(
     stdio: [options.untilFinished ? "pipe" : "ignore", "inherit", "inherit"],
   });
   const ended = exited(child);
+  // Whoever gave it up does not ask how it ended.
+  ended.catch(() => undefined);
   return {
     async finish() {
       child.stdin?.end();
