@@ -1,0 +1,239 @@
+/** What a person reads: the cell's status in words, and the screens made of it. */
+import { strict as assert } from "node:assert";
+import { test } from "node:test";
+import type { Deployment, FleetStatus, NodeVerdict, Pod } from "../../src/api/index.ts";
+import { cellStatus, podLine, type CellView } from "../../src/agent/status.ts";
+import { renderCellStatus, renderFleetStatus } from "../../src/cli/render-status.ts";
+import { tellLadder } from "../../src/membership/index.ts";
+import { nodeReport } from "../support/status.ts";
+
+const whole = { hub: "connected", quorum: "held", peers: "all", resources: "enough" } as const;
+const endpoints = (node: string, isServer: boolean) => ({
+  node,
+  isServer,
+  host: `10.0.0.${node.slice(1)}`,
+  ports: { api: 1, mesh: 2, peers: 3, ingress: 4 },
+});
+const pod = (uid: string, nodeName: string, ready: boolean): Pod => ({
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { name: `p-${uid}`, namespace: "default", uid },
+  spec: { nodeName, containers: [] },
+  status: {
+    phase: "Running",
+    ...(ready ? {} : { message: "probe fails" }),
+    conditions: [{ type: "Ready", status: ready ? "True" : "False" }],
+    containerStatuses: [
+      { name: "main", ready, restartCount: 2, image: "", imageID: "" },
+      { name: "side", ready, restartCount: 1, image: "", imageID: "" },
+    ],
+  },
+});
+const deployment = (ready: number | undefined, replicas: number): Deployment =>
+  ({
+    metadata: { name: "till", namespace: "shop" },
+    spec: { replicas },
+    ...(ready === undefined ? {} : { status: { readyReplicas: ready } }),
+  }) as unknown as Deployment;
+
+const view = (more: Partial<CellView> = {}): CellView => ({
+  cell: "shop",
+  self: "n1",
+  nodes: [
+    { name: "n2", endpoints: endpoints("n2", false) },
+    { name: "n1", endpoints: endpoints("n1", true) },
+  ],
+  verdicts: new Map<string, NodeVerdict>([
+    ["n1", { state: "alive" }],
+    ["n2", { state: "alive" }],
+  ]),
+  reports: new Map([
+    ["n1", nodeReport("n1", { role: "server" })],
+    ["n2", nodeReport("n2")],
+  ]),
+  deployments: [],
+  pods: [],
+  story: tellLadder(whole),
+  ...more,
+});
+const verdictsWith = (n2: NodeVerdict) =>
+  new Map<string, NodeVerdict>([
+    ["n1", { state: "alive" }],
+    ["n2", n2],
+  ]);
+
+test("nodes stand in order with role, address and report; one never heard is unknown", () => {
+  const status = cellStatus(view({ verdicts: new Map() }));
+  assert.deepEqual(
+    status.nodes.map(({ name, role, address, verdict }) => [name, role, address, verdict.state]),
+    [
+      ["n1", "server", "10.0.0.1", "unknown"],
+      ["n2", "worker", "10.0.0.2", "unknown"],
+    ],
+  );
+  const bare = cellStatus(view({ nodes: [{ name: "n3", endpoints: undefined }] }));
+  assert.deepEqual([bare.nodes[0]?.address, bare.nodes[0]?.report], ["?", undefined]);
+});
+
+test("words: a healthy cell has one line, and every trouble a sentence that says what follows", () => {
+  assert.deepEqual(cellStatus(view()).words, ["All is well"]);
+  const say = (n2: NodeVerdict) => cellStatus(view({ verdicts: verdictsWith(n2) })).words;
+  assert.match(
+    say({ state: "agent-down", forMs: 3000 }).join("\n"),
+    /n2: its agent is down for 3s; its pods run on/,
+  );
+  assert.match(
+    say({ state: "unreachable", forMs: 130_000, witnesses: [] }).join("\n"),
+    /n2: unreachable for 2m10s/,
+  );
+  assert.match(
+    say({ state: "link-down", forMs: 5000, heardBy: ["n3"] }).join("\n"),
+    /not heard here for 5s, but n3 hears it: the link is what failed/,
+  );
+  for (const n2 of [
+    { state: "agent-down", forMs: 1 },
+    { state: "unreachable", forMs: 1, witnesses: [] },
+  ] as const)
+    assert.doesNotMatch(say(n2)[0] ?? "", /All is well/);
+});
+
+test("words: on a lower rung stands what goes on, what stopped and what to do", () => {
+  const { words } = cellStatus(view({ story: tellLadder({ ...whole, hub: "lost" }) }));
+  assert.match(words[0] ?? "", /^The hub cannot be reached\.$/);
+  assert.deepEqual(
+    words.slice(1, 4).map((line) => line.split(":")[0]),
+    ["goes on", "stopped", "to do"],
+  );
+});
+
+test("words: a Deployment with too few pods is named, one without status counts as none", () => {
+  const short = cellStatus(
+    view({ deployments: [deployment(1, 3), deployment(undefined, 2), deployment(2, 2)] }),
+  );
+  assert.deepEqual(
+    short.words.filter((line) => line.startsWith("Deployment")),
+    [
+      "Deployment shop/till: 1 of 3 pods are ready.",
+      "Deployment shop/till: 0 of 2 pods are ready.",
+    ],
+  );
+});
+
+test("of its own pods a node's word counts, of silent nodes' pods the API's; each pod stands once", () => {
+  const own = podLine(pod("a", "n2", true), { main: 77 });
+  const status = cellStatus(
+    view({
+      reports: new Map([["n2", nodeReport("n2", { pods: [own] })]]),
+      pods: [pod("a", "n2", false), pod("b", "n9", false)],
+    }),
+  );
+  assert.deepEqual(
+    status.pods.map(({ uid, ready, pids, reason, restarts }) => [
+      uid,
+      ready,
+      pids,
+      reason,
+      restarts,
+    ]),
+    [
+      ["a", true, { main: 77 }, undefined, 3],
+      ["b", false, {}, "probe fails", 3],
+    ],
+  );
+});
+
+test("the cell's screen: every verdict in words, unknown things as ?, tabs for scripts", () => {
+  const render = (more: Partial<CellView>, tabs = true) =>
+    renderCellStatus(cellStatus(view(more)), { tabs, colors: false });
+  const screen = render({
+    verdicts: verdictsWith({ state: "unreachable", forMs: 9000, witnesses: ["n3"] }),
+    reports: new Map([
+      [
+        "n1",
+        nodeReport("n1", {
+          role: "server",
+          hub: {
+            state: "lost",
+            lastContactMs: 61_000,
+            backlog: { entries: 5, bytes: 2048, oldestMs: 61_000 },
+          },
+          streams: [{ name: "t", entries: 4, bytes: 10 }],
+        }),
+      ],
+      ["n3", nodeReport("n3")],
+    ]),
+    deployments: [deployment(1, 1)],
+    pods: [pod("b", "n9", false)],
+  });
+  const lines = screen.split("\n");
+  assert.ok(
+    lines.includes("n2\tworker\tunreachable for 9s, also to n3\t?\t?\t?\t?\t10.0.0.2"),
+    screen,
+  );
+  assert.match(screen, /n1\tserver\talive\t0\/0\tlost for 61s\t5 entries, 2.*KiB, oldest 61s\t/);
+  assert.match(screen, /Deployment shop\/till\t1 of 1 ready/);
+  assert.match(screen, /default\/p-b\tn9\tRunning: probe fails\t3/);
+  assert.match(screen, /^t\t4\t/m);
+  assert.doesNotMatch(render({}, false), /\t|undefined|NaN/);
+  const bold = renderCellStatus(cellStatus(view()), { tabs: false, colors: true });
+  assert.ok(bold.startsWith("\u001b[1mcell shop, seen from n1\u001b[0m"));
+});
+
+test("of a stream that several nodes hold the fullest store is shown, not the sum", () => {
+  const streams = (entries: number) => ({ streams: [{ name: "t", entries, bytes: entries }] });
+  const status = cellStatus(
+    view({
+      reports: new Map([
+        ["n1", nodeReport("n1", streams(7))],
+        ["n2", nodeReport("n2", streams(9))],
+      ]),
+    }),
+  );
+  assert.match(renderCellStatus(status, { tabs: true, colors: false }), /^t\t9\t/m);
+});
+
+test("the fleet's screen: a cell never heard, a silent one, one that is well", () => {
+  const cell = (name: string, more: object): FleetStatus["cells"][number] => ({
+    cell: name,
+    enrolledAt: "",
+    state: "never",
+    nodesConnected: [],
+    words: [`${name} words`],
+    backlog: { entries: 0, bytes: 0, oldestMs: 0 },
+    streams: [],
+    ...more,
+  });
+  const screen = renderFleetStatus(
+    {
+      hub: "hq",
+      cells: [
+        cell("a", {}),
+        cell("b", {
+          state: "silent",
+          lastContactMs: 90_000,
+          backlog: { entries: 3, bytes: 5, oldestMs: 1000 },
+        }),
+        cell("c", {
+          state: "connected",
+          lastContactMs: 400,
+          nodesConnected: ["n1", "n2"],
+          rung: "whole",
+          streams: [
+            { name: "t", entries: 2, bytes: 1 },
+            { name: "u", entries: 3, bytes: 1 },
+          ],
+        }),
+      ],
+    },
+    { tabs: true, colors: false },
+  );
+  assert.match(screen, /^hub hq, 3 cells$/m);
+  assert.match(screen, /^ {2}a: a words$/m);
+  assert.match(screen, /^a\tnever\tnever\t-\tnothing\t0\t\?$/m);
+  assert.match(screen, /^b\tsilent\t90s ago\t-\t3 entries, 5.*, oldest 1s\t0\t\?$/m);
+  assert.match(screen, /^c\tconnected\t0s ago\tn1,n2\tnothing\t5\twhole$/m);
+  assert.match(
+    renderFleetStatus({ hub: "hq", cells: [cell("a", {})] }, { tabs: true, colors: false }),
+    /1 cell$/m,
+  );
+});
