@@ -85,8 +85,16 @@ export function podLine(pod: Pod, pids: Readonly<Record<string, number>>): PodSt
       0,
     ),
     pids,
-    ...(ready ? {} : { reason: status?.message ?? podStatusText(pod) }),
+    ...(ready ? {} : { reason: whyNotReady(pod) }),
   };
+}
+
+/** What the scheduler or the pod's node said; the state alone when nobody said more. */
+function whyNotReady(pod: Pod): string {
+  const told = pod.status?.conditions?.find(
+    ({ type, status, message }) => type === "PodScheduled" && status === "False" && message,
+  );
+  return pod.status?.message ?? told?.message ?? podStatusText(pod);
 }
 
 function words(view: CellView, verdictOf: (name: string) => NodeVerdict): string[] {
