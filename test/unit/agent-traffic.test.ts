@@ -1,7 +1,8 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import { feedProxy } from "../../src/agent/paths/traffic-path.ts";
+import { feedProxy, followOffset } from "../../src/agent/paths/traffic-path.ts";
 import { createMirrored } from "../../src/agent/mirrored.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import type { KubeObject } from "../../src/api/index.ts";
 import type { Log } from "../../src/lib/log.ts";
 import { silentLog } from "../../src/lib/log.ts";
@@ -77,4 +78,21 @@ test("a part that cannot read an object does not end the agent, and is told agai
   await waitFor(() => last === 2, { what: "the second list" });
   assert.equal(errors.length, 1);
   stop.abort();
+});
+
+test("the proxy is told the cell's time again once it moved, and only then", async () => {
+  const simulated = createSimulatedClock();
+  let offsetMs = 0;
+  let told = 0;
+  const timer = followOffset(
+    { clock: simulated, log: silentLog },
+    { offsetMs: () => offsetMs, tell: async () => void told++ },
+  );
+  offsetMs = 300;
+  await simulated.advance(20_000);
+  assert.equal(told, 0);
+  offsetMs = 3 * 86_400_000;
+  await simulated.advance(20_000);
+  assert.equal(told, 1);
+  timer.cancel();
 });

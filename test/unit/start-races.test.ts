@@ -5,7 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { storageLost } from "../../src/agent/storage.ts";
-import { createAuthority, openAuthority } from "../../src/identity/index.ts";
+import {
+  createAuthority,
+  createFolderTokenStore,
+  createJoinToken,
+  createNodeEnrolment,
+  openAuthority,
+  openNodeIdentity,
+  prepareJoin,
+} from "../../src/identity/index.ts";
 import { whenAborted } from "../../src/lib/abort.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
@@ -46,4 +54,35 @@ test("databases are for their owner alone, whoever made the folder", (t) => {
   db.exec("CREATE TABLE t (x)");
   for (const ending of ["", "-wal"]) assert.equal(statSync(`${path}${ending}`).mode & 0o777, 0o600);
   db.close();
+});
+
+test("a part that cannot take a renewed certificate does not keep it from the others", async () => {
+  using folder = temporaryFolder();
+  const nowMs = () => Date.now();
+  const authority = await createAuthority(
+    { random: systemRandom, nowMs },
+    { folder: join(folder.path, "ca"), trustDomain: "shop.skerry" },
+  );
+  const tokens = createFolderTokenStore({ nowMs }, join(folder.path, "tokens"));
+  const enrol = createNodeEnrolment({ authority, tokens, nowMs, apiAddress: () => "127.0.0.1:1" });
+  const { token } = await createJoinToken(
+    { random: systemRandom, store: tokens, nowMs },
+    { cell: "shop", pin: authority.pin, name: "n1" },
+  );
+  const at = join(folder.path, "node");
+  const join_ = await prepareJoin({ folder: at, token, node: "n1", addresses: ["127.0.0.1"] });
+  join_.accept(await enrol(join_.request));
+  const identity = openNodeIdentity(at);
+  assert.ok(identity);
+  let told = 0;
+  identity.onChange(() => {
+    throw new Error("cannot");
+  });
+  identity.onChange(() => told++);
+  const before = identity.identity.chainPem;
+  const renewal = await identity.prepareRenewal();
+  const answer = await enrol(renewal.request);
+  assert.throws(() => renewal.accept(answer), AggregateError);
+  assert.equal(told, 1);
+  assert.notEqual(identity.identity.chainPem, before);
 });

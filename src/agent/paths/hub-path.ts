@@ -42,14 +42,19 @@ export async function startHubEnrolment(
     await deps.onEnrolled();
     isTrusted = true;
   };
-  await run().catch((error: unknown) =>
+  const first = run().catch((error: unknown) =>
     log.warn("not enrolled at the hub yet; trying again", { hub, error }),
   );
+  // A cell that is enrolled waits for no WAN to be ready.
+  if (!deps.identity.authority?.hub) await first;
   await lifecycle.start(
     "hub enrolment",
     () =>
-      every(clock, enrolRetryMs, run, (error) =>
-        log.warn("the hub does not enrol this cell", { hub, error }),
+      every(
+        clock,
+        enrolRetryMs,
+        () => first.then(run),
+        (error) => log.warn("the hub does not enrol this cell", { hub, error }),
       ),
     (timer) => timer.cancel(),
   );

@@ -14,7 +14,7 @@ import {
   type Node,
   type Service,
 } from "../../api/index.ts";
-import type { Clock } from "../../lib/clock.ts";
+import { every, type Clock, type Timer } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { compile, startTraffic, type Traffic } from "../../traffic/index.ts";
 import type { NodeRecord } from "../config.ts";
@@ -29,6 +29,9 @@ export type Proxy = {
 };
 
 const knownPollMs = 100;
+const offsetLookMs = 5000;
+/** Certificates are not judged to the second. */
+const offsetStepMs = 5000;
 
 /** Listens as soon as there is an identity; until it is fed it answers 503 `starting`. */
 export async function startProxy(
@@ -37,10 +40,11 @@ export async function startProxy(
 ): Promise<Proxy> {
   const { clock, random, log, metrics, lifecycle, record } = ground;
   const { host, ports } = record;
+  const offsetMs = () => time.nowMs() - clock.wallMs();
   const proxyIdentity = () => ({
     credentials: identity.identity,
     trust: identity.trust,
-    timeOffsetMs: time.nowMs() - clock.wallMs(),
+    timeOffsetMs: offsetMs(),
   });
   const traffic = await lifecycle.start(
     "traffic",
@@ -56,16 +60,44 @@ export async function startProxy(
       ),
     (part) => part.stop(),
   );
-  identity.onChange(() => {
-    traffic.setIdentity(proxyIdentity()).catch((error: unknown) => {
+  const tellIdentity = async () => {
+    try {
+      await traffic.setIdentity(proxyIdentity());
+    } catch (error) {
       log.error("the proxy did not take its new certificate", { error });
-    });
-  });
+    }
+  };
+  identity.onChange(() => void tellIdentity());
+  await lifecycle.start(
+    "proxy's time",
+    () => followOffset({ clock, log }, { offsetMs, tell: tellIdentity }),
+    (timer) => timer.cancel(),
+  );
   return {
     traffic,
     ingressPort: traffic.ingressPort ?? ports.ingress,
     meshPort: traffic.meshPort ?? ports.mesh,
   };
+}
+
+/**
+ * Tells the proxy the cell's time anew when this host's clock and it have moved apart: peers' renewed
+ * certificates would otherwise be "not yet valid" to the mesh of a host whose clock stood still.
+ */
+export function followOffset(
+  deps: { clock: Clock; log: Log },
+  options: { offsetMs: () => number; tell: () => Promise<void> },
+): Timer {
+  let toldMs = options.offsetMs();
+  const look = async () => {
+    const nowMs = options.offsetMs();
+    if (Math.abs(nowMs - toldMs) < offsetStepMs) return;
+    toldMs = nowMs;
+    await options.tell();
+  };
+  return every(deps.clock, offsetLookMs, look, (error) =>
+    deps.log.error("the proxy was not told the time", { error }),
+  );
 }
 
 /**

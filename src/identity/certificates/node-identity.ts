@@ -169,7 +169,17 @@ function nodeIdentity(folder: string, initial: Stored): NodeIdentity {
     const next = describe(stored);
     writeRecord(recordPath(folder), stored);
     current = next;
-    for (const listener of listeners) listener();
+    // What is renewed is on disk: one who cannot take it must not keep it from the others.
+    const failures = [...listeners].flatMap((listener) => {
+      try {
+        listener();
+        return [];
+      } catch (error) {
+        return [error];
+      }
+    });
+    if (failures.length > 0)
+      throw new AggregateError(failures, "not every part took the renewed certificates");
   };
   return {
     get subject() {
