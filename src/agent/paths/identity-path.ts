@@ -125,6 +125,14 @@ async function openOrFound(
 ): Promise<Authority> {
   const existing = openAuthority({ random, nowMs }, folder);
   if (existing) return existing;
+  // A machine that was let into a cell founds no second one of the same name by a lost record.
+  if (openNodeIdentity(folder)) {
+    throw new SkerryError({
+      code: "invalid-config",
+      message: `join: missing; ${folder} holds the identity of a worker, and there is no record that says so`,
+      hint: "start it as it joined: skerry up --node NAME --join TOKEN --server HOST:PORT (the token is not spent)",
+    });
+  }
   log.info("founding the cell", { cell: record.cell });
   return await createAuthority(
     { random, nowMs },
