@@ -115,7 +115,7 @@ export function writeNodeRecord(dataDir: string, record: NodeRecord): void {
   writeRecord(nodeRecordPath(dataDir), record);
 }
 
-/** The cell a first start belongs to. Throws `invalid-token`, or `invalid-config` when flag and token differ. */
+/** The cell that flag or token name. Throws `invalid-token`, or `invalid-config` when flag and token differ. */
 function cellOf({ cell, join }: AgentConfig): string | undefined {
   const tokenCell = join === undefined ? undefined : parseJoinToken(join).cell;
   if (cell !== undefined && tokenCell !== undefined && cell !== tokenCell) {
@@ -172,7 +172,7 @@ export function resolveNodeRecord(
   const mqttPlain = config.mqttPlainPort ?? ports?.mqttPlain;
   const hub = config.hub ?? existing?.hub;
   return {
-    cell: fixed("cell", existing ? config.cell : cellOf(config), existing?.cell),
+    cell: fixed("cell", cellOf(config), existing?.cell),
     node: fixed("node", config.node, existing?.node),
     role: existing?.role ?? (config.join === undefined ? "server" : "worker"),
     host: config.host ?? existing?.host ?? "127.0.0.1",

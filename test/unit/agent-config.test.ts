@@ -23,6 +23,10 @@ function folder(t: TestContext): string {
   return path;
 }
 
+/** Of the right shape; nobody looks further here. */
+const tokenFor = (cell: string) =>
+  `skt1.${cell}.${"a".repeat(12)}.${"s".repeat(43)}.${"p".repeat(43)}`;
+
 const first = resolveNodeRecord({ dataDir: "/d", cell: "shop", node: "n1" }, undefined);
 
 test("the first machine is a server with the ports of the documentation, and careful", () => {
@@ -39,7 +43,7 @@ test("the first machine is a server with the ports of the documentation, and car
 
 test("a joiner is a worker; the token names its cell", () => {
   const record = resolveNodeRecord(
-    { dataDir: "/d", node: "n2", join: "sky1.shop.secret", server: "10.0.0.1:7445" },
+    { dataDir: "/d", node: "n2", join: tokenFor("shop"), server: "10.0.0.1:7445" },
     undefined,
   );
   assert.deepEqual([record.role, record.cell], ["worker", "shop"]);
@@ -62,10 +66,10 @@ test("what would make another node or half a join of a folder is refused by fiel
   const refusals: [Parameters<typeof resolveNodeRecord>, RegExp][] = [
     [[{ dataDir: "/d", node: "n9" }, first], /^node: "n9" was given, but \/d belongs to node "n1"/],
     [[{ dataDir: "/d", cell: "depot" }, first], /^cell: "depot" .* belongs to cell "shop"/],
-    [[{ dataDir: "/d", join: "sky1.depot.x", server: "a:1" }, first], /^cell: "depot"/],
+    [[{ dataDir: "/d", join: tokenFor("depot"), server: "a:1" }, first], /^cell: "depot"/],
     [[{ dataDir: "/d", node: "n1" }, undefined], /^cell: missing/],
     [[{ dataDir: "/d", cell: "shop" }, undefined], /^node: missing/],
-    [[{ dataDir: "/d", node: "n2", join: "sky1.shop.x" }, undefined], /^server: missing/],
+    [[{ dataDir: "/d", node: "n2", join: tokenFor("shop") }, undefined], /^server: missing/],
     [[{ dataDir: "/d", node: "n2", server: "a:1" }, undefined], /^join: missing/],
   ];
   for (const [given, words] of refusals)
@@ -113,7 +117,7 @@ test("tokens stand in a file that only its owner reads, and are struck out once 
   const config = {
     dataDir,
     node: "n2",
-    join: "sky1.shop.x",
+    join: tokenFor("shop"),
     server: "a:1",
     hubToken: "sky1.hub.y",
   };
