@@ -191,6 +191,30 @@ test("K6: logs are CRI lines of both streams, cut into files of a bounded size, 
   );
 });
 
+test("K6: a line on standard error stands after all that was said on standard output before it", async () => {
+  await using folder = createKeeperFolder();
+  const keeper = await folder.open();
+  // Marks go to standard error while the keeper reads: each must find its number already there.
+  const started = await keeper.processes.start(
+    shellContainer(
+      folder,
+      "i=0; while [ $i -lt 4000 ]; do i=$((i+1)); echo number $i; [ $((i % 100)) = 0 ] && echo mark $i >&2; done; true",
+    ),
+  );
+  await ended(keeper, started.id);
+  let last = 0;
+  let marks = 0;
+  for (const line of texts(started)) {
+    const [, kind, number] = /(number|mark) (\d+)$/.exec(line) ?? [];
+    if (kind === "number") last = Number(number);
+    else {
+      marks++;
+      assert.ok(Number(number) <= last, `${line} came before number ${number}`);
+    }
+  }
+  assert.deepEqual([last, marks], [4000, 40]);
+});
+
 test("K6: the spool of a container that runs gives back what was read, and loses nothing by that", async () => {
   await using folder = createKeeperFolder();
   let keeper = await folder.open();

@@ -106,16 +106,16 @@ export function createContainerLog(
     checkpoint.logBytes += text.length;
   };
 
-  const drain = async (stream: StreamName, atEnd: boolean) => {
+  /** Up to `untilBytes`: a writer without end must not keep the other stream waiting. */
+  const drain = async (stream: StreamName, untilBytes: number, atEnd: boolean) => {
     const spool = await openIfThere(paths[stream]);
     if (!spool) return;
     try {
-      // Bounded by what is there now: a writer without end must not keep the other stream waiting.
-      const untilBytes = (await spool.stat()).size;
       if (untilBytes <= checkpoint[stream]) return;
       const buffer = Buffer.allocUnsafe(Math.min(readBytesMax, untilBytes - checkpoint[stream]));
       while (checkpoint[stream] < untilBytes) {
-        const { bytesRead } = await spool.read(buffer, 0, buffer.length, checkpoint[stream]);
+        const length = Math.min(buffer.length, untilBytes - checkpoint[stream]);
+        const { bytesRead } = await spool.read(buffer, 0, length, checkpoint[stream]);
         if (bytesRead === 0) return;
         const time = new Date(clock.wallMs()).toISOString();
         const last = atEnd && checkpoint[stream] + bytesRead >= untilBytes;
@@ -157,8 +157,12 @@ export function createContainerLog(
 
   const round = async (atEnd: boolean) => {
     try {
-      await drain("stdout", atEnd);
-      await drain("stderr", atEnd);
+      // Looked at in this order, whatever was said on standard output before a line on standard error
+      // is in the first look's reach, and so stands before it in the log.
+      const stderrBytes = await bytesOf(paths.stderr);
+      const stdoutBytes = await bytesOf(paths.stdout);
+      await drain("stdout", stdoutBytes, atEnd);
+      await drain("stderr", stderrBytes, atEnd);
     } catch (error) {
       // A full disk must not fill itself with complaints about it.
       if (clock.monotonicMs() - complainedMs < complainEveryMs) return;
@@ -195,6 +199,16 @@ export function createContainerLog(
       for (const path of Object.values(paths)) rmSync(path, { force: true });
     },
   };
+}
+
+async function bytesOf(path: string): Promise<number> {
+  const file = await openIfThere(path);
+  if (!file) return 0;
+  try {
+    return (await file.stat()).size;
+  } finally {
+    await file.close();
+  }
 }
 
 async function openIfThere(path: string): Promise<FileHandle | undefined> {
