@@ -8,6 +8,8 @@ import { checkCommand, startInside } from "./shim.ts";
 
 const outputBytesMax = 64 * 1024;
 const pipePatienceMs = 200;
+const execLookMs = 5;
+const execLooksMax = 40;
 
 /**
  * Ended by KILL to its group after `timeoutMs`. Throws `container-command` when there is nothing to
@@ -23,7 +25,7 @@ export async function runInside(
     spec: Pick<ContainerSpec, "uid" | "gid">;
   },
 ): Promise<ExecResult> {
-  const { cwd, env } = surroundings(options.pid);
+  const { cwd, env } = await surroundings(deps, options.pid);
   checkCommand({ argv: options.argv, env, cwd });
   const child = startInside(options.doors, options.argv, { cwd, env, identity: options.spec });
   const stdout = collect(child.stdout);
@@ -70,9 +72,18 @@ function collect(stream: Readable | null): () => string {
 }
 
 /** What the container's first process was started with; nobody had to keep it. */
-function surroundings(pid: number): { cwd: string; env: Record<string, string> } {
+async function surroundings(
+  { clock }: { clock: Clock },
+  pid: number,
+): Promise<{ cwd: string; env: Record<string, string> }> {
   try {
-    const entries = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").filter(Boolean);
+    let text = readFileSync(`/proc/${pid}/environ`, "utf8");
+    // The kernel shows nothing while the process becomes another by execve (setsid, then the command).
+    for (let look = 0; text === "" && look < execLooksMax; look++) {
+      await clock.sleep(execLookMs);
+      text = readFileSync(`/proc/${pid}/environ`, "utf8");
+    }
+    const entries = text.split("\0").filter(Boolean);
     const env = Object.fromEntries(
       entries.map((entry) => {
         const split = entry.indexOf("=");
