@@ -1,5 +1,6 @@
 /** Prometheus metrics. A registry is made by a root and passed in; there is no global one. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { registerEventLoopDelay } from "./event-loop.ts";
 
 export type Metrics = {
   counter<Label extends string>(
@@ -23,6 +24,7 @@ export type Metrics = {
 export function createMetrics(defaultLabels: Record<string, string> = {}): Metrics {
   const registry = new Registry();
   registry.setDefaultLabels(defaultLabels);
+  registerEventLoopDelay(registry);
   const registers = [registry];
   return {
     counter: (name, help, labelNames = []) =>

@@ -1,0 +1,33 @@
+/** What every registry tells by itself. */
+import { strict as assert } from "node:assert";
+import { test } from "node:test";
+import { createMetrics } from "../../src/runtime/metrics/index.ts";
+import { waitFor } from "../support/wait.ts";
+
+const delayOf = (text: string, quantile: string) =>
+  Number(
+    text
+      .split("\n")
+      .find((line) => line.startsWith(`skerry_event_loop_delay_seconds{quantile="${quantile}"`))
+      ?.split(" ")
+      .at(-1),
+  );
+
+test("metrics: a blocked event loop shows in the next scrape and is gone from the one after", async () => {
+  const metrics = createMetrics();
+  assert.equal(
+    delayOf(await metrics.render(), "1"),
+    0,
+    "nothing was measured before anybody asked",
+  );
+  await waitFor(
+    async () => {
+      const endMs = performance.now() + 200;
+      while (performance.now() < endMs);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      return delayOf(await metrics.render(), "1") > 0.1;
+    },
+    { what: "a delay of more than 100 ms", timeoutMs: 30_000 },
+  );
+  assert.ok(delayOf(await metrics.render(), "0.99") >= 0);
+});
