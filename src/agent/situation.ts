@@ -6,7 +6,10 @@ import type { HostStrain } from "./host-strain.ts";
 import type { StatePath } from "./paths/command-path.ts";
 import type { LinkPath } from "./paths/link-path.ts";
 
-/** A server's watch says something at least every 15 s; silence for longer means that none answers. */
+/**
+ * A server's watch says something at least every 15 s; silence for longer means that none answers. A
+ * server that no node hears is given up sooner.
+ */
 const desiredStateSilentMs = 20_000;
 
 export function situationOf(deps: {
@@ -21,7 +24,9 @@ export function situationOf(deps: {
     const hub = links()?.hub;
     const { lastContactMs } = state.mirror;
     const heardLately =
-      lastContactMs !== undefined && clock.monotonicMs() - lastContactMs < desiredStateSilentMs;
+      lastContactMs !== undefined &&
+      clock.monotonicMs() - lastContactMs < desiredStateSilentMs &&
+      !state.silence.all;
     return {
       hub: hub?.address === undefined ? "none" : hub.link ? "connected" : "lost",
       quorum: record.role === "server" || heardLately ? "held" : "lost",

@@ -22,6 +22,7 @@ export {
   type RemoteResourcesOptions,
 } from "./remote/index.ts";
 export type { JudgeServer, RemoteCredentials, RemoteServer } from "./remote/connections.ts";
+export type { ServerSilence } from "./remote/requests.ts";
 export type {
   DeleteOptions,
   ListOptions,

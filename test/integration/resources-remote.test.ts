@@ -109,6 +109,28 @@ async function proxyTo(target: RemoteServer): Promise<Listener & { cut(): void }
   };
 }
 
+/** What membership says of servers, as a test wants it. */
+function silenceBoard() {
+  let silent: readonly RemoteServer[] = [];
+  const listeners = new Set<() => void>();
+  const isSilent = ({ host, port }: RemoteServer) =>
+    silent.some((server) => server.host === host && server.port === port);
+  return {
+    isSilent,
+    onChange(listener: () => void) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    set(...servers: readonly RemoteServer[]) {
+      silent = servers;
+      for (const listener of listeners) listener();
+    },
+    get listeners() {
+      return listeners.size;
+    },
+  };
+}
+
 const hasCode = (code: string) => (error: unknown) =>
   error instanceof SkerryError && error.code === code;
 
@@ -290,4 +312,78 @@ test("R3: an answer that is no list, and a line that is no event, are refused", 
     collect(remote.watch(configMapKind, { resourceVersion: "5" }), () => false),
     /no event/,
   );
+});
+
+/** Longer than any test may take: whatever ends sooner was not ended by it. */
+const patient = { attemptTimeoutMs: 600_000, watchStallMs: 600_000 };
+
+test("R13: a write that waits for a server that fell silent is unknown, the next one refused unsent; heard again, it is asked at once", async () => {
+  await using cell = await startCell();
+  let requests = 0;
+  let mute = true;
+  await using server = await serve(cell.authority, (_, response) => {
+    requests++;
+    if (!mute) response.end(JSON.stringify(configMap("a")));
+  });
+  const silence = silenceBoard();
+  {
+    await using remote = await remoteTo(cell, [server], { ...patient, silence });
+    const waiting = remote.create(configMapKind, configMap("a"));
+    const reading = assert.rejects(
+      remote.get(configMapKind, { namespace: "default", name: "a" }),
+      hasCode("ledger-unavailable"),
+    );
+    await waitFor(() => requests === 2, { what: "both requests to arrive" });
+    silence.set(server);
+    assert.equal((await waiting).state, "unknown");
+    await reading;
+    await assert.rejects(
+      remote.create(configMapKind, configMap("a")),
+      hasCode("ledger-unavailable"),
+    );
+    assert.equal(requests, 2, "something was sent to a server that nobody hears");
+    mute = false;
+    silence.set();
+    assert.equal((await remote.create(configMapKind, configMap("a"))).state, "done");
+  }
+  assert.equal(silence.listeners, 0);
+});
+
+test("R13: a watch leaves a server that fell silent for one that is heard", async () => {
+  await using cell = await startCell();
+  await using proxy = await proxyTo(cell);
+  const silence = silenceBoard();
+  await using remote = await remoteTo(cell, [proxy, cell], { ...patient, silence });
+  const told: string[] = [];
+  const watched = collect(remote.watch(configMapKind), (all) => {
+    const last = all.at(-1);
+    if (last && last.type !== "BOOKMARK") told.push(eventText(last));
+    return told.length === 2;
+  });
+  done(await cell.resources.create(configMapKind, configMap("a")));
+  await waitFor(() => told.length === 1, { what: "the watch to follow" });
+  silence.set(proxy);
+  done(await cell.resources.create(configMapKind, configMap("b")));
+  await watched;
+  assert.deepEqual(told, ["ADDED a", "ADDED b"]);
+});
+
+test("R13: a server that only the beats do not reach is found by a watch, and then used", async () => {
+  await using cell = await startCell();
+  const silence = silenceBoard();
+  await using remote = await remoteTo(cell, [cell], { ...patient, silence });
+  silence.set(cell);
+  await assert.rejects(remote.list(configMapKind), hasCode("ledger-unavailable"));
+  const stop = new AbortController();
+  const told: string[] = [];
+  const watching = (async () => {
+    const query = { resourceVersion: "1", signal: stop.signal };
+    for await (const event of remote.watch(configMapKind, query)) told.push(event.type);
+  })();
+  await waitFor(async () => (await remote.create(configMapKind, configMap("a"))).state === "done", {
+    what: "the server to be used again",
+  });
+  await waitFor(() => told.includes("ADDED"), { what: "the watch to tell" });
+  stop.abort();
+  await watching;
 });

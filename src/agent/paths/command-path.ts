@@ -33,6 +33,7 @@ import {
 import { mirrorScopes } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
 import { createMirrored, type Mirrored } from "../mirrored.ts";
+import { createSilence, type Silence } from "../silence.ts";
 import { addressOf, type IdentityPath } from "./identity-path.ts";
 
 export type StatePath = {
@@ -46,6 +47,8 @@ export type StatePath = {
   readonly isKnown: () => boolean;
   /** Servers of the cell, this node excluded. */
   readonly servers: () => readonly NodeEndpoints[];
+  /** Which of them nobody hears; told by the failover path. */
+  readonly silence: Silence;
 };
 
 /** Desired state, from the disk first. */
@@ -65,6 +68,7 @@ export async function startStatePath(
 
   let nodes: readonly NodeEndpoints[] = [];
   const servers = () => nodes.filter(({ isServer, node }) => isServer && node !== record.node);
+  const silence = createSilence(servers);
   const upstream = ledger
     ? createLedgerResources({ ledger, clock, random })
     : await lifecycle.start(
@@ -86,6 +90,7 @@ export async function startStatePath(
                   host: `api.${identity.trust.trustDomain}`,
                 }),
               node: record.node,
+              silence,
             },
           ),
         (part) => part.close(),
@@ -96,7 +101,14 @@ export async function startStatePath(
     "mirror",
     async () => {
       const part = createMirror(
-        { upstream, store: connectMirrorStore(storage), clock, random, log },
+        {
+          upstream,
+          store: connectMirrorStore(storage),
+          clock,
+          random,
+          log,
+          onUpstreamChange: silence.onChange,
+        },
         { scopes: mirrorScopes(record) },
       );
       await part.start();
@@ -115,7 +127,8 @@ export async function startStatePath(
   mirrored.follow(nodeKind, (objects: readonly Node[]) => {
     nodes = objects.flatMap((node) => endpointsOf(node) ?? []);
   });
-  return { ledger, upstream, mirror, mirrored, isKnown: () => hadState || mirror.synced, servers };
+  const isKnown = () => hadState || mirror.synced;
+  return { ledger, upstream, mirror, mirrored, isKnown, servers, silence };
 }
 
 /** The cell's API on this node's port. Resolves with HOST:PORT. */

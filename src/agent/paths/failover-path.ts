@@ -49,6 +49,10 @@ export async function startFailoverPath(
   const signals = createSignals<MembershipEvents>({
     onListenerError: (error, name) => log.error("listener failed", { event: name, error }),
   });
+  signals.on("verdict", ({ node, verdict }) =>
+    state.silence.tell(node, verdict.state === "unreachable"),
+  );
+  signals.on("gone", ({ node }) => state.silence.tell(node, false));
   const membership = await lifecycle.start(
     "membership",
     () =>

@@ -76,7 +76,8 @@ export function startStatusPath(
       ladder,
       rung: rungOf(ladder),
       desiredState: {
-        live: lastContactMs !== undefined && nowMs - lastContactMs < 20_000,
+        live:
+          ladder.quorum === "held" && lastContactMs !== undefined && nowMs - lastContactMs < 20_000,
         ageMs: lastContactMs === undefined ? -1 : Math.round(nowMs - lastContactMs),
       },
       hub: {

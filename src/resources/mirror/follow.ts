@@ -20,6 +20,8 @@ export type FollowDeps = {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Tells when upstream may be back (or gone), so that a growing pause is not sat out. */
+  readonly onUpstreamChange?: (listener: () => void) => () => void;
 };
 
 export type FollowEvents = {
@@ -34,7 +36,7 @@ export async function follow(
   reflection: Reflection,
   options: { scope: ListOptions; signal: AbortSignal; events: FollowEvents },
 ): Promise<void> {
-  const { upstream, clock, log } = deps;
+  const { upstream, log } = deps;
   const { scope, signal, events } = options;
   const { kind } = reflection;
   const backoff = createBackoff(deps, pauses);
@@ -73,10 +75,29 @@ export async function follow(
         lost = true;
       }
     }
-    await clock.sleep(backoff.nextMs(), { signal }).catch(() => {
-      // Only the signal ends a sleep early, and the loop asks it.
-    });
+    if ((await rest(deps, backoff.nextMs(), signal)) === "woken") backoff.reset();
   }
+}
+
+/** Ends early with the signal, which the loop asks, or when upstream may be back. */
+function rest(
+  { clock, onUpstreamChange }: FollowDeps,
+  delayMs: number,
+  signal: AbortSignal,
+): Promise<"rested" | "woken"> {
+  return new Promise((resolve) => {
+    const end = (how: "rested" | "woken") => {
+      timer.cancel();
+      forget?.();
+      signal.removeEventListener("abort", stop);
+      resolve(how);
+    };
+    const stop = () => end("rested");
+    const timer = clock.after(delayMs, stop);
+    const forget = onUpstreamChange?.(() => end("woken"));
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+  });
 }
 
 async function listAll(

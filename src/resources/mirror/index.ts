@@ -25,6 +25,8 @@ export type MirrorDeps = {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Tells when upstream may be back (or gone): it is asked at once. */
+  readonly onUpstreamChange?: (listener: () => void) => () => void;
 };
 
 export interface Mirror extends Resources {

@@ -30,7 +30,7 @@ import {
   type RemoteServer,
 } from "./connections.ts";
 import { collectionPath, listQuery, objectPath, withQuery, writeQuery } from "./paths.ts";
-import { createRequests, type Request } from "./requests.ts";
+import { createRequests, type Request, type ServerSilence } from "./requests.ts";
 import { watchRemote } from "./watch.ts";
 
 export type RemoteResourcesOptions = {
@@ -50,6 +50,8 @@ export type RemoteResourcesOptions = {
   readonly connectTimeoutMs?: number;
   /** A watch that hears nothing, not even a bookmark, for this long is broken. Default 15 s. */
   readonly watchStallMs?: number;
+  /** Which servers nobody hears: requests pass them over, and what waits for one ends. */
+  readonly silence?: ServerSilence;
 };
 
 export type RemoteResources = Resources & {
@@ -81,6 +83,7 @@ export function createRemoteResources(
       servers: options.servers,
       userAgent: `skerry-agent/${options.node}`,
       attemptTimeoutMs: options.attemptTimeoutMs ?? 5000,
+      ...(options.silence === undefined ? {} : { silence: options.silence }),
     },
   );
   const stallMs = options.watchStallMs ?? 15_000;
@@ -236,7 +239,10 @@ export function createRemoteResources(
 
     delete: (kind, key, given = {}) => remove(kind, key, given),
 
-    close: () => connections.close(),
+    async close() {
+      requests.close();
+      await connections.close();
+    },
   };
 }
 

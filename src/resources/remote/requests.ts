@@ -27,15 +27,29 @@ export type Sent =
 export type Stream = { readonly answer: Dispatcher.ResponseData; readonly server: RemoteServer };
 
 export interface Requests {
+  /** Ends what runs. Idempotent. */
+  close(): void;
   /** Throws what an aborted signal throws. */
   send(request: Request): Promise<Sent>;
   /** The body is read by the caller, who must read or destroy it. */
   open(request: Request, options: { stallMs: number }): Promise<Stream>;
 }
 
+/**
+ * What is known of the servers besides their answers: bound to membership's verdicts by the agent. A
+ * machine that lost its power sends no reset, and a request to it would wait for its whole timeout.
+ */
+export type ServerSilence = {
+  /** Whether nobody in the cell hears this server any more. */
+  isSilent(server: RemoteServer): boolean;
+  /** Called when an answer of `isSilent` may have changed. Returns the unsubscriber. */
+  onChange(listener: () => void): () => void;
+};
+
 export type RequestsOptions = {
   /** Best first. */
   readonly servers: () => readonly RemoteServer[];
+  readonly silence?: ServerSilence;
   readonly userAgent: string;
   readonly attemptTimeoutMs: number;
 };
@@ -52,8 +66,31 @@ export function createRequests(
   const failedMsByServer = new Map<string, number>();
   const nameOf = ({ host, port }: RemoteServer) => `${host}:${port}`;
 
+  const { silence } = options;
+  /** Under way, with the server each waits for. */
+  const underWay = new Map<AbortController, RemoteServer>();
+  /** Silent to the beats, and yet they answered since: where only UDP is lost, work goes on. */
+  const answering = new Set<string>();
+  const isGivenUp = (server: RemoteServer) =>
+    silence?.isSilent(server) === true && !answering.has(nameOf(server));
+  const givenUp = (server: RemoteServer) =>
+    unavailable(`${nameOf(server)} is silent: no node of the cell hears it`);
+  const forget = silence?.onChange(() => {
+    answering.clear();
+    for (const [attempt, server] of underWay) {
+      if (!isGivenUp(server)) continue;
+      underWay.delete(attempt);
+      // Not a SkerryError: a watch takes it for a cut connection, and resumes elsewhere.
+      attempt.abort(new Error(givenUp(server).message));
+    }
+    // Who is heard again is asked at once, whatever happened to it before.
+    for (const server of options.servers())
+      if (!isGivenUp(server)) failedMsByServer.delete(nameOf(server));
+  });
+
   const inOrder = () => {
     const avoided = (server: RemoteServer) => {
+      if (isGivenUp(server)) return 2;
       const failedMs = failedMsByServer.get(nameOf(server));
       return failedMs !== undefined && clock.monotonicMs() - failedMs < avoidMs ? 1 : 0;
     };
@@ -63,12 +100,31 @@ export function createRequests(
   function* candidates(twice: boolean, lastError: () => unknown): Iterable<RemoteServer> {
     for (const server of inOrder()) {
       yield server;
-      if (twice && wasCut(lastError())) yield server;
+      if (twice && wasCut(lastError()) && !isGivenUp(server)) yield server;
     }
   }
+  const answered = (server: RemoteServer) => {
+    failedMsByServer.delete(nameOf(server));
+    if (silence?.isSilent(server)) answering.add(nameOf(server));
+  };
   const failed = (server: RemoteServer, error: unknown) => {
     failedMsByServer.set(nameOf(server), clock.monotonicMs());
+    answering.delete(nameOf(server));
     log.debug("server did not answer", { server: nameOf(server), error });
+  };
+  /** Aborts with the request's signal, and when the server is given up while it runs. */
+  const startAttempt = (server: RemoteServer, request: Request) => {
+    const attempt = new AbortController();
+    const { signal: parent } = request;
+    const forward = () => attempt.abort(parent?.reason);
+    if (parent?.aborted) forward();
+    else parent?.addEventListener("abort", forward, { once: true });
+    underWay.set(attempt, server);
+    const done = () => {
+      underWay.delete(attempt);
+      parent?.removeEventListener("abort", forward);
+    };
+    return { signal: attempt.signal, abort: (reason: unknown) => attempt.abort(reason), done };
   };
 
   const dispatch = (
@@ -94,15 +150,16 @@ export function createRequests(
 
   /** A deadline for this attempt alone: a used-up one would fail on healthy servers too. */
   const attempt = async (server: RemoteServer, request: Request): Promise<Answer> => {
+    const run = startAttempt(server, request);
     const limit = deadline(clock, options.attemptTimeoutMs, {
-      parent: request.signal,
+      parent: run.signal,
       reason: () =>
         unavailable(`${nameOf(server)} did not answer in ${options.attemptTimeoutMs} ms`),
     });
     try {
       const response = await dispatch(server, request, limit.signal, options.attemptTimeoutMs);
       const body = await readJson(response.body);
-      failedMsByServer.delete(nameOf(server));
+      answered(server);
       return {
         code: response.statusCode,
         body,
@@ -110,15 +167,23 @@ export function createRequests(
       };
     } finally {
       limit.done();
+      run.done();
     }
   };
 
   return {
+    close: () => forget?.(),
+
     async send(request) {
       const isRead = request.method === "GET";
       let last: unknown = unavailable("no server of this cell is known");
       for (const server of candidates(isRead, () => last)) {
         request.signal?.throwIfAborted();
+        // Somebody waits for this answer; watches go on asking who is silent, and find it again.
+        if (isGivenUp(server)) {
+          last = givenUp(server);
+          continue;
+        }
         try {
           const answer = await attempt(server, request);
           // 503 says that nothing was done here; another server may be better off.
@@ -137,20 +202,21 @@ export function createRequests(
     async open(request, { stallMs }) {
       let last: unknown = unavailable("no server of this cell is known");
       for (const server of candidates(true, () => last)) {
-        const opened = new AbortController();
+        const run = startAttempt(server, request);
         const limit = deadline(clock, options.attemptTimeoutMs, {
           reason: () =>
             unavailable(`${nameOf(server)} did not answer in ${options.attemptTimeoutMs} ms`),
         });
-        const end = () => opened.abort(limit.signal.reason);
+        const end = () => run.abort(limit.signal.reason);
         limit.signal.addEventListener("abort", end, { once: true });
-        const signal = request.signal
-          ? AbortSignal.any([request.signal, opened.signal])
-          : opened.signal;
+        let opened = false;
         try {
-          const answer = await dispatch(server, request, signal, stallMs);
+          const answer = await dispatch(server, request, run.signal, stallMs);
           if (answer.statusCode !== 503) {
-            failedMsByServer.delete(nameOf(server));
+            answered(server);
+            opened = true;
+            // The stream is under way until its reader is through with it.
+            answer.body.once("close", run.done);
             return { answer, server };
           }
           last = unavailable(`${nameOf(server)}: ${messageOf(await readJson(answer.body))}`);
@@ -160,6 +226,7 @@ export function createRequests(
         } finally {
           limit.signal.removeEventListener("abort", end);
           limit.done();
+          if (!opened) run.done();
         }
         failed(server, last);
       }
