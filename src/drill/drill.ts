@@ -5,6 +5,7 @@
  */
 import type { Clock } from "../lib/clock.ts";
 import type { Random } from "../lib/random.ts";
+import type { Network } from "./site/network.ts";
 
 export type PromiseResult = {
   /** Stable within a drill: A1, D1, … */
@@ -50,6 +51,8 @@ export type DrillOptions = {
   readonly forMs: number;
   /** Where the throw-away site lives; removed afterwards unless the drill failed. */
   readonly dir: string;
+  /** What the site's machines stand on. */
+  readonly network: Network;
   readonly clock: Clock;
   readonly random: Random;
   readonly signal: AbortSignal;
@@ -62,6 +65,8 @@ export type Drill = {
   readonly summary: string;
   /** What it takes away, in order, in words. */
   readonly faults: readonly string[];
+  /** It cannot do without links that can be cut, that is, without network namespaces. */
+  readonly cutsLinks: boolean;
   readonly defaultForMs: number;
   run(options: DrillOptions): Promise<DrillReport>;
 };

@@ -2,9 +2,16 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { drills, type Drill, type DrillReport } from "../../drill/index.ts";
+import {
+  drills,
+  loopbackNetwork,
+  networkOfGuard,
+  runAsObserver,
+  type Drill,
+  type DrillReport,
+} from "../../drill/index.ts";
 import { parseDurationMs } from "../../lib/duration.ts";
-import { SkerryError } from "../../lib/errors.ts";
+import { explain, SkerryError } from "../../lib/errors.ts";
 import type { Context } from "../context.ts";
 import { renderTable } from "../output.ts";
 
@@ -63,6 +70,17 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
     });
   }
   const forMs = parseDurationMs(flags.for ?? "", "--for");
+  const inner = networkOfGuard(context.env);
+  if (!inner) {
+    const outcome = await runAsObserver({ clock, signal: context.stop() });
+    if (outcome.state === "ended") {
+      process.exitCode = outcome.code;
+      return;
+    }
+    if (drill.cutsLinks) throw outcome.reason;
+    output.note(`${explain(outcome.reason)}; on loopback addresses instead, where no link is cut`);
+  }
+  const network = inner ?? loopbackNetwork(20 + (seed % 200));
   const dir = mkdtempSync(join(tmpdir(), "skerry-drill-"));
   const startedMs = clock.monotonicMs();
   const progress = (text: string) =>
@@ -70,7 +88,16 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
   output.note(`drill ${drill.name}, seed ${seed}, site in ${dir}`);
   let report: DrillReport;
   try {
-    report = await drill.run({ seed, forMs, dir, clock, random, signal: context.stop(), progress });
+    report = await drill.run({
+      seed,
+      forMs,
+      dir,
+      network,
+      clock,
+      random,
+      signal: context.stop(),
+      progress,
+    });
   } catch (error) {
     output.note(`the site's folder is kept for a look: ${dir}`);
     process.exitCode = 2;

@@ -14,7 +14,6 @@ import type { EntryCheckConfig, EntryCheckResult } from "../checkers/entries.ts"
 import type { EntryLoadConfig, EntryLoadResult } from "../load/entries.ts";
 import type { RequestLoadConfig, RequestLoadResult } from "../load/requests.ts";
 import { deployEcho, waitForEcho } from "../site/echo.ts";
-import { skerryJson } from "../site/command.ts";
 import { startSite, type Site } from "../site/site.ts";
 import { startWorker, type Running, type WorkerOptions } from "../site/worker.ts";
 import { entriesPerSecond, hubCatchUpMs, judgeQuick, type Outage } from "./quick-verdict.ts";
@@ -36,6 +35,7 @@ export const quick: Drill = {
     "kill the agent of n2 or n3",
     "restart the agent of n1 (the server)",
   ],
+  cutsLinks: false,
   defaultForMs: 60_000,
   run: runQuick,
 };
@@ -47,7 +47,7 @@ async function runQuick(options: DrillOptions): Promise<DrillReport> {
   const site = await startSite({
     dir: options.dir,
     cell: "drill",
-    subnet: 20 + (options.seed % 200),
+    network: options.network,
     clock,
     signal,
     progress,
@@ -218,10 +218,9 @@ async function podsOf(
   site: Site,
   { clock, signal }: Pick<DrillOptions, "clock" | "signal">,
 ): Promise<Map<string, string>> {
-  const dataDir = site.nodes[0]?.dataDir ?? "";
   const giveUpMs = clock.monotonicMs() + podsPatienceMs;
   for (;;) {
-    const status = await skerryJson<CellStatus>(["status", "--data", dataDir]);
+    const status = await site.skerry<CellStatus>("n1", ["status"]);
     const own = status.pods.filter((pod) => pod.namespace === "default");
     if (own.length > 0 && own.every(({ pids }) => Object.keys(pids).length > 0))
       return new Map(own.map((pod) => [pod.uid, JSON.stringify(pod.pids)]));

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { SkerryError } from "../../lib/errors.ts";
+import { environment } from "../../runtime/process/index.ts";
 
 const launcher = fileURLToPath(new URL("../../../bin/skerry.mjs", import.meta.url));
 
@@ -11,14 +12,24 @@ export type CommandOutcome = {
   readonly stderr: string;
 };
 
+export type CommandOptions = {
+  readonly signal?: AbortSignal;
+  /** Added to what this process has. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Turns a command line into one that runs it on another machine. */
+  readonly on?: (argv: readonly string[]) => readonly string[];
+};
+
 export function runSkerry(
   args: readonly string[],
-  options: { cwd?: string; signal?: AbortSignal } = {},
+  options: CommandOptions = {},
 ): Promise<CommandOutcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [launcher, ...args], {
+    const own = [process.execPath, launcher, ...args];
+    const [file = "", ...rest] = options.on ? options.on(own) : own;
+    const child = spawn(file, rest, {
       stdio: ["ignore", "pipe", "pipe"],
-      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      env: { ...environment, ...options.env },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     let stdout = "";
@@ -33,7 +44,7 @@ export function runSkerry(
 /** The last line of `--json` output. Throws `drill-step-failed` with what the command said. */
 export async function skerryJson<T>(
   args: readonly string[],
-  options: { signal?: AbortSignal } = {},
+  options: CommandOptions = {},
 ): Promise<T> {
   const { code, stdout, stderr } = await runSkerry([...args, "--json"], options);
   const last = stdout.trim().split("\n").at(-1) ?? "";

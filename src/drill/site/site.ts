@@ -1,7 +1,7 @@
 /**
- * A throw-away site: a hub and a cell of three nodes, real processes with a data folder and a loopback
- * address each, started and stopped through the command line only. The hub is reached through a link
- * that the drill can cut.
+ * A throw-away site: a hub and a cell of three nodes, real processes with a data folder and an address
+ * each, started and stopped through the command line only. The hub is reached through a link that the
+ * drill can cut.
  */
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,8 @@ import { createCluster, type Cluster } from "../../client/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createTlsFetch, type TlsFetch } from "../../runtime/http/index.ts";
 import { startLinkProxy, type LinkProxy } from "../faults/link-proxy.ts";
-import { skerryJson } from "./command.ts";
+import { createMachines, type Environment, type Machines } from "./machines.ts";
+import type { MachineName, Network } from "./network.ts";
 
 /** What `skerry up --detach --json` answers. */
 export type NodeInfo = {
@@ -17,6 +18,7 @@ export type NodeInfo = {
   readonly dataDir: string;
   readonly agentPid: number;
   readonly api: string;
+  readonly peers: string;
   readonly gateway: string;
   readonly ingress: string;
   readonly mqttPlain: string;
@@ -33,120 +35,134 @@ type Access = {
   anchorsPem: string[];
 };
 
-export type Site = {
+export type SiteNode = NodeInfo & { readonly token: string };
+
+export type Site = Machines & {
   readonly hub: HubInfo;
   readonly hubAccess: Access;
-  readonly nodes: readonly (NodeInfo & { readonly token: string })[];
+  /** The first is the server. */
+  readonly nodes: readonly SiteNode[];
+  /** Through the server's API. */
   readonly cluster: Cluster;
+  /** Through the API of any node. */
+  clusterAt(node: string): Cluster;
   readonly wan: LinkProxy;
   /** Fresh facts about a node: a new agent has a new pid. */
   nodeInfo(name: string): NodeInfo;
+  /** A node that was killed, or the hub, with the flags it had; resolves when it is ready. */
+  startNode(machine: MachineName): Promise<void>;
   close(): Promise<void>;
 };
 
-export async function startSite(options: {
-  dir: string;
-  cell: string;
-  /** Third octet of 127.0.N.x, so that several sites fit one machine. */
-  subnet: number;
-  clock: Clock;
-  signal: AbortSignal;
+export type SiteOptions = {
+  readonly dir: string;
+  readonly cell: string;
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** Given to every process of the site, or of one machine; what a pod sees is the keeper's affair. */
+  readonly env?: Environment | ((machine: MachineName) => Environment);
   progress(text: string): void;
-}): Promise<Site> {
-  const { dir, cell, signal } = options;
+};
+
+const nodeNames = ["n1", "n2", "n3"] as const;
+/** All that `startSite` puts on a network. */
+export const machineNames: readonly MachineName[] = ["observer", "hub", ...nodeNames];
+
+export async function startSite(options: SiteOptions): Promise<Site> {
+  const { dir, cell, signal, env = {} } = options;
   mkdirSync(dir, { recursive: true });
-  const hostOf = (last: number) => `127.0.${options.subnet}.${last}`;
-  const dataDirOf = (name: string) => join(dir, name);
+  const machines = createMachines({
+    dir,
+    network: options.network,
+    clock: options.clock,
+    envOf: (machine) => (typeof env === "function" ? env(machine) : env),
+  });
+  const { hostOf } = machines;
   const closers: (() => Promise<unknown>)[] = [];
   const close = async () => {
     for (let closer = closers.pop(); closer; closer = closers.pop()) await closer();
   };
+  /** Whatever befell it: `down` has to reach its processes. */
+  const closeLater = (machine: MachineName) =>
+    closers.push(() => {
+      machines.thawNode(machine);
+      return machines.skerry(machine, ["down"]);
+    });
+  const startHub = () =>
+    machines.skerry<HubInfo>("hub", ["hub", "--host", hostOf("hub"), "--detach"], signal);
+  const up = (name: string, flags: readonly string[]) => {
+    closeLater(name);
+    return machines.skerry<NodeInfo>(
+      name,
+      [
+        "up",
+        "--node",
+        name,
+        "--host",
+        hostOf(name),
+        "--mqtt-plain-port",
+        "1883",
+        "--detach",
+      ].concat(flags),
+      signal,
+    );
+  };
+  const token = async (machine: MachineName, ...args: string[]) =>
+    (await machines.skerry<{ token: string }>(machine, ["token", "create", ...args], signal)).token;
+
   try {
     options.progress("starting the hub");
-    const hub = await skerryJson<HubInfo>(
-      ["hub", "--data", dataDirOf("hub"), "--host", hostOf(10), "--detach"],
-      { signal },
-    );
-    closers.push(() => skerryJson(["down", "--data", hub.dataDir]));
+    closeLater("hub");
+    const hub = await startHub();
     const [hubHost = "", hubPort = ""] = hub.address.split(":");
     const wan = await startLinkProxy({
-      host: hostOf(9),
+      host: hostOf("observer"),
       port: 0,
       target: { host: hubHost, port: Number(hubPort) },
     });
     closers.push(() => wan.close());
 
     options.progress("starting the first node");
-    const hubToken = await skerryJson<{ token: string }>(
-      ["token", "create", "--cell", cell, "--data", hub.dataDir],
-      { signal },
-    );
-    const up = (name: string, last: number, flags: readonly string[]) => {
-      closers.push(() => skerryJson(["down", "--data", dataDirOf(name)]));
-      return skerryJson<NodeInfo & { peers: string }>(
-        [
-          "up",
-          "--data",
-          dataDirOf(name),
-          "--node",
-          name,
-          "--host",
-          hostOf(last),
-          "--mqtt-plain-port",
-          "1883",
-          "--detach",
-          ...flags,
-        ],
-        { signal },
-      );
-    };
-    const first = await up("n1", 11, [
-      "--cell",
-      cell,
-      "--hub",
-      `${hostOf(9)}:${wan.port}`,
-      "--hub-token",
-      hubToken.token,
-    ]);
+    const hubToken = await token("hub", "--cell", cell);
+    const toHub = ["--hub", `${hostOf("observer")}:${wan.port}`, "--hub-token", hubToken];
+    const [server, ...workers] = nodeNames;
+    const first = await up(server, ["--cell", cell, ...toHub]);
     options.progress("joining two more nodes");
-    const join2 = await skerryJson<{ token: string }>(
-      ["token", "create", "--node", "n2", "--data", first.dataDir],
-      { signal },
+    const others = await Promise.all(
+      workers.map(async (name) =>
+        up(name, ["--join", await token(server, "--node", name), "--server", first.peers]),
+      ),
     );
-    const join3 = await skerryJson<{ token: string }>(
-      ["token", "create", "--node", "n3", "--data", first.dataDir],
-      { signal },
-    );
-    const others = await Promise.all([
-      up("n2", 12, ["--join", join2.token, "--server", first.peers]),
-      up("n3", 13, ["--join", join3.token, "--server", first.peers]),
-    ]);
     const nodes = await Promise.all(
-      [first, ...others].map(async (node) => {
-        const { token } = await skerryJson<{ token: string }>(
-          ["token", "create", "--app", "drill", "--data", node.dataDir],
-          { signal },
-        );
-        return { ...node, token };
-      }),
+      [first, ...others].map(async (node) => ({
+        ...node,
+        token: await token(node.node, "--app", "drill"),
+      })),
     );
 
-    const access = await skerryJson<Access>(["kubeconfig", "--data", first.dataDir], { signal });
-    const hubAccess = await skerryJson<Access>(["kubeconfig", "--data", hub.dataDir], { signal });
+    const access = await machines.skerry<Access>(server, ["kubeconfig"], signal);
+    const hubAccess = await machines.skerry<Access>("hub", ["kubeconfig"], signal);
     const tls: TlsFetch = createTlsFetch(access);
     closers.push(() => tls.close());
+    const clusterOf = (api: string) =>
+      createCluster({ server: api, fetch: tls.fetch, fieldManager: "skerry-drill" });
+    const nodeInfo = (name: string) =>
+      JSON.parse(readFileSync(join(machines.dataDirOf(name), "agent.json"), "utf8")) as NodeInfo;
     return {
+      ...machines,
       hub,
       hubAccess,
       nodes,
       wan,
-      cluster: createCluster({
-        server: access.server,
-        fetch: tls.fetch,
-        fieldManager: "skerry-drill",
-      }),
-      nodeInfo: (name) =>
-        JSON.parse(readFileSync(join(dataDirOf(name), "agent.json"), "utf8")) as NodeInfo,
+      cluster: clusterOf(access.server),
+      clusterAt: (node) => clusterOf(`https://${nodeInfo(node).api}`),
+      nodeInfo,
+      startNode: async (machine) => {
+        await (machine === "hub"
+          ? startHub()
+          : machines.skerry(machine, ["up", "--detach"], signal));
+      },
       close,
     };
   } catch (error) {
