@@ -28,6 +28,7 @@ import { startFailoverPath } from "./paths/failover-path.ts";
 import { startHubEnrolment, startHubHeartbeat } from "./paths/hub-path.ts";
 import { keepIdentityFresh, openIdentity } from "./paths/identity-path.ts";
 import { startLinkPath, type LinkPath } from "./paths/link-path.ts";
+import { startMetricsPath } from "./paths/metrics-path.ts";
 import { startSensorPath } from "./paths/sensor-path.ts";
 import { startNodeReports, startStatusPath, startStreamReports } from "./paths/status-path.ts";
 import { startSyncPath } from "./paths/sync-path.ts";
@@ -185,6 +186,7 @@ export async function runAgent({
     searchPath,
   });
   const status = startStatusPath(ground, { state, links, sync, membership, runner, keeper });
+  startMetricsPath(ground, { report: status.report, membership, identity: identityPath });
   const gateway = await lifecycle.start(
     "gateway",
     () =>

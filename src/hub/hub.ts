@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { TLSSocket } from "node:tls";
+import { isDeepStrictEqual } from "node:util";
 import {
   connectGlobalStore,
   createGlobalRoutes,
@@ -22,13 +23,14 @@ import { createEmbeddedHttpApp } from "../runtime/http/index.ts";
 import { createLifecycle } from "../runtime/lifecycle/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { writeAccess, writeInfo } from "../runtime/local/index.ts";
-import { ownProcess } from "../runtime/process/index.ts";
+import { ownProcess, version } from "../runtime/process/index.ts";
 import { startThread } from "../runtime/thread/index.ts";
 import { createRouter, listen, verifyPeer, type Listener } from "../transport/index.ts";
-import { resolveHubRecord, type HubConfig } from "./config.ts";
+import { readHubRecord, resolveHubRecord, writeHubRecord, type HubConfig } from "./config.ts";
 import type { HubGround } from "./ground.ts";
 import type { HubInfo } from "./launch.ts";
 import { startEnrolPath } from "./paths/enrol-path.ts";
+import { mountMetrics, openPaths } from "./paths/metrics-path.ts";
 import type { HubStorageData } from "./storage.ts";
 
 /** Runs until `signal` aborts, then stops in order. Throws what a part throws while starting. */
@@ -43,7 +45,10 @@ export async function runHub(
 ): Promise<void> {
   const { dataDir } = config;
   ensureDirectory(dataDir);
-  const record = resolveHubRecord(config);
+  const kept = readHubRecord(dataDir);
+  const record = resolveHubRecord(config, kept);
+  // A start changes nothing by itself, and so needs no room on a full disk.
+  if (!isDeepStrictEqual(record, kept)) writeHubRecord(dataDir, record);
   const logLevel = config.logLevel ?? "info";
   const { logPath } = options;
   const to = logPath === undefined ? {} : { path: logPath };
@@ -99,6 +104,7 @@ export async function runHub(
   );
   const { app } = http;
   app.addHook("onRequest", async (request) => {
+    if (openPaths.has(request.url)) return;
     const { socket } = request.raw;
     const verdict =
       socket instanceof TLSSocket ? verifyPeer(socket, [authority.trust], nowMs()) : undefined;
@@ -110,9 +116,9 @@ export async function runHub(
     });
   });
   createGlobalRoutes(store)(app);
-  app.get("/v1/status", async () =>
-    book.status(record.name, registry.cells(), await store.streams()),
-  );
+  const status = async () => book.status(record.name, registry.cells(), await store.streams());
+  app.get("/v1/status", status);
+  mountMetrics(app, { name: record.name, version: version(), status });
   app.post("/skerry/v1/tokens", ({ body }) => enrolPath.createToken(body));
   await app.ready();
 

@@ -31,3 +31,25 @@ test("metrics: a blocked event loop shows in the next scrape and is gone from th
   );
   assert.ok(delayOf(await metrics.render(), "0.99") >= 0);
 });
+
+test("metrics: the process's own weight is read at the scrape, and collectors run before it", async () => {
+  const metrics = createMetrics();
+  const gauge = metrics.gauge("skerry_test_things", "Things.");
+  let things = 0;
+  metrics.beforeRender(async () => gauge.set(++things));
+  const text = await metrics.render();
+  for (const name of [
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_open_fds",
+    "process_max_fds",
+    "process_threads",
+    "process_start_time_seconds",
+  ])
+    assert.ok(Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]) > 0, name);
+  assert.match(text, /^# TYPE process_cpu_seconds_total counter$/m);
+  assert.match(text, /^skerry_test_things 1$/m);
+  assert.match(await metrics.render(), /^skerry_test_things 2$/m);
+  metrics.beforeRender(() => Promise.reject(new Error("the store does not answer")));
+  await assert.rejects(metrics.render(), /does not answer/);
+});

@@ -1,0 +1,104 @@
+/**
+ * The way of a node's state to Prometheus: at each scrape what `skerry status` would say, and the time
+ * that certificates have left. Rooms count what happens in them themselves; names in docs/metrics.md.
+ */
+import type { LadderRung, NodeReport } from "../../api/index.ts";
+import type { Membership } from "../../membership/index.ts";
+import type { Ground } from "../ground.ts";
+import type { IdentityPath } from "./identity-path.ts";
+
+const rungs: readonly LadderRung[] = ["whole", "hub-lost", "quorum-lost", "alone", "starved"];
+const phases = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
+
+export function startMetricsPath(
+  { metrics, version, nowMs, record }: Ground,
+  deps: { report: () => Promise<NodeReport>; membership: Membership; identity: IdentityPath },
+): void {
+  const { identity } = deps.identity;
+  metrics
+    .gauge("skerry_build_info", "Always 1; the version that runs.", ["version", "role"])
+    .set({ version, role: record.role }, 1);
+  const rung = metrics.gauge(
+    "skerry_ladder_rung",
+    "1 for the rung of the degradation ladder that this node stands on, 0 for the others.",
+    ["rung"],
+  );
+  const verdict = metrics.gauge(
+    "skerry_node_verdict",
+    "1 for what this node concludes of each other node: alive, agent-down, unreachable, link-down, unknown.",
+    ["peer", "verdict"],
+  );
+  const silence = metrics.gauge(
+    "skerry_node_silence_seconds",
+    "How long the verdict on a node that is not alive has stood.",
+    ["peer"],
+  );
+  const hubConnected = metrics.gauge(
+    "skerry_hub_connected",
+    "1 while this node reaches its hub, 0 while not; absent without a hub.",
+  );
+  const backlogEntries = metrics.gauge(
+    "skerry_hub_backlog_entries",
+    "Entries accepted here that may leave and that the hub has not acknowledged.",
+  );
+  const backlogBytes = metrics.gauge(
+    "skerry_hub_backlog_bytes",
+    "Bytes accepted here that may leave and that the hub has not acknowledged.",
+  );
+  const backlogAge = metrics.gauge(
+    "skerry_hub_backlog_age_seconds",
+    "Age of the oldest entry that waits for the hub.",
+  );
+  const live = metrics.gauge(
+    "skerry_desired_state_live",
+    "1 while desired state comes from a server, 0 while from the mirror's last known.",
+  );
+  const age = metrics.gauge(
+    "skerry_desired_state_age_seconds",
+    "Time since a server was last heard; absent when none ever was.",
+  );
+  const entries = metrics.gauge("skerry_stream_entries", "Entries of a stream in this store.", [
+    "stream",
+  ]);
+  const bytes = metrics.gauge("skerry_stream_bytes", "Bytes of a stream in this store.", [
+    "stream",
+  ]);
+  const pods = metrics.gauge("skerry_pods", "Pods of this node by phase.", ["phase"]);
+  const podsReady = metrics.gauge("skerry_pods_ready", "Pods of this node that are ready.");
+  const restarts = metrics.gauge(
+    "skerry_pod_restarts",
+    "Restarts of a pod's containers since the pod was made.",
+    ["namespace", "pod"],
+  );
+  const certificate = metrics.gauge(
+    "skerry_certificate_expiry_seconds",
+    "Time that the node's identity certificate is still valid, by the cell's time.",
+  );
+
+  metrics.beforeRender(async () => {
+    const report = await deps.report();
+    for (const one of rungs) rung.set({ rung: one }, report.rung === one ? 1 : 0);
+    // Nodes, streams and pods come and go: what is gone must not stand for ever.
+    for (const gauge of [verdict, silence, entries, bytes, restarts]) gauge.reset();
+    for (const [peer, concluded] of deps.membership.verdicts()) {
+      verdict.set({ peer, verdict: concluded.state }, 1);
+      if ("forMs" in concluded) silence.set({ peer }, concluded.forMs / 1000);
+    }
+    if (report.hub.state !== "none") hubConnected.set(report.hub.state === "connected" ? 1 : 0);
+    backlogEntries.set(report.hub.backlog.entries);
+    backlogBytes.set(report.hub.backlog.bytes);
+    backlogAge.set(report.hub.backlog.oldestMs / 1000);
+    live.set(report.desiredState.live ? 1 : 0);
+    if (report.desiredState.ageMs >= 0) age.set(report.desiredState.ageMs / 1000);
+    for (const stream of report.streams) {
+      entries.set({ stream: stream.name }, stream.entries);
+      bytes.set({ stream: stream.name }, stream.bytes);
+    }
+    for (const phase of phases)
+      pods.set({ phase }, report.pods.filter((pod) => pod.phase === phase).length);
+    podsReady.set(report.pods.filter(({ ready }) => ready).length);
+    for (const pod of report.pods)
+      restarts.set({ namespace: pod.namespace, pod: pod.name }, pod.restarts);
+    certificate.set((identity.validUntilMs - nowMs()) / 1000);
+  });
+}

@@ -1,0 +1,65 @@
+/** The hub's state for Prometheus, at each scrape what its status says; and whether it lives and can take entries. */
+import type { FleetStatus } from "../../api/index.ts";
+import type { HttpApp } from "../../runtime/http/index.ts";
+import { createMetrics } from "../../runtime/metrics/index.ts";
+
+const states = ["connected", "silent", "never"] as const;
+
+/** Paths that answer without a certificate: they tell nothing but that the hub is there. */
+export const openPaths: ReadonlySet<string> = new Set(["/livez", "/readyz", "/healthz"]);
+
+/**
+ * `status` rejects when the store does not answer: then `/readyz` is 503 and so is the scrape, while
+ * `/livez` stays 200, so that an orchestrator does not restart a hub for a slow disk.
+ */
+export function mountMetrics(
+  app: HttpApp,
+  deps: { name: string; version: string; status: () => Promise<FleetStatus> },
+): void {
+  const metrics = createMetrics({ hub: deps.name });
+  metrics
+    .gauge("skerry_build_info", "Always 1; the version that runs.", ["version", "role"])
+    .set({ version: deps.version, role: "hub" }, 1);
+  const cells = metrics.gauge("skerry_hub_cells", "Enrolled cells by state.", ["state"]);
+  const connected = metrics.gauge(
+    "skerry_hub_cell_nodes_connected",
+    "Nodes of a cell that hold a link to this hub.",
+    ["cell"],
+  );
+  const contact = metrics.gauge(
+    "skerry_hub_cell_contact_age_seconds",
+    "Time since anything was heard of a cell.",
+    ["cell"],
+  );
+  const backlog = metrics.gauge(
+    "skerry_hub_cell_backlog_entries",
+    "Entries that a cell's nodes said still wait for this hub.",
+    ["cell"],
+  );
+  const entries = metrics.gauge("skerry_hub_stream_entries", "Entries of a cell's stream here.", [
+    "cell",
+    "stream",
+  ]);
+  metrics.beforeRender(async () => {
+    const status = await deps.status();
+    for (const gauge of [connected, contact, backlog, entries]) gauge.reset();
+    for (const state of states)
+      cells.set({ state }, status.cells.filter((cell) => cell.state === state).length);
+    for (const { cell, nodesConnected, lastContactMs, ...told } of status.cells) {
+      connected.set({ cell }, nodesConnected.length);
+      if (lastContactMs !== undefined) contact.set({ cell }, lastContactMs / 1000);
+      backlog.set({ cell }, told.backlog.entries);
+      for (const stream of told.streams) entries.set({ cell, stream: stream.name }, stream.entries);
+    }
+  });
+  app.get("/metrics", async (_request, reply) => {
+    void reply.type(metrics.contentType);
+    return metrics.render();
+  });
+  app.get("/livez", async () => "ok");
+  app.get("/healthz", async () => "ok");
+  app.get("/readyz", async () => {
+    await deps.status();
+    return "ok";
+  });
+}
