@@ -5,7 +5,7 @@ import { cutLines } from "../../src/keeper/containers/log-lines.ts";
 import { lineReader } from "../../src/keeper/protocol.ts";
 import { createCriReader } from "../../src/workloads/process/cri-lines.ts";
 import { expand } from "../../src/workloads/pods/expansion.ts";
-import { freshTally, isHopeless, tally } from "../../src/workloads/pods/probe-state.ts";
+import { freshTally, isHopeless, pauseMs, tally } from "../../src/workloads/pods/probe-state.ts";
 
 const time = "2026-01-01T00:00:00.000Z";
 
@@ -118,4 +118,31 @@ test("W7: a probe concludes after its thresholds, against a naive count of the l
       },
     ),
   );
+});
+
+test("W7: what was never ready is looked at soon again, ever less, and never more often than that afterwards", () => {
+  const probe = { periodSeconds: 2 };
+  const failed = (failures: number, everHeld: boolean) => ({
+    ...freshTally("readiness"),
+    failures,
+    everHeld,
+  });
+  const pauses = Array.from({ length: 12 }, (_, index) =>
+    pauseMs("readiness", failed(index + 1, false), probe),
+  );
+  assert.equal(pauses[0], 50);
+  assert.deepEqual(
+    pauses,
+    pauses.toSorted((a, b) => a - b),
+  );
+  assert.equal(pauses.at(-1), 2000);
+  assert.ok(
+    pauses.filter((ms) => ms < 2000).length < 12,
+    "a container that never comes is not hammered",
+  );
+  assert.equal(pauseMs("readiness", failed(1, true), probe), 2000);
+  assert.equal(pauseMs("readiness", { ...freshTally("readiness"), everHeld: false }, {}), 10_000);
+  // These count failures: looking more often would shorten what a person allowed.
+  assert.equal(pauseMs("startup", failed(1, false), probe), 2000);
+  assert.equal(pauseMs("liveness", failed(1, false), probe), 2000);
 });

@@ -30,6 +30,24 @@ export function tally(
   return { holds, successes, failures };
 }
 
+const eagerFirstMs = 50;
+const eagerGrowth = 1.5;
+
+/**
+ * Until the next look. A container that was never ready is looked at often at first and ever less, down
+ * to the probe's own period: most are ready within a fraction of it, and whoever replaces a lost pod
+ * waits for nothing else. No threshold counts failures of a readiness that never held.
+ */
+export function pauseMs(
+  kind: ProbeKind,
+  now: ProbeTally & { readonly everHeld: boolean },
+  probe: Pick<Probe, "periodSeconds">,
+): number {
+  const periodMs = (probe.periodSeconds ?? 10) * 1000;
+  if (kind !== "readiness" || now.everHeld || now.failures === 0) return periodMs;
+  return Math.min(periodMs, eagerFirstMs * eagerGrowth ** (now.failures - 1));
+}
+
 /** A startup or liveness probe that failed often enough: the container is stopped and started again. */
 export const isHopeless = (kind: ProbeKind, now: ProbeTally, probe: Probe): boolean =>
   kind !== "readiness" &&

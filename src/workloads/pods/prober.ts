@@ -8,6 +8,7 @@ import {
   freshTally,
   initialVerdict,
   isHopeless,
+  pauseMs,
   portOf,
   tally,
   type ProbeKind,
@@ -62,7 +63,7 @@ export function startProber(
 
   const run = (kind: ProbeKind, probe: Probe, done: () => void) => {
     let now = freshTally(kind);
-    const period = (probe.periodSeconds ?? 10) * 1000;
+    let everHeld = verdict.ready;
     const look = async () => {
       const outcome = await probeOnce(deps, { ...options, probe });
       if (stopped) return;
@@ -75,7 +76,8 @@ export function startProber(
       const decided = outcome.ok ? now.holds : now.failures >= (probe.failureThreshold ?? 3);
       if (kind === "readiness" && decided) conclude({ ready: now.holds });
       if (kind === "startup" && now.holds) return done();
-      after(period, () => void look());
+      everHeld ||= now.holds;
+      after(pauseMs(kind, { ...now, everHeld }, probe), () => void look());
     };
     const runsMs = clock.wallMs() - options.startedMs;
     after(Math.max(0, (probe.initialDelaySeconds ?? 0) * 1000 - runsMs), () => void look());
