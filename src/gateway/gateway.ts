@@ -6,7 +6,13 @@ import { createServer } from "node:http";
 import { deadline, type Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
-import { createHttpApp, httpErrorOf, type HttpApp, type Routes } from "../runtime/http/index.ts";
+import {
+  createHttpApp,
+  httpErrorOf,
+  setCaller,
+  type HttpApp,
+  type Routes,
+} from "../runtime/http/index.ts";
 import { listenOn } from "../runtime/listen/index.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
 import { openApiDocument, type MountedRoute } from "./openapi.ts";
@@ -142,6 +148,7 @@ export async function createGateway(
         hint: "send authorization: Bearer TOKEN; a pod finds its own in the file that SKERRY_TOKEN_FILE names",
       });
     }
+    setCaller(request, subject.id);
     const turn = limiter.take(subject.id);
     if (!turn.ok) {
       void reply.header("retry-after", String(Math.ceil(turn.waitMs / 1000)));

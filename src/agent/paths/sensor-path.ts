@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { parseDurabilityLevel, streamKind, type Stream } from "../../api/index.ts";
 import type { Durability } from "../../data/index.ts";
 import {
+  createBatcher,
   createDeadLetters,
   createMqttIngest,
   httpIngestRoutes,
@@ -42,12 +43,14 @@ export async function startSensorPath(
   const { append, identity } = deps;
   const streams = declarations(deps.mirrored);
   const deadLetters = createDeadLetters({ clock });
+  const intake = createBatcher({ append, clock, metrics });
 
   const mqtt = await lifecycle.start(
     "mqtt",
     () =>
       createMqttIngest({
         append,
+        intake,
         streams,
         deadLetters,
         clock,
@@ -99,7 +102,7 @@ export async function startSensorPath(
     );
   }
   return {
-    routes: httpIngestRoutes({ append, streams, deadLetters, metrics }),
+    routes: httpIngestRoutes({ append, intake, streams, deadLetters, metrics }),
     mqtt: `${host}:${secure.port}`,
     mqttPlain: plain && `${host}:${plain.port}`,
   };

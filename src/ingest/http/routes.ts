@@ -9,15 +9,19 @@ import {
   type EntryKey,
 } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import { httpErrorOf, type Routes } from "../../runtime/http/index.ts";
+import { callerOf, httpErrorOf, type Routes } from "../../runtime/http/index.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
+import type { Batcher } from "../batcher.ts";
 import type { DeadLetters } from "../dead-letters.ts";
 import { parseKey } from "../entry-body.ts";
 import type { Append, DeclaredStreams, StreamDeclaration } from "../ports.ts";
 import { parseEntries, type BodyFormat } from "./lines.ts";
 
 export type HttpIngestDependencies = {
+  /** For a caller that shares the store with nobody; see `intake`. */
   readonly append: Append;
+  /** Fair to every producer, and shared with the other ways in. */
+  readonly intake?: Batcher;
   readonly streams: DeclaredStreams;
   readonly deadLetters: DeadLetters;
   readonly metrics: Metrics;
@@ -80,7 +84,15 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
               stream: name,
               ...(firstKey ? { firstKey } : {}),
             });
-            const outcome = await deps.append(entries, query);
+            const outcome = deps.intake
+              ? await deps.intake.submit({
+                  entries,
+                  level: query.level,
+                  producer: callerOf(request) ?? request.ip,
+                  connection: request.raw.socket,
+                  alone: { timeoutMs: query.timeoutMs },
+                })
+              : await deps.append(entries, query);
             requests.inc({ outcome: outcome.state });
             if (outcome.state === "refused") throw new SkerryError(outcome);
             entriesTotal.inc(entries.length);
@@ -100,7 +112,7 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
                 code: body.error.code,
                 message: body.error.message,
                 stream: name,
-                sender: request.ip,
+                sender: callerOf(request) ?? request.ip,
                 payload: request.body ?? new Uint8Array(),
               });
             }

@@ -46,7 +46,7 @@ export async function createMqttIngest(
     "MQTT connections open now.",
   );
   const publishing = createPublishing({
-    batcher: createBatcher(deps, { timeoutMs: options.appendTimeoutMs }),
+    batcher: deps.intake ?? createBatcher(deps, { timeoutMs: options.appendTimeoutMs }),
     deadLetters: deps.deadLetters,
     match: createTopicMapping(deps.streams),
     authorize: deps.authorize,
@@ -110,6 +110,7 @@ export async function createMqttIngest(
         payload: typeof packet.payload === "string" ? Buffer.from(packet.payload) : packet.payload,
         qos: packet.qos,
         clientId: client?.id ?? "",
+        connection: client,
         subject: state.subject,
       });
       messages.inc({ outcome: verdict.state });

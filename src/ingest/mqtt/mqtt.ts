@@ -4,6 +4,7 @@ import type { TlsOptions } from "node:tls";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
+import type { Batcher } from "../batcher.ts";
 import type { DeadLetters } from "../dead-letters.ts";
 import type { Append, AuthorizeAppend, DeclaredStreams, Subject } from "../ports.ts";
 
@@ -16,7 +17,10 @@ export type MqttCredentials = {
 };
 
 export type MqttDependencies = {
+  /** For a broker that shares the store with nobody; see `intake`. */
   readonly append: Append;
+  /** Fair to every producer, and shared with the other ways in. */
+  readonly intake?: Batcher;
   readonly streams: DeclaredStreams;
   readonly deadLetters: DeadLetters;
   /** Undefined refuses the connection (CONNACK return code 4). */

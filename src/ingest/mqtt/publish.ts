@@ -15,6 +15,8 @@ export type Published = {
   readonly payload: Uint8Array;
   readonly qos: 0 | 1 | 2;
   readonly clientId: string;
+  /** The same value for all messages of one connection. */
+  readonly connection: unknown;
   readonly subject: Subject | undefined;
 };
 
@@ -85,10 +87,12 @@ export function createPublishing(deps: {
       message.qos === 0
         ? ({ level: "memory" } as const)
         : strongest(match.streams.map(({ durability }) => durability));
-    const outcome = await deps.batcher.submit(
-      match.streams.map(({ name }) => ({ stream: name, ...parsed.entry })),
+    const outcome = await deps.batcher.submit({
+      entries: match.streams.map(({ name }) => ({ stream: name, ...parsed.entry })),
       level,
-    );
+      producer: message.subject?.id ?? message.clientId,
+      connection: message.connection,
+    });
     switch (outcome.state) {
       case "reached":
         return { state: "stored" };

@@ -18,6 +18,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   "not-found": 404,
   "body-too-large": 413,
   "store-busy": 429,
+  "producer-too-fast": 429,
   "rate-limited": 429,
   "disk-full": 507,
 };
