@@ -2,43 +2,35 @@
  * What an agent needs to know to start. The first start takes it from flags, environment or yaml and
  * writes what lasts to `node.json`; later starts need nothing but the data folder.
  */
-import { isIP } from "node:net";
 import { join } from "node:path";
 import { z } from "zod";
 import { parseJoinToken } from "../identity/index.ts";
 import { SkerryError } from "../lib/errors.ts";
+import {
+  addressField as address,
+  hostField as host,
+  labelField as label,
+  logLevelField,
+  portField as port,
+  switchField,
+  textField,
+} from "../runtime/config/index.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";
-
-const label = z
-  .string()
-  .regex(
-    /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
-    "expected lower-case letters, digits and dashes, at most 63",
-  );
-const port = z.coerce
-  .number()
-  .int("expected a whole number")
-  .min(0)
-  .max(65_535, "expected a port from 0 to 65535");
-const address = z.string().regex(/^[^\s:]+:\d{1,5}$/, "expected HOST:PORT");
-const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]);
+import { withFormat, withoutFormat } from "../runtime/local/index.ts";
 
 export const agentConfigSchema = z.strictObject({
-  dataDir: z.string().min(1),
+  dataDir: textField,
   /** Name of the cell; given on its first machine only. */
   cell: label.optional(),
   node: label.optional(),
   /** The node's own address; every listener binds it. */
-  host: z
-    .string()
-    .refine((text) => isIP(text) !== 0, "expected an IP address of this machine")
-    .optional(),
+  host: host.optional(),
   /** Join an existing cell: a token from `skerry token create`, and a server's peers port. */
-  join: z.string().optional(),
+  join: textField.optional(),
   server: address.optional(),
   /** Enrol the cell at a hub (first machine): HOST:PORT, and a token from `skerry token create --cell NAME` there. */
   hub: address.optional(),
-  hubToken: z.string().optional(),
+  hubToken: textField.optional(),
   apiPort: port.optional(),
   meshPort: port.optional(),
   peersPort: port.optional(),
@@ -47,10 +39,10 @@ export const agentConfigSchema = z.strictObject({
   /** Plain MQTT without TLS, for devices that have none; absent: off. */
   mqttPlainPort: port.optional(),
   ingressPort: port.optional(),
-  telemetry: flag.optional(),
+  telemetry: switchField.optional(),
   /** `eager`: in a cell of two, silence of the other is enough to start its pods here (rule E). */
-  evict: z.enum(["careful", "eager"]).optional(),
-  logLevel: z.enum(["debug", "info", "warn", "error"]).optional(),
+  evict: z.enum(["careful", "eager"], "expected careful or eager").optional(),
+  logLevel: logLevelField.optional(),
 });
 
 export type AgentConfig = z.infer<typeof agentConfigSchema>;
@@ -83,16 +75,17 @@ export type NodeRecord = z.infer<typeof nodeRecordSchema>;
 
 export const nodeRecordPath = (dataDir: string) => join(dataDir, "node.json");
 
-/** Throws `file-torn` or `invalid-config` when the record is not what was written. */
+/** Throws `file-torn`, `data-newer`, or `invalid-config` when the record is not what was written. */
 export function readNodeRecord(dataDir: string): NodeRecord | undefined {
-  const value = readOrExplain(nodeRecordPath(dataDir));
+  const path = nodeRecordPath(dataDir);
+  const value = withoutFormat(path, readOrExplain(path));
   if (value === undefined) return undefined;
   const result = nodeRecordSchema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   throw new SkerryError({
     code: "invalid-config",
-    message: `${nodeRecordPath(dataDir)}: ${issue?.path.join(".")}: ${issue?.message}`,
+    message: `${path}: ${issue?.path.join(".")}: ${issue?.message}`,
     hint: "it was written by another version; move it away and join the cell again",
   });
 }
@@ -112,7 +105,7 @@ function readOrExplain(path: string): unknown {
 }
 
 export function writeNodeRecord(dataDir: string, record: NodeRecord): void {
-  writeRecord(nodeRecordPath(dataDir), record);
+  writeRecord(nodeRecordPath(dataDir), withFormat(record));
 }
 
 /** The cell that flag or token name. Throws `invalid-token`, or `invalid-config` when flag and token differ. */
@@ -171,7 +164,7 @@ export function resolveNodeRecord(
   const ports = existing?.ports;
   const mqttPlain = config.mqttPlainPort ?? ports?.mqttPlain;
   const hub = config.hub ?? existing?.hub;
-  return {
+  const record: NodeRecord = {
     cell: fixed("cell", cellOf(config), existing?.cell),
     node: fixed("node", config.node, existing?.node),
     role: existing?.role ?? (config.join === undefined ? "server" : "worker"),
@@ -189,5 +182,42 @@ export function resolveNodeRecord(
     ...(hub === undefined ? {} : { hub }),
     telemetry: config.telemetry ?? existing?.telemetry ?? true,
     evict: config.evict ?? existing?.evict ?? "careful",
+  };
+  refuseSharedPorts(record);
+  return record;
+}
+
+/** Each listener has a port of its own; 0 is picked for each anew. */
+function refuseSharedPorts({ ports }: NodeRecord): void {
+  const nameByPort = new Map<number, string>();
+  for (const [name, number] of Object.entries(ports)) {
+    const other = number === 0 ? undefined : nameByPort.get(number);
+    nameByPort.set(number, name);
+    if (other === undefined) continue;
+    throw new SkerryError({
+      code: "invalid-config",
+      message: `${name}Port: ${number} is ${other}Port as well`,
+      hint: "give one of them another port, or 0 for any free one",
+    });
+  }
+}
+
+/** The record by the keys of the configuration. */
+export function configOf(record: NodeRecord): Partial<AgentConfig> {
+  const { cell, node, hub, ports, telemetry, evict } = record;
+  return {
+    cell,
+    node,
+    host: record.host,
+    ...(hub === undefined ? {} : { hub }),
+    apiPort: ports.api,
+    meshPort: ports.mesh,
+    peersPort: ports.peers,
+    gatewayPort: ports.gateway,
+    mqttPort: ports.mqtt,
+    ...(ports.mqttPlain === undefined ? {} : { mqttPlainPort: ports.mqttPlain }),
+    ingressPort: ports.ingress,
+    telemetry,
+    evict,
   };
 }

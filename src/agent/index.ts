@@ -1,4 +1,6 @@
+export { agentConfigKeys } from "./config-keys.ts";
 export { agentConfigSchema, type AgentConfig } from "./config.ts";
 export { examineHost, type Finding } from "./doctor.ts";
 export { followNode, startNode, stopNode } from "./launch.ts";
+export { examineNodeConfig, type Preflight } from "./preflight.ts";
 export { mintLocalToken, readAgentInfo, renderAccessKubeconfig, type AgentInfo } from "./local.ts";

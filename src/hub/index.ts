@@ -1,3 +1,4 @@
-export { hubConfigSchema, type HubConfig } from "./config.ts";
+export { hubConfigKeys, hubConfigSchema, type HubConfig } from "./config.ts";
 export { runHub } from "./hub.ts";
 export { runningHub, startHub, stopHub, type HubInfo } from "./launch.ts";
+export { examineHubConfig } from "./preflight.ts";

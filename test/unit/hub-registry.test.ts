@@ -3,9 +3,15 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { resolveHubRecord } from "../../src/hub/config.ts";
+import {
+  hubRecordPath,
+  readHubRecord,
+  resolveHubRecord,
+  writeHubRecord,
+} from "../../src/hub/config.ts";
 import { trustByDomain } from "../../src/hub/paths/enrol-path.ts";
 import { openCellRegistry } from "../../src/hub/registry.ts";
+import { writeRecord } from "../../src/runtime/files/index.ts";
 
 function open(t: TestContext, dataDir = mkdtempSync(join(tmpdir(), "skerry-hub-"))) {
   t.after(() => rmSync(dataDir, { recursive: true, force: true }));
@@ -56,10 +62,15 @@ test("a cell's trust is one object for as long as the hub runs", () => {
 test("a hub's folder stays the hub it was", (t) => {
   const { dataDir } = open(t);
   const record = { name: "hq", host: "127.0.0.1", port: 9443 };
-  assert.deepEqual(resolveHubRecord({ dataDir, name: "hq" }), record);
-  assert.deepEqual(resolveHubRecord({ dataDir, port: 9000 }), { ...record, port: 9000 });
-  assert.throws(() => resolveHubRecord({ dataDir, name: "else" }), {
+  assert.deepEqual(resolveHubRecord({ dataDir, name: "hq" }, readHubRecord(dataDir)), record);
+  assert.deepEqual(readHubRecord(dataDir), undefined, "resolving writes nothing");
+  writeHubRecord(dataDir, record);
+  const kept = readHubRecord(dataDir);
+  assert.deepEqual(resolveHubRecord({ dataDir, port: 9000 }, kept), { ...record, port: 9000 });
+  assert.throws(() => resolveHubRecord({ dataDir, name: "else" }, kept), {
     code: "invalid-config",
     message: /^name: "else" .* belongs to hub "hq"/,
   });
+  writeRecord(hubRecordPath(dataDir), { format: 2, ...record });
+  assert.throws(() => readHubRecord(dataDir), { code: "data-newer", message: /format 2/ });
 });

@@ -68,10 +68,19 @@ test("configuration: a wrong value is named with its field, origin and what is k
   );
   assert.match(messageOf({}), /^dataDir: .*known fields: dataDir, port, level/);
   writeFileSync(path, "dataDir: /d\nprot: 1\n");
-  assert.match(messageOf({ path }), /^prot: .*known fields: dataDir, port, level/);
+  const at = (line: number) => `^${RegExp.escape(path)}:${line}: `;
+  assert.match(
+    messageOf({ path }),
+    new RegExp(`${at(2)}prot: unknown, did you mean port\\?.*known fields: dataDir, port, level`),
+  );
   for (const [content, message] of [
-    ["- a list\n", /expected fields and values/],
-    ["a: [unclosed", /is not YAML/],
+    ["- a list\n", new RegExp(`${at(1)}expected fields and values`)],
+    ["port: 1\na: [unclosed", new RegExp(`${at(2)}this is not YAML`)],
+    ["port: 1\nport: 2\n", new RegExp(`${at(2)}.*unique`)],
+    [
+      "# ours\n\nport: many\nlevel: loud\ndata-dir: /d\n",
+      new RegExp(`${at(5)}data-dir: unknown, did you mean dataDir\\?.*:3: port: .*:4: level: `),
+    ],
   ] as const) {
     writeFileSync(path, content);
     assert.match(messageOf({ path }), message);

@@ -1,6 +1,7 @@
 /** One file a command; each registers itself on the program. */
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
+import { registerConfig } from "./config.ts";
 import { registerData } from "./data.ts";
 import { registerDemo } from "./demo.ts";
 import { registerDoctor } from "./doctor.ts";
@@ -22,5 +23,6 @@ export const commands: readonly ((program: Command, context: Context) => void)[]
   registerKubeconfig,
   registerData,
   registerDrill,
+  registerConfig,
   registerDoctor,
 ];

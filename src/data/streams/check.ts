@@ -1,6 +1,7 @@
 /** Validation of what is appended: every refusal names the field, the value and what is allowed. */
 import { isUtf8 } from "node:buffer";
 import type { EntryInput } from "../../api/index.ts";
+import { nearestNames } from "../../lib/nearest.ts";
 import type { SkerryErrorInit } from "../../lib/errors.ts";
 
 export const entriesPerRequestMax = 10_000;
@@ -107,7 +108,7 @@ const textOf = (bytes: Uint8Array) =>
 
 export function unknownStream(name: string, known: Iterable<string>): Complaint {
   const names = [...known];
-  const close = closeNames(name, names);
+  const close = nearestNames(name, names);
   return {
     code: "stream-unknown",
     message: `stream: there is no stream "${name.slice(0, 100)}"`,
@@ -118,29 +119,4 @@ export function unknownStream(name: string, known: Iterable<string>): Complaint 
           ? "no stream is declared yet: apply a Stream object first"
           : `declared are ${names.slice(0, 5).join(", ")}${names.length > 5 ? ", …" : ""}; a new one needs a Stream object`,
   };
-}
-
-/** At most three names within a third of the name's length of edits, closest first. */
-function closeNames(name: string, names: readonly string[]): string[] {
-  if (name.length > 100) return [];
-  return names
-    .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
-    .filter(({ distance }) => distance <= Math.max(2, name.length / 3))
-    .sort((a, b) => a.distance - b.distance)
-    .slice(0, 3)
-    .map(({ candidate }) => candidate);
-}
-
-/** Levenshtein (1965), one row at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replace = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(replace, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -18,6 +18,8 @@ export type Access = {
   readonly anchorsPem: readonly string[];
 };
 
+export { dataFormat, withFormat, withoutFormat } from "./format.ts";
+
 const infoFile = { node: "agent.json", hub: "hub.info.json" } as const;
 const recordFile = { node: "node.json", hub: "hub.json" } as const;
 const accessPath = (dataDir: string) => join(dataDir, "admin.json");

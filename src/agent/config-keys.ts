@@ -1,0 +1,77 @@
+/** The words about each key of a node's configuration; the schema beside it says what is allowed. */
+import type { ConfigKey } from "../runtime/config/index.ts";
+import type { AgentConfig } from "./config.ts";
+
+/** What people read of each key, in the order of `--help` and docs/configuration.md. */
+export const agentConfigKeys: Readonly<Record<keyof AgentConfig, ConfigKey>> = {
+  dataDir: {
+    text: "folder of this node's data",
+    takes: "<dir>",
+    default: "/var/lib/skerry",
+    flag: "data",
+    env: "SKERRY_DATA",
+    kept: false,
+  },
+  cell: { text: "first machine: name of the new cell", takes: "<name>", kept: true },
+  node: { text: "name of this machine in the cell", takes: "<name>", kept: true },
+  host: {
+    text: "this machine's address; every listener binds it",
+    takes: "<ip>",
+    default: "127.0.0.1",
+    kept: true,
+  },
+  join: {
+    text: "further machines: a token from `skerry token create`, good once",
+    takes: "<token>",
+    secret: true,
+    kept: false,
+  },
+  server: { text: "further machines: peers port of a server", takes: "<host:port>", kept: false },
+  hub: { text: "hub to enrol the cell at", takes: "<host:port>", kept: true },
+  hubToken: {
+    text: "enrol token from `skerry token create` on the hub, good once",
+    takes: "<token>",
+    secret: true,
+    kept: false,
+  },
+  apiPort: {
+    text: "cell API; 0 picks a free one, for all ports",
+    takes: "<port>",
+    default: "7443",
+    kept: true,
+  },
+  meshPort: { text: "mesh between nodes", takes: "<port>", default: "7444", kept: true },
+  peersPort: {
+    text: "links between nodes, TCP and UDP",
+    takes: "<port>",
+    default: "7445",
+    kept: true,
+  },
+  gatewayPort: { text: "application gateway", takes: "<port>", default: "7480", kept: true },
+  mqttPort: { text: "MQTT with mTLS", takes: "<port>", default: "8883", kept: true },
+  mqttPlainPort: {
+    text: "plain MQTT, for devices without TLS",
+    takes: "<port>",
+    default: "off",
+    kept: true,
+  },
+  ingressPort: { text: "ingress", takes: "<port>", default: "8080", kept: true },
+  telemetry: {
+    text: "measure this host into the stream `telemetry`",
+    takes: "<true|false>",
+    default: "true",
+    kept: true,
+  },
+  evict: {
+    text: "servers, in a cell of two: eager replaces the pods of a silent node although it may be the link that failed, so that two copies may run",
+    takes: "<careful|eager>",
+    default: "careful",
+    kept: true,
+  },
+  logLevel: {
+    text: "debug, info, warn or error",
+    takes: "<level>",
+    default: "info",
+    kept: false,
+  },
+};
