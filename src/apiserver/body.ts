@@ -1,6 +1,6 @@
 /** Request bodies: bounded in bytes and depth, JSON, YAML or Kubernetes' protobuf envelope. */
 import type { IncomingMessage } from "node:http";
-import { parse as parseYaml, YAMLError } from "yaml";
+import { yaml } from "../runtime/yaml/index.ts";
 import { decodeEnvelope } from "./protobuf/envelope.ts";
 import { badRequest, failure } from "./status.ts";
 
@@ -74,10 +74,10 @@ function decodeJson(text: string): unknown {
 
 function decodeYaml(text: string): unknown {
   try {
-    return parseYaml(text, { maxAliasCount: 32, prettyErrors: true }) as unknown;
+    return yaml().parse(text, { maxAliasCount: 32, prettyErrors: true }) as unknown;
   } catch (error) {
     if (
-      error instanceof YAMLError ||
+      error instanceof yaml().YAMLError ||
       error instanceof ReferenceError ||
       error instanceof RangeError
     )

@@ -1,5 +1,5 @@
 /** A kubeconfig for one user of one cell, with everything inside it. Pure. */
-import { stringify } from "yaml";
+import { yaml } from "../runtime/yaml/index.ts";
 
 export type KubeconfigParts = {
   /** Name of the cell; becomes the name of cluster and context. */
@@ -20,7 +20,7 @@ export function renderKubeconfig(parts: KubeconfigParts): string {
   const { cell, server } = parts;
   const user = `${parts.user ?? "admin"}@${cell}`;
   const base64 = (text: string) => Buffer.from(text).toString("base64");
-  return stringify(
+  return yaml().stringify(
     {
       apiVersion: "v1",
       kind: "Config",

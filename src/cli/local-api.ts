@@ -3,7 +3,7 @@ import { mintLocalToken, readAgentInfo } from "../agent/index.ts";
 import { readAccess, isHubFolder } from "../runtime/local/index.ts";
 import { createCluster, type Cluster } from "../client/index.ts";
 import { SkerryError } from "../lib/errors.ts";
-import { createTlsFetch } from "../runtime/http/index.ts";
+import { createTlsFetch } from "../runtime/tls-fetch/index.ts";
 import type { Context } from "./context.ts";
 
 export type LocalApi = {

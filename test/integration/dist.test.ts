@@ -23,7 +23,7 @@ import type { EntryCheckConfig, EntryCheckResult } from "../../src/drill/checker
 import type { EntryLoadConfig, EntryLoadResult } from "../../src/drill/load/entries.ts";
 import type { RequestLoadConfig, RequestLoadResult } from "../../src/drill/load/requests.ts";
 import { startWorker } from "../../src/drill/site/worker.ts";
-import { createTlsFetch } from "../../src/runtime/http/index.ts";
+import { createTlsFetch } from "../../src/runtime/tls-fetch/index.ts";
 import { waitFor } from "../support/wait.ts";
 
 const root = resolve(import.meta.dirname, "../..");

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createCluster, type Cluster } from "../../client/index.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { createTlsFetch, type TlsFetch } from "../../runtime/http/index.ts";
+import { createTlsFetch, type TlsFetch } from "../../runtime/tls-fetch/index.ts";
 import { startLinkProxy, type LinkProxy } from "../faults/link-proxy.ts";
 import { createMachines, type Environment, type Machines } from "./machines.ts";
 import type { MachineName, Network } from "./network.ts";
@@ -44,8 +44,8 @@ export type Site = Machines & {
   readonly nodes: readonly SiteNode[];
   /** Through the server's API. */
   readonly cluster: Cluster;
-  /** Through the API of any node. */
-  clusterAt(node: string): Cluster;
+  /** Through a node's API and a connection of its own, as every kubectl makes one. */
+  asKubectl<T>(node: string, use: (cluster: Cluster) => Promise<T>): Promise<T>;
   readonly wan: LinkProxy;
   /** Fresh facts about a node: a new agent has a new pid. */
   nodeInfo(name: string): NodeInfo;
@@ -126,12 +126,12 @@ export async function startSite(options: SiteOptions): Promise<Site> {
     options.progress("starting the first node");
     const hubToken = await token("hub", "--cell", cell);
     const toHub = ["--hub", `${hostOf("observer")}:${wan.port}`, "--hub-token", hubToken];
-    const [server, ...workers] = nodeNames;
-    const first = await up(server, ["--cell", cell, ...toHub]);
+    const [firstName, ...workers] = nodeNames;
+    const first = await up(firstName, ["--cell", cell, ...toHub]);
     options.progress("joining two more nodes");
     const others = await Promise.all(
       workers.map(async (name) =>
-        up(name, ["--join", await token(server, "--node", name), "--server", first.peers]),
+        up(name, ["--join", await token(firstName, "--node", name), "--server", first.peers]),
       ),
     );
     const nodes = await Promise.all(
@@ -141,12 +141,12 @@ export async function startSite(options: SiteOptions): Promise<Site> {
       })),
     );
 
-    const access = await machines.skerry<Access>(server, ["kubeconfig"], signal);
+    const access = await machines.skerry<Access>(firstName, ["kubeconfig"], signal);
     const hubAccess = await machines.skerry<Access>("hub", ["kubeconfig"], signal);
-    const tls: TlsFetch = createTlsFetch(access);
+    const tls = createTlsFetch(access);
     closers.push(() => tls.close());
-    const clusterOf = (api: string) =>
-      createCluster({ server: api, fetch: tls.fetch, fieldManager: "skerry-drill" });
+    const clusterOf = (server: string, { fetch }: TlsFetch) =>
+      createCluster({ server, fetch, fieldManager: "skerry-drill" });
     const nodeInfo = (name: string) =>
       JSON.parse(readFileSync(join(machines.dataDirOf(name), "agent.json"), "utf8")) as NodeInfo;
     return {
@@ -155,8 +155,15 @@ export async function startSite(options: SiteOptions): Promise<Site> {
       hubAccess,
       nodes,
       wan,
-      cluster: clusterOf(access.server),
-      clusterAt: (node) => clusterOf(`https://${nodeInfo(node).api}`),
+      cluster: clusterOf(access.server, tls),
+      async asKubectl(node, use) {
+        const own = createTlsFetch(access);
+        try {
+          return await use(clusterOf(`https://${nodeInfo(node).api}`, own));
+        } finally {
+          await own.close();
+        }
+      },
       nodeInfo,
       startNode: async (machine) => {
         await (machine === "hub"

@@ -3,8 +3,9 @@
  * server is known by its name in the certificate, never by its address.
  */
 import type { TLSSocket } from "node:tls";
-import { buildConnector, Pool } from "undici";
+import type { buildConnector as Connector } from "undici";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
+import { buildConnector, Pool } from "../../runtime/http-pool/index.ts";
 
 export type RemoteServer = { readonly host: string; readonly port: number };
 
@@ -47,7 +48,7 @@ export function createConnections(options: {
     closing.add(closed);
   };
 
-  const connectorOf = (credentials: RemoteCredentials): buildConnector.connector => {
+  const connectorOf = (credentials: RemoteCredentials): Connector.connector => {
     const connect = buildConnector({
       key: credentials.keyPem,
       cert: credentials.chainPem,

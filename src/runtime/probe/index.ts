@@ -2,9 +2,9 @@
  * One look at a listener, as kubelet's probes do it: HTTP answers from 200 to 399 and accepted TCP
  * connections are a success. What a probe finds is a value: a failing probe is an expected outcome.
  */
-import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { connect } from "node:net";
+import { request as httpRequest } from "../node-http/index.ts";
 
 export type ProbeOutcome = { readonly ok: boolean; readonly message: string };
 

@@ -1,9 +1,10 @@
 /** The built-in engine: ingress and mesh listeners over shared upstream pools. Runs in its thread. */
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import { deadline, every, type Clock } from "../../../lib/clock.ts";
 import type { Log } from "../../../lib/log.ts";
 import { listenOn } from "../../../runtime/listen/index.ts";
+import { createServer } from "../../../runtime/node-http/index.ts";
 import { serverTlsOptions } from "../../../transport/index.ts";
 import { createBalancer } from "../../balance.ts";
 import type {

@@ -1,4 +1,7 @@
-/** `fetch` with a client certificate and a pinned authority. */
+/**
+ * `fetch` with a client certificate and a pinned authority: for commands and drills. A door of its own,
+ * so that a node, which never fetches, does not load what it stands on.
+ */
 import { Agent, fetch as undiciFetch } from "undici";
 
 export type TlsFetch = { readonly fetch: typeof fetch; close(): Promise<void> };
