@@ -6,6 +6,8 @@ import type { IncomingHttpHeaders } from "node:http";
 
 /** Names the pod's `ip:port` to the mesh port of its node. */
 export const endpointHeader = "skerry-endpoint";
+/** In place of an address: is the proxy there, and does it take requests? */
+export const pingEndpoint = "ping";
 /** On answers of the mesh itself: why it did not pass the request on. */
 export const meshErrorHeader = "skerry-mesh-error";
 

@@ -1,7 +1,7 @@
 /** What the main thread and the proxy thread say to each other. Plain data only. */
 import type { EncodedError } from "../lib/errors.ts";
 import type { Credentials, Trust } from "../transport/index.ts";
-import type { Counts } from "./engines/node/counts.ts";
+import type { Counts, Levels } from "./engines/node/counts.ts";
 import type { RouteTable } from "./routes/table.ts";
 
 export type ListenAddress = { readonly host: string; readonly port: number };
@@ -15,7 +15,10 @@ export type ProxyIdentity = {
 };
 
 export type ProxyLimits = {
+  /** Of clients at the ingress; beyond it the one that was idle longest is closed. */
   readonly connectionsMax: number;
+  /** Requests under way at the ingress; beyond it 503. */
+  readonly underWayMax: number;
   /** To a pod or a node. */
   readonly connectTimeoutMs: number;
   /** Until an application begins its answer. */
@@ -23,14 +26,24 @@ export type ProxyLimits = {
   /** For a client to send its headers, and its whole request. */
   readonly headersTimeoutMs: number;
   readonly requestTimeoutMs: number;
+  /** Between two pieces of a request's body. */
+  readonly bodyIdleTimeoutMs: number;
+  /** Of one request's body. */
+  readonly bodyBytesMax: number;
+  /** For a client to take the piece of an answer that waits for it. */
+  readonly clientStallMs: number;
 };
 
 export const proxyLimitsDefault: ProxyLimits = {
-  connectionsMax: 4096,
+  connectionsMax: 8192,
+  underWayMax: 4096,
   connectTimeoutMs: 250,
   responseTimeoutMs: 30_000,
   headersTimeoutMs: 10_000,
-  requestTimeoutMs: 300_000,
+  requestTimeoutMs: 3_600_000,
+  bodyIdleTimeoutMs: 20_000,
+  bodyBytesMax: 1024 ** 3,
+  clientStallMs: 60_000,
 };
 
 export type ProxyStart = {
@@ -55,7 +68,8 @@ export type ProxyMethods = {
 };
 
 export type ProxyEvents = {
-  counts: Counts;
+  /** What was added since the last time, and what stands now. */
+  counts: { readonly added: Counts; readonly now: Levels };
   log: {
     readonly level: "debug" | "info" | "warn" | "error";
     readonly message: string;

@@ -1,7 +1,7 @@
 /** The proxy thread: the built-in engine behind the thread's protocol. */
 import { encodeError, SkerryError } from "../lib/errors.ts";
 import type { Log, LogFields } from "../lib/log.ts";
-import { systemClock } from "../runtime/clock/index.ts";
+import { systemClock, systemRandom } from "../runtime/clock/index.ts";
 import { serveThread } from "../runtime/thread/index.ts";
 import { startProxy, type Proxy } from "./engines/node/proxy.ts";
 import type { ProxyEvents, ProxyMethods, ProxyStart } from "./protocol.ts";
@@ -47,7 +47,12 @@ const running = (): Proxy => {
 const methods: ProxyMethods = {
   async start(options: ProxyStart) {
     proxy = await startProxy(
-      { clock: systemClock, log, onCounts: (counts) => host.emit("counts", counts) },
+      {
+        clock: systemClock,
+        random: systemRandom,
+        log,
+        onCounts: (added, now) => host.emit("counts", { added, now }),
+      },
       options,
     );
     return proxy.ports;

@@ -10,6 +10,7 @@ import type { Random } from "../lib/random.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
 import { startThread, type Thread } from "../runtime/thread/index.ts";
+import { createTrafficMetrics } from "./metrics.ts";
 import {
   proxyLimitsDefault,
   type ListenAddress,
@@ -62,11 +63,7 @@ export async function startTraffic(
   options: TrafficOptions,
 ): Promise<Traffic> {
   const { log } = deps;
-  const counts = deps.metrics.counter(
-    "skerry_traffic_total",
-    "Requests through ingress and mesh by what became of them, retries and failed attempts.",
-    ["what"],
-  );
+  const metrics = createTrafficMetrics(deps.metrics);
   const backoff = createBackoff(deps, options.restartMs ?? { initialMs: 100, maxMs: 10_000 });
   const stopping = new AbortController();
   let table: RouteTable | undefined;
@@ -79,8 +76,9 @@ export async function startTraffic(
       entryUrl(import.meta.url, "./proxy.entry"),
       { name: "proxy", heapMbMax: options.heapMbMax ?? 256 },
     );
-    thread.on("counts", (added) => {
-      for (const [what, number] of Object.entries(added)) counts.inc({ what }, number);
+    thread.on("counts", ({ added, now }) => {
+      metrics.add(added);
+      metrics.set(now);
     });
     thread.on("log", ({ level, message, fields }) => {
       const { error, ...rest } = fields;

@@ -76,7 +76,7 @@ test("T3: a request reaches a pod of this node directly and one of another node 
     assert.equal(last?.headers["x-forwarded-host"], new URL(node.url).host);
     assert.equal(last?.headers["skerry-endpoint"], undefined);
   }
-  await waitFor(async () => (await n2.count("mesh-requests")) > 0, {
+  await waitFor(async () => (await n2.count("skerry_mesh_requests_total")) > 0, {
     what: "the mesh to be counted",
   });
 });
@@ -148,7 +148,9 @@ test("T5: a pod killed under load fails no GET, and its neighbour takes over", a
   load.stop = true;
   await Promise.all(clients);
   assert.equal(failed, 0, `${failed} of ${sent} failed`);
-  await waitFor(async () => (await n1.count("retries")) > 0, { what: "retries to be counted" });
+  await waitFor(async () => (await n1.count("skerry_ingress_retries_total")) > 0, {
+    what: "retries to be counted",
+  });
 });
 
 test("T5: when a whole agent is gone, mesh included, requests go to other nodes", async (t) => {
@@ -298,7 +300,7 @@ test("T7: the mesh takes nodes of its own cell only, and only for pods it serves
   assert.equal(await ask(await other.credentials("node", "n1"), served), "closed");
   assert.equal(await ask(undefined, served), "closed");
   assert.equal(hidden.requests, 0);
-  await waitFor(async () => (await n2.count("mesh-refused")) >= 4, {
+  await waitFor(async () => (await n2.count("skerry_mesh_refused_total")) >= 4, {
     what: "refusals to be counted",
   });
 });

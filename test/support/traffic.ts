@@ -58,7 +58,8 @@ export type TestNode = {
   readonly metrics: Metrics;
   readonly url: string;
   readonly identity: ProxyIdentity;
-  count(what: string): Promise<number>;
+  /** Sum of a metric's samples, all labels or those that hold `label`. */
+  count(metric: string, label?: string): Promise<number>;
 };
 
 export type TestTraffic = {
@@ -93,9 +94,11 @@ export async function startNodes(
       metrics,
       identity,
       url: `http://${host}:${traffic.ingressPort}`,
-      async count(what) {
-        const line = new RegExp(`^skerry_traffic_total\\{what="${what}"\\} (\\d+)`, "m");
-        return Number(line.exec(await metrics.render())?.[1] ?? 0);
+      async count(metric, label = "") {
+        const lines = (await metrics.render()).split("\n");
+        return lines
+          .filter((line) => /^\w+/.exec(line)?.[0] === metric && line.includes(label))
+          .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
       },
     });
   }

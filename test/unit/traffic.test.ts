@@ -2,9 +2,11 @@ import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import type { Endpoints, Ingress, Service } from "../../src/api/index.ts";
-import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { seededRandom } from "../../src/lib/random.ts";
 import { compile, createMatcher } from "../../src/traffic/index.ts";
-import { createBalancer } from "../../src/traffic/balance.ts";
+import { createBalancer, type BalancerOptions } from "../../src/traffic/balance.ts";
+import { createRetryBudget } from "../../src/traffic/retry-budget.ts";
 import { requestHeaders, responseHeaders } from "../../src/traffic/headers.ts";
 import { hostName } from "../../src/traffic/routes/match.ts";
 
@@ -212,32 +214,130 @@ const b = { node: "n2", ip: "10.0.0.2", port: 1 };
 const c = { node: "n3", ip: "10.0.0.3", port: 1 };
 const none = () => false;
 
+const balancerOf = (clock: SimulatedClock, node: string, more: Partial<BalancerOptions> = {}) =>
+  createBalancer({ clock, random: seededRandom(1) }, { node, ...more });
+
 test("T4: least requests under way first, this node among equals, the others in turn", () => {
-  const balancer = createBalancer({ clock: createSimulatedClock() }, { node: "n1" });
+  const balancer = balancerOf(createSimulatedClock(), "n1");
   assert.equal(balancer.pick([a, b, c], none), a);
-  const done = balancer.begin(a);
+  const turn = balancer.begin(a);
   const picked = new Set([balancer.pick([a, b, c], none), balancer.pick([a, b, c], none)]);
   assert.deepEqual(picked, new Set([b, c]));
-  done();
+  turn.end();
+  turn.end();
   assert.equal(balancer.pick([a, b, c], none), a);
   assert.equal(balancer.pick([], none), undefined);
 });
 
-test("T4: what failed is left alone for a moment, longer each time; when all failed all are tried", async () => {
+test("T4: what cannot be reached is ejected at once, longer each time; what breaks, after three in a row", async () => {
   const clock = createSimulatedClock();
-  const balancer = createBalancer({ clock }, { node: "n9", avoidMs: 100, avoidMsMax: 400 });
-  balancer.failed(a, "endpoint");
+  const ejected: string[] = [];
+  const balancer = balancerOf(clock, "n9", {
+    health: { ejectMs: 100, ejectMsMax: 400, slowStartMs: 50 },
+    onEjected: ({ node }) => void ejected.push(node),
+  });
+  const leftOut = () => !balancer.hasGood([a], none);
+  balancer.begin(a).failed("unreachable");
+  assert.ok(leftOut());
+  for (const lastsMs of [100, 200, 400, 400]) {
+    assert.ok(leftOut());
+    // Others that were under way tell nothing new.
+    balancer.begin(a).failed("unreachable");
+    await clock.advance(lastsMs - 1);
+    assert.ok(leftOut());
+    await clock.advance(1);
+    assert.ok(!leftOut());
+    balancer.begin(a).failed("unreachable");
+  }
+  assert.equal(ejected.length, 5);
+  for (const expected of [true, true, false]) {
+    balancer.begin(b).failed("broken");
+    assert.equal(balancer.hasGood([b], none), expected);
+  }
+  for (let i = 0; i < 5; i++) {
+    balancer.begin(c).failed("broken");
+    balancer.begin(c).succeeded();
+  }
+  assert.ok(balancer.hasGood([c], none), "broken now and then is not broken in a row");
+});
+
+test("T4: when everything looks bad everything is tried, silent nodes last, and an answer ends the ejection", () => {
+  let panics = 0;
+  const balancer = balancerOf(createSimulatedClock(), "n9", { onPanic: () => panics++ });
+  balancer.setSilent("n1", true);
   assert.equal(balancer.pick([a, b], none), b);
-  balancer.failed(b, "node");
-  assert.ok(balancer.pick([a, b], none), "panic");
-  assert.equal(balancer.pick([b, { ...b, port: 2 }, c], none), c, "the whole node is blamed");
-  await clock.advance(150);
-  balancer.failed(a, "endpoint");
-  await clock.advance(150);
-  assert.equal(balancer.pick([a, c], none), c, "the second time lasts longer");
-  balancer.succeeded(a);
-  const picked = new Set([balancer.pick([a, c], none), balancer.pick([a, c], none)]);
-  assert.deepEqual(picked, new Set([a, c]));
+  const before = balancer.begin(b);
+  balancer.begin(b).failed("unreachable");
+  assert.equal(panics, 0);
+  assert.equal(balancer.pick([a, b], none), b);
+  assert.equal(balancer.pick([a], none), a);
+  assert.equal(panics, 2);
+  before.succeeded();
+  assert.ok(!balancer.hasGood([b], none), "an answer from before the ejection proves nothing");
+  balancer.begin(b).succeeded();
+  assert.ok(balancer.hasGood([b], none));
+  balancer.retain([a, b]);
+  balancer.setSilent("n1", false);
+  assert.ok(balancer.hasGood([a], none));
+});
+
+test("T4: what returns gets its share little by little", async () => {
+  const clock = createSimulatedClock();
+  const balancer = balancerOf(clock, "n9", { health: { ejectMs: 100, slowStartMs: 1000 } });
+  const failed = balancer.begin(a);
+  failed.failed("unreachable");
+  failed.end();
+  await clock.advance(100);
+  const share = () => {
+    let picked = 0;
+    for (let i = 0; i < 1000; i++) if (balancer.pick([a, b], none) === a) picked++;
+    return picked / 1000;
+  };
+  const shares: number[] = [];
+  for (let step = 0; step < 4; step++) {
+    shares.push(share());
+    await clock.advance(333);
+  }
+  const [first = 1, second = 1, third = 1, last = 0] = shares;
+  assert.ok(first < 0.1 && first < second && second < third && third < last, String(shares));
+  assert.ok(Math.abs(last - 0.5) < 0.01, String(shares));
+  balancer.begin(b).failed("unreachable");
+  assert.equal(balancer.pick([b, c], none), c);
+  balancer.retain([a, b]);
+  balancer.retain([a, b, c]);
+  assert.equal(balancer.pick([c], none), c, "alone it gets all");
+});
+
+test("T11: retries stay within a share of the requests of the last seconds and a floor (property)", async () => {
+  const step = fc.record({
+    waitMs: fc.constantFrom(0, 1, 40, 100, 333, 1000, 2500),
+    requests: fc.nat(30),
+    retries: fc.nat(30),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      const clock = createSimulatedClock();
+      const budget = createRetryBudget({ clock }, { share: 0.2, floor: 5, windowMs: 1000 });
+      const requestSlots: number[] = [];
+      const retrySlots: number[] = [];
+      for (const { waitMs, requests, retries } of steps) {
+        await clock.advance(waitMs);
+        const slot = Math.floor(clock.monotonicMs() / 100);
+        const recent = (slots: number[]) => slots.filter((each) => each > slot - 10).length;
+        for (let i = 0; i < requests; i++) {
+          budget.request();
+          requestSlots.push(slot);
+        }
+        for (let i = 0; i < retries; i++) {
+          const allowed = recent(retrySlots) + 1 <= recent(requestSlots) * 0.2 + 5;
+          assert.equal(budget.hasLeft, allowed);
+          assert.equal(budget.take(), allowed);
+          if (allowed) retrySlots.push(slot);
+        }
+      }
+    }),
+    { numRuns: 200 },
+  );
 });
 
 test("T3: headers of the connection stay, the client's x-forwarded and ours do not get in", () => {

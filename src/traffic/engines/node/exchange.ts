@@ -12,6 +12,8 @@ export interface Exchange {
   readonly accepted: Promise<void>;
   /** After `accepted`: resolves when the answer was handed on whole, rejects when it was cut. */
   readonly ended: Promise<void>;
+  /** Whether it had a connection to be written to. */
+  readonly started: () => boolean;
   /** Gives the request up at once, with or without a connection. */
   abort(reason: Error): void;
 }
@@ -24,6 +26,8 @@ export function startExchange(
     /** A head that is no answer of the application; the next attempt may find a better one. */
     readonly judge?: (headers: IncomingHttpHeaders) => Failure | undefined;
     readonly closeAfter?: () => boolean;
+    /** Called when the client has taken nothing of the answer for a while; what it returns disarms. */
+    readonly watchStall?: (response: ServerResponse) => () => void;
   },
 ): Exchange {
   const { response } = options;
@@ -32,6 +36,7 @@ export function startExchange(
   let state: "waiting" | "accepted" | "judged" | "over" = "waiting";
   let controller: Dispatcher.DispatchController | undefined;
   let aborted: Error | undefined;
+  let disarm = () => {};
   // Who waits for `accepted` hears of the failure there; `ended` is asked for only afterwards.
   ended.promise.catch(() => {});
 
@@ -40,6 +45,7 @@ export function startExchange(
     // An answer that is not whole must not look like one.
     if (state === "accepted") response.destroy();
     state = "over";
+    disarm();
     accepted.reject(error);
     ended.reject(error);
   };
@@ -72,12 +78,18 @@ export function startExchange(
       onResponseData(reading, chunk) {
         if (state !== "accepted" || response.write(chunk)) return;
         reading.pause();
-        response.once("drain", () => reading.resume());
+        disarm = options.watchStall?.(response) ?? disarm;
+        response.once("drain", () => {
+          disarm();
+          reading.resume();
+        });
       },
       onResponseEnd() {
         if (state !== "accepted") return;
+        if (response.writableNeedDrain) disarm = options.watchStall?.(response) ?? disarm;
         response.end(() => {
           state = "over";
+          disarm();
           ended.resolve();
         });
       },
@@ -86,5 +98,6 @@ export function startExchange(
   } catch (error) {
     fail(error instanceof Error ? error : new Error(String(error)));
   }
-  return { accepted: accepted.promise, ended: ended.promise, abort };
+  const started = () => controller !== undefined;
+  return { accepted: accepted.promise, ended: ended.promise, started, abort };
 }

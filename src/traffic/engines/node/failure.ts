@@ -1,6 +1,8 @@
 /** Why an attempt gave no answer, in the terms that a retry is decided by. */
 import { SkerryError, systemCode } from "../../../lib/errors.ts";
-import type { Blame } from "../../balance.ts";
+
+/** What failed: one endpoint, or the way to everything on its node. */
+export type Blame = "endpoint" | "node";
 
 export type Failure = {
   /**
@@ -31,8 +33,16 @@ export class AttemptFailed extends Error {
   }
 }
 
-/** Aborts attempts at a node whose machine does not answer any more. */
-export class NodeSilent extends Error {}
+/** Aborts attempts at a node that does not answer any more. */
+export class NodeSilent extends Error {
+  /** It was waited for as long as made sense; another attempt would not be the answer. */
+  readonly gaveUp: boolean;
+  constructor(message: string, options: { gaveUp: boolean }) {
+    super(message);
+    this.name = "NodeSilent";
+    this.gaveUp = options.gaveUp;
+  }
+}
 
 const notSentCodes = new Set([
   "ECONNREFUSED",
@@ -41,16 +51,22 @@ const notSentCodes = new Set([
   "EHOSTDOWN",
   "EADDRNOTAVAIL",
   "UND_ERR_CONNECT_TIMEOUT",
+  "UND_ERR_CLOSED",
 ]);
 const timeoutCodes = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT"]);
 
-export function failureOf(error: unknown): Failure {
+/** `started`: whether the request had a connection to be written to. */
+export function failureOf(error: unknown, { started = true } = {}): Failure {
   if (error instanceof AttemptFailed) return error.failure;
   if (error instanceof ConnectFailed)
     return { state: "not-sent", blame: error.blame, cause: error };
-  if (error instanceof NodeSilent) return { state: "maybe-sent", blame: "node", cause: error };
+  if (error instanceof NodeSilent) {
+    const state = !started ? "not-sent" : error.gaveUp ? "timeout" : "maybe-sent";
+    return { state, blame: "node", cause: error };
+  }
   const code = systemCode(error) ?? "";
-  if (notSentCodes.has(code)) return { state: "not-sent", blame: "endpoint", cause: error };
+  if (notSentCodes.has(code) || !started)
+    return { state: "not-sent", blame: "endpoint", cause: error };
   if (timeoutCodes.has(code)) return { state: "timeout", blame: "endpoint", cause: error };
   return { state: "maybe-sent", blame: "endpoint", cause: error };
 }

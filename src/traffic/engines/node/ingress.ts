@@ -6,22 +6,18 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex, Readable } from "node:stream";
 import type { Dispatcher } from "undici";
+import type { Clock } from "../../../lib/clock.ts";
 import { SkerryError } from "../../../lib/errors.ts";
-import { httpErrorOf } from "../../../runtime/http-error/index.ts";
 import { meshErrorHeader, pairsToRecord, requestHeaders } from "../../headers.ts";
 import { createMatcher, type RouteMatcher } from "../../routes/match.ts";
 import type { Backend, RouteTable } from "../../routes/table.ts";
+import { busy, noEndpoint, refusalReasonOf, starting, statusOf } from "./answers.ts";
 import { attempts, clientGone, type AttemptsDependencies, type Client } from "./attempts.ts";
+import type { Bodies, RequestBody } from "./body.ts";
+import type { Connections } from "./connections.ts";
 import { startExchange, type Exchange } from "./exchange.ts";
 import { answerFor, meshFailure, type Failure } from "./failure.ts";
-import {
-  isIdempotent,
-  readBody,
-  refuse,
-  targetOf,
-  type RequestBody,
-  type Target,
-} from "./request.ts";
+import { isRepeatableByItself, refuse, targetOf, type Target } from "./request.ts";
 import { joinSockets, startUpgrade, writeSwitch } from "./upgrade.ts";
 
 export interface Ingress {
@@ -34,9 +30,20 @@ export interface Ingress {
   drain(): void;
 }
 
-const underWayMax = 4096;
+export type IngressDependencies = AttemptsDependencies & {
+  readonly clock: Clock;
+  readonly bodies: Bodies;
+  readonly connections: Connections;
+};
 
-export function createIngress(deps: AttemptsDependencies): Ingress {
+export type IngressOptions = {
+  readonly underWayMax: number;
+  /** A client that takes nothing of an answer for this long loses it. */
+  readonly clientStallMs: number;
+};
+
+export function createIngress(deps: IngressDependencies, options: IngressOptions): Ingress {
+  const { underWayMax } = options;
   let routes: { readonly table: RouteTable; readonly matcher: RouteMatcher } | undefined;
   let backendByName = new Map<string, Backend>();
   let underWay = 0;
@@ -62,14 +69,14 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
   ): Promise<void> => {
     const target = targetOf(request);
     const backend = route(target);
-    const body = await readBody(request);
+    let body = await deps.bodies.read(request, (fault) => clientGone(client, fault));
     const method = (request.method ?? "GET") as Dispatcher.HttpMethod;
     const outgoing = outgoingHeaders(request, target);
-    const result = await attempts(
+    const sending = attempts(
       deps,
       {
         endpoints: endpointsOf(backend.name),
-        isIdempotent: isIdempotent(method),
+        isIdempotent: isRepeatableByItself(request),
         isRepeatable: body.state !== "streamed",
         client,
       },
@@ -86,11 +93,17 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
             response,
             judge: headers.length > 0 ? meshFailureOf : undefined,
             closeAfter: () => draining || !request.complete,
+            watchStall,
           },
         );
-        return { accepted: answered(exchange), abort: exchange.abort };
+        return { accepted: answered(exchange), started: exchange.started, abort: exchange.abort };
       },
     );
+    const result = await sending.finally(() => {
+      // Nothing is sent again from here on.
+      if (body.state === "kept") body.release();
+      body = { state: "none" };
+    });
     switch (result.state) {
       case "no-endpoint":
         throw noEndpoint(backend.name);
@@ -105,34 +118,56 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
     }
   };
 
+  const watchStall = (response: ServerResponse) => {
+    const timer = deps.clock.after(options.clientStallMs, () => {
+      deps.counter.add("refused:slow-reader");
+      response.destroy();
+    });
+    return () => timer.cancel();
+  };
+
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const client: Client = {};
+    const { socket } = request;
+    deps.connections.busy(socket);
     response.once("close", () => {
-      if (!response.writableFinished) clientGone(client);
+      deps.connections.idle(socket);
+      if (!response.writableFinished && !client.gone) clientGone(client);
     });
     underWay++;
     try {
-      if (underWay > underWayMax) throw busy();
+      if (underWay > underWayMax) throw busy(underWayMax);
       await forward(request, response, client);
       countStatus(response.statusCode);
     } catch (error) {
-      if (client.gone || response.headersSent) {
-        deps.counter.add("ingress-aborted");
+      const isFault = client.gone === undefined || client.gone instanceof SkerryError;
+      if (!isFault || response.headersSent) {
+        deps.counter.add(response.headersSent ? "requests:cut" : "requests:client-gone");
         response.destroy();
         return;
       }
-      const { status, error: known } = statusOf(error);
-      refuse(request, response, status, known);
-      countStatus(status);
+      countStatus(refuseFor(request, response, error));
     } finally {
       underWay--;
     }
   };
 
+  const refuseFor = (request: IncomingMessage, response: ServerResponse, error: unknown) => {
+    const { status, error: known } = statusOf(error);
+    countRefusal(known);
+    refuse(request, response, status, known);
+    return status;
+  };
+
+  const countRefusal = (error: SkerryError) => {
+    const reason = refusalReasonOf(error);
+    if (reason) deps.counter.add(`refused:${reason}`);
+  };
+
   const countStatus = (status: number) => {
     const family = Math.floor(status / 100);
     if (family === 2 || family === 3 || family === 4 || family === 5)
-      deps.counter.add(`ingress-${family}xx`);
+      deps.counter.add(`requests:${family}xx`);
   };
 
   const upgrade = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
@@ -144,7 +179,7 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
     const outgoing = outgoingHeaders(request, target);
     const result = await attempts(
       deps,
-      { endpoints: endpointsOf(backend.name), isIdempotent: false, isRepeatable: true, client },
+      { endpoints: endpointsOf(backend.name), isIdempotent: true, isRepeatable: true, client },
       ({ dispatcher, headers }) =>
         startUpgrade(dispatcher, {
           path: target.pathAndQuery,
@@ -156,9 +191,10 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
     if (result.state === "no-endpoint") throw noEndpoint(backend.name);
     if (result.state === "failed") throw answerFor(backend.name, result.failure).error;
     const { answer, done } = result;
-    deps.counter.add("upgrades");
+    deps.counter.add("upgrades:all");
     writeSwitch(socket, protocol, answer.headers);
     if (head.length > 0) answer.socket.write(head);
+    client.onGone = () => answer.socket.destroy();
     await joinSockets(socket, answer.socket);
     done();
   };
@@ -173,6 +209,8 @@ export function createIngress(deps: AttemptsDependencies): Ingress {
           await upgrade(request, socket, head);
         } catch (error) {
           const { status, error: known } = statusOf(error);
+          countRefusal(known);
+          countStatus(status);
           const words = `${known.message}\n`;
           socket.end(
             `HTTP/1.1 ${status} ${status >= 500 ? "Unavailable" : "Refused"}\r\nconnection: close\r\ncontent-length: ${Buffer.byteLength(words)}\r\n\r\n${words}`,
@@ -223,44 +261,3 @@ function outgoingHeaders(request: IncomingMessage, target: Target): string[] {
     host: target.host,
   });
 }
-
-const statusByCode: Readonly<Record<string, number>> = {
-  "no-route": 404,
-  starting: 503,
-  "no-endpoint": 503,
-  "ingress-busy": 503,
-  "backend-unreachable": 503,
-  "backend-failed": 502,
-  "backend-timeout": 504,
-};
-
-function statusOf(error: unknown): { status: number; error: SkerryError } {
-  const { status, body } = httpErrorOf(error);
-  const known = error instanceof SkerryError ? error : new SkerryError(body.error);
-  return { status: statusByCode[known.code] ?? status, error: known };
-}
-
-/** A 404 would be believed: by caches, by clients that then do not try again. */
-const starting = () =>
-  new SkerryError({
-    code: "starting",
-    message: "this node does not know its routes yet",
-    hint: "it has just started; try again in a second, or another node",
-    retryable: true,
-  });
-
-const noEndpoint = (backend: string) =>
-  new SkerryError({
-    code: "no-endpoint",
-    message: `no pod of ${backend} is ready`,
-    hint: "kubectl get pods shows why",
-    retryable: true,
-  });
-
-const busy = () =>
-  new SkerryError({
-    code: "ingress-busy",
-    message: `${underWayMax} requests are under way on this node`,
-    hint: "try again, or another node",
-    retryable: true,
-  });

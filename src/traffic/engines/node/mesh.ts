@@ -9,12 +9,19 @@ import type { Dispatcher } from "undici";
 import { explain, SkerryError } from "../../../lib/errors.ts";
 import type { Log } from "../../../lib/log.ts";
 import { verifyPeer, type Trust } from "../../../transport/index.ts";
-import { endpointHeader, meshErrorHeader, pairsToRecord, requestHeaders } from "../../headers.ts";
+import {
+  endpointHeader,
+  meshErrorHeader,
+  pairsToRecord,
+  pingEndpoint,
+  requestHeaders,
+} from "../../headers.ts";
 import type { RouteTable } from "../../routes/table.ts";
+import { streamOf } from "./body.ts";
 import type { Counter } from "./counts.ts";
 import { startExchange } from "./exchange.ts";
 import { failureOf } from "./failure.ts";
-import { refuse, streamOf } from "./request.ts";
+import { isRepeatableByItself, refuse } from "./request.ts";
 import { joinSockets, writeSwitch } from "./upgrade.ts";
 import type { Upstreams } from "./upstreams.ts";
 
@@ -49,7 +56,7 @@ export function createMesh(deps: {
   };
 
   const turnAway = (socket: Duplex, why: string) => {
-    deps.counter.add("mesh-refused");
+    deps.counter.add("mesh-refused:peer");
     deps.log.warn("mesh connection refused", { why });
     socket.destroy();
   };
@@ -58,10 +65,13 @@ export function createMesh(deps: {
     const address = request.headers[endpointHeader];
     if (typeof address !== "string" || !servedAddresses.has(address)) return undefined;
     const separator = address.lastIndexOf(":");
-    return deps.upstreams.local({
-      ip: address.slice(0, separator).replace(/^\[|\]$/g, ""),
-      port: Number(address.slice(separator + 1)),
-    });
+    return deps.upstreams.local(
+      {
+        ip: address.slice(0, separator).replace(/^\[|\]$/g, ""),
+        port: Number(address.slice(separator + 1)),
+      },
+      isRepeatableByItself(request) ? "repeatable" : "once",
+    );
   };
 
   const fail = (
@@ -77,9 +87,13 @@ export function createMesh(deps: {
 
   const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     if (draining) return fail(request, response, 503, "stopping", "this node's mesh is stopping");
+    if (request.headers[endpointHeader] === pingEndpoint) {
+      response.writeHead(204).end();
+      return;
+    }
     const dispatcher = dispatcherOf(request);
     if (!dispatcher) {
-      deps.counter.add("mesh-refused");
+      deps.counter.add("mesh-refused:endpoint-unknown");
       const address = String(request.headers[endpointHeader] ?? "nothing").slice(0, 100);
       return fail(request, response, 403, "endpoint-unknown", `${address} is no pod of this node`);
     }
@@ -113,7 +127,7 @@ export function createMesh(deps: {
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const why = objection(request.socket);
     if (why !== undefined) return turnAway(request.socket, why);
-    deps.counter.add("mesh-requests");
+    deps.counter.add("mesh-requests:all");
     underWay++;
     try {
       await forward(request, response);

@@ -3,6 +3,7 @@ import type { Server } from "node:http";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import { deadline, every, type Clock } from "../../../lib/clock.ts";
 import type { Log } from "../../../lib/log.ts";
+import type { Random } from "../../../lib/random.ts";
 import { listenOn } from "../../../runtime/listen/index.ts";
 import { createServer } from "../../../runtime/node-http/index.ts";
 import { serverTlsOptions } from "../../../transport/index.ts";
@@ -15,9 +16,13 @@ import type {
   ProxyStart,
 } from "../../protocol.ts";
 import { addressOf, type RouteTable } from "../../routes/table.ts";
-import { createCounter, type Counts } from "./counts.ts";
+import { createRetryBudget } from "../../retry-budget.ts";
+import { createBodies } from "./body.ts";
+import { followConnections } from "./connections.ts";
+import { createCounter, type Counts, type Levels } from "./counts.ts";
 import { createIngress } from "./ingress.ts";
 import { createMesh } from "./mesh.ts";
+import { createNodeWatch } from "./node-watch.ts";
 import { createUpstreams } from "./upstreams.ts";
 
 export interface Proxy {
@@ -32,7 +37,7 @@ const drainPollMs = 20;
 
 /** Throws `port-in-use` or `cannot-listen`. */
 export async function startProxy(
-  deps: { clock: Clock; log: Log; onCounts: (counts: Counts) => void },
+  deps: { clock: Clock; random: Random; log: Log; onCounts: (added: Counts, now: Levels) => void },
   options: ProxyStart,
 ): Promise<Proxy> {
   const { node, limits } = options;
@@ -40,8 +45,52 @@ export async function startProxy(
   const nowMs = () => deps.clock.wallMs() + identity.timeOffsetMs;
   const counter = createCounter();
   const upstreams = createUpstreams({ clock: deps.clock, nowMs }, limits);
-  const balancer = createBalancer(deps, { node });
-  const ingress = createIngress({ clock: deps.clock, balancer, upstreams, counter, node });
+  const balancer = createBalancer(deps, {
+    node,
+    onEjected: ({ node, ip, port }) => {
+      counter.add("ejections:all");
+      deps.log.info("a pod is left out for a moment: attempts at it failed", { node, ip, port });
+    },
+    onPanic: () => counter.add("panics:all"),
+  });
+  const nodeWatch = createNodeWatch({
+    clock: deps.clock,
+    random: deps.random,
+    ping: upstreams.ping,
+    onPing: (answered) => counter.add(answered ? "pings:pong" : "pings:lost"),
+    onSilent(silentNode, why) {
+      counter.add("nodes-silent:all");
+      balancer.setSilent(silentNode, true);
+      upstreams.abandon(silentNode);
+      deps.log.warn("a node's proxy is silent; its pods are left out", { node: silentNode, why });
+    },
+    onHeard(heardNode, silentMs) {
+      balancer.setSilent(heardNode, false);
+      deps.log.info("a node's proxy answers again", { node: heardNode, silentMs });
+    },
+    onForgotten: (gone) => balancer.setSilent(gone, false),
+  });
+  const ingressServer = createServer(serverLimits(limits));
+  const connections = followConnections(ingressServer, { counter }, limits);
+  const bodies = createBodies(deps, {
+    bodyBytesMax: limits.bodyBytesMax,
+    idleTimeoutMs: limits.bodyIdleTimeoutMs,
+  });
+  const ingress = createIngress(
+    {
+      clock: deps.clock,
+      balancer,
+      budget: createRetryBudget(deps),
+      nodeWatch,
+      upstreams,
+      bodies,
+      connections,
+      counter,
+      node,
+    },
+    limits,
+  );
+  ingressServer.on("request", ingress.handle);
   const mesh = createMesh({
     upstreams,
     counter,
@@ -59,6 +108,7 @@ export async function startProxy(
       local: new Set([...own, ...table.served]),
       meshByNode: table.meshByNode,
     });
+    nodeWatch.retain(new Set(Object.keys(table.meshByNode)));
     ingress.setTable(table);
     mesh.setTable(table);
   };
@@ -73,7 +123,8 @@ export async function startProxy(
     address: ListenAddress,
     what: string,
   ) => {
-    server.maxConnections = limits.connectionsMax;
+    // Beyond a number of headers Node drops the rest in silence: their size is the limit.
+    server.maxHeadersCount = 0;
     server.on("upgrade", (request, socket, head) => {
       upgraded.add(socket);
       socket.once("close", () => upgraded.delete(socket));
@@ -90,8 +141,7 @@ export async function startProxy(
   let meshPort: number | undefined;
   try {
     if (options.ingress) {
-      const server = createServer(serverLimits(limits), ingress.handle);
-      ingressPort = await open(server, ingress, options.ingress, "the ingress");
+      ingressPort = await open(ingressServer, ingress, options.ingress, "the ingress");
     }
     if (options.mesh) {
       secure = createSecureServer(
@@ -99,7 +149,7 @@ export async function startProxy(
         mesh.handle,
       );
       secure.on("tlsClientError", (error) => {
-        counter.add("mesh-refused");
+        counter.add("mesh-refused:handshake");
         deps.log.warn("mesh handshake failed", { error });
       });
       meshPort = await open(secure, mesh, options.mesh, "the mesh");
@@ -109,9 +159,20 @@ export async function startProxy(
     throw error;
   }
 
+  let told = "";
   const tell = () => {
-    const counts = counter.take();
-    if (counts) deps.onCounts(counts);
+    const now = {
+      connections: connections.count,
+      underWay: ingress.underWay,
+      silentNodes: nodeWatch.silentCount,
+      keptBytes: bodies.keptBytes,
+    };
+    const added = counter.take();
+    const text = JSON.stringify(now);
+    // An idle proxy has nothing to say.
+    if (!added && text === told) return;
+    told = text;
+    deps.onCounts(added ?? {}, now);
   };
   const telling = every(deps.clock, countsIntervalMs, tell, (error) =>
     deps.log.error("counters failed", { error }),
@@ -141,6 +202,7 @@ export async function startProxy(
       for (const socket of upgraded) socket.destroy();
       for (const server of servers) server.closeAllConnections();
       await Promise.all(closed);
+      nodeWatch.close();
       await upstreams.destroy();
       telling.cancel();
       tell();

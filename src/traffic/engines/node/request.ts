@@ -1,4 +1,4 @@
-/** What a client asked for, checked, and its body as far as it can be sent twice. */
+/** What a client asked for, checked; and how it is refused. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { SkerryError } from "../../../lib/errors.ts";
 import type { HttpError } from "../../../runtime/http-error/index.ts";
@@ -37,48 +37,14 @@ export function targetOf(request: IncomingMessage): Target {
   return { host, hostName: hostName(host), path, pathAndQuery };
 }
 
-export type RequestBody =
-  | { readonly state: "none" }
-  /** Small enough to be kept and sent again. */
-  | { readonly state: "kept"; readonly bytes: Buffer }
-  | { readonly state: "streamed"; readonly stream: AsyncIterable<Uint8Array> };
+const idempotentMethods = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
 
-/** Bodies up to this are kept for a retry. */
-export const keptBytesMax = 64 * 1024;
-
-/** Rejects when the client breaks off. */
-export async function readBody(request: IncomingMessage): Promise<RequestBody> {
-  const length = request.headers["content-length"];
-  if (length === undefined && request.headers["transfer-encoding"] === undefined)
-    return { state: "none" };
-  if (Number(length) === 0) return { state: "none" };
-  if (Number(length) > keptBytesMax) return { state: "streamed", stream: streamOf(request) };
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  const rest = chunksOf(request);
-  for (let next = await rest.next(); !next.done; next = await rest.next()) {
-    chunks.push(next.value);
-    bytes += next.value.length;
-    if (bytes > keptBytesMax) return { state: "streamed", stream: chain(chunks, rest) };
-  }
-  return { state: "kept", bytes: Buffer.concat(chunks) };
-}
-
-/** The body as it comes. Giving it up leaves the connection whole, so that an answer can be sent. */
-export const streamOf = (request: IncomingMessage): AsyncIterable<Uint8Array> =>
-  chain([], chunksOf(request));
-
-const chunksOf = (request: IncomingMessage) =>
-  request.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
-
-async function* chain(first: readonly Buffer[], rest: AsyncIterable<Buffer>) {
-  yield* first;
-  yield* rest;
-}
-
-/** Safe to carry out twice (RFC 9110, section 9.2.2). */
-export const isIdempotent = (method: string): boolean =>
-  ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"].includes(method);
+/**
+ * Whether the request may be carried out twice: by its method (RFC 9110, section 9.2.2), or because
+ * its client gave it an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header).
+ */
+export const isRepeatableByItself = ({ method = "GET", headers }: IncomingMessage): boolean =>
+  idempotentMethods.has(method) || (headers["idempotency-key"] ?? "") !== "";
 
 /** Answers in the one error shape; drops the connection where the request's body was not read. */
 export function refuse(
@@ -92,10 +58,8 @@ export function refuse(
     response.destroy();
     return;
   }
-  const { code, message, hint, retryable } = error;
-  const body = JSON.stringify({
-    error: { code, message, retryable, ...(hint === undefined ? {} : { hint }) },
-  } satisfies HttpError);
+  const { retryable } = error;
+  const body = errorBody(error);
   response.writeHead(status, {
     "content-type": "application/json; charset=utf-8",
     "content-length": Buffer.byteLength(body),
@@ -103,7 +67,14 @@ export function refuse(
     ...(request.complete ? {} : { connection: "close" }),
     ...headers,
   });
-  response.end(request.method === "HEAD" ? "" : `${body}`);
+  response.end(request.method === "HEAD" ? "" : body);
+}
+
+/** The one error shape. */
+export function errorBody({ code, message, hint, retryable }: SkerryError): string {
+  return JSON.stringify({
+    error: { code, message, retryable, ...(hint === undefined ? {} : { hint }) },
+  } satisfies HttpError);
 }
 
 const invalid = (message: string) => new SkerryError({ code: "invalid-request", message });

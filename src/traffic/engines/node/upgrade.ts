@@ -23,6 +23,8 @@ export function startUpgrade(
   void run();
   return {
     accepted: promise,
+    // undici does not say when it writes.
+    started: () => true,
     abort(reason) {
       controller.abort(reason);
       // undici does not hear an abort before it has a connection.

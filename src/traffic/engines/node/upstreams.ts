@@ -2,20 +2,13 @@
  * Connections towards pods: plain HTTP to those of this node, mTLS to the mesh port of the others.
  * Pools are kept alive and shared; never one TLS connection per client connection.
  */
-import { connect as connectTcp } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
-import { Pool, type Dispatcher } from "undici";
+import type { Dispatcher } from "undici";
 import type { Clock } from "../../../lib/clock.ts";
-import {
-  clientTlsOptions,
-  verifyPeer,
-  type Credentials,
-  type Trust,
-} from "../../../transport/index.ts";
+import { Client, Pool } from "../../../runtime/http-pool/index.ts";
+import { endpointHeader, meshErrorHeader, pingEndpoint } from "../../headers.ts";
 import { addressOf, type MeshAddress, type RouteEndpoint } from "../../routes/table.ts";
 import { ConnectFailed } from "./failure.ts";
-
-export type MeshIdentity = { readonly credentials: Credentials; readonly trust: Trust };
+import { afterAwake, connectMesh, type MeshIdentity } from "./mesh-connect.ts";
 
 export type UpstreamOptions = {
   readonly connectTimeoutMs: number;
@@ -23,13 +16,21 @@ export type UpstreamOptions = {
   readonly responseTimeoutMs: number;
 };
 
+/**
+ * `repeatable`: on any connection that is open; should the pod close it at that moment, the request
+ * is sent again. `once`: on a new one or one used within the last second, which no pod closes.
+ */
+export type Reuse = "repeatable" | "once";
+
 export interface Upstreams {
   /** To a pod on this node. */
-  local(endpoint: Pick<RouteEndpoint, "ip" | "port">): Dispatcher;
+  local(endpoint: Pick<RouteEndpoint, "ip" | "port">, reuse: Reuse): Dispatcher;
   /** To the mesh port of another node. Throws `ConnectFailed` when its address is not known. */
   remote(node: string): Dispatcher;
-  /** Whether the machine of a node still takes connections on its mesh port. */
-  probe(node: string): Promise<boolean>;
+  /** Whether the proxy of a node answers within `limitMs` and takes requests. Never rejects. */
+  ping(node: string, limitMs: number): Promise<boolean>;
+  /** A node fell silent: its connections are not used again; requests on them may still end. */
+  abandon(node: string): void;
   /** New connections use this; old ones end with the request they carry. */
   setIdentity(identity: MeshIdentity): void;
   /** Pools of pods and nodes not named are closed once idle. */
@@ -44,148 +45,161 @@ export interface Upstreams {
 const connectionsPerPool = 256;
 /** Certificates change; a connection does not outlive its own by more than this. */
 const meshConnectionAgeMs = 600_000;
-const handshakeTimeoutMs = 2_000;
-/** Any name: peers are judged by their SPIFFE id, but TLS wants one. */
-const meshServerName = "mesh.skerry";
+const onceIdleMs = 1_000;
+/** A ping must not wait for a handshake, nor behind slow requests: its connection is its own. */
+const pingIdleMs = 60_000;
 
-type Remote = { readonly pool: Pool; readonly address: MeshAddress };
+type Remote = { readonly pool: Pool; readonly pinger: Client; readonly address: MeshAddress };
 
 export function createUpstreams(
   deps: { clock: Clock; nowMs: () => number },
   options: UpstreamOptions,
 ): Upstreams {
-  const localByAddress = new Map<string, Pool>();
+  const localByAddress: Record<Reuse, Map<string, Pool>> = {
+    repeatable: new Map(),
+    once: new Map(),
+  };
   const remoteByNode = new Map<string, Remote>();
   let meshByNode: Readonly<Record<string, MeshAddress>> = {};
   let identity: MeshIdentity | undefined;
   const common = {
-    connections: connectionsPerPool,
     pipelining: 1,
     headersTimeout: options.responseTimeoutMs,
     bodyTimeout: 0,
   };
 
-  const closeGently = (pool: Pool) => {
-    // Rejects only when the pool was destroyed meanwhile, which is what it was meant to lead to.
-    pool.close().catch(() => {});
+  const closeGently = (dispatcher: Dispatcher) => {
+    // Rejects only when it was destroyed meanwhile, which is what it was meant to lead to.
+    dispatcher.close().catch(() => {});
   };
 
-  const connectMesh = (node: string, address: MeshAddress): Promise<TLSSocket> =>
-    new Promise((resolve, reject) => {
-      if (!identity) return reject(new ConnectFailed("no identity yet", { blame: "node" }));
-      const { credentials, trust } = identity;
-      const socket = connectTls({
-        ...clientTlsOptions({ credentials, trusts: [trust], alpn: ["http/1.1"] }),
-        ...address,
-        servername: meshServerName,
-      });
-      const where = `the mesh of ${node} at ${addressOf({ ip: address.host, port: address.port })}`;
-      const fail = (message: string, cause?: unknown) => {
-        timer.cancel();
-        socket.destroy();
-        reject(new ConnectFailed(`${where} ${message}`, { blame: "node", cause }));
-      };
-      let timer = deps.clock.after(options.connectTimeoutMs, () => fail("does not answer"));
-      socket.setNoDelay(true);
-      socket.once("connect", () => {
-        timer.cancel();
-        timer = deps.clock.after(handshakeTimeoutMs, () => fail("does not end its handshake"));
-      });
-      const onError = (cause: Error) => fail("cannot be reached", cause);
-      const onClose = () => fail("closed the connection");
-      socket.once("error", onError);
-      socket.once("close", onClose);
-      socket.once("secureConnect", () => {
-        const verdict = verifyPeer(socket, [trust], deps.nowMs());
-        if (!verdict.ok) return fail(`is not to be trusted: ${verdict.message}`);
-        const { id, path } = verdict.subject;
-        if (path[0] !== "node" || path[1] !== node) return fail(`says that it is ${id}`);
-        timer.cancel();
-        socket.removeListener("error", onError);
-        socket.removeListener("close", onClose);
-        resolve(socket);
-      });
-    });
-
   const openRemote = (node: string, address: MeshAddress): Remote => {
-    const pool = new Pool(`https://${addressOf({ ip: address.host, port: address.port })}`, {
+    const connect = async () => {
+      if (!identity) throw new ConnectFailed("no identity yet", { blame: "node" });
+      const { connectTimeoutMs } = options;
+      return connectMesh(deps, { node, address, identity, connectTimeoutMs });
+    };
+    const origin = `https://${addressOf({ ip: address.host, port: address.port })}`;
+    const shared: Client.Options = {
       ...common,
-      clientTtl: meshConnectionAgeMs,
       connect: (_options, callback) => {
         void (async () => {
           try {
-            callback(null, await connectMesh(node, address));
+            callback(null, await connect());
           } catch (error) {
             callback(error instanceof Error ? error : new Error(String(error)), null);
           }
         })();
       },
-    });
-    const remote = { pool, address };
+    };
+    const remote = {
+      pool: new Pool(origin, {
+        ...shared,
+        connections: connectionsPerPool,
+        clientTtl: meshConnectionAgeMs,
+      }),
+      pinger: new Client(origin, { ...shared, keepAliveTimeout: pingIdleMs }),
+      address,
+    };
     remoteByNode.set(node, remote);
     return remote;
   };
 
+  const remoteOf = (node: string): Remote => {
+    const address = meshByNode[node];
+    if (!address)
+      throw new ConnectFailed(`no mesh address of node ${node} is known`, { blame: "node" });
+    return remoteByNode.get(node) ?? openRemote(node, address);
+  };
+
+  const closeRemote = (node: string, { pool, pinger }: Remote) => {
+    remoteByNode.delete(node);
+    closeGently(pool);
+    closeGently(pinger);
+  };
+
   return {
-    local(endpoint) {
+    local(endpoint, reuse) {
       const address = addressOf(endpoint);
-      const known = localByAddress.get(address);
+      const known = localByAddress[reuse].get(address);
       if (known) return known;
       const pool = new Pool(`http://${address}`, {
         ...common,
+        connections: connectionsPerPool,
         connect: { timeout: options.connectTimeoutMs },
+        // A pod's own `Keep-Alive: timeout` is honoured where it is shorter.
+        ...(reuse === "once" && { keepAliveTimeout: onceIdleMs, keepAliveMaxTimeout: onceIdleMs }),
       });
-      localByAddress.set(address, pool);
+      localByAddress[reuse].set(address, pool);
       return pool;
     },
-    remote(node) {
-      const address = meshByNode[node];
-      if (!address)
-        throw new ConnectFailed(`no mesh address of node ${node} is known`, { blame: "node" });
-      return (remoteByNode.get(node) ?? openRemote(node, address)).pool;
-    },
-    probe(node) {
-      const address = meshByNode[node];
-      if (!address) return Promise.resolve(false);
-      return new Promise((resolve) => {
-        const socket = connectTcp(address);
-        const done = (answers: boolean) => {
-          timer.cancel();
-          socket.destroy();
-          resolve(answers);
-        };
-        const timer = deps.clock.after(options.connectTimeoutMs, () => done(false));
-        socket.once("connect", () => done(true));
-        socket.once("error", () => done(false));
+    remote: (node) => remoteOf(node).pool,
+    ping(node, limitMs) {
+      const { promise, resolve } = Promise.withResolvers<boolean>();
+      let controller: Dispatcher.DispatchController | undefined;
+      let over = false;
+      const conclude = (answered: boolean) => {
+        over = true;
+        timer.cancel();
+        resolve(answered);
+      };
+      const timer = afterAwake(deps.clock, limitMs, () => {
+        conclude(false);
+        controller?.abort(new Error("no answer to a ping"));
       });
+      const handler: Dispatcher.DispatchHandler = {
+        // One whose time is over before it had a connection goes out nevertheless and is not heard:
+        // an abort would cost the connection that the next one needs.
+        onRequestStart(started) {
+          if (!over) controller = started;
+        },
+        onResponseStart: (_controller, _status, headers) =>
+          conclude(headers[meshErrorHeader] !== "stopping"),
+        onResponseData: () => {},
+        onResponseEnd: () => {},
+        onResponseError: () => conclude(false),
+      };
+      try {
+        const headers = [endpointHeader, pingEndpoint];
+        remoteOf(node).pinger.dispatch({ method: "GET", path: "/", headers }, handler);
+      } catch {
+        // Nowhere to send it: that is an answer, too.
+        conclude(false);
+      }
+      return promise;
+    },
+    abandon(node) {
+      const remote = remoteByNode.get(node);
+      if (remote) closeRemote(node, remote);
     },
     setIdentity(next) {
       identity = next;
-      for (const { pool } of remoteByNode.values()) closeGently(pool);
-      remoteByNode.clear();
+      for (const [node, remote] of remoteByNode) closeRemote(node, remote);
     },
     retain(kept) {
       meshByNode = kept.meshByNode;
-      for (const [address, pool] of localByAddress) {
-        if (kept.local.has(address)) continue;
-        localByAddress.delete(address);
-        closeGently(pool);
-      }
-      for (const [node, { pool, address }] of remoteByNode) {
+      for (const poolByAddress of Object.values(localByAddress))
+        for (const [address, pool] of poolByAddress) {
+          if (kept.local.has(address)) continue;
+          poolByAddress.delete(address);
+          closeGently(pool);
+        }
+      for (const [node, remote] of remoteByNode) {
         const next = meshByNode[node];
-        if (next?.host === address.host && next.port === address.port) continue;
-        remoteByNode.delete(node);
-        closeGently(pool);
+        if (next?.host === remote.address.host && next.port === remote.address.port) continue;
+        closeRemote(node, remote);
       }
     },
     async destroy() {
-      const pools = [
-        ...localByAddress.values(),
-        ...[...remoteByNode.values()].map(({ pool }) => pool),
+      const dispatchers: Dispatcher[] = [
+        ...localByAddress.repeatable.values(),
+        ...localByAddress.once.values(),
+        ...[...remoteByNode.values()].flatMap(({ pool, pinger }) => [pool, pinger]),
       ];
-      localByAddress.clear();
+      localByAddress.repeatable.clear();
+      localByAddress.once.clear();
       remoteByNode.clear();
-      await Promise.all(pools.map((pool) => pool.destroy()));
+      await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()));
     },
   };
 }
