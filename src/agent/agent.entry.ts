@@ -2,6 +2,7 @@
 import { explain } from "../lib/errors.ts";
 import { environment, stopSignal, version } from "../runtime/process/index.ts";
 import { runAgent } from "./agent.ts";
+import { exitCodeOf } from "./exit.ts";
 import { readStartConfig } from "./start-config.ts";
 
 try {
@@ -15,5 +16,5 @@ try {
 } catch (error) {
   // The last line of its log is what the command that started it shows.
   console.error(explain(error));
-  process.exit(1);
+  process.exit(exitCodeOf(error));
 }

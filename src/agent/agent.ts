@@ -269,6 +269,7 @@ export async function runAgent({
     cell: record.cell,
     role: record.role,
     dataDir,
+    version,
     agentPid: process.pid,
     process: ownProcess(),
     api,

@@ -9,19 +9,13 @@ import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { silentLog } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
-import {
-  connectKeeper,
-  ensureKeeper,
-  keeperPid,
-  type AgentState,
-  type Keeper,
-} from "../keeper/index.ts";
+import { connectKeeper, keeperPid, type AgentState, type Keeper } from "../keeper/index.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import { ensureDirectory, readFileIfExists } from "../runtime/files/index.ts";
-import { findInfo } from "../runtime/local/index.ts";
-import { isAlive } from "../runtime/process/index.ts";
 import { readNodeRecord, resolveNodeRecord, type AgentConfig } from "./config.ts";
+import { hopelessExitCode } from "./exit.ts";
 import { agentLogPath, type AgentInfo } from "./local.ts";
+import { infoOf, keeperOfThisVersion } from "./replace.ts";
 import { writeStartConfig } from "./start-config.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };
@@ -42,7 +36,7 @@ export async function startNode(
   // Told here, where a person reads it, not in the agent's log.
   const record = resolveNodeRecord(config, readNodeRecord(dataDir));
   ensureDirectory(join(dataDir, "logs"));
-  const keeper = await ensureKeeper(dataDir, { ...deps, log: silentLog });
+  const keeper = await keeperOfThisVersion(dataDir, { ...deps, agentGraceMs });
   let startedHere = false;
   try {
     const { agent } = await keeper.status();
@@ -61,6 +55,8 @@ export async function startNode(
         // Node keeps what it compiled: an agent that was killed is back in half the time.
         env: { NODE_COMPILE_CACHE: join(dataDir, "cache") },
         logPath: agentLogPath(dataDir),
+        node: process.execPath,
+        hopelessExitCode,
       });
     }
     return await waitReady(
@@ -89,14 +85,6 @@ async function giveUp(keeper: Keeper): Promise<void> {
   if (containers.length === 0) await keeper.shutdown({ agentGraceMs, stopContainers: false });
 }
 
-/** The info that this very agent wrote: after a reboot another may have got its pid. */
-function infoOf(dataDir: string, state: AgentState): AgentInfo | undefined {
-  const info = findInfo<AgentInfo>(dataDir, "node");
-  return state.state === "running" && info?.agentPid === state.pid && isAlive(info.process)
-    ? info
-    : undefined;
-}
-
 async function waitReady(
   dataDir: string,
   node: string,
@@ -112,7 +100,7 @@ async function waitReady(
     if (info) return info;
     const restarts = "restarts" in state ? state.restarts : 0;
     restartsBefore = Math.min(restartsBefore ?? restarts, restarts);
-    const isDying = restarts - restartsBefore > restartsMax;
+    const isDying = state.state === "none" || restarts - restartsBefore > restartsMax;
     if (isDying || clock.monotonicMs() > giveUpMs) {
       throw new SkerryError({
         code: "agent-start-failed",

@@ -13,6 +13,8 @@ export type AgentInfo = {
   readonly cell: string;
   readonly role: "server" | "worker";
   readonly dataDir: string;
+  /** Absent in what agents of before 0.2 wrote. */
+  readonly version?: string;
   readonly agentPid: number;
   /** Tells it from a later process that got its pid. */
   readonly process: ProcessIdentity;

@@ -3,7 +3,7 @@
  * is back within two seconds; who keeps dying waits longer each time. A keeper that was started anew
  * finds the agent of its predecessor by pid and start time instead of starting a second one.
  */
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { createBackoff } from "../lib/backoff.ts";
@@ -16,6 +16,7 @@ import {
   environment,
   identifyProcess,
   isAlive,
+  signalProcess,
   type ProcessIdentity,
 } from "../runtime/process/index.ts";
 import type { AgentSpec, AgentState } from "./protocol.ts";
@@ -66,6 +67,10 @@ export function createAgentProcess(
   let timer: Timer | undefined;
   let saving: Promise<void> = Promise.resolve();
   let gone = Promise.withResolvers<void>();
+  /** Started by this keeper, so that its exit code will be told; an adopted one has none. */
+  let child: ChildProcess | undefined;
+  /** True until the first process after `start` has ended. */
+  let isFirst = false;
 
   const become = (next: AgentState) => {
     state = next;
@@ -84,7 +89,9 @@ export function createAgentProcess(
   const running = () => identity !== undefined && isAlive(identity);
   const watch = () => {
     timer?.cancel();
-    if (running()) timer = clock.after(lookMs, watch);
+    const isOwn = child !== undefined && child.pid === identity?.pid;
+    const exitComes = isOwn && child?.exitCode === null && child.signalCode === null;
+    if (running() || exitComes) timer = clock.after(lookMs, watch);
     else ended();
   };
   const watched = (found: ProcessIdentity) => {
@@ -103,8 +110,8 @@ export function createAgentProcess(
       mkdirSync(dirname(current.logPath), { recursive: true, mode: 0o700 });
       const logFd = openSync(current.logPath, "a", 0o600);
       try {
-        const child = spawn(
-          process.execPath,
+        const started = spawn(
+          current.node ?? process.execPath,
           ["--disable-warning=ExperimentalWarning", current.entry, ...current.args],
           {
             // Files, not pipes: the agent outlives this keeper.
@@ -114,14 +121,16 @@ export function createAgentProcess(
             ...(current.cwd === undefined ? {} : { cwd: current.cwd }),
           },
         );
-        child.unref();
-        child.once("error", (error) => log.error("the agent cannot be started", { error }));
-        child.once("exit", (code, signal) => {
-          if (identity?.pid !== child.pid) return;
-          log.warn("the agent ended", { pid: child.pid, code, signal });
+        child = started;
+        started.unref();
+        started.once("error", (error) => log.error("the agent cannot be started", { error }));
+        started.once("exit", (code, signal) => {
+          if (identity?.pid !== started.pid) return;
+          log.warn("the agent ended", { pid: started.pid, code, signal });
+          if (isFirst && code !== null && code === current.hopelessExitCode) giveUp();
           ended();
         });
-        const found = child.pid === undefined ? undefined : identifyProcess(child.pid);
+        const found = started.pid === undefined ? undefined : identifyProcess(started.pid);
         if (!found) return plan();
         log.info("the agent started", { pid: found.pid, restarts });
         watched(found);
@@ -133,6 +142,12 @@ export function createAgentProcess(
       log.error("the agent cannot be started", { error });
       plan();
     }
+  };
+
+  /** Who asked for it is told at once, and nothing runs on. */
+  const giveUp = () => {
+    wanted = false;
+    void save();
   };
 
   /** When it is started again. */
@@ -152,6 +167,7 @@ export function createAgentProcess(
     if (!identity) return;
     timer?.cancel();
     gone.resolve();
+    isFirst = false;
     if (wanted) return plan();
     identity = undefined;
     become({ state: "none" });
@@ -176,6 +192,7 @@ export function createAgentProcess(
       checkAgentSpec(next);
       spec = next;
       wanted = true;
+      isFirst = !running();
       // Who asks now does not mean to wait for the backoff.
       backoff.reset();
       if (!running()) launch();
@@ -193,8 +210,8 @@ export function createAgentProcess(
         return state;
       }
       become({ state: "stopping", pid: target.pid });
-      signal(target, "SIGTERM");
-      const kill = clock.after(graceMs, () => signal(target, "SIGKILL"));
+      signalProcess(target, "SIGTERM");
+      const kill = clock.after(graceMs, () => signalProcess(target, "SIGKILL"));
       watch();
       await gone.promise;
       kill.cancel();
@@ -203,15 +220,6 @@ export function createAgentProcess(
     },
     close: () => timer?.cancel(),
   };
-}
-
-function signal(target: ProcessIdentity, name: "SIGTERM" | "SIGKILL"): void {
-  if (!isAlive(target)) return;
-  try {
-    process.kill(target.pid, name);
-  } catch {
-    // Ended in this very moment.
-  }
 }
 
 function checkAgentSpec(spec: AgentSpec): void {
@@ -226,11 +234,13 @@ function checkAgentSpec(spec: AgentSpec): void {
           ? "env"
           : typeof spec.logPath !== "string" || !spec.logPath.startsWith("/")
             ? "logPath"
-            : undefined;
+            : spec.node !== undefined && !String(spec.node).startsWith("/")
+              ? "node"
+              : undefined;
   if (field === undefined) return;
   throw new SkerryError({
     code: "invalid-agent",
     message: `agent ${field}: ${JSON.stringify(spec?.[field])} is not allowed`,
-    hint: "entry and logPath are absolute paths, args a list of texts, env texts by name",
+    hint: "entry, logPath and node are absolute paths, args a list of texts, env texts by name",
   });
 }

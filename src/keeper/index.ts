@@ -7,7 +7,7 @@ export {
   type KeeperEvents,
   type KeeperProcesses,
 } from "./client.ts";
-export { keeperPid, type KeeperFlags } from "./start.ts";
+export { keeperPid, releaseKeeper, type KeeperFlags } from "./start.ts";
 export type {
   AgentSpec,
   AgentState,

@@ -12,6 +12,7 @@ import { createCgroups } from "./containers/cgroups.ts";
 import { createContainers } from "./containers/containers.ts";
 import { defaultLogLimits, type LogLimits } from "./containers/logs.ts";
 import { createLease } from "./lease.ts";
+import { version } from "../runtime/process/index.ts";
 import { releaseLock, takeLock } from "./lock.ts";
 import { chooseSocketPath, ensureKeeperFolders, keeperPaths } from "./paths.ts";
 import { protocolVersion, type Hello } from "./protocol.ts";
@@ -43,7 +44,13 @@ export async function runKeeper(
   if (lock.state === "taken") return { state: "taken", pid: lock.by.pid };
 
   const { bootId, pid } = lock.identity;
-  const hello: Hello = { protocol: protocolVersion, pid, bootId, startedMs: clock.wallMs() };
+  const hello: Hello = {
+    protocol: protocolVersion,
+    pid,
+    bootId,
+    startedMs: clock.wallMs(),
+    version: version(),
+  };
   const ended = Promise.withResolvers<void>();
   let server: KeeperServer | undefined;
   let pingedMs = Number.NEGATIVE_INFINITY;

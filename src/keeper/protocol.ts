@@ -27,11 +27,13 @@ export type Hello = {
   readonly bootId: string;
   /** Wall clock at its start; a later keeper of this node has a greater one. */
   readonly startedMs: number;
+  /** The package's; absent in keepers of before 0.2. */
+  readonly version?: string;
 };
 
 /** What the keeper needs in order to run an agent, now and after each of its deaths. */
 export type AgentSpec = {
-  /** Absolute path of the entry; it runs under the Node binary that runs the keeper. */
+  /** Absolute path of the entry. */
   readonly entry: string;
   readonly args: readonly string[];
   /** Added to the keeper's own environment. */
@@ -39,6 +41,10 @@ export type AgentSpec = {
   readonly cwd?: string;
   /** Gets what the agent says on standard output and error. */
   readonly logPath: string;
+  /** The Node binary that runs it; absent: the keeper's own, which an upgrade may have removed. */
+  readonly node?: string;
+  /** An agent that ends so at its first start after `agentStart` will not do better at the next: it stays down. */
+  readonly hopelessExitCode?: number;
 };
 
 export type AgentState =

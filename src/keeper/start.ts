@@ -1,8 +1,9 @@
 /** Starts the keeper process, detached from this one and its terminal. */
-import { closeSync, openSync, renameSync, statSync } from "node:fs";
+import { closeSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { entryUrl, startEntry } from "../runtime/child/index.ts";
+import { signalProcess, type ProcessIdentity } from "../runtime/process/index.ts";
 import { lockHolder } from "./lock.ts";
 import { ensureKeeperFolders, keeperPaths, type KeeperPaths } from "./paths.ts";
 
@@ -69,6 +70,29 @@ function openLog(paths: KeeperPaths): number {
   closeSync(fd);
   renameSync(paths.log, `${paths.log}.1`);
   return openSync(paths.log, "a", 0o600);
+}
+
+/**
+ * Ends the keeper of this data folder, of whatever version, without touching agent or pods: the next
+ * keeper adopts them. With `agent` its process is killed as well, before the keeper could start it
+ * again: for a keeper that cannot be spoken to. Nothing when none lives. Throws `keeper-alive`.
+ */
+export async function releaseKeeper(
+  dataDir: string,
+  deps: { clock: Clock },
+  options: { agent?: ProcessIdentity } = {},
+): Promise<void> {
+  const paths = keeperPaths(dataDir);
+  const holder = lockHolder(paths.lock);
+  if (!holder) return;
+  if (options.agent) {
+    // Held still, it cannot answer the death of its agent by starting it.
+    signalProcess(holder, "SIGSTOP");
+    signalProcess(options.agent, "SIGKILL");
+    rmSync(paths.agent, { force: true });
+  }
+  signalProcess(holder, options.agent ? "SIGKILL" : "SIGTERM");
+  await waitKeeperGone(deps, dataDir, 10_000);
 }
 
 /** Waits until nobody holds the lock. Throws `keeper-alive` after `timeoutMs`. */

@@ -5,11 +5,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { decodeBeat, splitBeat, type Beat } from "../../src/api/records/index.ts";
-import type { AgentSpec, Keeper } from "../../src/keeper/index.ts";
+import { releaseKeeper, type AgentSpec, type Keeper } from "../../src/keeper/index.ts";
 import { bootTimeMs } from "../../src/runtime/clock/index.ts";
+import { identifyProcess, version } from "../../src/runtime/process/index.ts";
 import {
   createKeeperFolder,
   isRunning,
+  keeperDeps,
   shellContainer,
   type KeeperFolder,
 } from "../support/keeper.ts";
@@ -72,6 +74,57 @@ test("K9: agent and keeper watch each other: the agent brings up a new keeper, w
     { what: "the agent to be up for the new keeper" },
   );
   assert.deepEqual(status.agent, { state: "running", pid: agent, restarts: 0 });
+});
+
+test("K8: an agent whose first start ends as hopeless stays down; one that ran before is started again", async () => {
+  await using folder = createKeeperFolder();
+  const keeper = await folder.open();
+  const hopeless = { ...agentSpec(folder, "--dies"), hopelessExitCode: 1 };
+  await keeper.startAgent(hopeless);
+  const stateOf = async () => (await keeper.status()).agent;
+  await waitFor(async () => (await stateOf()).state === "none", { what: "the keeper to give up" });
+  // Without the code, or with another one, it is tried again.
+  await keeper.startAgent({ ...hopeless, hopelessExitCode: 78 });
+  const waits = async () => {
+    const state = await stateOf();
+    return state.state === "waiting" && state.restarts > 1;
+  };
+  await waitFor(waits, { what: "the keeper to try again" });
+  await keeper.stopAgent({ graceMs: 100 });
+  await keeper.startAgent({ ...agentSpec(folder), hopelessExitCode: 137 });
+  const first = await runningAgent(keeper);
+  process.kill(first, "SIGKILL");
+  await runningAgent(keeper, first);
+});
+
+test("K2: a keeper of another version gives way to the next without touching its pods", async () => {
+  await using folder = createKeeperFolder();
+  const keeper = await folder.open();
+  await keeper.processes.start(shellContainer(folder, "sleep 1000"));
+  const podOf = async (one: Keeper) => {
+    const current = (await one.processes.list())[0]?.current;
+    return current?.state === "running" ? current.pid : undefined;
+  };
+  const pod = await podOf(keeper);
+  assert.ok(pod);
+  const before = folder.pid();
+  keeper.close();
+  await releaseKeeper(folder.dataDir, keeperDeps);
+  assert.equal(folder.pid(), undefined);
+  const next = await folder.open();
+  assert.notEqual(folder.pid(), before);
+  assert.equal(await podOf(next), pod);
+  assert.equal((await next.status()).keeper.version, version());
+  // As towards one that cannot be spoken to: the agent goes with it and is not started again.
+  await next.startAgent(agentSpec(folder));
+  const agent = identifyProcess(await runningAgent(next));
+  assert.ok(agent);
+  next.close();
+  await releaseKeeper(folder.dataDir, keeperDeps, { agent });
+  const last = await folder.open();
+  assert.equal(await podOf(last), pod);
+  assert.deepEqual((await last.status()).agent, { state: "none" });
+  assert.ok(!isRunning(agent.pid));
 });
 
 test("K8: an agent that keeps dying is started again ever later", async () => {

@@ -1,7 +1,7 @@
 /** This process: environment, arguments, signals, memory. */
 import { readFileSync } from "node:fs";
 import { flushCompileCache } from "node:module";
-import { SkerryError } from "../../lib/errors.ts";
+import { SkerryError, systemCode } from "../../lib/errors.ts";
 
 export { version } from "./version.ts";
 
@@ -58,6 +58,17 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return (
     now !== undefined && now.bootId === identity.bootId && now.startTicks === identity.startTicks
   );
+}
+
+/** Signals that very process; nothing when it has ended. */
+export function signalProcess(target: ProcessIdentity, name: NodeJS.Signals): void {
+  if (!isAlive(target)) return;
+  try {
+    process.kill(target.pid, name);
+  } catch (error) {
+    // Ended in this very moment.
+    if (systemCode(error) !== "ESRCH") throw error;
+  }
 }
 
 /** Of this process, for its own info. */
