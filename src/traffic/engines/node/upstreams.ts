@@ -2,7 +2,7 @@
  * Connections towards pods: plain HTTP to those of this node, mTLS to the mesh port of the others.
  * Pools are kept alive and shared; never one TLS connection per client connection.
  */
-import type { Dispatcher } from "undici";
+import type { Client as ClientTypes, Dispatcher } from "undici";
 import type { Clock } from "../../../lib/clock.ts";
 import { Client, Pool } from "../../../runtime/http-pool/index.ts";
 import { endpointHeader, meshErrorHeader, pingEndpoint } from "../../headers.ts";
@@ -80,7 +80,7 @@ export function createUpstreams(
       return connectMesh(deps, { node, address, identity, connectTimeoutMs });
     };
     const origin = `https://${addressOf({ ip: address.host, port: address.port })}`;
-    const shared: Client.Options = {
+    const shared: ClientTypes.Options = {
       ...common,
       connect: (_options, callback) => {
         void (async () => {
