@@ -1,11 +1,22 @@
 /** What the controllers need beyond `resources`; bound in `agent/`. */
 import type { Node, NodeVerdict, Pod } from "../api/index.ts";
 
+/** How long a node may be silent: longer than usual when it came back from silence several times. */
+export type Tolerance = {
+  readonly flaps: number;
+  readonly toleratedMs: number;
+  readonly usualMs: number;
+};
+
 /** Membership's conclusions, as of the moment of the call. */
 export interface Verdicts {
+  /** The node that concludes. */
+  readonly self: string;
   verdicts(): ReadonlyMap<string, NodeVerdict>;
   /** Rule E; `because` is a sentence for a condition or an event. */
   mayEvict(node: string): { readonly allowed: boolean; readonly because: string };
+  /** Undefined: not a known node, or this one. */
+  tolerance(node: string): Tolerance | undefined;
   /** Called when a node's state changes (not when only `forMs` grows). Returns the unsubscriber. */
   onChange(listener: (node: string) => void): () => void;
 }

@@ -14,7 +14,13 @@ export {
   type HubEvidence,
   type NodeEvidence,
 } from "./evidence.ts";
-export { judge, toleranceMs, verdictDefaults, type VerdictOptions } from "./verdict.ts";
+export {
+  judge,
+  toleranceOf,
+  verdictDefaults,
+  type Tolerance,
+  type VerdictOptions,
+} from "./verdict.ts";
 export {
   evictionDefaults,
   mayEvict,

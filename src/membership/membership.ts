@@ -1,6 +1,6 @@
 /**
- * The shell around evidence, verdicts and ladder: one tick in 250 ms that judges, compares with what
- * was judged before, and says what changed. Opens no sockets: the root hands in verified beats.
+ * The shell around evidence, verdicts and ladder: a tick every 250 ms, or sooner where somebody's time
+ * is up, that judges, compares with what was judged before, and says what changed. Opens no sockets: the root hands in verified beats.
  */
 import type { Beat, Ladder, LadderRung, NodeVerdict } from "../api/index.ts";
 import type { MonotonicMs } from "../lib/brand.ts";
@@ -26,7 +26,14 @@ import {
   type LadderStory,
 } from "./ladder.ts";
 import type { MembershipPorts } from "./ports.ts";
-import { judge, verdictDefaults, type VerdictOptions } from "./verdict.ts";
+import {
+  dueInMs,
+  judge,
+  toleranceOf,
+  verdictDefaults,
+  type Tolerance,
+  type VerdictOptions,
+} from "./verdict.ts";
 
 export type MembershipOptions = {
   readonly tickMs?: number;
@@ -65,12 +72,16 @@ export interface Membership {
   verdicts(): ReadonlyMap<string, NodeVerdict>;
   /** Rule E for one node, as of now. */
   mayEvict(node: string): EvictionDecision;
+  /** How long this node may be silent, as of now; undefined when it is not known. */
+  tolerance(node: string): Tolerance | undefined;
   ladder(): Ladder;
   story(): LadderStory;
   matrix(): ReachMatrix;
   stop(): void;
 }
 
+/** Timers that fire early by a fraction of a millisecond must not make the ticks spin. */
+const tickMsMin = 5;
 /** Peers that were not heard for longer are left out of this node's own report. */
 const reportAgeMsMax = 60_000;
 
@@ -163,7 +174,9 @@ export function createMembership(
       // A port that throws must not end the watch over the cell; the next tick asks it again.
       log.error("membership tick failed", { error });
     }
-    if (!stopped) timer = clock.after(tickMs, run);
+    if (stopped) return;
+    const nextMs = dueInMs(book.evidence, clock.monotonicMs(), tickMs, verdictOptions);
+    timer = clock.after(Math.max(tickMsMin, Math.ceil(nextMs)), run);
   };
   run();
 
@@ -175,6 +188,10 @@ export function createMembership(
     mayEvict(node) {
       const verdicts = judgeNow();
       return mayEvict(node, verdicts, book.evidence.hub, clock.monotonicMs(), evictionOptions);
+    },
+    tolerance(node) {
+      const entry = book.evidence.nodes.get(node);
+      return entry && toleranceOf(entry, clock.monotonicMs(), verdictOptions);
     },
     ladder: () =>
       rungs ? ladderOf(rungs) : { ...ports.situation(), peers: measurePeers(told.values()) },

@@ -29,11 +29,48 @@ export const verdictDefaults: VerdictOptions = {
   toleranceMsMax: 60_000,
 };
 
-/** How long `node` may be silent before it counts as unreachable: grows when it flapped lately. */
-export function toleranceMs(node: NodeEvidence, nowMs: MonotonicMs, options: VerdictOptions) {
+/** How long a node may be silent before it counts as unreachable, and why that is not the usual time. */
+export type Tolerance = {
+  /** Times it came back from having been unreachable, within the window. */
+  readonly flaps: number;
+  readonly toleratedMs: number;
+  readonly usualMs: number;
+};
+
+/** Grows when the node flapped lately (rule E). */
+export function toleranceOf(
+  node: Pick<NodeEvidence, "flapsMs">,
+  nowMs: MonotonicMs,
+  options: VerdictOptions,
+): Tolerance {
   const flaps = node.flapsMs.filter((at) => nowMs - at < options.flapWindowMs).length;
   const doublings = Math.max(0, flaps - options.flapsTolerated + 1);
-  return Math.min(options.toleranceMsMax, options.silenceMs * 2 ** doublings);
+  const usualMs = options.silenceMs;
+  return {
+    flaps,
+    toleratedMs: Math.min(options.toleranceMsMax, usualMs * 2 ** doublings),
+    usualMs,
+  };
+}
+
+/**
+ * Until the verdict on a node that is heard now may turn, if nothing more is heard of it; at most
+ * `withinMs`. So that a death is found when its time is up, and not at the next round.
+ */
+export function dueInMs(
+  evidence: Evidence,
+  nowMs: MonotonicMs,
+  withinMs: number,
+  options: VerdictOptions,
+): number {
+  let dueMs = withinMs;
+  for (const node of evidence.nodes.values()) {
+    if (!node.own) continue;
+    const lastMs = Math.max(node.own.heardMs, node.silenceFromMs, ...node.heardByPeer.values());
+    const leftMs = lastMs + toleranceOf(node, nowMs, options).toleratedMs - nowMs;
+    if (leftMs > 0) dueMs = Math.min(dueMs, leftMs);
+  }
+  return dueMs;
 }
 
 /** One verdict for each known node but the observer itself. */
@@ -57,7 +94,7 @@ function judgeOne(
 ): NodeVerdict {
   const everHeard = node.own !== undefined || node.heardByPeer.size > 0;
   const tolerated = everHeard
-    ? toleranceMs(node, nowMs, options)
+    ? toleranceOf(node, nowMs, options).toleratedMs
     : Math.max(options.unknownMs, options.silenceMs);
 
   const ownMs = Math.max(node.own?.heardMs ?? -Infinity, node.silenceFromMs);

@@ -14,7 +14,12 @@ import {
   type NodeVerdict,
   type Pod,
 } from "../../src/api/index.ts";
-import { startControllers, type ControllersOptions } from "../../src/controllers/index.ts";
+import {
+  startControllers,
+  type ControllersOptions,
+  type Tolerance,
+  type Verdicts,
+} from "../../src/controllers/index.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
@@ -36,6 +41,8 @@ export type TestCell = AsyncDisposable & {
   /** What membership says; a node that is not set is alive. */
   setVerdict(node: string, verdict: NodeVerdict): void;
   mayEvict: { allowed: boolean; because: string };
+  /** What membership says of a node that flaps. */
+  readonly tolerances: Map<string, Tolerance>;
   /** The machine does what it is told, or nothing at all. */
   setAgent(node: string, agent: "up" | "down"): void;
   /** Whether a pod that starts on any node becomes ready. */
@@ -55,9 +62,18 @@ export type TestCell = AsyncDisposable & {
 const agentPeriodMs = 100;
 
 export async function openTestCell(
-  options: { seed?: number; nodes?: number; controllers?: ControllersOptions } = {},
+  options: {
+    seed?: number;
+    nodes?: number;
+    controllers?: ControllersOptions;
+    clock?: SimulatedClock;
+    /** Another's conclusions instead of those set by `setVerdict`. */
+    verdicts?: Verdicts;
+    /** Whether a node's agent acts at this moment; default: as set by `setAgent`. */
+    acts?: (node: string) => boolean;
+  } = {},
 ): Promise<TestCell> {
-  const clock = createSimulatedClock();
+  const clock = options.clock ?? createSimulatedClock();
   const random = seededRandom(options.seed ?? 1);
   const folder = await temporaryFolder();
   const ledger = openTestLedger({ path: join(folder.path, "ledger.db"), clock, random });
@@ -81,7 +97,9 @@ export async function openTestCell(
     startControllers(
       {
         resources: withResourceFaults(resources, { clock, random }, () => cell.faults),
-        verdicts: {
+        verdicts: options.verdicts ?? {
+          self: "n1",
+          tolerance: (node) => cell.tolerances.get(node),
           verdicts: () => new Map([...agents.keys()].map((node) => [node, verdictNow(node)])),
           mayEvict: () => cell.mayEvict,
           onChange(listener) {
@@ -96,12 +114,14 @@ export async function openTestCell(
       options.controllers,
     );
 
+  const acts = options.acts ?? ((node: string) => agents.get(node) === "up");
+
   /** What an agent does: starts what is bound to it, says how it is, confirms what has ended. */
   const actAsAgents = async () => {
     const { items } = await resources.list(podKind);
     for (const pod of items) {
       const { nodeName } = pod.spec;
-      if (!nodeName || agents.get(nodeName) !== "up") continue;
+      if (!nodeName || !acts(nodeName)) continue;
       const { name, namespace, uid } = pod.metadata;
       if (pod.metadata.deletionTimestamp) {
         await resources.delete(
@@ -137,6 +157,7 @@ export async function openTestCell(
     random,
     resources,
     faults: noFaults,
+    tolerances: new Map(),
     mayEvict: { allowed: true, because: "this server reaches most nodes" },
     becomesReady: () => true,
     setVerdict(node, verdict) {

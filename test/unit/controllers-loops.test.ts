@@ -9,10 +9,10 @@ import {
   lifecycleDefaults,
   markedStatus,
   partitionWish,
-  planNode,
   planPod,
   toleratedFor,
 } from "../../src/controllers/node-lifecycle/plan.ts";
+import { planNode, type NodeView } from "../../src/controllers/node-lifecycle/node-plan.ts";
 import { createPendingPods } from "../../src/controllers/replica-set/pending.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
@@ -288,9 +288,9 @@ test("a node's condition and taints follow the verdict; foreign taints stay; unk
     metadata: { name: "n2" },
     spec: { taints: [foreign] },
   } as const;
-  const fresh = structuredClone(node) as unknown as Parameters<typeof planNode>[0];
+  const fresh = structuredClone(node) as unknown as NodeView["node"];
   const plan = (verdict: NodeVerdict | undefined, on = fresh) =>
-    planNode(on, verdict, 0, lifecycleDefaults);
+    planNode({ node: on, verdict, nowMs: 0 }, lifecycleDefaults);
   const silent = plan(unreachable(2000));
   assert.deepEqual(
     silent.taints?.map(({ key, effect }) => `${key}:${effect}`),

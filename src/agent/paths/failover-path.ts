@@ -124,6 +124,8 @@ async function lead(
   if (!ledger) return;
   const stopping = new AbortController();
   const verdicts = {
+    self: record.node,
+    tolerance: (node: string) => membership.tolerance(node),
     verdicts: (): ReadonlyMap<string, NodeVerdict> => membership.verdicts(),
     mayEvict: (node: string) => membership.mayEvict(node),
     onChange: (listener: (node: string) => void) =>

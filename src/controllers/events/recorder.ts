@@ -7,7 +7,7 @@ import { every, type Clock, type Timer } from "../../lib/clock.ts";
 import { isAbort } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Resources } from "../../resources/index.ts";
-import { eventFor, seenAgain, surplusEvents, type Happening } from "./plan.ts";
+import { createSimilar, eventFor, seenAgain, surplusEvents, type Happening } from "./plan.ts";
 
 export interface Recorder {
   record(happening: Happening): void;
@@ -35,6 +35,7 @@ export function createRecorder(
   const itemsMax = options.itemsMax ?? 2000;
   const waiting = new Map<string, { happening: Happening; times: number; atMs: number }>();
   const abort = new AbortController();
+  const similar = createSimilar({ similarMax: 10, windowMs: 600_000, subjectsMax: 2048 });
   let dropped = 0;
   const running = new Set<Promise<void>>();
 
@@ -51,7 +52,9 @@ export function createRecorder(
     const key = { namespace: event.metadata.namespace, name: event.metadata.name };
     const found = await resources.get(eventKind, key, { signal: abort.signal });
     const result = found
-      ? await resources.update(eventKind, seenAgain(found, times, atMs), { signal: abort.signal })
+      ? await resources.update(eventKind, seenAgain(found, times, atMs, event.message), {
+          signal: abort.signal,
+        })
       : await resources.create(eventKind, { ...event, count: times }, { signal: abort.signal });
     // A count that is one too low, or an event of a namespace that goes, is no harm worth a repetition.
     if (result.state !== "done") log.debug("event not recorded", { event: key.name, result });
@@ -94,11 +97,13 @@ export function createRecorder(
   ];
 
   return {
-    record(happening) {
-      const { about, reason, message } = happening;
-      const id = [about.kind, about.metadata.namespace, about.metadata.name, reason, message].join(
-        "\n",
-      );
+    record(given) {
+      const combined = similar.isTooMany(given, clock.monotonicMs());
+      const happening = combined ? { ...given, combined } : given;
+      const { about, reason } = happening;
+      const { namespace, name } = about.metadata;
+      const message = combined ? "" : happening.message;
+      const id = [about.kind, namespace, name, reason, message].join("\n");
       const before = waiting.get(id);
       if (!before && waiting.size >= waitingMax) {
         dropped++;

@@ -1,17 +1,14 @@
 /**
- * From a verdict to a node's condition and taints, and to what becomes of its pods. Pure. Nothing is
- * deleted on a silent node: a pod that is given up there is *displaced*, which lets its owner start
- * another; when the node returns it counts again, and the surplus goes newest first.
+ * From a verdict on a node to what becomes of its pods. Pure. Nothing is deleted on a silent node: a pod
+ * that is given up there is *displaced*, which lets its owner start another; when the node returns it
+ * counts again, and the surplus goes newest first.
  */
 import {
   notReadyTaint,
   onPartitionAnnotation,
   onPartitionOf,
-  sameValue,
   unreachableTaint,
   withCondition,
-  type Condition,
-  type Node,
   type NodeVerdict,
   type OnPartition,
   type Pod,
@@ -38,6 +35,8 @@ export type LifecycleOptions = {
   readonly returnSettleMs: number;
   /** Beyond a terminating pod's own grace, before it is taken off a node that is given up. */
   readonly forceDeleteMs: number;
+  /** Lost pods that are not replaced after this long are told as such. */
+  readonly replaceLateMs: number;
 };
 
 export const lifecycleDefaults: LifecycleOptions = {
@@ -45,102 +44,8 @@ export const lifecycleDefaults: LifecycleOptions = {
   agentDownEvictMs: 30_000,
   returnSettleMs: 3000,
   forceDeleteMs: 30_000,
+  replaceLateMs: 60_000,
 };
-
-export type NodePlan = {
-  /** Undefined: they stand already. */
-  readonly conditions: Condition[] | undefined;
-  readonly taints: Taint[] | undefined;
-  readonly againMs: number | undefined;
-};
-
-/** Undefined verdict: membership does not know the node (yet). */
-export function planNode(
-  node: Node,
-  verdict: NodeVerdict | undefined,
-  nowMs: number,
-  options: LifecycleOptions,
-): NodePlan {
-  const said = sayReady(node, verdict, options);
-  if (!said) {
-    const againMs =
-      verdict?.state === "agent-down" ? options.agentGraceMs - verdict.forMs : undefined;
-    return { conditions: undefined, taints: undefined, againMs };
-  }
-  const lastTransitionTime = timeText(nowMs);
-  const before = node.status?.conditions;
-  const current = conditionOf(before, "Ready");
-  const same = current?.status === said.status && current.reason === said.reason;
-  const conditions = same
-    ? undefined
-    : withCondition(before, { type: "Ready", ...said, lastTransitionTime });
-
-  const taintsBefore = node.spec?.taints ?? [];
-  const ours = [unreachableTaint, notReadyTaint];
-  const wanted = taintFor(said.status).map((taint) => ({
-    ...taint,
-    timeAdded:
-      taintsBefore.find(({ key, effect }) => key === taint.key && effect === taint.effect)
-        ?.timeAdded ?? lastTransitionTime,
-  }));
-  const taints = [...taintsBefore.filter(({ key }) => !ours.includes(key)), ...wanted];
-  return {
-    conditions,
-    taints: sameValue(taints, taintsBefore) ? undefined : taints,
-    againMs: undefined,
-  };
-}
-
-type Ready = Pick<Condition, "status" | "reason" | "message">;
-
-/** Undefined: nothing is known that would change what stands. */
-function sayReady(
-  node: Node,
-  verdict: NodeVerdict | undefined,
-  options: LifecycleOptions,
-): Ready | undefined {
-  const stands = conditionOf(node.status?.conditions, "Ready") !== undefined;
-  const seconds = (ms: number) => `${Math.round(ms / 1000)} s`;
-  switch (verdict?.state) {
-    case "alive":
-      return { status: "True", reason: "AgentReady", message: "the node's agent answers" };
-    case "link-down":
-      return {
-        status: "True",
-        reason: "LinkDown",
-        message: `the server does not hear the node, ${verdict.heardBy.join(", ")} does: the link between them is broken`,
-      };
-    case "agent-down":
-      if (verdict.forMs < options.agentGraceMs) return undefined;
-      return {
-        status: "False",
-        reason: "AgentDown",
-        message: "the machine is alive and its pods run on, but its agent does not",
-      };
-    case "unreachable":
-      return {
-        status: "Unknown",
-        reason: "NodeUnreachable",
-        message: `nobody has heard the node for ${seconds(verdict.forMs)}${verdict.witnesses.length > 0 ? `; asked: ${verdict.witnesses.join(", ")}` : ""}`,
-      };
-    case "unknown":
-    case undefined:
-      return stands
-        ? undefined
-        : { status: "Unknown", reason: "NotHeardYet", message: "the node was not heard of yet" };
-    default:
-      return verdict satisfies never;
-  }
-}
-
-function taintFor(ready: Ready["status"]): Taint[] {
-  if (ready === "True") return [];
-  const key = ready === "False" ? notReadyTaint : unreachableTaint;
-  return [
-    { key, effect: "NoSchedule" },
-    { key, effect: "NoExecute" },
-  ];
-}
 
 export type PodStep =
   | { readonly do: "nothing"; readonly againMs?: number }

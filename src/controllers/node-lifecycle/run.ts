@@ -1,21 +1,32 @@
-/** Runs the plans for nodes and for the pods on them. */
-import { nodeKind, podKind, type NodeVerdict, type Pod } from "../../api/index.ts";
+/** Runs the plans for nodes and for the pods on them, and tells what became of a loss. */
+import { nodeKind, podKind, type Node, type NodeVerdict, type Pod } from "../../api/index.ts";
 import type { MonotonicMs } from "../../lib/brand.ts";
 import { fieldManager, type Context, type Controller } from "../context.ts";
+import { selectsPod } from "../endpoints/plan.ts";
 import { createLoop } from "../loop/loop.ts";
 import { written } from "../loop/outcome.ts";
 import { deleteThis } from "../loop/removal.ts";
-import { conditionOf, keyOf } from "../objects.ts";
+import {
+  conditionOf,
+  controllerOf,
+  isActive,
+  isDisplaced,
+  isTerminating,
+  keyOf,
+  uidOf,
+} from "../objects.ts";
 import type { Verdicts } from "../ports.ts";
+import { createLosses } from "./losses.ts";
+import { flappingCondition, planNode } from "./node-plan.ts";
 import {
   isMarked,
   lifecycleDefaults,
   markedStatus,
-  planNode,
   planPod,
   type LifecycleOptions,
   type PodStep,
 } from "./plan.ts";
+import { createTeller } from "./teller.ts";
 
 /** A node that is silent is looked at this often: rule E may come to allow what it did not. */
 const watchMs = 1000;
@@ -25,57 +36,117 @@ export function createNodeLifecycle(
   verdicts: Verdicts,
   given: Partial<LifecycleOptions> = {},
 ): Controller & { stop(): void } {
-  const { resources, caches, clock, events } = context;
+  const { resources, caches, clock } = context;
   const options = { ...lifecycleDefaults, ...given };
+  const teller = createTeller(context, verdicts);
   /** Since when a node has been reached, as far as this leader saw. */
   const backSinceMs = new Map<string, MonotonicMs>();
+
+  const isRouted = (pod: Pod) =>
+    caches.services
+      .byIndex("namespace", pod.metadata.namespace ?? "")
+      .filter((service) => service.spec.type !== "ExternalName" && selectsPod(service, pod))
+      .every((service) =>
+        caches.endpoints
+          .get(keyOf(service))
+          ?.subsets?.some(({ addresses }) =>
+            addresses?.some(({ targetRef }) => targetRef?.uid === uidOf(pod)),
+          ),
+      );
+  const losses = createLosses(
+    { nowMs: () => clock.monotonicMs(), isRouted, onEnd: (end) => teller.ended(end) },
+    { lateMs: options.replaceLateMs },
+  );
+
+  const stepOf = (pod: Pod, node: string, verdict: NodeVerdict | undefined) => {
+    const nowMs = clock.monotonicMs();
+    return planPod(
+      {
+        pod,
+        node,
+        verdict,
+        backForMs: nowMs - (backSinceMs.get(node) ?? nowMs),
+        mayEvict: verdicts.mayEvict(node),
+        nowMs: clock.wallMs(),
+      },
+      options,
+    );
+  };
 
   const reconcile = async (name: string, signal: AbortSignal) => {
     const node = caches.nodes.get(name);
     if (!node) {
       backSinceMs.delete(name);
+      losses.forget(name);
+      teller.forget(name);
       return undefined;
     }
     const verdict = verdicts.verdicts().get(name);
+    const silent = verdict?.state === "unreachable" || verdict?.state === "agent-down";
     noteReturn(name, verdict);
-    const plan = planNode(node, verdict, clock.wallMs(), options);
+    losses.expire();
+    const plan = planNode(
+      {
+        node,
+        verdict,
+        mayEvict: verdict?.state === "unreachable" ? verdicts.mayEvict(name) : undefined,
+        tolerance: verdicts.tolerance(name),
+        nowMs: clock.wallMs(),
+      },
+      options,
+    );
+    // Taints before anything else: no replacement may be placed on this very node.
     let current = node;
-    if (plan.conditions) {
-      const before = conditionOf(node.status?.conditions, "Ready");
-      const now = conditionOf(plan.conditions, "Ready");
-      const next = { ...node, status: { ...node.status, conditions: plan.conditions } };
-      const result = await resources.update(nodeKind, next, {
-        fieldManager,
-        signal,
-        subresource: "status",
-      });
-      current = written(result, `node ${name}`, ["not-found"]) ?? node;
-      if (before?.reason !== now?.reason) {
-        events.record({
-          about: node,
-          type: now?.status === "True" ? "Normal" : "Warning",
-          reason: now?.status === "True" ? "NodeReady" : (now?.reason ?? "NodeNotReady"),
-          message: now?.message ?? "",
-        });
-      }
-    }
     if (plan.taints) {
-      const next = { ...current, spec: { ...current.spec, taints: plan.taints } };
+      const next = { ...node, spec: { ...node.spec, taints: plan.taints } };
       const result = await resources.update(nodeKind, next, { fieldManager, signal });
-      written(result, `node ${name}`, ["not-found"]);
+      current = written(result, `node ${name}`, ["not-found"]) ?? node;
     }
     // A healthy node's heartbeats cost nothing here, whatever it runs.
     const reached = isReached(verdict);
-    for (const pod of caches.pods.byIndex("node", name))
-      if (!reached || isMarked(pod)) podLoop.add(keyOf(pod));
-    const silent = verdict?.state === "unreachable" || verdict?.state === "agent-down";
+    const pods = caches.pods.byIndex("node", name).filter((pod) => !reached || isMarked(pod));
+    if (verdict?.state === "unreachable") {
+      const steps = pods.map((pod) => ({
+        step: stepOf(pod, name, verdict),
+        displaced: isDisplaced(pod) && !isTerminating(pod),
+      }));
+      teller.silent(node, verdict, steps);
+    }
+    for (const pod of pods) podLoop.add(keyOf(pod));
+    if (plan.conditions) await setConditions(node, current, plan.conditions, pods.length, signal);
+    if (reached) teller.heard(name);
     const againMs = Math.min(plan.againMs ?? Infinity, silent ? watchMs : Infinity);
     return Number.isFinite(againMs) ? { againMs } : undefined;
   };
 
+  const setConditions = async (
+    before: Node,
+    current: Node,
+    conditions: NonNullable<Node["status"]>["conditions"],
+    survivors: number,
+    signal: AbortSignal,
+  ) => {
+    const next = { ...current, status: { ...current.status, conditions } };
+    const options = { fieldManager, signal, subresource: "status" } as const;
+    const result = await resources.update(nodeKind, next, options);
+    if (!written(result, `node ${keyOf(before)}`, ["not-found"])) return;
+    const changed = (type: string) => {
+      const now = conditionOf(conditions, type);
+      const was = conditionOf(before.status?.conditions, type);
+      return was?.reason === now?.reason ? undefined : now;
+    };
+    const ready = changed("Ready");
+    if (ready) teller.ready(before, ready, survivors);
+    const flapping = changed(flappingCondition);
+    if (flapping) teller.flapping(before, flapping);
+  };
+
   const noteReturn = (name: string, verdict: NodeVerdict | undefined) => {
     if (!isReached(verdict)) backSinceMs.delete(name);
-    else if (!backSinceMs.has(name)) backSinceMs.set(name, clock.monotonicMs());
+    else if (!backSinceMs.has(name)) {
+      backSinceMs.set(name, clock.monotonicMs());
+      losses.forget(name);
+    }
   };
 
   const reconcilePod = async (key: string, signal: AbortSignal) => {
@@ -84,38 +155,39 @@ export function createNodeLifecycle(
     if (!pod || !name || !caches.nodes.get(name)) return undefined;
     const verdict = verdicts.verdicts().get(name);
     noteReturn(name, verdict);
-    const nowMs = clock.monotonicMs();
-    const step = planPod(
-      {
-        pod,
-        node: name,
-        verdict,
-        backForMs: nowMs - (backSinceMs.get(name) ?? nowMs),
-        mayEvict: verdicts.mayEvict(name),
-        nowMs: clock.wallMs(),
-      },
-      options,
-    );
+    const step = stepOf(pod, name, verdict);
     if (step.do === "forget") await forget(pod, signal);
+    else if (step.do === "displace" && verdict) await displace(pod, name, step, verdict, signal);
     else await mark(pod, step, signal);
     return step.do === "nothing" && step.againMs !== undefined
       ? { againMs: step.againMs }
       : undefined;
   };
 
-  const mark = async (pod: Pod, step: PodStep, signal: AbortSignal) => {
+  const displace = async (
+    pod: Pod,
+    node: string,
+    step: PodStep,
+    verdict: NodeVerdict,
+    signal: AbortSignal,
+  ) => {
+    const siblings = caches.pods.byIndex("owner", controllerOf(pod)?.uid ?? "");
+    losses.losing(node, teller.silenceOf(node, verdict), pod, siblings);
+    const marked = await mark(pod, step, signal);
+    if (marked) losses.lost(node, pod);
+    else losses.spared(node, pod);
+  };
+
+  /** False: there was nothing to write, or nothing to write it to. */
+  const mark = async (pod: Pod, step: PodStep, signal: AbortSignal): Promise<boolean> => {
     const status = markedStatus(pod, step, clock.wallMs());
-    if (!status) return;
+    if (!status) return false;
     const result = await resources.update(
       podKind,
       { ...pod, status },
       { fieldManager, signal, subresource: "status" },
     );
-    if (!written(result, `pod ${keyOf(pod)}`, ["not-found"])) return;
-    if (step.do === "displace" || step.do === "hold") {
-      const reason = step.do === "displace" ? "Displaced" : "NotReplaced";
-      events.record({ about: pod, type: "Warning", reason, message: step.message });
-    }
+    return written(result, `pod ${keyOf(pod)}`, ["not-found"]) !== undefined;
   };
 
   const forget = async (pod: Pod, signal: AbortSignal) => {
@@ -125,14 +197,21 @@ export function createNodeLifecycle(
   const loop = createLoop(context, reconcile, { name: "node-lifecycle", workers: 2 });
   const podLoop = createLoop(context, reconcilePod, { name: "node-lifecycle-pods", workers: 4 });
   caches.nodes.onChange(({ key }) => loop.add(key));
-  caches.pods.onChange(({ key, object }) => {
+  caches.pods.onChange(({ key, object, previous }) => {
+    const pod = object ?? previous;
+    if (losses.open > 0 && pod)
+      losses.seen(uidOf(pod), object && isActive(object) ? object : undefined);
     const name = object?.spec.nodeName;
     if (!object || !name) return;
     // Only what may need a mark, or has one: healthy nodes' pods cost nothing here.
     const ready = conditionOf(caches.nodes.get(name)?.status?.conditions, "Ready")?.status;
     if (ready !== "True" || isMarked(object)) podLoop.add(key);
   });
-  const unsubscribe = verdicts.onChange((name) => loop.add(name));
+  caches.endpoints.onChange(() => losses.routesChanged());
+  const unsubscribe = verdicts.onChange((name) => {
+    if (!isReached(verdicts.verdicts().get(name))) losses.judged(name);
+    loop.add(name);
+  });
   return {
     loops: [loop, podLoop],
     seed() {

@@ -1,0 +1,104 @@
+/** What people read about a lost node, in `kubectl get events` and `kubectl describe node`. Pure. */
+import type { NodeVerdict } from "../../api/index.ts";
+import { formatDuration } from "../../lib/duration.ts";
+import type { PodStep } from "./plan.ts";
+
+export type Silent = Extract<NodeVerdict, { state: "unreachable" }>;
+
+/** Milliseconds from the verdict to the last pod's end of each phase. */
+export type Phases = {
+  /** The pods' loss is written: their owners may start others. */
+  readonly decidedMs: number;
+  readonly scheduledMs: number;
+  readonly startedMs: number;
+  /** Ready, and an endpoint of every service that selects it. */
+  readonly routedMs: number;
+};
+
+/** What becomes of the pods of one silent node. */
+export type Decision = {
+  readonly replaced: number;
+  /** They may run at most once, or nothing owns them. */
+  readonly held: number;
+  /** They tolerate the silence for a while. */
+  readonly waiting: number;
+  /** Rule E. */
+  readonly mayEvict: { readonly allowed: boolean; readonly because: string };
+};
+
+export function decisionOf(
+  steps: readonly { readonly step: PodStep; readonly displaced: boolean }[],
+  mayEvict: Decision["mayEvict"],
+): Decision {
+  const replaced = steps.filter(({ step, displaced }) => step.do === "displace" || displaced);
+  const held = steps.filter(({ step }) => step.do === "hold");
+  const waiting = steps.filter(
+    ({ step, displaced }) => step.do === "nothing" && step.againMs !== undefined && !displaced,
+  );
+  return {
+    replaced: replaced.length,
+    held: held.length,
+    waiting: waiting.length,
+    mayEvict,
+  };
+}
+
+/** `n3 unreachable for 1.5 s to n1 and n2` */
+export function tellSilence(node: string, { forMs, witnesses }: Silent, self: string): string {
+  return `${node} unreachable for ${tellSeconds(forMs)} to ${listed([self, ...witnesses].sort())}`;
+}
+
+/** The loss when it is decided what becomes of the node's pods. */
+export function tellDecision(
+  silence: string,
+  { replaced, held, waiting, mayEvict }: Decision,
+): string {
+  if (replaced + held + waiting === 0) return `${silence}; no pods to replace`;
+  if (!mayEvict.allowed)
+    return `${silence}; ${pods(replaced + held + waiting)} not replaced: ${mayEvict.because}`;
+  const parts = [
+    replaced > 0 ? `${pods(replaced)} being replaced: ${mayEvict.because}` : "",
+    held > 0 ? `${pods(held)} held where they may still run` : "",
+    waiting > 0 ? `${pods(waiting)} left for as long as they tolerate it` : "",
+  ];
+  return [silence, ...parts.filter((part) => part !== "")].join("; ");
+}
+
+/** The end of it: `its 2 pods replaced on n1, n2: decided 12 ms, scheduled 30 ms, …` */
+export function tellReplaced(
+  silence: string,
+  count: number,
+  nodes: readonly string[],
+  phases: Phases,
+): string {
+  return `${silence}; its ${pods(count)} replaced on ${[...new Set(nodes)].sort().join(", ")}: ${tellPhases(phases)}`;
+}
+
+export function tellLate(silence: string, done: number, count: number, afterMs: number): string {
+  return `${silence}; ${done} of its ${pods(count)} replaced after ${tellSeconds(afterMs)}: see the pods that are pending or not ready`;
+}
+
+export function tellReturn(node: string, goneMs: number | undefined, survivors: number): string {
+  const after = goneMs === undefined ? "" : ` after ${tellSeconds(goneMs)}`;
+  if (survivors === 0) return `${node} is back${after}`;
+  return `${node} is back${after}; its ${pods(survivors)} count again, and of what is too many the newest go`;
+}
+
+const tellPhases = ({ decidedMs, scheduledMs, startedMs, routedMs }: Phases) =>
+  `decided ${Math.round(decidedMs)} ms, scheduled ${Math.round(scheduledMs)} ms, started ${Math.round(startedMs)} ms, routed ${Math.round(routedMs)} ms`;
+
+/** `1.5 s`, `75 s`, `10m` */
+export function tellSeconds(ms: number): string {
+  if (ms < 10_000) return `${Number((ms / 1000).toFixed(1))} s`;
+  return ms < 120_000 ? `${Math.round(ms / 1000)} s` : formatDuration(ms);
+}
+
+const pods = (count: number) => `${count} pod${count === 1 ? "" : "s"}`;
+
+/** `n1`, `n1 and n2`, `n1, n2 and n3`; of many the first few. */
+export function listed(names: readonly string[]): string {
+  const shown = names.length > 5 ? [...names.slice(0, 4), `${names.length - 4} others`] : names;
+  return shown.length < 2
+    ? (shown[0] ?? "nobody")
+    : `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
+}
