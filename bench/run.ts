@@ -1,8 +1,12 @@
-/** `npm run bench -- NAME [--json] [--rounds N]`: measures Skerry against a peer or a ceiling. */
+/**
+ * `npm run bench -- NAME [--json] [--rounds N] [--for 60s]`: measures Skerry against a peer or a
+ * ceiling. Exit codes: 0 measured, 1 failed, 2 could not run (what is missing is named).
+ */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { rounded, type Bench } from "./support/bench.ts";
+import { parseDurationMs } from "../src/lib/duration.ts";
+import { CannotRun, rounded, type Bench, type BenchOptions } from "./support/bench.ts";
 
 const names = readdirSync(import.meta.dirname)
   .filter((file) => file.endsWith(".ts") && file !== "run.ts")
@@ -13,18 +17,33 @@ const load = async (name: string) =>
   (await import(join(import.meta.dirname, `${name}.ts`))) as Bench;
 
 async function usage(complaint: string): Promise<never> {
-  console.error(`${complaint}\n\nusage: npm run bench -- NAME [--json] [--rounds N]\n`);
+  console.error(`${complaint}\n\nusage: npm run bench -- NAME [--json] [--rounds N] [--for 60s]\n`);
   for (const name of names) console.error(`  ${name.padEnd(16)} ${(await load(name)).about}`);
   process.exit(2);
+}
+
+async function measure(name: string, options: BenchOptions) {
+  try {
+    return await (await load(name)).run(options);
+  } catch (error) {
+    if (!(error instanceof CannotRun)) throw error;
+    console.error(`bench: ${error.message}`);
+    process.exit(2);
+  }
 }
 
 function readArguments() {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { json: { type: "boolean", default: false }, rounds: { type: "string" } },
+      options: {
+        json: { type: "boolean", default: false },
+        rounds: { type: "string" },
+        for: { type: "string" },
+      },
     });
-    return { ...values, positionals };
+    const forMs = values.for === undefined ? undefined : parseDurationMs(values.for, "--for");
+    return { ...values, forMs, positionals };
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
@@ -41,7 +60,15 @@ else {
   else if (!(Number.isInteger(rounds) && rounds >= 3))
     await usage(`bench: --rounds ${given.rounds}: must be a whole number of at least 3`);
   else {
-    const { ratios, figures, table } = await (await load(name)).run({ rounds });
+    const stop = new AbortController();
+    for (const signal of ["SIGINT", "SIGTERM"] as const)
+      process.once(signal, () => stop.abort(new CannotRun(`ended by ${signal}`)));
+    const { ratios, figures, table } = await measure(name, {
+      rounds,
+      ...(given.forMs === undefined ? {} : { forMs: given.forMs }),
+      signal: stop.signal,
+      progress: (text) => console.error(`${name}: ${text}`),
+    });
     console.table(table);
     for (const [key, value] of Object.entries(ratios))
       console.log(`${key.padEnd(32)} ${rounded(value)}`);

@@ -7,7 +7,16 @@ import { ascending, percentile } from "../../src/lib/percentile.ts";
 export type BenchOptions = {
   /** How often each contestant is measured; medians are of these. At least 3. */
   readonly rounds: number;
+  /** How long an open loop lasts in all, where the bench has one. */
+  readonly forMs?: number;
+  /** Aborts on Ctrl-C: what was started is stopped, then the bench ends. */
+  readonly signal: AbortSignal;
+  /** A line on standard error about what is going on. */
+  progress(text: string): void;
 };
+
+/** Something that the bench needs is not on this machine; the message says how to install it. */
+export class CannotRun extends Error {}
 
 export type BenchResult = {
   /** `peer.measure`; above 1 always means that Skerry is better. */
@@ -40,7 +49,7 @@ export async function inFolder<T>(body: (path: string) => T | Promise<T>): Promi
  * that gets slower or faster meanwhile favours nobody. Answers the median of each number.
  */
 export async function interleave<Name extends string, Measure extends Record<string, number>>(
-  options: BenchOptions,
+  options: Pick<BenchOptions, "rounds"> & Partial<Pick<BenchOptions, "progress" | "signal">>,
   contestants: Readonly<Record<Name, () => Measure | Promise<Measure>>>,
 ): Promise<Record<Name, Measure>> {
   const names = Object.keys(contestants) as Name[];
@@ -48,6 +57,8 @@ export async function interleave<Name extends string, Measure extends Record<str
   for (let round = 0; round < options.rounds; round++) {
     for (let i = 0; i < names.length; i++) {
       const name = names[(round + i) % names.length] as Name;
+      options.signal?.throwIfAborted();
+      options.progress?.(`round ${round + 1} of ${options.rounds}: ${name}`);
       measuredByName.get(name)?.push(await contestants[name]());
     }
   }
