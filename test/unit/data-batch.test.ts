@@ -3,6 +3,7 @@ import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import type { StoredEntry } from "../../src/api/index.ts";
+import { headerProblem } from "../../src/data/batch/header.ts";
 import { pack, unpack } from "../../src/data/batch/packed.ts";
 import { decodeBatch, encodeBatch, type LogBatch } from "../../src/data/index.ts";
 import { addNumbers, includesNumber } from "../../src/data/tables/ranges.ts";
@@ -69,6 +70,50 @@ test("D2: bytes that were changed on the way are refused, or are another whole b
   );
   for (const bytes of [Buffer.alloc(0), Buffer.from("SKL1"), Buffer.from("SKL2abcd")])
     assert.throws(() => decodeBatch(bytes), { code: "invalid-batch" });
+});
+
+test("D9: a header out of its bounds is refused by the field that is wrong", () => {
+  const header = {
+    origin: "n1.x",
+    from: 1,
+    to: 1,
+    streams: ["a"],
+    producers: ["p"],
+    stream: [0],
+    producer: [0],
+    epoch: [0],
+    sequence: [1],
+    at: [1],
+    position: [1],
+    length: [0],
+  };
+  assert.equal(headerProblem(header), undefined);
+  const policies = { a: { keep: ["x"], drop: [] } };
+  assert.equal(headerProblem({ ...header, policies }), undefined);
+  for (const wrong of [
+    { origin: "" },
+    { origin: "n".repeat(254) },
+    { from: 0 },
+    { from: 1.5 },
+    { to: -1 },
+    { streams: [""] },
+    { streams: "a" },
+    { producers: [""] },
+    { producers: ["ä".repeat(1000)] },
+    { stream: ["0"] },
+    { at: [null] },
+    { length: undefined },
+    { position: new Array(20_001).fill(1) },
+    { policies: [] },
+    { policies: { a: { keep: [1] } } },
+    { policies: { a: { hide: [] } } },
+    { more: 1 },
+  ])
+    assert.match(
+      headerProblem({ ...header, ...wrong }) ?? "",
+      new RegExp(Object.keys(wrong)[0] ?? ""),
+    );
+  for (const other of [null, [], "x", 1]) assert.notEqual(headerProblem(other), undefined);
 });
 
 test("D9: a batch that would unpack to more than its bound is refused", () => {

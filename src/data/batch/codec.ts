@@ -5,45 +5,15 @@
  * entry of 120). What comes in is checked field by field: `invalid-batch`.
  */
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import { z } from "zod";
 import type { StoredEntry } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import { atMsMax, bodyBytesMax, producerBytesMax } from "../streams/check.ts";
+import { atMsMax, bodyBytesMax } from "../streams/check.ts";
 import type { LogBatch } from "../streams/store.ts";
+import { headerProblem, type Header } from "./header.ts";
 
 const magic = Buffer.from("SKL1");
 /** What one batch may unpack to; a sender stops far below. */
 const unpackedBytesMax = 8 * 1024 * 1024;
-const entriesMax = 20_000;
-
-const numbers = z.array(z.int()).max(entriesMax);
-const name = z.string().min(1).max(253);
-const headerSchema = z.strictObject({
-  origin: name,
-  from: z.int().min(1),
-  to: z.int().min(0),
-  streams: z.array(name),
-  producers: z.array(
-    z
-      .string()
-      .min(1)
-      .refine((text) => Buffer.byteLength(text) <= producerBytesMax),
-  ),
-  stream: numbers,
-  producer: numbers,
-  epoch: numbers,
-  sequence: numbers,
-  at: numbers,
-  position: numbers,
-  length: numbers,
-  policies: z
-    .record(
-      name,
-      z.strictObject({ keep: z.array(z.string()), drop: z.array(z.string()) }).partial(),
-    )
-    .optional(),
-});
-type Header = z.infer<typeof headerSchema>;
 
 export function encodeBatch(batch: LogBatch): Uint8Array {
   const { origin, from, to, entries, policies } = batch;
@@ -86,12 +56,9 @@ export function decodeBatch(bytes: Uint8Array): LogBatch {
   } catch (cause) {
     throw invalid("cannot be unpacked", cause);
   }
-  const parsed = headerSchema.safeParse(json);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    throw invalid(`${issue?.path.join(".")}: ${issue?.message}`);
-  }
-  const header = parsed.data;
+  const problem = headerProblem(json);
+  if (problem !== undefined) throw invalid(problem);
+  const header = json as Header;
   const count = header.stream.length;
   for (const column of ["producer", "epoch", "sequence", "at", "position", "length"] as const) {
     if (header[column].length !== count)
