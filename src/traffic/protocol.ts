@@ -23,6 +23,12 @@ export type ProxyLimits = {
   readonly connectTimeoutMs: number;
   /** Until an application begins its answer. */
   readonly responseTimeoutMs: number;
+  /** An attempt at another node may wait this long before its proxy is pinged. */
+  readonly patienceMs: number;
+  /** For the answer to a ping; without one the node is silent. */
+  readonly pongMs: number;
+  /** What waits at a silent node and cannot be repeated is cut after this. */
+  readonly silenceMs: number;
   /** For a client to send its headers, and its whole request. */
   readonly headersTimeoutMs: number;
   readonly requestTimeoutMs: number;
@@ -39,6 +45,9 @@ export const proxyLimitsDefault: ProxyLimits = {
   underWayMax: 4096,
   connectTimeoutMs: 250,
   responseTimeoutMs: 30_000,
+  patienceMs: 150,
+  pongMs: 200,
+  silenceMs: 5_000,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 3_600_000,
   bodyIdleTimeoutMs: 20_000,

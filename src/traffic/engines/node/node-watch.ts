@@ -10,12 +10,12 @@ import type { Random } from "../../../lib/random.ts";
 import { NodeSilent } from "./failure.ts";
 
 export type NodeWatchOptions = {
-  /** An attempt may wait this long before its node is asked. Default 150 ms. */
-  readonly patienceMs?: number;
-  /** For the answer to a ping. Default 200 ms. */
-  readonly pongMs?: number;
-  /** What cannot be repeated, or has begun to be answered, is cut after this. Default 5 s. */
-  readonly giveUpMs?: number;
+  /** An attempt may wait this long before its node is asked. */
+  readonly patienceMs: number;
+  /** For the answer to a ping. */
+  readonly pongMs: number;
+  /** What cannot be repeated, or has begun to be answered, is cut after this. */
+  readonly silenceMs: number;
 };
 
 export type NodeWatchDependencies = {
@@ -25,7 +25,7 @@ export type NodeWatchDependencies = {
   readonly ping: (node: string, limitMs: number) => Promise<boolean>;
   readonly onPing?: (answered: boolean) => void;
   readonly onSilent?: (node: string, why: string) => void;
-  readonly onHeard?: (node: string, silentMs: number) => void;
+  readonly onHeard?: (node: string, afterMs: number) => void;
   /** A silent node is not looked at any more. */
   readonly onForgotten?: (node: string) => void;
 };
@@ -78,12 +78,9 @@ const probeMs = 1_000;
 /** This thread itself did not run: what the timer was to judge may lie unread. */
 const lateMs = 100;
 
-export function createNodeWatch(
-  deps: NodeWatchDependencies,
-  options: NodeWatchOptions = {},
-): NodeWatch {
+export function createNodeWatch(deps: NodeWatchDependencies, options: NodeWatchOptions): NodeWatch {
   const { clock } = deps;
-  const { patienceMs = 150, pongMs = 200, giveUpMs = 5_000 } = options;
+  const { patienceMs, pongMs, silenceMs } = options;
   const watchByNode = new Map<string, Watch>();
   let closed = false;
 
@@ -166,7 +163,7 @@ export function createNodeWatch(
   /** Moves what may be moved; cuts the rest when it has waited long enough. */
   const moveOn = (watch: Watch, nowMs: number) => {
     const silentFromMs = watch.silence?.sinceMs ?? nowMs;
-    const isOver = ({ sinceMs }: Entry) => nowMs - Math.max(silentFromMs, sinceMs) >= giveUpMs;
+    const isOver = ({ sinceMs }: Entry) => nowMs - Math.max(silentFromMs, sinceMs) >= silenceMs;
     for (const entry of [...watch.waiting, ...watch.open]) {
       const gaveUp = isOver(entry);
       if (gaveUp || (watch.waiting.has(entry) && entry.canMove()))

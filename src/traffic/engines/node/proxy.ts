@@ -53,23 +53,26 @@ export async function startProxy(
     },
     onPanic: () => counter.add("panics:all"),
   });
-  const nodeWatch = createNodeWatch({
-    clock: deps.clock,
-    random: deps.random,
-    ping: upstreams.ping,
-    onPing: (answered) => counter.add(answered ? "pings:pong" : "pings:lost"),
-    onSilent(silentNode, why) {
-      counter.add("nodes-silent:all");
-      balancer.setSilent(silentNode, true);
-      upstreams.abandon(silentNode);
-      deps.log.warn("a node's proxy is silent; its pods are left out", { node: silentNode, why });
+  const nodeWatch = createNodeWatch(
+    {
+      clock: deps.clock,
+      random: deps.random,
+      ping: upstreams.ping,
+      onPing: (answered) => counter.add(answered ? "pings:pong" : "pings:lost"),
+      onSilent(silentNode, why) {
+        counter.add("nodes-silent:all");
+        balancer.setSilent(silentNode, true);
+        upstreams.abandon(silentNode);
+        deps.log.warn("a node's proxy is silent; its pods are left out", { node: silentNode, why });
+      },
+      onHeard(heardNode, afterMs) {
+        balancer.setSilent(heardNode, false);
+        deps.log.info("a node's proxy answers again", { node: heardNode, afterMs });
+      },
+      onForgotten: (gone) => balancer.setSilent(gone, false),
     },
-    onHeard(heardNode, silentMs) {
-      balancer.setSilent(heardNode, false);
-      deps.log.info("a node's proxy answers again", { node: heardNode, silentMs });
-    },
-    onForgotten: (gone) => balancer.setSilent(gone, false),
-  });
+    limits,
+  );
   const ingressServer = createServer(serverLimits(limits));
   const connections = followConnections(ingressServer, { counter }, limits);
   const bodies = createBodies(deps, {
