@@ -2,11 +2,11 @@
  * The applications' listener. Loopback is not trusted: every request but `/healthz` carries a token
  * (rule Z). What is served comes as routes of other rooms; this one counts, limits and drains.
  */
-import { createServer } from "node:http";
 import { deadline, type Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import {
+  createBoundedHttpServer,
   createHttpApp,
   httpErrorOf,
   setCaller,
@@ -14,12 +14,11 @@ import {
   type Routes,
 } from "../runtime/http/index.ts";
 import { listenOn } from "../runtime/listen/index.ts";
+import type { ConnectionGate } from "../runtime/connections/index.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
 import { openApiDocument, type MountedRoute } from "./openapi.ts";
-import { createRateLimiter } from "./token-bucket.ts";
-
-/** Who calls; `id` is a SPIFFE id. */
-export type Subject = { readonly id: string };
+import { createAdmission } from "./admission.ts";
+import { limitsDefault, type GatewayLimits, type Subject } from "./limits.ts";
 
 export type GatewayDependencies = {
   /** Undefined for a token that is not valid now. Called for every request: cache there. */
@@ -45,29 +44,6 @@ export type GatewayOptions = {
   readonly limits?: Partial<GatewayLimits>;
 };
 
-export type GatewayLimits = {
-  readonly connectionsMax: number;
-  /** Unless a route says otherwise. */
-  readonly bodyBytesMax: number;
-  readonly requestsPerSecond: number;
-  readonly requestsBurst: number;
-  /** A client has this long to send its headers, and its whole request. */
-  readonly headersTimeoutMs: number;
-  readonly requestTimeoutMs: number;
-  /** How long `stop` waits for requests under way. */
-  readonly drainMs: number;
-};
-
-const limitsDefault: GatewayLimits = {
-  connectionsMax: 1024,
-  bodyBytesMax: 4 * 1024 * 1024,
-  requestsPerSecond: 2000,
-  requestsBurst: 4000,
-  headersTimeoutMs: 10_000,
-  requestTimeoutMs: 60_000,
-  drainMs: 5_000,
-};
-
 export interface Gateway {
   readonly host: string;
   readonly port: number;
@@ -89,28 +65,28 @@ export async function createGateway(
     [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
     ["route", "status"],
   );
-  const limiter = createRateLimiter(deps, {
-    perSecond: limits.requestsPerSecond,
-    burst: limits.requestsBurst,
-  });
+  const refusals = deps.metrics.counter(
+    "skerry_gateway_refusals_total",
+    "Connections and requests turned away before a route saw them, by reason.",
+    ["reason"],
+  );
+  const refused = (reason: string) => refusals.inc({ reason });
+  let gate: ConnectionGate | undefined;
   const app = createHttpApp({
     log: deps.log,
     bodyBytesMax: limits.bodyBytesMax,
     serverFactory: (handler) => {
-      const server = createServer(
-        {
-          headersTimeout: limits.headersTimeoutMs,
-          requestTimeout: limits.requestTimeoutMs,
-          connectionsCheckingInterval: Math.min(5_000, limits.headersTimeoutMs),
-          keepAliveTimeout: 72_000,
-          maxHeaderSize: 16 * 1024,
-        },
-        handler,
-      );
-      server.maxConnections = limits.connectionsMax;
-      return server;
+      const bounded = createBoundedHttpServer(handler, limits, refused);
+      gate = bounded.gate;
+      return bounded.server;
     },
   });
+  const connections = deps.metrics.gauge("skerry_gateway_connections", "Connections open now.");
+  deps.metrics.beforeRender(() => connections.set(gate?.open ?? 0));
+  const admit = createAdmission(
+    { ...deps, refused, isOverflow: (socket) => gate?.isOverflow(socket) ?? false },
+    limits,
+  );
   const underWay = new Set<symbol>();
   let idle = Promise.withResolvers<void>();
   let stopping: Promise<void> | undefined;
@@ -137,28 +113,22 @@ export async function createGateway(
     }
     const route = request.routeOptions.url;
     if (route === "/healthz") return;
-    const subject = await authenticated(deps, request.headers.authorization);
-    if (!subject) {
-      void reply.header("www-authenticate", "Bearer");
-      throw new SkerryError({
-        code: "unauthenticated",
-        message: request.headers.authorization
-          ? "the token is not valid here, or no longer"
-          : "there is no token",
-        hint: "send authorization: Bearer TOKEN; a pod finds its own in the file that SKERRY_TOKEN_FILE names",
-      });
+    const { headers } = request;
+    const admission = await admit({
+      socket: request.raw.socket,
+      address: request.ip,
+      authorization: headers.authorization,
+      contentLength: headers["content-length"],
+      isChunked: headers["transfer-encoding"] !== undefined,
+    });
+    if (!admission.ok) {
+      void reply.headers(admission.headers);
+      throw admission.error;
     }
+    const { subject, release } = admission;
+    if (reply.raw.closed) release();
+    else reply.raw.once("close", release);
     setCaller(request, subject.id);
-    const turn = limiter.take(subject.id);
-    if (!turn.ok) {
-      void reply.header("retry-after", String(Math.ceil(turn.waitMs / 1000)));
-      throw new SkerryError({
-        code: "rate-limited",
-        message: `${subject.id} sends more than ${limits.requestsPerSecond} requests a second`,
-        hint: "send more entries in one request",
-        retryable: true,
-      });
-    }
     const parameters = (request.params ?? {}) as Record<string, string>;
     if (
       route !== undefined &&
@@ -202,14 +172,6 @@ export async function createGateway(
       return stopping;
     },
   };
-}
-
-async function authenticated(
-  deps: GatewayDependencies,
-  header: string | undefined,
-): Promise<Subject | undefined> {
-  const token = /^Bearer ([\w.~+/=-]{1,8192})$/i.exec(header ?? "")?.[1];
-  return token === undefined ? undefined : deps.authenticate(token);
 }
 
 function mount(app: HttpApp, rooms: readonly Routes[]): void {

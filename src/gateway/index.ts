@@ -3,7 +3,6 @@ export {
   createGateway,
   type Gateway,
   type GatewayDependencies,
-  type GatewayLimits,
   type GatewayOptions,
-  type Subject,
 } from "./gateway.ts";
+export type { GatewayLimits, Subject } from "./limits.ts";

@@ -4,6 +4,8 @@ import type { Clock } from "../lib/clock.ts";
 export interface RateLimiter {
   /** Takes one token of `key`; otherwise says how long to wait for it, in milliseconds. */
   take(key: string): { readonly ok: true } | { readonly ok: false; readonly waitMs: number };
+  /** Gives back a token that was taken and not needed. */
+  giveBack(key: string): void;
 }
 
 export function createRateLimiter(
@@ -30,6 +32,10 @@ export function createRateLimiter(
         return { ok: true };
       }
       return { ok: false, waitMs: Math.ceil(((1 - bucket.tokens) / options.perSecond) * 1000) };
+    },
+    giveBack(key) {
+      const bucket = bucketByKey.get(key);
+      if (bucket) bucket.tokens = Math.min(options.burst, bucket.tokens + 1);
     },
   };
 }

@@ -19,6 +19,8 @@ export type EntryResult =
 
 /** One entry's body at most, however it comes in. */
 export const entryBytesMax = 256 * 1024;
+/** What reads entries later walks them by recursion. */
+export const entryDepthMax = 64;
 const producerCharactersMax = 256;
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -27,6 +29,7 @@ const encoder = new TextEncoder();
 /** A line of NDJSON or an element of an array: must be a JSON object. */
 export function parseObjectEntry(bytes: Uint8Array): EntryResult {
   if (bytes.length > entryBytesMax) return tooLarge(bytes.length);
+  if (isTooDeep(bytes)) return tooDeep;
   const parsed = parseJson(bytes);
   if (parsed.state === "text" || parsed.state === "binary") return fail("", "is not JSON in UTF-8");
   if (!isObject(parsed.value))
@@ -38,7 +41,7 @@ export function parseObjectEntry(bytes: Uint8Array): EntryResult {
 export function objectEntry(value: unknown): EntryResult {
   if (!isObject(value)) return fail("", `must be a JSON object, got ${kindOf(value)}`);
   const bytes = encode(value);
-  if (!bytes) return fail("", "is nested too deeply");
+  if (!bytes || isTooDeep(bytes)) return tooDeep;
   if (bytes.length > entryBytesMax) return tooLarge(bytes.length);
   return takeReserved(value, bytes);
 }
@@ -50,12 +53,13 @@ export function objectEntry(value: unknown): EntryResult {
 export function parsePayload(payload: Uint8Array): EntryResult {
   if (payload.length > entryBytesMax) return tooLarge(payload.length);
   const parsed = parseJson(payload);
+  if (parsed.state === "json" && isTooDeep(payload)) return tooDeep;
   switch (parsed.state) {
     case "json": {
       // Out of the chunk it arrived in, which it would otherwise keep alive.
       if (isObject(parsed.value)) return takeReserved(parsed.value, Uint8Array.from(payload));
       const body = encode({ value: parsed.value });
-      return body ? { ok: true, entry: { body } } : fail("", "is nested too deeply");
+      return body ? { ok: true, entry: { body } } : tooDeep;
     }
     case "text":
       return { ok: true, entry: { body: encoder.encode(JSON.stringify({ value: parsed.text })) } };
@@ -111,7 +115,7 @@ function takeReserved(value: Record<string, unknown>, bytes: Uint8Array): EntryR
   const key = Object.hasOwn(value, "$key") ? parseKey($key, "$key") : undefined;
   if (key && !key.ok) return key;
   const body = encode(rest);
-  if (!body) return fail("", "is nested too deeply");
+  if (!body) return tooDeep;
   return {
     ok: true,
     entry: { body, ...(key ? { key: key.key } : {}), ...(atMs === undefined ? {} : { atMs }) },
@@ -175,6 +179,27 @@ function encode(value: unknown): Uint8Array | undefined {
   }
 }
 
+const [quote, backslash] = [0x22, 0x5c];
+
+/** Whether JSON in UTF-8 nests deeper than `entryDepthMax`; brackets inside strings do not count. */
+function isTooDeep(bytes: Uint8Array): boolean {
+  // Each level takes two bytes at least.
+  if (bytes.length <= 2 * entryDepthMax) return false;
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (inString) {
+      if (byte === backslash) i++;
+      else if (byte === quote) inString = false;
+    } else if (byte === quote) inString = true;
+    else if (byte === 0x5b || byte === 0x7b) {
+      if (++depth > entryDepthMax) return true;
+    } else if (byte === 0x5d || byte === 0x7d) depth--;
+  }
+  return false;
+}
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return (
     typeof value === "object" &&
@@ -198,6 +223,8 @@ const show = (value: unknown) => (JSON.stringify(value) ?? "nothing").slice(0, 8
 
 const fail = (field: string, message: string) =>
   ({ ok: false, problem: { field, message } }) as const;
+
+const tooDeep = fail("", `is nested deeper than ${entryDepthMax} levels`);
 
 const tooLarge = (bytes: number) =>
   fail("", `is ${bytes} bytes long; at most ${entryBytesMax} are taken`);

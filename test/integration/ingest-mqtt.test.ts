@@ -213,6 +213,8 @@ test("I5: an oversized packet is refused by its header, before it is collected",
   const socket = connectSocket(port, "127.0.0.1");
   t.after(() => socket.destroy());
   socket.on("error", () => {});
+  socket.write(connectPacket("large"));
+  await new Promise((resolve) => socket.once("data", resolve));
   // PUBLISH with a remaining length of 256 MiB - 1, and nothing after it.
   socket.write(Buffer.from([0x32, 0xff, 0xff, 0xff, 0x7f]));
   await new Promise((resolve) => socket.once("close", resolve));
@@ -231,7 +233,10 @@ test("I5: connections and messages in flight are bounded", async (t) => {
   await connect();
   const third = connectSocket(port, "127.0.0.1");
   third.on("error", () => {});
-  third.resume();
+  third.write(connectPacket("third"));
+  const answer = await new Promise((resolve) => third.once("data", resolve));
+  // CONNACK, return code 3: server unavailable.
+  assert.deepEqual(answer, Buffer.from([0x20, 2, 0, 3]));
   await new Promise((resolve) => third.once("close", resolve));
   for (let i = 0; i < 5; i++) client.publish("streams/temperature", "{}", { qos: 1 }, () => {});
   await waitFor(() => !client.connected, { what: "the fast client to be closed" });

@@ -9,26 +9,40 @@
  */
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, Server as TlsServer } from "node:tls";
-import type { Duplex } from "node:stream";
-import { Aedes, type Client, type PublishPacket } from "aedes";
-import { deadline } from "../../lib/clock.ts";
+import { Aedes, type Client, type ConnectPacket, type PublishPacket } from "aedes";
+import { deadline, every } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
+import { createConnectionGate } from "../../runtime/connections/index.ts";
 import { listenOn } from "../../runtime/listen/index.ts";
 import { createBatcher } from "../batcher.ts";
-import { entryBytesMax } from "../entry-body.ts";
 import { createTopicMapping } from "../mapping.ts";
 import type { Subject } from "../ports.ts";
-import { guardSocket, unreadBytesMax } from "./guarded-socket.ts";
+import { guardSocket, type GuardedSocket, type PartialBudget } from "./guarded-socket.ts";
+import {
+  clientIdBytesMax,
+  halfOpenMax,
+  subscriptionsMax,
+  topicLevelsMax,
+  topicProblem,
+  unreadBytesMax,
+  willBytesMax,
+} from "./limits.ts";
 import type { MqttCredentials, MqttDependencies, MqttIngest, MqttOptions } from "./mqtt.ts";
 import { createPublishing } from "./publish.ts";
+import { keepNoPayloads } from "./half-open.ts";
+import { refusalReason } from "./refusals.ts";
+import { createRetained } from "./retained.ts";
 
-/** Topic, packet identifier and the header come on top of the payload. */
-const packetBytesMax = entryBytesMax + 66_000;
-const retainedTopicsMax = 4096;
-const subscriptionsMax = 128;
 const stopTimeoutMs = 5_000;
+const stallTimeoutMsDefault = 60_000;
+const sweepMs = 5_000;
 
-type ClientState = { subject: Subject | undefined; inFlight: number; subscriptions: number };
+type ClientState = {
+  subject: Subject | undefined;
+  inFlight: number;
+  readonly filters: Set<string>;
+};
+type Connection = { readonly socket: Socket; readonly guarded: GuardedSocket };
 
 export async function createMqttIngest(
   deps: MqttDependencies,
@@ -51,19 +65,40 @@ export async function createMqttIngest(
     match: createTopicMapping(deps.streams),
     authorize: deps.authorize,
   });
+  const refusals = deps.metrics.counter(
+    "skerry_ingest_mqtt_refusals_total",
+    "MQTT connections refused or closed, and subscriptions and retained messages not taken, by reason.",
+    ["reason"],
+  );
+  const retained = createRetained();
+  const partial: PartialBudget = { bytes: 0 };
+  const [retainedGauge, partialGauge] = [
+    deps.metrics.gauge("skerry_ingest_mqtt_retained_bytes", "Retained messages, as bytes."),
+    deps.metrics.gauge("skerry_ingest_mqtt_partial_bytes", "Of packets that have not ended."),
+  ];
+  deps.metrics.beforeRender(() => {
+    retainedGauge.set(retained.bytes);
+    partialGauge.set(partial.bytes);
+    connectionsGauge.set(gate.open);
+  });
+  const gate = createConnectionGate({
+    connectionsMax,
+    onRefused: (reason) =>
+      refusals.inc({ reason: reason === "too-many" ? "too-many-connections" : reason }),
+  });
   const stateByClient = new WeakMap<Client, ClientState>();
   const stateOf = (client: Client): ClientState => {
     const known = stateByClient.get(client);
     if (known) return known;
-    const state = { subject: undefined, inFlight: 0, subscriptions: 0 };
+    const state = { subject: undefined, inFlight: 0, filters: new Set<string>() };
     stateByClient.set(client, state);
     return state;
   };
-  const socketByConnection = new WeakMap<Duplex, Socket>();
-  const retainedTopics = new Set<string>();
+  const connectionByStream = new Map<unknown, Connection>();
+  /** Whose session a client identifier is, so that nobody else takes it over (MQTT-3.1.4-2). */
+  const clientById = new Map<string, Client>();
   const settling = new Set<Promise<unknown>>();
   const servers = new Set<Server>();
-  const sockets = new Set<Socket>();
   let stopping: Promise<void> | undefined;
 
   const answerConnect = async (
@@ -71,6 +106,12 @@ export async function createMqttIngest(
     done: (error: (Error & { returnCode: number }) | null, successful: boolean | null) => void,
     credentials: MqttCredentials,
   ) => {
+    const connection = connectionByStream.get(client.conn);
+    if (!connection) return done(connackError("server unavailable", 3), null);
+    if (gate.isOverflow(connection.socket))
+      return done(connackError("server unavailable: too many connections", 3), null);
+    if (Buffer.byteLength(client.id) > clientIdBytesMax)
+      return done(connackError("identifier rejected: too long", 2), null);
     let subject: Subject | undefined;
     try {
       subject = await deps.authenticate(credentials);
@@ -79,10 +120,14 @@ export async function createMqttIngest(
       return done(connackError("server unavailable", 3), null);
     }
     if (!subject) {
-      messages.inc({ outcome: "unauthenticated" });
       return done(connackError("bad user name or password", 4), null);
     }
+    const other = clientById.get(client.id);
+    if (other && !other.closed && stateOf(other).subject?.id !== subject.id)
+      return done(connackError("identifier rejected: another identity's", 2), null);
+    clientById.set(client.id, client);
     stateOf(client).subject = subject;
+    gate.hold(connection.socket);
     done(null, true);
   };
 
@@ -125,6 +170,7 @@ export async function createMqttIngest(
       failure = error instanceof Error ? error : new Error(String(error));
     }
     state.inFlight--;
+    if (!failure && retained.bound(packet)) refusals.inc({ reason: "retained-full" });
     done(failure);
   };
 
@@ -133,16 +179,17 @@ export async function createMqttIngest(
     drainTimeout: 5_000,
     // Packets that may arrive before the CONNACK is out.
     queueLimit: 256,
-    maxClientsIdLength: 256,
+    maxClientsIdLength: clientIdBytesMax,
+    maxInflightInbound: halfOpenMax,
+    maxTopicLevels: topicLevelsMax,
     preConnect(_client, packet, done) {
       // Neither sessions nor their queues may grow in memory for clients that are away.
       packet.clean = true;
-      if (packet.will && packet.will.payload.length > entryBytesMax)
-        return done(invalid("the will is too large"), false);
-      done(null, true);
+      const problem = willProblem(packet);
+      done(problem ?? null, problem === undefined);
     },
     authenticate(client, username, password, done) {
-      const socket = socketByConnection.get(client.conn);
+      const socket = connectionByStream.get(client.conn)?.socket;
       const peer = socket && deps.peerOf?.(socket);
       void answerConnect(client, done, {
         ...(username === undefined ? {} : { username }),
@@ -151,19 +198,22 @@ export async function createMqttIngest(
       });
     },
     authorizePublish(client, packet, done) {
-      if (packet.topic.startsWith("$")) {
+      const problem = topicProblem(packet.topic);
+      if (problem) {
         messages.inc({ outcome: "refused" });
-        return done(invalid(`topic ${packet.topic}: topics that begin with $ are the broker's`));
+        return done(problem);
       }
-      boundRetained(packet, retainedTopics);
       const work = answerPublish(client, packet, done).finally(() => settling.delete(work));
       settling.add(work);
     },
     authorizeSubscribe(client, subscription, done) {
-      const state = stateOf(client);
-      if (subscription.topic.startsWith("$") || state.subscriptions >= subscriptionsMax)
+      const { filters } = stateOf(client);
+      const { topic } = subscription;
+      if (topicProblem(topic, true) || (filters.size >= subscriptionsMax && !filters.has(topic))) {
+        refusals.inc({ reason: "subscription-refused" });
         return done(null, null);
-      state.subscriptions++;
+      }
+      filters.add(topic);
       done(null, subscription);
     },
     authorizeForward(client, packet) {
@@ -174,59 +224,71 @@ export async function createMqttIngest(
     },
   });
   broker.on("unsubscribe", (topics, client) => {
-    const state = stateOf(client);
-    state.subscriptions = Math.max(0, state.subscriptions - topics.length);
+    for (const topic of topics) stateOf(client).filters.delete(topic);
   });
-  broker.on("clientError", (client, error) =>
-    deps.log.debug("client disconnected", { client: client.id, error }),
-  );
-  broker.on("connectionError", (_client, error) => deps.log.debug("connection refused", { error }));
+  broker.on("clientReady", (client) => connectionByStream.get(client.conn)?.guarded.open());
+  broker.on("clientDisconnect", (client) => {
+    if (clientById.get(client.id) === client) clientById.delete(client.id);
+  });
+  const onError = (client: Client, error: Error) => {
+    deps.log.debug("client disconnected", { client: client.id, error });
+    const reason = refusalReason(error);
+    if (reason === undefined) return;
+    refusals.inc({ reason });
+    // What was refused of a message is recorded with the message.
+    if (reason === "message-refused") return;
+    deps.deadLetters.record({
+      source: "mqtt",
+      code: error instanceof SkerryError ? error.code : "invalid-packet",
+      message: error.message,
+      sender:
+        stateOf(client).subject?.id ??
+        connectionByStream.get(client.conn)?.socket.remoteAddress ??
+        "",
+      payload: new Uint8Array(),
+    });
+  };
+  broker.on("clientError", onError);
+  broker.on("connectionError", onError);
   // aedes says so when its in-memory persistence fails, which would be a bug; never by a client's doing.
   (broker as NodeJS.EventEmitter).on("error", (error) =>
     deps.log.error("broker failed", { error }),
   );
 
+  keepNoPayloads(broker);
+
   const accept = (socket: Socket) => {
-    if (stopping || sockets.size >= connectionsMax) {
-      messages.inc({ outcome: "connection-refused" });
-      socket.on("error", () => {});
-      socket.destroy();
-      return;
-    }
-    sockets.add(socket);
-    connectionsGauge.set(sockets.size);
-    socket.once("close", () => {
-      sockets.delete(socket);
-      connectionsGauge.set(sockets.size);
-    });
+    if (stopping) return void socket.destroy();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 60_000);
     socket.setTimeout(options.idleTimeoutMs ?? 1_200_000, () => socket.destroy());
-    const guarded = guardSocket(socket, { packetBytesMax });
-    socketByConnection.set(guarded, socket);
-    guarded.once("error", (error) => {
-      if (error instanceof SkerryError) {
-        deps.deadLetters.record({
-          source: "mqtt",
-          code: error.code,
-          message: error.message,
-          sender: socket.remoteAddress ?? "",
-          payload: new Uint8Array(),
-        });
-        messages.inc({ outcome: "refused" });
-      }
-    });
-    broker.handle(guarded);
+    const guarded = guardSocket(socket, { clock: deps.clock, partial });
+    connectionByStream.set(guarded.stream, { socket, guarded });
+    socket.once("close", () => connectionByStream.delete(guarded.stream));
+    broker.handle(guarded.stream);
   };
+  const stallTimeoutMs = options.stallTimeoutMs ?? stallTimeoutMsDefault;
+  const sweep = every(
+    deps.clock,
+    Math.min(sweepMs, stallTimeoutMs / 2),
+    () => {
+      for (const { guarded } of connectionByStream.values()) guarded.closeIfStalled(stallTimeoutMs);
+    },
+    (error) => deps.log.error("stalled connections could not be looked for", { error }),
+  );
 
   return {
     async listen({ host, port, tls }) {
+      // Counted from the first packet of TCP on: a handshake costs more than what comes after it.
       const server = tls
         ? createTlsServer({ ...tls, handshakeTimeout: 10_000 }, accept)
-        : createServer(accept);
+        : createServer();
+      server.on("connection", (socket) => {
+        gate.admit(socket);
+        if (!tls && !socket.destroyed) accept(socket);
+      });
       if (tls)
         server.on("tlsClientError", (error) => deps.log.debug("handshake failed", { error }));
-      server.maxConnections = connectionsMax;
       const listening = await listenOn(server, { host, port, what: "MQTT" });
       server.on("error", (error) => deps.log.error("MQTT listener failed", { error }));
       servers.add(server);
@@ -236,12 +298,13 @@ export async function createMqttIngest(
       for (const server of servers) if (server instanceof TlsServer) server.setSecureContext(tls);
     },
     get connections() {
-      return sockets.size;
+      return gate.open;
     },
     stop() {
       stopping ??= (async () => {
         for (const server of servers) server.close();
-        for (const socket of sockets) socket.pause();
+        sweep.cancel();
+        for (const { socket } of connectionByStream.values()) socket.pause();
         // Not for ever: what is not answered stays unacknowledged, and its sender sends it again.
         const limit = deadline(deps.clock, stopTimeoutMs);
         const late = new Promise((resolve) => limit.signal.addEventListener("abort", resolve));
@@ -251,26 +314,22 @@ export async function createMqttIngest(
         // Their acknowledgements are written on the next turn.
         await new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
         await new Promise<void>((resolve) => broker.close(resolve));
-        for (const socket of sockets) socket.destroy();
+        for (const { socket } of connectionByStream.values()) socket.destroy();
       })();
       return stopping;
     },
   };
 }
 
-/** Keeps the number of retained topics bounded; a message too many is passed on unretained. */
-function boundRetained(
-  packet: { topic: string; retain: boolean; payload: string | Buffer },
-  retainedTopics: Set<string>,
-) {
-  if (!packet.retain) return;
-  if (packet.payload.length === 0) retainedTopics.delete(packet.topic);
-  else if (retainedTopics.size < retainedTopicsMax) retainedTopics.add(packet.topic);
-  else if (!retainedTopics.has(packet.topic)) packet.retain = false;
+function willProblem({ will }: ConnectPacket): SkerryError | undefined {
+  if (!will) return undefined;
+  if (will.payload.length <= willBytesMax) return topicProblem(will.topic);
+  return new SkerryError({
+    code: "message-too-large",
+    message: `a will of ${will.payload.length} bytes; at most ${willBytesMax} are taken`,
+  });
 }
 
-const invalid = (message: string) => new SkerryError({ code: "invalid-packet", message });
-
-function connackError(message: string, returnCode: 3 | 4) {
+function connackError(message: string, returnCode: 2 | 3 | 4) {
   return Object.assign(new Error(message), { returnCode });
 }

@@ -3,12 +3,18 @@
  * before anybody is asked, so the size is judged on the fixed header (MQTT 3.1.1, section 2.2).
  */
 export type FrameVerdict =
-  | { readonly ok: true }
+  /** How many bytes were judged, and how many packets ended in them. */
+  | { readonly ok: true; readonly bytes: number; readonly packets: number }
   | { readonly ok: false; readonly reason: "too-large" | "malformed"; readonly bytes: number };
 
 export interface FrameMeter {
-  /** Judges the next bytes of the connection. After a verdict that is not ok, do not call again. */
-  accept(chunk: Uint8Array): FrameVerdict;
+  /**
+   * Judges the next bytes of the connection, up to the end of the `packetsMax`th packet in them. After
+   * a verdict that is not ok, do not call again.
+   */
+  accept(chunk: Uint8Array, packetsMax?: number): FrameVerdict;
+  /** Bytes seen of a packet that has not ended. */
+  readonly partialBytes: number;
 }
 
 /** At most four bytes of length, seven bits each. */
@@ -21,8 +27,10 @@ export function createFrameMeter(options: { packetBytesMax: number }): FrameMete
   let bodyLeft = 0;
 
   return {
-    accept(chunk) {
-      for (let i = 0; i < chunk.length;) {
+    accept(chunk, packetsMax = Infinity) {
+      let packets = 0;
+      let i = 0;
+      while (i < chunk.length && packets < packetsMax) {
         switch (state) {
           case "type":
             i++;
@@ -43,17 +51,28 @@ export function createFrameMeter(options: { packetBytesMax: number }): FrameMete
               return { ok: false, reason: "too-large", bytes: length };
             bodyLeft = length;
             state = length === 0 ? "type" : "body";
+            if (length === 0) packets++;
             break;
           }
           case "body": {
             const taken = Math.min(bodyLeft, chunk.length - i);
             i += taken;
             bodyLeft -= taken;
-            if (bodyLeft === 0) state = "type";
+            if (bodyLeft === 0) {
+              state = "type";
+              packets++;
+            }
           }
         }
       }
-      return { ok: true };
+      return { ok: true, bytes: i, packets };
+    },
+    get partialBytes() {
+      return state === "type"
+        ? 0
+        : state === "length"
+          ? 1 + lengthBytes
+          : 1 + lengthBytes + length - bodyLeft;
     },
   };
 }

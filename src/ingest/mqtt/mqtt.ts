@@ -41,6 +41,8 @@ export type MqttOptions = {
   readonly inFlightMax?: number;
   /** Default 10 s; a message whose level is not reached by then is not acknowledged. */
   readonly appendTimeoutMs?: number;
+  /** How long a packet may take to its end, and a subscriber to read something. Default 60 s. */
+  readonly stallTimeoutMs?: number;
   /** A connection silent for longer is closed, whatever keepalive it asked for. Default 20 min. */
   readonly idleTimeoutMs?: number;
 };

@@ -17,6 +17,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   "stream-unknown": 404,
   "not-found": 404,
   "body-too-large": 413,
+  "invalid-content-encoding": 415,
   "store-busy": 429,
   "producer-too-fast": 429,
   "rate-limited": 429,

@@ -2,9 +2,16 @@
  * HTTP as Skerry's own listeners speak it: bounded bodies, one error shape, a stop that drains.
  * Rooms hand over `Routes`; a root mounts them on an app and decides where it listens.
  */
-import fastify, { type FastifyInstance, type FastifyServerOptions } from "fastify";
+import fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerOptions,
+} from "fastify";
 import { httpErrorOf, type HttpError } from "../http-error/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
+import { answerClientError } from "./server.ts";
 
 export type HttpApp = FastifyInstance;
 /** What a room offers over HTTP; mounted by a root. */
@@ -17,29 +24,42 @@ export type HttpAppOptions = {
   readonly log?: Log;
 };
 
+/** Of what a client sent, in an answer to it. */
+const urlShownMax = 200;
+
 export function createHttpApp(
   options: HttpAppOptions & { serverFactory?: FastifyServerOptions["serverFactory"] } = {},
 ): HttpApp {
+  const refuse = (error: unknown, { method, url }: FastifyRequest, reply: FastifyReply) => {
+    const { status, body } = httpErrorOf(error);
+    if (status === 500) options.log?.error("request failed", { method, url, error });
+    void reply.code(status).send(body);
+  };
   const app = fastify({
+    // Its own words for these would have another shape.
+    frameworkErrors: refuse,
+    clientErrorHandler: answerClientError,
     bodyLimit: options.bodyBytesMax ?? 4 * 1024 * 1024,
     forceCloseConnections: true,
     keepAliveTimeout: 72_000,
     requestTimeout: 0,
     ...(options.serverFactory ? { serverFactory: options.serverFactory } : {}),
   });
-  app.setErrorHandler((error, request, reply) => {
-    const { status, body } = httpErrorOf(error);
-    if (status === 500) {
-      const { method, url } = request;
-      options.log?.error("request failed", { method, url, error });
-    }
-    void reply.code(status).send(body);
+  app.setErrorHandler(refuse);
+  app.addHook("onRequest", async ({ headers }) => {
+    const encoding = headers["content-encoding"] ?? "identity";
+    if (encoding.trim().toLowerCase() === "identity") return;
+    throw new SkerryError({
+      code: "invalid-content-encoding",
+      message: `content-encoding: ${encoding.slice(0, urlShownMax)} is not taken`,
+      hint: "send the body as it is; a compressed one could grow without a bound",
+    });
   });
   app.setNotFoundHandler((request, reply) => {
     void reply.code(404).send({
       error: {
         code: "route-unknown",
-        message: `there is no ${request.method} ${request.url}`,
+        message: `there is no ${request.method} ${request.url.slice(0, urlShownMax)}`,
         retryable: false,
       },
     } satisfies HttpError);

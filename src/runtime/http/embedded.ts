@@ -1,7 +1,7 @@
 /** An HTTP app that listens nowhere: it is handed connections that somebody else accepted. */
-import { createServer } from "node:http";
 import type { Duplex } from "node:stream";
 import { createHttpApp, type HttpApp, type HttpAppOptions } from "./app.ts";
+import { createBoundedHttpServer, httpServerLimits, type HttpRefusal } from "./server.ts";
 
 export type EmbeddedHttpApp = {
   readonly app: HttpApp;
@@ -9,14 +9,15 @@ export type EmbeddedHttpApp = {
   accept(connection: Duplex): void;
 };
 
-export function createEmbeddedHttpApp(options: HttpAppOptions = {}): EmbeddedHttpApp {
+export function createEmbeddedHttpApp(
+  options: HttpAppOptions & { onRefused?: (reason: HttpRefusal) => void } = {},
+): EmbeddedHttpApp {
   let accept: (connection: Duplex) => void = () => undefined;
   const app = createHttpApp({
     ...options,
     serverFactory: (handler) => {
-      const server = createServer(
-        { headersTimeout: 15_000, requestTimeout: 60_000, keepAliveTimeout: 72_000 },
-        handler,
+      const { server } = createBoundedHttpServer(handler, httpServerLimits, (reason) =>
+        options.onRefused?.(reason),
       );
       accept = (connection) => void server.emit("connection", connection);
       return server;

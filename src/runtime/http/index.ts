@@ -2,3 +2,10 @@ export { httpErrorOf, type HttpError } from "../http-error/index.ts";
 export { createHttpApp, type HttpApp, type HttpAppOptions, type Routes } from "./app.ts";
 export { callerOf, setCaller } from "./caller.ts";
 export { createEmbeddedHttpApp, type EmbeddedHttpApp } from "./embedded.ts";
+export {
+  answerClientError,
+  createBoundedHttpServer,
+  httpServerLimits,
+  type HttpRefusal,
+  type HttpServerLimits,
+} from "./server.ts";
