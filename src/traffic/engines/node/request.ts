@@ -30,11 +30,25 @@ export function targetOf(request: IncomingMessage): Target {
   }
   if (!pathAndQuery.startsWith("/")) throw invalid(`"${url.slice(0, 100)}" is not a path`);
   if (host.includes("@")) throw invalid("the host names a user");
+  if (!hostCharacters.test(host)) throw invalid("the host holds what no host name may");
+  checkEncoding(request);
   const path = pathAndQuery.replace(/[?#].*$/s, "");
   // A pod that resolves these would answer for a path that no rule gave it.
   if (/(?:^|\/|%2f)(?:\.|%2e){1,2}(?:\/|%2f|$)/i.test(path))
     throw invalid('the path holds "." or ".." as an element');
   return { host, hostName: hostName(host), path, pathAndQuery };
+}
+
+/** RFC 3986, section 3.2.2: names, addresses, and a port. */
+const hostCharacters = /^[\w.~!$&'()*+,;=%:[\]-]*$/;
+
+/** RFC 9112, section 6.1: an older client knows no chunks; what is inside another coding is unknown. */
+function checkEncoding({ headers, httpVersionMinor }: IncomingMessage): void {
+  const encoding = headers["transfer-encoding"];
+  if (encoding === undefined) return;
+  if (httpVersionMinor === 0) throw invalid("HTTP/1.0 has no Transfer-Encoding");
+  if (encoding.trim().toLowerCase() !== "chunked")
+    throw invalid("a Transfer-Encoding other than chunked is not taken");
 }
 
 const idempotentMethods = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
