@@ -70,7 +70,15 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Rooms under `drill/` that look inside. */
-const simulatedMayAlso = ["data", "ledger", "membership", "transport"];
+const simulatedMayAlso = [
+  "data",
+  "identity",
+  "ingest",
+  "ledger",
+  "membership",
+  "resources",
+  "transport",
+];
 
 /** Folders that may open sockets. */
 const mayOpenSockets = [

@@ -45,25 +45,24 @@ export function readFolder(path: string): DiskState {
   return { root, nodeByInode };
 }
 
-/** Makes `path` hold `tree` and nothing else; the folder itself stays the same. */
+/** Makes `path` hold `tree` and nothing else. What is there already keeps its inode, as on a disk. */
 export function writeFolder(
   path: string,
   tree: Tree,
   mapped: (path: string) => Buffer = () => Buffer.alloc(0),
 ): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
-  for (const name of readdirSync(path)) rmSync(join(path, name), { recursive: true, force: true });
-  const write = (at: string, entries: Tree) => {
-    for (const [name, found] of entries) {
-      const here = join(at, name);
-      if (found.kind === "directory") {
-        mkdirSync(here);
-        write(here, found.entries);
-      } else writeFileSync(here, found.mapped ? mapped(here) : found.bytes);
-      chmodSync(here, found.mode);
-    }
-  };
-  write(path, tree);
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    const wanted = tree.get(entry.name)?.kind;
+    if (wanted !== (entry.isDirectory() ? "directory" : entry.isFile() ? "file" : "other"))
+      rmSync(join(path, entry.name), { recursive: true, force: true });
+  }
+  for (const [name, found] of tree) {
+    const here = join(path, name);
+    if (found.kind === "directory") writeFolder(here, found.entries, mapped);
+    else writeFileSync(here, found.mapped ? mapped(here) : found.bytes);
+    chmodSync(here, found.mode);
+  }
 }
 
 /** What a `-shm` file may be found as: nobody ever syncs it. */

@@ -14,7 +14,7 @@ import { differences, mappedContent, readFolder, writeFolder } from "./power-cut
 import { createPowerLog } from "./power-cut-log.ts";
 import { createDisk, presentTree, treeAfterCut, type Tree } from "./power-cut-model.ts";
 
-export type Power = {
+export type Power = Disposable & {
   /** For every process that changes the folder. */
   readonly env: Readonly<Record<string, string>>;
   /** Changes and fsyncs so far. */
@@ -35,7 +35,6 @@ export type Power = {
   restore(random: Random): void;
   /** Writes to another folder what the disk may hold had the power failed when the log was this long. */
   restoreAt(position: number, target: string, random: Random): void;
-  close(): void;
 };
 
 export type PowerOptions = {
@@ -106,7 +105,7 @@ export function attachPower(options: PowerOptions): Power {
     restoreAt(position, target, random) {
       write(replay(position), target, random);
     },
-    close() {
+    [Symbol.dispose]() {
       log.close();
       rmSync(path, { force: true });
     },
@@ -136,14 +135,19 @@ function readIfThere(path: string): Buffer | undefined {
   }
 }
 
-/** In memory where there is enough of it: the log sees every byte that is written. */
-function roomForLog(): { path: string; bytes: number } {
-  const freeBytes = (path: string) => {
-    const { bavail, bsize } = statfsSync(path);
-    return bavail * bsize;
-  };
+const freeBytes = (path: string) => {
+  const { bavail, bsize } = statfsSync(path);
+  return bavail * bsize;
+};
+
+/** In memory where there is enough of it: for the log, which sees every byte, and for disks to look at. */
+export function roomyFolder(): string {
   const inMemory = "/dev/shm";
-  const folder = freeBytes(inMemory) >= logBytesMax ? inMemory : tmpdir();
+  return freeBytes(inMemory) >= logBytesMax ? inMemory : tmpdir();
+}
+
+function roomForLog(): { path: string; bytes: number } {
+  const folder = roomyFolder();
   return {
     path: join(folder, `skerry-power-${process.pid}-${nameSuffix(systemRandom, 8)}`),
     bytes: Math.min(logBytesMax, Math.floor(freeBytes(folder) / 2)),

@@ -1,0 +1,15 @@
+/** All parts, each in its own files of one folder. */
+import type { Part } from "./part.ts";
+import { epochPart, identityPart, recordsPart, timePart, tokensPart } from "./records.ts";
+import { ledgerPart, mirrorPart, streamsPart } from "./stores.ts";
+
+export const parts: readonly Part[] = [
+  ledgerPart,
+  streamsPart,
+  mirrorPart,
+  identityPart,
+  tokensPart,
+  timePart,
+  epochPart,
+  recordsPart,
+];

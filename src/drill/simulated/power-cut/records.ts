@@ -1,0 +1,178 @@
+/** The parts that are small files: identity, join tokens, the cell's time, epochs, records. */
+import { join } from "node:path";
+import {
+  createAuthority,
+  createFolderTokenStore,
+  createJoinToken,
+  createNodeEnrolment,
+  openAuthority,
+  openCellTime,
+  openNodeIdentity,
+  prepareJoin,
+} from "../../../identity/index.ts";
+import type { WallMs } from "../../../lib/brand.ts";
+import { nextEpoch } from "../../../ingest/index.ts";
+import {
+  ensureDirectory,
+  readRecord,
+  writeRecord,
+  writeRecordAsync,
+} from "../../../runtime/files/index.ts";
+import { deps, few, type Part } from "./part.ts";
+
+const nowMs = () => deps.clock.wallMs();
+const authorityDeps = { random: deps.random, nowMs };
+
+/* Identity: what a node was given last is what it has, and its cell's key is the same. */
+
+type Leaf = { readonly pin: string; readonly leaf: string };
+
+export const identityPart: Part = {
+  name: "identity",
+  async write({ folder, more, acknowledge }) {
+    const path = join(folder, "identity");
+    const authority =
+      openAuthority(authorityDeps, path) ??
+      (await createAuthority(authorityDeps, { folder: path, trustDomain: "cell-a.skerry" }));
+    const tokens = createFolderTokenStore({ nowMs }, join(folder, "join-tokens"));
+    const enrol = createNodeEnrolment({ authority, tokens, nowMs });
+    const said = (identity: ReturnType<typeof openNodeIdentity>) =>
+      acknowledge({ pin: authority.pin, leaf: leafText(identity) } satisfies Leaf);
+    if (openNodeIdentity(path) === undefined) {
+      const { token } = await createJoinToken(
+        { random: deps.random, store: tokens, nowMs },
+        { cell: "cell-a", pin: authority.pin, name: "n1" },
+      );
+      const joining = await prepareJoin({ folder: path, token, node: "n1", addresses: [] });
+      joining.accept(await enrol(joining.request));
+      said(openNodeIdentity(path));
+    }
+    while (more()) {
+      const identity = openNodeIdentity(path);
+      const renewal = await identity?.prepareRenewal();
+      if (!renewal) throw new Error("the identity has gone");
+      renewal.accept(await enrol(renewal.request));
+      said(identity);
+    }
+  },
+  async check(folder, acknowledged) {
+    const path = join(folder, "identity");
+    const given = acknowledged as readonly Leaf[];
+    const last = given.at(-1);
+    const identity = openNodeIdentity(path);
+    const authority = openAuthority(authorityDeps, path);
+    if (!last) return [];
+    const earlier = new Set(given.slice(0, -1).map(({ leaf }) => leaf));
+    return [
+      ...(authority?.pin === last.pin ? [] : ["the authority is not the one that was founded"]),
+      ...(identity === undefined ? ["the node's identity is lost"] : []),
+      ...(earlier.has(leafText(identity)) ? ["the node has an earlier leaf again"] : []),
+    ];
+  },
+};
+
+const leafText = (identity: { readonly leaf: Uint8Array } | undefined) =>
+  identity === undefined ? "" : Buffer.from(identity.leaf).toString("base64");
+
+/* Tokens: a spent one stays spent, by the same. */
+
+type TokenEvent = { readonly id: string; readonly by?: string };
+
+export const tokensPart: Part = {
+  name: "tokens",
+  async write({ folder, life, more, acknowledge }) {
+    const store = createFolderTokenStore({ nowMs }, join(folder, "tokens"));
+    for (let round = 0; more(); round++) {
+      const id = `t${life}n${round}`;
+      await store.put({ id, secretHash: "ab".repeat(32), expiresAtMs: nowMs() + 3_600_000 });
+      acknowledge({ id } satisfies TokenEvent);
+      const by = await store.takeOnce(id, `joiner ${round}`);
+      acknowledge({ id, by } satisfies TokenEvent);
+      await deps.clock.sleep(1);
+    }
+  },
+  async check(folder, acknowledged) {
+    const store = createFolderTokenStore({ nowMs }, join(folder, "tokens"));
+    const wrong: string[] = [];
+    for (const { id, by } of acknowledged as readonly TokenEvent[]) {
+      if ((await store.get(id)) === undefined) wrong.push(`token ${id} is lost`);
+      else if (by !== undefined && (await store.takeOnce(id, "somebody else")) !== by)
+        wrong.push(`token ${id} was spent by ${by} and can be spent again`);
+    }
+    return few(wrong);
+  },
+};
+
+/* The cell's time never goes back behind what was kept. */
+
+export const timePart: Part = {
+  name: "time",
+  async write({ folder, life, more, acknowledge }) {
+    ensureDirectory(join(folder, "time"));
+    for (let round = 0; more(); round++) {
+      const time = openCellTime(deps, { folder: join(folder, "time") });
+      // Ahead of the host's clock, or the clock would hide what is lost.
+      const aheadMs = nowMs() + (life * 1000 + round) * 3_600_000;
+      time.raiseTo(aheadMs);
+      time.close();
+      acknowledge(aheadMs);
+      await deps.clock.sleep(1);
+    }
+  },
+  async check(folder, acknowledged) {
+    const last = Math.max(0, ...(acknowledged as readonly number[]));
+    if (last === 0) return [];
+    const time = openCellTime(deps, { folder: join(folder, "time") });
+    const foundMs = time.nowMs();
+    time.close();
+    return foundMs >= last ? [] : [`time went back by ${last - foundMs} ms`];
+  },
+};
+
+/* Producer epochs never repeat, also where the clock helps nobody. */
+
+export const epochPart: Part = {
+  name: "epochs",
+  async write({ folder, more, acknowledge }) {
+    while (more()) {
+      acknowledge(nextEpoch(noClock, join(folder, "telemetry.epoch")));
+      await deps.clock.sleep(1);
+    }
+  },
+  async check(folder, acknowledged) {
+    const last = Math.max(0, ...(acknowledged as readonly number[]));
+    const next = nextEpoch(noClock, join(folder, "telemetry.epoch"));
+    return next > last ? [] : [`epoch ${next} after ${last}`];
+  },
+};
+
+const noClock = { ...deps, clock: { ...deps.clock, wallMs: () => 0 as WallMs } };
+
+/* Records as node.json, start.json, cells.json and the keeper's are written. */
+
+type Version = { readonly record: string; readonly version: number };
+const recordNames = ["node.json", "keeper/agent"];
+
+export const recordsPart: Part = {
+  name: "records",
+  async write({ folder, life, random, more, acknowledge }) {
+    ensureDirectory(join(folder, "keeper"));
+    for (let version = life * 1_000_000; more(); version++) {
+      const record = recordNames[version % 2] ?? "";
+      const value = { version, filler: "y".repeat(random.integer(9000)) };
+      if (version % 2 === 0) writeRecord(join(folder, record), value);
+      else await writeRecordAsync(join(folder, record), value);
+      acknowledge({ record, version } satisfies Version);
+      await deps.clock.sleep(1);
+    }
+  },
+  async check(folder, acknowledged) {
+    return recordNames.flatMap((name) => {
+      const last = (acknowledged as readonly Version[]).findLast(({ record }) => record === name);
+      const found = readRecord(join(folder, name)) as { version: number } | undefined;
+      return last && !(found && found.version >= last.version)
+        ? [`${name} is version ${found?.version}, written was ${last.version}`]
+        : [];
+    });
+  },
+};

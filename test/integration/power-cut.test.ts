@@ -1,0 +1,123 @@
+/**
+ * The power fails, at any point of what the rooms do to the disk: what was acknowledged is there, and
+ * nothing is there by half. And the harness itself: it notices an fsync that is missing.
+ */
+import { strict as assert } from "node:assert";
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { seededRandom } from "../../src/lib/random.ts";
+import { cutOften, powerFolder, powerOver } from "../support/power-cut.ts";
+
+const seed = Number(process.env["SKERRY_SEED"] ?? 4);
+const replay = `SKERRY_SEED=${seed} node --test test/integration/power-cut.test.ts`;
+
+test("L2, D1, D7: after 40 power cuts everything acknowledged is there, whole, and nothing went back", async () => {
+  const { cuts, acknowledged, complaints } = await cutOften({ seed, cuts: 40 });
+  assert.deepEqual(complaints, [], `again: ${replay}`);
+  assert.equal(cuts, 40);
+  assert.ok(acknowledged > 1000, `only ${acknowledged} acknowledged writes were looked for`);
+});
+
+test("the harness notices SQLite with synchronous=OFF", async () => {
+  const preload = join(import.meta.dirname, "../support/power-cut-asynchronous.ts");
+  const { complaints } = await cutOften({
+    seed,
+    cuts: 20,
+    untilComplaint: true,
+    env: { NODE_OPTIONS: `--import ${preload}` },
+  });
+  assert.match(complaints.join("\n"), /(ledger|streams|mirror): /, `again: ${replay}`);
+});
+
+test("the harness notices one directory's fsync that is missing", async () => {
+  const { complaints } = await cutOften({
+    seed,
+    cuts: 20,
+    untilComplaint: true,
+    ignoreSyncOf: (folder) => join(folder, "tokens"),
+  });
+  assert.match(complaints.join("\n"), /tokens: token \w+ (is lost|was spent)/, `again: ${replay}`);
+});
+
+/** JavaScript in a process of its own, under the shim; `folder` is its data folder. */
+function runIn(folder: string, env: Readonly<Record<string, string>>, script: string) {
+  return spawnSync(
+    process.execPath,
+    [
+      "--input-type=module",
+      "-e",
+      `import fs from "node:fs"; const folder = process.argv[1]; ${script}`,
+      folder,
+    ],
+    { env: { ...process.env, ...env }, encoding: "utf8" },
+  );
+}
+
+test("written and not synced may be gone; synced, with its folder, is there", () => {
+  using folder = powerFolder();
+  using disk = powerFolder();
+  using power = powerOver(folder.path);
+  const { status, stderr } = runIn(
+    folder.path,
+    power.env,
+    `fs.writeFileSync(folder + "/loose", "x".repeat(2000));
+     const fd = fs.openSync(folder + "/kept", "w");
+     fs.writeSync(fd, "kept");
+     fs.fsyncSync(fd);
+     const above = fs.openSync(folder, "r");
+     fs.fsyncSync(above);
+     fs.writeFileSync(folder + "/later", "later");`,
+  );
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(power.unexplained(), []);
+  const outcomes = new Set<string>();
+  for (let round = 1; round <= 60; round++) {
+    power.restoreAt(power.position, disk.path, seededRandom(round));
+    assert.equal(readFileSync(join(disk.path, "kept"), "utf8"), "kept");
+    assert.equal(existsSync(join(disk.path, "loose")), true, "its name was synced");
+    const loose = readFileSync(join(disk.path, "loose"), "utf8");
+    outcomes.add(loose === "" ? "empty" : loose === "x".repeat(2000) ? "whole" : "torn");
+    outcomes.add(existsSync(join(disk.path, "later")) ? "named" : "nameless");
+  }
+  assert.deepEqual([...outcomes].sort(), ["empty", "named", "nameless", "torn", "whole"]);
+});
+
+test("the power goes at a given change: its process is killed, and no later change is on the disk", () => {
+  using folder = powerFolder();
+  using power = powerOver(folder.path);
+  power.cutAt(5);
+  const { signal } = runIn(
+    folder.path,
+    power.env,
+    `for (let n = 1; ; n++) {
+       fs.mkdirSync(folder + "/d" + n);
+       fs.fsyncSync(fs.openSync(folder, "r"));
+     }`,
+  );
+  assert.equal(signal, "SIGKILL");
+  assert.equal(power.isCut, true);
+  power.restore(seededRandom(1));
+  assert.deepEqual(
+    ["d1", "d2", "d3"].map((name) => existsSync(join(folder.path, name))),
+    [true, true, false],
+  );
+  assert.equal(power.isCut, false);
+});
+
+test("a change that the shim does not see, or does not know, is an error and no kind power cut", () => {
+  using folder = powerFolder();
+  using power = powerOver(folder.path);
+  writeFileSync(join(folder.path, "foreign"), "not under the shim");
+  assert.throws(() => power.restore(seededRandom(1)), { code: "drill-step-failed" });
+  assert.match(power.unexplained().join(), /foreign: in the folder, not in the log/);
+  const { signal, stderr } = runIn(
+    folder.path,
+    power.env,
+    `fs.symlinkSync("elsewhere", folder + "/link");`,
+  );
+  assert.equal(signal, "SIGABRT");
+  assert.match(stderr, /symlink on .* is not modelled/);
+  assert.throws(() => power.restore(seededRandom(1)), /symlink on .* is not modelled/);
+});
