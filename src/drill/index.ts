@@ -1,8 +1,10 @@
 export type { Drill, DrillOptions, DrillReport, FaultRecord, PromiseResult } from "./drill.ts";
 import type { Drill } from "./drill.ts";
+import { nodeKill } from "./scripts/node-kill.ts";
 import { quick } from "./scripts/quick.ts";
+import { serverLost } from "./scripts/server-lost.ts";
 
-export const drills: readonly Drill[] = [quick];
+export const drills: readonly Drill[] = [quick, nodeKill, serverLost];
 
 export { loopbackNetwork } from "./site/network.ts";
 export { networkOfGuard, runAsObserver } from "./site/observer.ts";

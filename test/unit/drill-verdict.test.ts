@@ -47,13 +47,15 @@ const seen = (more: Partial<QuickSeen> = {}): QuickSeen => ({
   after: pods,
   faults: [{ atMs: 7000, fault: "cut WAN" }],
   outages: [outage],
+  agents: [outage.fault],
   ...more,
 });
 
 const broken = (more: Partial<QuickSeen>) =>
   judgeQuick(seen(more))
     .report.promises.filter(({ ok }) => !ok)
-    .map(({ id }) => id);
+    .map(({ id }) => id)
+    .sort();
 
 test("a run in which all was seen and well holds every promise", () => {
   const { report } = judgeQuick(seen());

@@ -20,12 +20,15 @@ const random = seededRandom(config.seed);
 const epoch = 1;
 const agent = new Agent({
   connections: 32,
+  // A dead machine says nothing: whoever waits for it longer than for an answer waits for nobody.
+  connectTimeout: config.attemptTimeoutMs,
   headersTimeout: config.attemptTimeoutMs,
   bodyTimeout: config.attemptTimeoutMs,
 });
 const publishersByNode = new Map<string, Promise<Publisher>>();
 const sequenceByProducer = new Map<string, number>();
 const latenciesMs: number[] = [];
+const byNode: Record<string, Record<number, number>> = {};
 const failures: Record<string, number> = {};
 const work = new Set<Promise<void>>();
 let produced = 0;
@@ -68,6 +71,7 @@ writeFileSync(
     produced,
     acknowledged,
     unacknowledged: produced - acknowledged,
+    byNode,
     resent,
     latenciesMs,
     attemptsFailed,
@@ -96,8 +100,9 @@ async function deliver(
   let waiting = batch;
   let attempt = 0;
   for (; waiting.length > 0 && systemClock.monotonicMs() < giveUpMs; attempt++) {
-    const done = await offer(transport, waiting, nodeAt(firstNode + attempt));
-    acknowledge(done);
+    const node = nodeAt(firstNode + attempt);
+    const done = await offer(transport, waiting, node);
+    acknowledge(done, node);
     waiting = waiting.filter((entry) => !done.includes(entry));
     if (waiting.length > 0 && attempt >= config.nodes.length - 1) await systemClock.sleep(50);
   }
@@ -114,7 +119,7 @@ function nodeAt(index: number): Node {
 }
 
 /** Writes the keys down before anybody counts them: what stands in the file was acknowledged. */
-function acknowledge(entries: readonly Entry[]): void {
+function acknowledge(entries: readonly Entry[], { name }: Node): void {
   if (entries.length === 0) return;
   const nowMs = systemClock.monotonicMs();
   appendFileSync(
@@ -122,6 +127,9 @@ function acknowledge(entries: readonly Entry[]): void {
     entries.map(({ producer, sequence }) => `${keyLine(producer, epoch, sequence)}\n`).join(""),
   );
   acknowledged += entries.length;
+  const bySecond = (byNode[name] ??= {});
+  const second = Math.floor(systemClock.wallMs() / 1000);
+  bySecond[second] = (bySecond[second] ?? 0) + entries.length;
   for (const { dueMs } of entries) latenciesMs.push(nowMs - dueMs);
 }
 
@@ -170,7 +178,7 @@ async function offerByHttp(batch: readonly Entry[], node: Node): Promise<readonl
 }
 
 async function offerByMqtt(batch: readonly Entry[], node: Node): Promise<readonly Entry[]> {
-  const publisher = await withTimeout(publisherOf(node), "no CONNACK");
+  const publisher = await publisherOf(node);
   const outcomes = await Promise.allSettled(
     batch.map((entry) =>
       withTimeout(publisher.publish(`streams/${config.stream}`, payload(entry)), "no PUBACK"),
@@ -193,6 +201,8 @@ async function publisherOf(node: Node): Promise<Publisher> {
     clientId,
     username: "drill",
     password: node.token,
+    timeoutMs: config.attemptTimeoutMs,
+    clock: systemClock,
   });
   publishersByNode.set(node.name, fresh);
   return fresh;

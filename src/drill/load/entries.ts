@@ -27,6 +27,8 @@ export type EntryLoadResult = {
   readonly acknowledged: number;
   /** Outcome unknown when the load ended: neither promised nor missed. */
   readonly unacknowledged: number;
+  /** Acknowledged by each node in each second of the wall clock. */
+  readonly byNode: Readonly<Record<string, Readonly<Record<number, number>>>>;
   /** Acknowledged once more. */
   readonly resent: number;
   /** From when it was due to its acknowledgement. */

@@ -1,6 +1,7 @@
 /** A small MQTT 3.1.1 publisher (QoS 1) on `mqtt-packet`; its acknowledgements are the point. */
 import { connect, type Socket } from "node:net";
 import { generate, parser, type Packet } from "mqtt-packet";
+import type { Clock } from "../../lib/clock.ts";
 
 export type Publisher = {
   /** Resolves with the PUBACK; rejects when the connection goes before it. */
@@ -9,13 +10,15 @@ export type Publisher = {
   close(): void;
 };
 
-/** Connects and waits for CONNACK. Rejects with what the broker or the network said. */
+/** Connects and waits for CONNACK. Rejects with what the broker or the network said, or after `timeoutMs`. */
 export function connectPublisher(options: {
   host: string;
   port: number;
   clientId: string;
   username: string;
   password: string;
+  timeoutMs: number;
+  clock: Clock;
 }): Promise<Publisher> {
   return new Promise((resolve, reject) => {
     const socket: Socket = connect({ host: options.host, port: options.port });
@@ -27,11 +30,15 @@ export function connectPublisher(options: {
     const fail = (error: Error) => {
       if (closed) return;
       closed = true;
+      timer.cancel();
       socket.destroy();
       reject(error);
       for (const waiting of waitingById.values()) waiting.reject(error);
       waitingById.clear();
     };
+    const timer = options.clock.after(options.timeoutMs, () =>
+      fail(new Error(`no CONNACK within ${options.timeoutMs} ms`)),
+    );
     const publisher: Publisher = {
       publish(topic, payload) {
         if (closed) return Promise.reject(new Error("connection closed"));
@@ -63,6 +70,7 @@ export function connectPublisher(options: {
 
     parse.on("packet", (packet: Packet) => {
       if (packet.cmd === "connack") {
+        timer.cancel();
         if (packet.returnCode === 0) resolve(publisher);
         else fail(new Error(`broker refused the connection with code ${packet.returnCode}`));
       } else if (packet.cmd === "puback" && packet.messageId !== undefined) {

@@ -1,5 +1,5 @@
 /**
- * Open-loop GET load, a process of its own that knows nothing of the cell's inside. Reads its
+ * Open-loop load of idempotent requests, a process of its own that knows nothing of the cell's inside. Reads its
  * configuration as JSON from the file named by the first argument, runs until standard input ends,
  * waits for what is in flight, and writes all samples to the file named by the second.
  */
@@ -18,6 +18,7 @@ const agent = new Agent({
   headersTimeout: config.deadlineMs,
   bodyTimeout: config.deadlineMs,
 });
+const methods = config.methods ?? ["GET"];
 const samples: RequestSample[] = [];
 const inFlight = new Set<Promise<void>>();
 const stop = new AbortController();
@@ -45,7 +46,9 @@ for (let sent = 0; !stop.signal.aborted; sent++) {
     });
     continue;
   }
-  const running = send(target, dueMs).finally(() => inFlight.delete(running));
+  // Every target gets every method.
+  const method = methods[Math.floor(sent / config.targets.length) % methods.length] ?? "GET";
+  const running = send(target, method, dueMs).finally(() => inFlight.delete(running));
   inFlight.add(running);
   // A full turn of the event loop now and then, so that answers are read while we are behind.
   if (sent % 16 === 0) await new Promise((resolve) => setImmediate(resolve));
@@ -55,24 +58,32 @@ await agent.destroy();
 writeFileSync(resultPath, JSON.stringify({ samples } satisfies RequestLoadResult));
 process.exit(0);
 
-async function send(target: RequestLoadConfig["targets"][number], dueMs: number): Promise<void> {
+async function send(
+  target: RequestLoadConfig["targets"][number],
+  method: (typeof methods)[number],
+  dueMs: number,
+): Promise<void> {
   const abort = new AbortController();
   const timer = systemClock.after(
     Math.max(0, dueMs + config.deadlineMs - systemClock.monotonicMs()),
     () => abort.abort(new Error(`no answer within ${config.deadlineMs} ms`)),
   );
   let failure: string | undefined;
+  let by: string | undefined;
   try {
     const answer = await request(target.url, {
+      method,
       dispatcher: agent,
       signal: abort.signal,
+      ...(method === "PUT" ? { body: "the drill's" } : {}),
       ...(target.headers ? { headers: target.headers } : {}),
     });
     const body = await answer.body.text();
     if (answer.statusCode < 200 || answer.statusCode > 299)
-      failure = `status ${answer.statusCode}: ${body.slice(0, 200)}`;
+      failure = `${method}: status ${answer.statusCode}: ${body.slice(0, 200)}`;
+    else by = podOf(body);
   } catch (error) {
-    failure = explain(error);
+    failure = `${method}: ${explain(error)}`;
   } finally {
     timer.cancel();
   }
@@ -81,6 +92,12 @@ async function send(target: RequestLoadConfig["targets"][number], dueMs: number)
     atMs: dueMs + wallOffsetMs,
     target: target.name,
     tookMs,
+    ...(by === undefined ? {} : { by }),
     ...(failure === undefined ? {} : { failure }),
   });
+}
+
+/** The example application answers with its pod's name; others need not. */
+function podOf(body: string): string | undefined {
+  return /"pod":\s*"([^"]+)"/.exec(body)?.[1];
 }

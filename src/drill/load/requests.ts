@@ -1,6 +1,8 @@
 /** What the request load writes and the drill reads; shared by the entry and the scripts. */
 
 export type RequestLoadConfig = {
+  /** Used in turn; idempotent ones only, for all of them may be retried on the way. Default GET. */
+  readonly methods?: readonly ("GET" | "PUT" | "DELETE")[];
   readonly targets: readonly {
     readonly name: string;
     readonly url: string;
@@ -19,6 +21,8 @@ export type RequestSample = {
   readonly target: string;
   /** From when it was due (coordinated omission corrected) to the end of the body. */
   readonly tookMs: number;
+  /** The pod that answered, where the answer says so. */
+  readonly by?: string;
   /** Absent when it was answered with a 2xx inside the deadline. */
   readonly failure?: string;
 };

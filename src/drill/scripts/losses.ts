@@ -1,0 +1,99 @@
+/** Machines that go away and come back, none of them the server: what is done to them, and when. */
+import { SkerryError } from "../../lib/errors.ts";
+import { echoPods, isReady, podsOffAfter, wantedPods, waitUntil } from "../site/whole.ts";
+import type { Loss } from "./loss-verdict.ts";
+import type { Stage } from "./stage.ts";
+
+export type LossKind = "kill" | "cut and kill" | "freeze";
+
+/** Longer than the promise: what comes late is measured, what does not come is left. */
+const replacementPatienceMs = 15_000;
+/** The machine stays away this long after it was replaced, for what follows a replacement. */
+const afterReplacementMs = 1500;
+export const wholePatienceMs = 45_000;
+/** Below the silence after which a node counts as unreachable. */
+const pauseMs = 700;
+/** By when a pause that was mistaken for a death would have shown. */
+const pauseAftermathMs = 4000;
+
+/** Takes a machine away until it is replaced, then gives it back; resolves when the cell has settled. */
+export async function loseNode(
+  stage: Stage,
+  node: string,
+  kind: LossKind,
+): Promise<{ readonly loss: Loss; readonly podsOff: number }> {
+  const { site, clock, signal, progress } = stage;
+  const podsBefore = (await echoPods(site)).map(({ metadata }) => metadata.name);
+  progress(`${kind} ${node}`);
+  const begin = { node, fault: `${kind} ${node}`, atMs: stage.since(), fromMs: clock.wallMs() };
+  if (kind === "cut and kill") await site.cutLink(node);
+  if (kind === "freeze") await site.freezeNode(node);
+  else await site.killNode(node);
+  await waitReplaced(stage, node);
+  await clock.sleep(afterReplacementMs, { signal });
+
+  progress(`${node} comes back`);
+  const returnedMs = clock.wallMs();
+  if (kind === "cut and kill") await site.healLink(node);
+  if (kind === "freeze") site.thawNode(node);
+  else await site.startNode(node);
+  // Its ingress is awaited from when it is up: how fast a machine boots is no promise of ours.
+  stage.outages.push({ ...begin, returnedMs: clock.wallMs() });
+  const podsOff = await podsOffAfter(site, { clock, signal, timeoutMs: wholePatienceMs });
+  return { loss: { ...begin, returnedMs, podsBefore }, podsOff };
+}
+
+async function waitReplaced({ site, clock, signal, progress }: Stage, lost: string) {
+  const wanted = await wantedPods(site);
+  try {
+    await waitUntil(
+      `the pods of ${lost} replaced`,
+      async () => {
+        const pods = await echoPods(site);
+        const elsewhere = pods.filter((pod) => isReady(pod) && pod.spec.nodeName !== lost).length;
+        return elsewhere >= wanted
+          ? { found: true }
+          : { missing: `${elsewhere} of ${wanted} ready` };
+      },
+      { clock, signal, timeoutMs: replacementPatienceMs },
+    );
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // The verdict says so with a number.
+    progress(`the pods of ${lost} were not replaced within ${replacementPatienceMs} ms`);
+  }
+}
+
+/** Freezes a node for less than a second; answers how many pods were made because of it. */
+export async function pauseNode(stage: Stage, node: string): Promise<number> {
+  const { site, clock, signal, progress } = stage;
+  const before = new Set((await echoPods(site)).map(({ metadata }) => metadata.uid));
+  progress(`pause ${node}`);
+  const begin = { node, fault: `pause ${node}`, atMs: stage.since(), fromMs: clock.wallMs() };
+  await site.freezeNode(node);
+  await clock.sleep(Math.max(0, pauseMs - (clock.wallMs() - begin.fromMs)), { signal });
+  site.thawNode(node);
+  stage.outages.push({ ...begin, returnedMs: clock.wallMs() });
+  await clock.sleep(pauseAftermathMs, { signal });
+  return (await echoPods(site)).filter(({ metadata }) => !before.has(metadata.uid)).length;
+}
+
+/** A node that is no server and runs a pod: the loss of any other takes nothing away. Least used first. */
+export async function nextVictim(
+  { site, dice }: Stage,
+  timesByNode: ReadonlyMap<string, number>,
+): Promise<string> {
+  const [server] = site.nodes;
+  const candidates = [
+    ...new Set((await echoPods(site)).flatMap(({ spec }) => spec.nodeName ?? [])),
+  ].filter((node) => node !== server?.node);
+  const times = (node: string) => timesByNode.get(node) ?? 0;
+  const fewest = Math.min(...candidates.map(times));
+  const least = candidates.filter((node) => times(node) === fewest).sort();
+  const chosen = least[least.length === 0 ? 0 : dice.integer(least.length)];
+  if (chosen !== undefined) return chosen;
+  throw new SkerryError({
+    code: "drill-step-failed",
+    message: "every pod of the application runs on the server, where this drill takes nothing away",
+  });
+}

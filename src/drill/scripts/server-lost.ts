@@ -1,0 +1,99 @@
+/**
+ * `server-lost`: the only server's machine is away for most of the run. The others live on, also one
+ * that loses its power meanwhile and starts from cold with nobody to ask. Then the server returns.
+ */
+import { atMost, type Drill, type DrillReport } from "../drill.ts";
+import { podProcesses } from "../site/whole.ts";
+import { loseServer } from "./server-loss.ts";
+import { serverPromises, serverRecord } from "./server-verdict.ts";
+import { withStage, type Stage } from "./stage.ts";
+import {
+  dataPromises,
+  endOutages,
+  ingressBackPromise,
+  notMeasured,
+  remarksOn,
+  reportOf,
+  requestPromises,
+} from "./verdict.ts";
+
+const coldStartWithinMs = 15_000;
+const podsPatienceMs = 30_000;
+
+export const serverLost: Drill = {
+  name: "server-lost",
+  summary: "the server's machine lost for a while, and a worker started from cold meanwhile",
+  faults: [
+    "cut off and kill the machine of n1, the server",
+    "kill n2 or n3 and start it again while the server is away",
+    "heal and start n1",
+  ],
+  cutsLinks: true,
+  defaultForMs: 60_000,
+  run: (options) => withStage(options, play),
+};
+
+async function play(stage: Stage): Promise<DrillReport> {
+  const { dice, forMs, progress } = stage;
+  await stage.until(0.1);
+  const cold = dice.integer(2) === 0 ? "n2" : "n3";
+  const steady = cold === "n2" ? "n3" : "n2";
+  let coldStartMs = notMeasured;
+  const { podsOff, ...server } = await loseServer(stage, {
+    holdMs: forMs * 0.55,
+    untouched: [steady],
+    async meanwhile() {
+      await stage.until(0.3);
+      coldStartMs = await startFromCold(stage, cold);
+    },
+  });
+  await stage.until(1);
+  const seen = await stage.finish();
+  const outages = endOutages(seen);
+  const serverSeen = { ...server, samples: seen.requests.samples, entries: seen.entries };
+  const promises = [
+    ...dataPromises(seen),
+    ...requestPromises(seen, outages),
+    ...serverPromises(serverSeen),
+    ingressBackPromise(outages),
+    atMost("R3", "pods too many or too few after all were back", podsOff, 0, "pods"),
+    atMost(
+      "S9",
+      "a worker started from cold, server lost: from its start until its pods run",
+      coldStartMs,
+      coldStartWithinMs,
+      "ms",
+    ),
+  ];
+  for (const remark of remarksOn(seen, outages)) progress(remark);
+  return reportOf("server-lost", seen, {
+    promises,
+    outages,
+    faults: [
+      ...seen.faults,
+      serverRecord(serverSeen),
+      ...outages
+        .filter(({ node }) => node === cold)
+        .map(({ atMs, fault }) => ({ atMs, fault, recoveredMs: coldStartMs })),
+    ],
+  });
+}
+
+/** Kills a worker whole and starts it again; answers how long its pods took, from the start on. */
+async function startFromCold(stage: Stage, node: string): Promise<number> {
+  const { clock, progress, signal, site } = stage;
+  progress(`kill ${node} and start it from cold`);
+  const begin = { node, fault: `kill ${node}`, atMs: stage.since(), fromMs: clock.wallMs() };
+  await site.killNode(node);
+  const startedMs = clock.wallMs();
+  await site.startNode(node);
+  stage.outages.push({ ...begin, returnedMs: clock.wallMs() });
+  await podProcesses(site, {
+    from: node,
+    nodes: [node],
+    clock,
+    signal,
+    timeoutMs: podsPatienceMs,
+  });
+  return Math.round(clock.wallMs() - startedMs);
+}

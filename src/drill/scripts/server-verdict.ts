@@ -1,0 +1,136 @@
+/** What the loss of the server's machine did to the rest of the cell. Pure, and as strict as `verdict.ts`. */
+import { atLeast, atMost, type FaultRecord, type PromiseResult } from "../drill.ts";
+import type { EntryCheckResult } from "../checkers/entries.ts";
+import type { EntryLoadResult } from "../load/entries.ts";
+import type { RequestSample } from "../load/requests.ts";
+import { p99DuringMs, replacedWithinMs } from "./loss-verdict.ts";
+import {
+  afterglowMs,
+  caughtUp,
+  entriesPerSecond,
+  notMeasured,
+  p99Between,
+  type Outage,
+} from "./verdict.ts";
+
+const refusedWithinMs = 5000;
+const replicatedWithinMs = 10_000;
+const writesBackWithinMs = 10_000;
+
+/** One try of what kubectl does, through one of the other nodes. */
+export type Attempt = { readonly tookMs: number; readonly failure?: string };
+
+export type ServerLossSeen = {
+  readonly outage: Outage & { readonly returnedMs: number };
+  /** The nodes that live on. */
+  readonly others: readonly string[];
+  readonly writes: readonly Attempt[];
+  readonly reads: readonly Attempt[];
+  /** Pids by uid of pod, on the other nodes: before the loss, and at its end. */
+  readonly before: ReadonlyMap<string, string>;
+  readonly after: ReadonlyMap<string, string>;
+  /** Entries acknowledged while it was away, counted in the others and the hub before it returned. */
+  readonly meanwhile: EntryCheckResult;
+  readonly entries: Pick<EntryLoadResult, "byNode">;
+  readonly samples: readonly RequestSample[];
+  /** From when its agent was ready until a write was accepted; absent when none was. */
+  readonly writesBackMs?: number;
+};
+
+/**
+ * There is no replacement for the only server, so that S7 looks at the time in which any other
+ * machine's pods would have to be replaced, and a second on.
+ */
+export function serverPromises(seen: ServerLossSeen): PromiseResult[] {
+  const { outage, others, writes, reads } = seen;
+  const notRefused = writes.filter(({ failure }) => !failure?.includes("server-lost")).length;
+  const failedReads = reads.filter(({ failure }) => failure !== undefined).length;
+  const changed = [...seen.before].filter(([uid, pids]) => seen.after.get(uid) !== pids).length;
+  return [
+    atMost(
+      "S1",
+      "writes of desired state, server lost, answered by anything but server-lost",
+      writes.length === 0 ? notMeasured : notRefused,
+      0,
+      "writes",
+    ),
+    atMost("S2", "slowest refusal of a write, server lost", slowest(writes), refusedWithinMs, "ms"),
+    atMost(
+      "S3",
+      "reads of desired state that failed, server lost",
+      reads.length === 0 ? notMeasured : failedReads,
+      0,
+      "reads",
+    ),
+    atMost(
+      "S4",
+      "pods of the other nodes whose uid or pid changed, server lost",
+      seen.before.size === 0 ? notMeasured : changed,
+      0,
+      "pods",
+    ),
+    atLeast(
+      "S5",
+      "entries acknowledged by the other nodes, server lost",
+      acknowledgedMeanwhile(seen),
+      Math.floor((wholeSeconds(outage).length * entriesPerSecond) / 2),
+      "entries",
+    ),
+    atMost(
+      "S6",
+      "these entries in every other node and in the hub, before the server returned",
+      Math.max(...[...others, "hub"].map((view) => caughtUp(seen.meanwhile, view))),
+      replicatedWithinMs,
+      "ms",
+    ),
+    atMost(
+      "S7",
+      "p99 of requests through the other nodes, for 4 s from the loss of the server",
+      p99Between(seen.samples, others, {
+        fromMs: outage.fromMs,
+        toMs: outage.fromMs + replacedWithinMs + afterglowMs,
+      }),
+      p99DuringMs,
+      "ms",
+    ),
+    atMost(
+      "S8",
+      "writes accepted again after the server's agent is ready",
+      seen.writesBackMs ?? notMeasured,
+      writesBackWithinMs,
+      "ms",
+    ),
+  ];
+}
+
+/** Back means that writes are accepted again. */
+export function serverRecord({ outage, writesBackMs }: ServerLossSeen): FaultRecord {
+  const { atMs, fault, fromMs, returnedMs } = outage;
+  return {
+    atMs,
+    fault,
+    ...(writesBackMs === undefined
+      ? {}
+      : { recoveredMs: Math.round(returnedMs - fromMs + writesBackMs) }),
+  };
+}
+
+function slowest(attempts: readonly Attempt[]): number {
+  return attempts.length === 0
+    ? notMeasured
+    : Math.round(Math.max(...attempts.map(({ tookMs }) => tookMs)));
+}
+
+/** Seconds of the wall clock that lie wholly inside the outage. */
+function wholeSeconds({ fromMs, returnedMs }: ServerLossSeen["outage"]): number[] {
+  const first = Math.ceil(fromMs / 1000);
+  const count = Math.max(0, Math.floor(returnedMs / 1000) - first);
+  return Array.from({ length: count }, (_, index) => first + index);
+}
+
+function acknowledgedMeanwhile({ outage, others, entries }: ServerLossSeen): number {
+  const seconds = wholeSeconds(outage);
+  return others
+    .flatMap((node) => seconds.map((second) => entries.byNode[node]?.[second] ?? 0))
+    .reduce((sum, count) => sum + count, 0);
+}
