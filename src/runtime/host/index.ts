@@ -2,6 +2,7 @@
  * What the host says about itself: counters since boot, as the kernel keeps them. Reads only; what
  * a kernel or a container does not offer is absent from the sample.
  */
+import { readFileSync } from "node:fs";
 import { open, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../../lib/errors.ts";
@@ -70,16 +71,18 @@ export function createHostReader(
 ): HostReader {
   const root = options.root ?? "/";
   /** Content of a kernel file, or undefined: a missing one is normal, whatever the reason. */
-  const text = async (path: string) => {
+  const text = (path: string) => {
     try {
-      return await readKernelFile(join(root, path));
+      // From the kernel's memory, never a disk: 10 to 20 us. Through the pool of threads it is four
+      // hand-overs and 64 KiB of garbage for each file, a dozen times a second.
+      return readFileSync(join(root, path), "utf8");
     } catch (error) {
       if (systemCode(error) === undefined) throw error;
       return undefined;
     }
   };
-  const parsed = async <T>(path: string, parse: (content: string) => T | undefined) => {
-    const content = await text(path);
+  const parsed = <T>(path: string, parse: (content: string) => T | undefined) => {
+    const content = text(path);
     return content === undefined ? undefined : parse(content);
   };
 
@@ -89,7 +92,7 @@ export function createHostReader(
     try {
       const [{ dev }, space] = await Promise.all([stat(dataFolder), statfs(dataFolder)]);
       return {
-        disk: await parsed("proc/diskstats", (content) => parseDisk(content, deviceNumbers(dev))),
+        disk: parsed("proc/diskstats", (content) => parseDisk(content, deviceNumbers(dev))),
         diskFreeBytes: space.bavail * space.bsize,
         diskTotalBytes: space.blocks * space.bsize,
       };
@@ -99,62 +102,37 @@ export function createHostReader(
     }
   };
 
-  const cgroup = async () => {
-    const files = await parsed("proc/self/cgroup", memoryCgroupFiles);
+  const cgroup = () => {
+    const files = parsed("proc/self/cgroup", memoryCgroupFiles);
     if (!files) return {};
-    const [cgroupBytes, cgroupBytesMax] = await Promise.all([
-      parsed(`sys/fs/cgroup/${files.current}`, parseCgroupBytes),
-      parsed(`sys/fs/cgroup/${files.max}`, parseCgroupBytes),
-    ]);
-    return { cgroupBytes, cgroupBytesMax };
+    return {
+      cgroupBytes: parsed(`sys/fs/cgroup/${files.current}`, parseCgroupBytes),
+      cgroupBytesMax: parsed(`sys/fs/cgroup/${files.max}`, parseCgroupBytes),
+    };
   };
 
   return {
     async sample() {
-      const [cpu, memory, cpuPressure, memoryPressure, io, network, load, uptimeMs, disks, group] =
-        await Promise.all([
-          parsed("proc/stat", parseCpuTimes),
-          parsed("proc/meminfo", parseMemory),
-          parsed("proc/pressure/cpu", parsePressure),
-          parsed("proc/pressure/memory", parsePressure),
-          parsed("proc/pressure/io", parsePressure),
-          parsed("proc/net/dev", parseNetwork),
-          parsed("proc/loadavg", parseLoad),
-          parsed("proc/uptime", parseUptimeMs),
-          disk(),
-          cgroup(),
-        ]);
+      const disks = await disk();
       return {
         atMonotonicMs: deps.clock.monotonicMs(),
-        cpu,
-        memory,
-        pressure: { cpu: cpuPressure, memory: memoryPressure, io },
-        network,
-        load,
-        uptimeMs,
+        cpu: parsed("proc/stat", parseCpuTimes),
+        memory: parsed("proc/meminfo", parseMemory),
+        pressure: {
+          cpu: parsed("proc/pressure/cpu", parsePressure),
+          memory: parsed("proc/pressure/memory", parsePressure),
+          io: parsed("proc/pressure/io", parsePressure),
+        },
+        network: parsed("proc/net/dev", parseNetwork),
+        load: parsed("proc/loadavg", parseLoad),
+        uptimeMs: parsed("proc/uptime", parseUptimeMs),
         ...disks,
-        ...group,
+        ...cgroup(),
         processBytes: process.memoryUsage.rss(),
       };
     },
-    bootId: () => parsed("proc/sys/kernel/random/boot_id", parseBootId),
+    bootId: async () => parsed("proc/sys/kernel/random/boot_id", parseBootId),
   };
-}
-
-const chunkBytes = 4096;
-
-/**
- * To its end in chunks of a page. Kernel files say that they are empty, and `readFile` then takes 64 KiB
- * for each: a dozen of them every second are a megabyte a second of garbage on an idle node.
- */
-async function readKernelFile(path: string): Promise<string> {
-  await using handle = await open(path);
-  const chunks: Buffer[] = [];
-  for (;;) {
-    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(chunkBytes));
-    if (bytesRead === 0) return Buffer.concat(chunks).toString("utf8");
-    chunks.push(buffer.subarray(0, bytesRead));
-  }
 }
 
 /** Linux's encoding of a device number (glibc's gnu_dev_major and gnu_dev_minor). */
