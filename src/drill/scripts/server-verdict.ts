@@ -34,7 +34,7 @@ export type ServerLossSeen = {
   readonly entries: Pick<EntryLoadResult, "byNode">;
   readonly samples: readonly RequestSample[];
   /** From when its agent was ready until a write was accepted; absent when none was. */
-  readonly writesBackMs?: number;
+  readonly writesBackMs?: number | undefined;
 };
 
 /**
