@@ -8,13 +8,19 @@ export type Tolerance = {
   readonly usualMs: number;
 };
 
+/** Rule E. `because` is a sentence for a condition or an event; with `againMs` it is not decided yet. */
+export type MayEvict = {
+  readonly allowed: boolean;
+  readonly because: string;
+  readonly againMs?: number;
+};
+
 /** Membership's conclusions, as of the moment of the call. */
 export interface Verdicts {
   /** The node that concludes. */
   readonly self: string;
   verdicts(): ReadonlyMap<string, NodeVerdict>;
-  /** Rule E; `because` is a sentence for a condition or an event. */
-  mayEvict(node: string): { readonly allowed: boolean; readonly because: string };
+  mayEvict(node: string): MayEvict;
   /** Undefined: not a known node, or this one. */
   tolerance(node: string): Tolerance | undefined;
   /** Called when a node's state changes (not when only `forMs` grows). Returns the unsubscriber. */

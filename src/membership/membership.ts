@@ -187,7 +187,10 @@ export function createMembership(
     verdicts: () => new Map<string, NodeVerdict>([[self, { state: "alive" }], ...judgeNow()]),
     mayEvict(node) {
       const verdicts = judgeNow();
-      return mayEvict(node, verdicts, book.evidence.hub, clock.monotonicMs(), evictionOptions);
+      const nowMs = clock.monotonicMs();
+      const heardAgoMs = new Map(Object.entries(book.heard(nowMs, reportAgeMsMax)));
+      const view = { verdicts, heardAgoMs, hub: book.evidence.hub, nowMs };
+      return mayEvict(node, view, evictionOptions);
     },
     tolerance(node) {
       const entry = book.evidence.nodes.get(node);

@@ -32,6 +32,7 @@ type VirtualNode = {
   keeper: "up" | "dead";
   agent: "up" | "down";
   paused: boolean;
+  frozen: boolean;
   membership: Membership | undefined;
   /** What waits for a stopped process: timers run first when it goes on, sockets are read after. */
   held: { timers: (() => void)[]; sockets: (() => void)[] };
@@ -47,6 +48,11 @@ export type VirtualCell = {
   readonly random: Random;
   readonly verdicts: readonly VerdictRecord[];
   membership(name: string): Membership;
+  onVerdict(listener: (record: VerdictRecord) => void): void;
+  /** Its agent works at this moment. */
+  runs(name: string): boolean;
+  /** Whether what `from` sends reaches `to`. */
+  hears(to: string, from: string): boolean;
   state(observer: string, node: string): NodeVerdict["state"] | undefined;
   /** One direction only. */
   setLink(from: string, to: string, up: boolean): void;
@@ -58,6 +64,9 @@ export type VirtualCell = {
   startAgent(name: string): void;
   pauseAgent(name: string): void;
   resumeAgent(name: string): void;
+  /** Every process of it: nothing is sent, what arrives waits. */
+  freezeNode(name: string): void;
+  thawNode(name: string): void;
   setSituation(name: string, situation: Partial<Situation>): void;
   /** Has every second since `sinceMs` been free of faults on a path from `node` to `observer`? */
   pathHeldSince(node: string, observer: string, sinceMs: number): boolean;
@@ -68,11 +77,13 @@ export function createVirtualCell(options: {
   nodes: number;
   seed: number;
   membership?: MembershipOptions;
+  clock?: SimulatedClock;
 }): VirtualCell {
-  const clock = createSimulatedClock();
+  const clock = options.clock ?? createSimulatedClock();
   const random = seededRandom(options.seed);
   const names = Array.from({ length: options.nodes }, (_, index) => `n${index + 1}`);
   const verdicts: VerdictRecord[] = [];
+  const verdictListeners: ((record: VerdictRecord) => void)[] = [];
   const cut = new Set<string>();
   /** When a link, a keeper or an agent last changed: what a path's health is judged by. */
   const changedMs = new Map<string, number>();
@@ -106,9 +117,16 @@ export function createVirtualCell(options: {
         throw error;
       },
     });
-    signals.on("verdict", ({ node: judged, verdict }) =>
-      verdicts.push({ atMs: clock.monotonicMs(), observer: node.name, node: judged, verdict }),
-    );
+    signals.on("verdict", ({ node: judged, verdict }) => {
+      const record = {
+        atMs: clock.monotonicMs(),
+        observer: node.name,
+        node: judged,
+        verdict,
+      };
+      verdicts.push(record);
+      for (const listener of verdictListeners) listener(record);
+    });
     node.membership = createMembership(
       {
         self: node.name,
@@ -136,7 +154,7 @@ export function createVirtualCell(options: {
   };
 
   const beat = (node: VirtualNode) => {
-    if (node.keeper === "dead") return;
+    if (node.keeper === "dead" || node.frozen) return;
     const ageMs = clock.monotonicMs() - node.report.atMs;
     const message: Beat = {
       node: node.name,
@@ -169,6 +187,7 @@ export function createVirtualCell(options: {
       keeper: "up",
       agent: "down",
       paused: false,
+      frozen: false,
       membership: undefined,
       held: { timers: [], sockets: [] },
       report: { heard: {}, atMs: 0 },
@@ -197,6 +216,12 @@ export function createVirtualCell(options: {
       if (!membership) throw new Error(`the agent of ${name} is down`);
       return membership;
     },
+    onVerdict: (listener) => void verdictListeners.push(listener),
+    runs(name) {
+      const node = get(name);
+      return node.keeper === "up" && node.agent === "up" && !node.paused && !node.frozen;
+    },
+    hears: (to, from) => !cut.has(`${from}>${to}`),
     state: (observer, node) => get(observer).membership?.verdicts().get(node)?.state,
     setLink,
     isolate(name, isolated) {
@@ -237,6 +262,21 @@ export function createVirtualCell(options: {
       const { timers, sockets } = node.held;
       node.held = { timers: [], sockets: [] };
       for (const work of [...timers, ...sockets]) work();
+    },
+    freezeNode(name) {
+      const node = get(name);
+      node.frozen = true;
+      node.paused = node.agent === "up";
+      changed(name);
+    },
+    thawNode(name) {
+      const node = get(name);
+      if (!node.frozen) return;
+      node.frozen = false;
+      changed(name);
+      // Its timer was due long ago.
+      beat(node);
+      this.resumeAgent(name);
     },
     setSituation(name, situation) {
       const node = get(name);

@@ -95,17 +95,23 @@ test("M5: rule E over sizes of the cell, the hub's word and eager", () => {
     [reached, lost]: [number, number],
     hub?: { contactMs: number; heard?: Record<string, number> },
     evict: "careful" | "eager" = "careful",
-  ) =>
-    mayEvict(
+    heardAgoMs = 100,
+  ) => {
+    const decision = mayEvict(
       "lost0",
-      verdicts(reached, lost),
-      hub && {
-        contactMs: at(hub.contactMs),
-        heardByHub: new Map(Object.entries(hub.heard ?? {}).map(([n, ms]) => [n, at(ms)])),
+      {
+        verdicts: verdicts(reached, lost),
+        heardAgoMs: new Map(Array.from({ length: reached }, (_, i) => [`up${i}`, heardAgoMs])),
+        hub: hub && {
+          contactMs: at(hub.contactMs),
+          heardByHub: new Map(Object.entries(hub.heard ?? {}).map(([n, ms]) => [n, at(ms)])),
+        },
+        nowMs: at(100_000),
       },
-      at(100_000),
       { ...evictionDefaults, evict },
-    ).allowed;
+    );
+    return "againMs" in decision ? "not yet" : decision.allowed;
+  };
 
   assert.equal(ask([1, 1]), true, "two of three");
   assert.equal(ask([0, 2]), false, "one of three");
@@ -118,8 +124,33 @@ test("M5: rule E over sizes of the cell, the hub's word and eager", () => {
   assert.equal(ask([0, 1], { contactMs: 94_000 }), false, "the hub spoke before the silence");
   assert.equal(ask([0, 1], { contactMs: 99_000, heard: { lost0: 98_000 } }), false);
   assert.equal(ask([0, 1], { contactMs: 99_000, heard: { lost0: 90_000 } }), true);
-  const stillThere = mayEvict("up0", verdicts(1, 0), undefined, at(0), evictionDefaults);
-  assert.equal(stillThere.allowed, false);
+  assert.equal(ask([1, 1], undefined, "careful", 1300), "not yet", "the other may be silent too");
+  assert.equal(ask([1, 1], { contactMs: 99_000 }, "careful", 1300), true, "the hub vouches");
+  assert.equal(
+    ask([1, 2], undefined, "careful", 1300),
+    false,
+    "no majority whatever becomes of it",
+  );
+  const view = { verdicts: verdicts(1, 0), heardAgoMs: new Map(), hub: undefined, nowMs: at(0) };
+  assert.equal(mayEvict("up0", view, evictionDefaults).allowed, false);
+  // Through a peer that hears it, as long as that peer is heard.
+  const relayed = (heardAgoMs: number) =>
+    mayEvict(
+      "lost0",
+      {
+        ...view,
+        verdicts: new Map<string, NodeVerdict>([
+          ["lost0", silent],
+          ["lost1", silent],
+          ["peer", alive],
+          ["deaf", { state: "link-down", forMs: 9000, heardBy: ["peer"] }],
+        ]),
+        heardAgoMs: new Map([["peer", heardAgoMs]]),
+      },
+      evictionDefaults,
+    ).allowed;
+  assert.equal(relayed(100), true);
+  assert.equal(relayed(1300), false);
 });
 
 test("M7: all 36 situations have a rung and words, and the rung is the worst of the four", () => {

@@ -1,6 +1,7 @@
 /** What people read about a lost node, in `kubectl get events` and `kubectl describe node`. Pure. */
 import type { NodeVerdict } from "../../api/index.ts";
 import { formatDuration } from "../../lib/duration.ts";
+import type { MayEvict } from "../ports.ts";
 import type { PodStep } from "./plan.ts";
 
 export type Silent = Extract<NodeVerdict, { state: "unreachable" }>;
@@ -23,7 +24,7 @@ export type Decision = {
   /** They tolerate the silence for a while. */
   readonly waiting: number;
   /** Rule E. */
-  readonly mayEvict: { readonly allowed: boolean; readonly because: string };
+  readonly mayEvict: MayEvict;
 };
 
 export function decisionOf(

@@ -10,7 +10,7 @@ import {
   type Taint,
 } from "../../api/index.ts";
 import { conditionOf, timeText } from "../objects.ts";
-import type { Tolerance } from "../ports.ts";
+import type { MayEvict, Tolerance } from "../ports.ts";
 import { tellSeconds } from "./loss-words.ts";
 import type { LifecycleOptions } from "./plan.ts";
 
@@ -26,7 +26,7 @@ export type NodeView = {
   /** Undefined: membership does not know the node (yet). */
   readonly verdict: NodeVerdict | undefined;
   /** Rule E; asked of silent nodes only. */
-  readonly mayEvict?: { readonly allowed: boolean; readonly because: string } | undefined;
+  readonly mayEvict?: MayEvict | undefined;
   readonly tolerance?: Tolerance | undefined;
   readonly nowMs: number;
 };
@@ -79,6 +79,7 @@ type Wish = Pick<Condition, "type" | "status" | "reason" | "message">;
 /** Absent until it is needed once. */
 function sayHeld({ node, verdict, mayEvict }: NodeView): Wish | undefined {
   const type = evictionsHeldCondition;
+  if (mayEvict?.againMs !== undefined) return undefined;
   if (verdict?.state === "unreachable" && mayEvict && !mayEvict.allowed)
     return { type, status: "True", reason: "MayBeCutOff", message: mayEvict.because };
   if (!conditionOf(node.status?.conditions, type)) return undefined;

@@ -24,6 +24,7 @@ import {
   returnedReason,
   timeText,
 } from "../objects.ts";
+import type { MayEvict } from "../ports.ts";
 import { toleratesOne } from "../scheduler/filter.ts";
 
 export type LifecycleOptions = {
@@ -64,7 +65,7 @@ export type PodView = {
   readonly verdict: NodeVerdict | undefined;
   /** How long the node has been back, where it is. */
   readonly backForMs: number;
-  readonly mayEvict: { readonly allowed: boolean; readonly because: string };
+  readonly mayEvict: MayEvict;
   readonly nowMs: number;
 };
 
@@ -94,6 +95,8 @@ export function planPod(view: PodView, options: LifecycleOptions): PodStep {
       message: `runs at most once (${onPartitionAnnotation}: stop) and may still run on ${view.node}: not replaced until that node returns or is deleted`,
     };
   }
+  if (silent && view.mayEvict.againMs !== undefined)
+    return { do: "nothing", againMs: view.mayEvict.againMs };
   // An agent that is down was seen to be down: no question of who is cut off.
   if (silent && !view.mayEvict.allowed)
     return { do: "hold", reason, message: `not replaced: ${view.mayEvict.because}` };

@@ -85,11 +85,12 @@ export function createNodeLifecycle(
     const silent = verdict?.state === "unreachable" || verdict?.state === "agent-down";
     noteReturn(name, verdict);
     losses.expire();
+    const mayEvict = verdict?.state === "unreachable" ? verdicts.mayEvict(name) : undefined;
     const plan = planNode(
       {
         node,
         verdict,
-        mayEvict: verdict?.state === "unreachable" ? verdicts.mayEvict(name) : undefined,
+        mayEvict,
         tolerance: verdicts.tolerance(name),
         nowMs: clock.wallMs(),
       },
@@ -115,7 +116,11 @@ export function createNodeLifecycle(
     for (const pod of pods) podLoop.add(keyOf(pod));
     if (plan.conditions) await setConditions(node, current, plan.conditions, pods.length, signal);
     if (reached) teller.heard(name);
-    const againMs = Math.min(plan.againMs ?? Infinity, silent ? watchMs : Infinity);
+    const againMs = Math.min(
+      plan.againMs ?? Infinity,
+      mayEvict?.againMs ?? Infinity,
+      silent ? watchMs : Infinity,
+    );
     return Number.isFinite(againMs) ? { againMs } : undefined;
   };
 

@@ -40,7 +40,7 @@ export interface Teller {
   forget(node: string): void;
 }
 
-type Told = { readonly mayEvict: boolean; readonly silentFromMs: MonotonicMs };
+type Told = { readonly mayEvict: boolean | undefined; readonly silentFromMs: MonotonicMs };
 
 export function createTeller(
   { caches, clock, events, log }: Pick<Context, "caches" | "clock" | "events" | "log">,
@@ -70,13 +70,15 @@ export function createTeller(
       const mayEvict = verdicts.mayEvict(name);
       const before = toldByNode.get(name);
       const silentFromMs = (clock.monotonicMs() - verdict.forMs) as MonotonicMs;
+      // What stands on the node at first sight was told by whoever led before.
+      const stands = conditionOf(node.status?.conditions, "Ready")?.reason === "NodeUnreachable";
+      const told = before ? before.mayEvict : stands ? mayEvict.allowed : undefined;
+      const decided = mayEvict.againMs === undefined;
       toldByNode.set(name, {
-        mayEvict: mayEvict.allowed,
+        mayEvict: decided ? mayEvict.allowed : told,
         silentFromMs: before?.silentFromMs ?? silentFromMs,
       });
-      // What stands on the node was told by whoever led before.
-      const stands = conditionOf(node.status?.conditions, "Ready")?.reason === "NodeUnreachable";
-      if (before ? before.mayEvict === mayEvict.allowed : stands) return;
+      if (!decided || told === mayEvict.allowed) return;
       const decision = decisionOf(steps, mayEvict);
       const message = tellDecision(silenceOf(name, verdict), decision);
       const reason = mayEvict.allowed ? "NodeUnreachable" : "EvictionsHeld";
