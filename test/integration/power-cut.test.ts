@@ -121,3 +121,23 @@ test("a change that the shim does not see, or does not know, is an error and no 
   assert.match(stderr, /symlink on .* is not modelled/);
   assert.throws(() => power.restore(seededRandom(1)), /symlink on .* is not modelled/);
 });
+
+test("a folder that somebody made and was killed before it was durable is made durable by whoever uses it", () => {
+  using folder = powerFolder();
+  using disk = powerFolder();
+  using power = powerOver(folder.path);
+  const files = join(import.meta.dirname, "../../src/runtime/files/index.ts");
+  assert.equal(runIn(folder.path, power.env, `fs.mkdirSync(folder + "/a");`).status, 0);
+  const { status, stderr } = runIn(
+    folder.path,
+    power.env,
+    `const { ensureDirectory, writeRecord } = await import(${JSON.stringify(files)});
+     ensureDirectory(folder + "/a/b");
+     writeRecord(folder + "/a/b/record", "kept");`,
+  );
+  assert.equal(status, 0, stderr);
+  for (let round = 1; round <= 10; round++) {
+    power.restoreAt(power.position, disk.path, seededRandom(round));
+    assert.equal(existsSync(join(disk.path, "a/b/record")), true, `lost in round ${round}`);
+  }
+});

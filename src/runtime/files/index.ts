@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import {
+  existsSync,
   mkdirSync,
   openSync,
   closeSync,
@@ -18,14 +19,33 @@ import { open, rename, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
 
-/** Creates missing folders, each durable in its parent. Mode 0700 for what is new. */
+/**
+ * Creates missing folders, mode 0700, each durable in its parent before the next is made. One that
+ * exists may have been made by a process that was killed before its fsync, so it is synced once more;
+ * by the order of creation everything above it is durable.
+ */
 export function ensureDirectory(path: string): void {
-  const first = mkdirSync(path, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  const top = dirname(resolve(first));
-  for (let parent = dirname(resolve(path)); ; parent = dirname(parent)) {
-    syncDirectory(parent);
-    if (parent === top || parent === dirname(parent)) return;
+  const missing: string[] = [];
+  let deepest = resolve(path);
+  while (!existsSync(deepest) && deepest !== dirname(deepest)) {
+    missing.unshift(deepest);
+    deepest = dirname(deepest);
+  }
+  syncEntryOf(deepest);
+  for (const folder of missing) {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    syncDirectory(dirname(folder));
+  }
+  // A file in its place is an error here, not at the first use.
+  mkdirSync(path, { recursive: true });
+}
+
+/** Where the folder above may not even be read, this process made nothing in it. */
+function syncEntryOf(folder: string): void {
+  try {
+    syncDirectory(dirname(folder));
+  } catch (error) {
+    if (systemCode(error) !== "EACCES") throw error;
   }
 }
 
