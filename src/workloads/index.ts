@@ -27,6 +27,7 @@ export type {
   PodSource,
   ProcessHost,
   ReportOutcome,
+  Rotation,
   StatusSink,
 } from "./ports.ts";
 export { createProcessDriver } from "./process/process-driver.ts";

@@ -92,6 +92,12 @@ export interface ConfigMapSource {
   data(namespace: string, name: string): Promise<Readonly<Record<string, string>> | undefined>;
 }
 
+/** Who is led to pods of this node. Absent: nobody. */
+export interface Rotation {
+  /** Whether requests are still sent to the pod, as far as this node knows. */
+  holds(pod: Pod): Promise<boolean>;
+}
+
 export interface PodEnvironment {
   /** SKERRY_GATEWAY, SKERRY_TOKEN_FILE and what else a root gives; its own writing of the token is done here. */
   variables(pod: Pod): Promise<Readonly<Record<string, string>>>;

@@ -4,7 +4,7 @@
  */
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { configMapKind, podKind, type Pod } from "../../api/index.ts";
+import { configMapKind, endpointsKind, podKind, type Pod } from "../../api/index.ts";
 import type { PodLogs } from "../../apiserver/index.ts";
 import { mintAppToken, spiffeId } from "../../identity/index.ts";
 import type { Keeper } from "../../keeper/index.ts";
@@ -70,6 +70,17 @@ export async function startWorkloadPath(
                   signal,
                 }),
               ),
+          },
+          rotation: {
+            holds: async (pod) => {
+              const { namespace, uid } = pod.metadata;
+              const { items } = await mirror.list(endpointsKind, namespace ? { namespace } : {});
+              return items.some(({ subsets = [] }) =>
+                subsets.some(({ addresses = [] }) =>
+                  addresses.some(({ targetRef }) => targetRef?.uid === uid),
+                ),
+              );
+            },
           },
           configMaps: {
             data: async (namespace, name) => {

@@ -9,7 +9,7 @@ import { isAbort, SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import type { Driver, DriverAbilities, Instance, LogOptions } from "../driver.ts";
-import type { ConfigMapSource, PodEnvironment, PodSource, StatusSink } from "../ports.ts";
+import type { ConfigMapSource, PodEnvironment, PodSource, Rotation, StatusSink } from "../ports.ts";
 import type { NodeFacts } from "./environment.ts";
 import { createInstanceTable } from "./instance-table.ts";
 import { latestOf, previousOf } from "./plan.ts";
@@ -22,6 +22,7 @@ export type PodRunnerDeps = {
   readonly driver: Driver;
   readonly pods: PodSource;
   readonly statuses: StatusSink;
+  readonly rotation?: Rotation;
   readonly configMaps: ConfigMapSource;
   readonly environment: PodEnvironment;
 };

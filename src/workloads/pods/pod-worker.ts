@@ -9,7 +9,7 @@ import { explain, SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import type { Driver, DriverAbilities, Instance } from "../driver.ts";
-import type { StatusSink } from "../ports.ts";
+import type { Rotation, StatusSink } from "../ports.ts";
 import type { Refusal } from "./environment.ts";
 import {
   initDone,
@@ -23,6 +23,7 @@ import {
 } from "./plan.ts";
 import { startProber, type Prober } from "./prober.ts";
 import { createReporter } from "./reporter.ts";
+import { leaveRotation } from "./rotation.ts";
 import { graceMsOf, instanceSpecOf, refusalOf, type SpecificationDeps } from "./specification.ts";
 import { idOf, podStatusOf } from "./status.ts";
 
@@ -32,6 +33,7 @@ export type PodWorkerDeps = {
   readonly log: Log;
   readonly driver: Driver;
   readonly statuses: StatusSink;
+  readonly rotation?: Rotation | undefined;
   readonly specification: SpecificationDeps;
 };
 
@@ -181,8 +183,9 @@ export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions):
     if (graceMs >= (stoppingById.get(id) ?? Number.POSITIVE_INFINITY)) return;
     stoppingById.set(id, graceMs);
     log.info("stopping a container", { instance: id, reason, graceMs });
-    driver
-      .stop(id, { graceMs })
+    const isLeaving = pod.metadata.deletionTimestamp !== undefined && !removed && graceMs > 0;
+    (isLeaving ? leaveRotation(deps, pod) : Promise.resolve())
+      .then(() => driver.stop(id, { graceMs }))
       .then(
         (instance) => options.onInstance(instance),
         async (error: unknown) => {
