@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex, Readable } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { Dispatcher } from "undici";
+import type { Clock } from "../../../lib/clock.ts";
 import { explain, SkerryError } from "../../../lib/errors.ts";
 import type { Log } from "../../../lib/log.ts";
 import { verifyPeer, type Trust } from "../../../transport/index.ts";
@@ -29,19 +30,26 @@ export interface Mesh {
   handle(request: IncomingMessage, response: ServerResponse): void;
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   setTable(table: RouteTable): void;
+  /** Of pods of this node: those of the table, and for a moment those that left it. */
+  served(): ReadonlySet<string>;
   readonly underWay: number;
   /** New requests are refused as not sent, so that they go elsewhere. */
   drain(): void;
 }
 
+/** Tables of other nodes are a moment older; a pod that ends still answers what is on its way. */
+const leavingMs = 10_000;
+
 export function createMesh(deps: {
+  readonly clock: Clock;
   readonly upstreams: Upstreams;
   readonly counter: Counter;
   readonly log: Log;
   readonly trust: () => Trust | undefined;
   readonly nowMs: () => number;
 }): Mesh {
-  let servedAddresses = new Set<string>();
+  let servedAddresses: ReadonlySet<string> = new Set();
+  const leavesAtByAddress = new Map<string, number>();
   let underWay = 0;
   let draining = false;
 
@@ -61,9 +69,13 @@ export function createMesh(deps: {
     socket.destroy();
   };
 
+  const isServed = (address: string) =>
+    servedAddresses.has(address) ||
+    (leavesAtByAddress.get(address) ?? -Infinity) > deps.clock.monotonicMs();
+
   const dispatcherOf = (request: IncomingMessage): Dispatcher | undefined => {
     const address = request.headers[endpointHeader];
-    if (typeof address !== "string" || !servedAddresses.has(address)) return undefined;
+    if (typeof address !== "string" || !isServed(address)) return undefined;
     const separator = address.lastIndexOf(":");
     return deps.upstreams.local(
       {
@@ -171,8 +183,14 @@ export function createMesh(deps: {
       })();
     },
     setTable({ served }) {
+      const nowMs = deps.clock.monotonicMs();
+      for (const address of servedAddresses) leavesAtByAddress.set(address, nowMs + leavingMs);
+      for (const address of served) leavesAtByAddress.delete(address);
+      for (const [address, atMs] of leavesAtByAddress)
+        if (atMs <= nowMs) leavesAtByAddress.delete(address);
       servedAddresses = new Set(served);
     },
+    served: () => new Set([...servedAddresses, ...leavesAtByAddress.keys()]),
     get underWay() {
       return underWay;
     },

@@ -34,6 +34,8 @@ export interface Proxy {
 
 const countsIntervalMs = 1000;
 const drainPollMs = 20;
+/** Longer than the pings and requests of a moment; a node that stops is found out by then. */
+const lingerMs = 250;
 
 /** Throws `port-in-use` or `cannot-listen`. */
 export async function startProxy(
@@ -95,6 +97,7 @@ export async function startProxy(
   );
   ingressServer.on("request", ingress.handle);
   const mesh = createMesh({
+    clock: deps.clock,
     upstreams,
     counter,
     log: deps.log,
@@ -107,13 +110,13 @@ export async function startProxy(
       .flatMap(({ endpoints }) => endpoints)
       .filter((endpoint) => endpoint.node === node)
       .map(addressOf);
+    mesh.setTable(table);
     upstreams.retain({
-      local: new Set([...own, ...table.served]),
+      local: new Set([...own, ...mesh.served()]),
       meshByNode: table.meshByNode,
     });
     nodeWatch.retain(new Set(Object.keys(table.meshByNode)));
     ingress.setTable(table);
-    mesh.setTable(table);
   };
   upstreams.setIdentity(identity);
   if (options.table) setTable(options.table);
@@ -192,10 +195,12 @@ export async function startProxy(
     async stop({ graceMs }) {
       ingress.drain();
       mesh.drain();
+      // A connection that others believe idle is not closed while they may be writing to it: what
+      // comes on it now is told that this node stops, by `connection: close` or as not sent.
+      await deps.clock.sleep(Math.min(graceMs, lingerMs));
       const closed = servers.map(
         (server) => new Promise<void>((resolve) => server.close(() => resolve())),
       );
-      for (const server of servers) server.closeIdleConnections();
       const limit = deadline(deps.clock, graceMs);
       while (ingress.underWay + mesh.underWay > 0 && !limit.signal.aborted)
         await deps.clock.sleep(drainPollMs);
