@@ -9,6 +9,8 @@ export type BenchOptions = {
   readonly rounds: number;
   /** How long an open loop lasts in all, where the bench has one. */
   readonly forMs?: number;
+  /** How many times something is lost, where the bench loses something. */
+  readonly trials?: number;
   /** Aborts on Ctrl-C: what was started is stopped, then the bench ends. */
   readonly signal: AbortSignal;
   /** A line on standard error about what is going on. */

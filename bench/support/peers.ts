@@ -1,7 +1,6 @@
 /** Mosquitto and JetStream as they come from Debian, with mTLS and their data on this disk. */
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
 import {
   createAuthority,
@@ -14,9 +13,10 @@ import { CannotRun } from "./bench.ts";
 import { createJetStream } from "./senders/nats.ts";
 import { leaveSubscription } from "./senders/mqtt.ts";
 import type { Endpoint } from "./senders/tls.ts";
+import { startServer } from "./servers.ts";
 
 const serverName = "peer.bench.skerry";
-const startMs = 10_000;
+const leaderMs = 10_000;
 
 /** Throws CannotRun naming the Debian packages of programs that are missing. */
 export function requirePrograms(packageByProgram: Readonly<Record<string, string>>): void {
@@ -65,50 +65,6 @@ export async function createPeerIdentity(folder: string): Promise<PeerIdentity> 
 
 /** A peer of one turn: started empty, stopped when disposed. */
 export type Peer = AsyncDisposable & { readonly endpoint: Endpoint };
-
-const started = new Set<() => void>();
-process.once("exit", () => {
-  for (const kill of started) kill();
-});
-
-async function startServer(
-  program: string,
-  args: readonly string[],
-  at: { host: string; port: number },
-): Promise<AsyncDisposable> {
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
-  const kill = () => void child.kill("SIGKILL");
-  started.add(kill);
-  let said = "";
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding("utf8").on("data", (text: string) => (said = (said + text).slice(-4000)));
-  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  const untilMs = performance.now() + startMs;
-  while (!(await answers(at))) {
-    if (child.exitCode !== null || performance.now() > untilMs) {
-      kill();
-      throw new Error(`${program} did not start: ${said}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  return {
-    async [Symbol.asyncDispose]() {
-      // What it holds is thrown away, so that nobody waits for it to be written.
-      kill();
-      await ended;
-      started.delete(kill);
-    },
-  };
-}
-
-function answers(at: { host: string; port: number }): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(at);
-    socket.once("connect", () => resolve(true));
-    socket.once("error", () => resolve(false));
-    socket.once("close", () => socket.destroy());
-  }).then((connected) => connected === true);
-}
 
 /** One subscriber that is away wants everything at QoS 1, so that Mosquitto has to keep it. */
 export async function startMosquitto(
@@ -175,7 +131,7 @@ export async function startJetStream(
     stack.use(await startServer("nats-server", ["-c", path], { host, port }));
   }
   const endpoint = identity.endpoint(hosts[0] ?? "", port);
-  const untilMs = performance.now() + startMs;
+  const untilMs = performance.now() + leaderMs;
   for (;;) {
     try {
       await createJetStream(endpoint, { replicas: hosts.length });
