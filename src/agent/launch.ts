@@ -16,6 +16,7 @@ import { readNodeRecord, resolveNodeRecord, type AgentConfig } from "./config.ts
 import { hopelessExitCode } from "./exit.ts";
 import { agentLogPath, type AgentInfo } from "./local.ts";
 import { infoOf, keeperOfThisVersion } from "./replace.ts";
+import { agentMemoryEnvironment, agentNodeArgs } from "./node-flags.ts";
 import { writeStartConfig } from "./start-config.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };
@@ -53,7 +54,8 @@ export async function startNode(
         entry: fileURLToPath(entryUrl(import.meta.url, "./agent.entry")),
         args: [dataDir],
         // Node keeps what it compiled: an agent that was killed is back in half the time.
-        env: { NODE_COMPILE_CACHE: join(dataDir, "cache") },
+        env: { NODE_COMPILE_CACHE: join(dataDir, "cache"), ...agentMemoryEnvironment },
+        nodeArgs: agentNodeArgs,
         logPath: agentLogPath(dataDir),
         node: process.execPath,
         hopelessExitCode,

@@ -112,7 +112,12 @@ export function createAgentProcess(
       try {
         const started = spawn(
           current.node ?? process.execPath,
-          ["--disable-warning=ExperimentalWarning", current.entry, ...current.args],
+          [
+            "--disable-warning=ExperimentalWarning",
+            ...(current.nodeArgs ?? []),
+            current.entry,
+            ...current.args,
+          ],
           {
             // Files, not pipes: the agent outlives this keeper.
             stdio: ["ignore", logFd, logFd],
@@ -230,17 +235,19 @@ function checkAgentSpec(spec: AgentSpec): void {
       ? "entry"
       : !texts(spec.args)
         ? "args"
-        : typeof spec.env !== "object" || spec.env === null
-          ? "env"
-          : typeof spec.logPath !== "string" || !spec.logPath.startsWith("/")
-            ? "logPath"
-            : spec.node !== undefined && !String(spec.node).startsWith("/")
-              ? "node"
-              : undefined;
+        : !texts(spec.nodeArgs ?? [])
+          ? "nodeArgs"
+          : typeof spec.env !== "object" || spec.env === null
+            ? "env"
+            : typeof spec.logPath !== "string" || !spec.logPath.startsWith("/")
+              ? "logPath"
+              : spec.node !== undefined && !String(spec.node).startsWith("/")
+                ? "node"
+                : undefined;
   if (field === undefined) return;
   throw new SkerryError({
     code: "invalid-agent",
     message: `agent ${field}: ${JSON.stringify(spec?.[field])} is not allowed`,
-    hint: "entry, logPath and node are absolute paths, args a list of texts, env texts by name",
+    hint: "entry, logPath and node are absolute paths, args and nodeArgs lists of texts, env texts by name",
   });
 }

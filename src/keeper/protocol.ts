@@ -36,6 +36,8 @@ export type AgentSpec = {
   /** Absolute path of the entry. */
   readonly entry: string;
   readonly args: readonly string[];
+  /** Flags of Node itself, before the entry. */
+  readonly nodeArgs?: readonly string[];
   /** Added to the keeper's own environment. */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd?: string;

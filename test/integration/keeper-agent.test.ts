@@ -38,9 +38,11 @@ const runningAgent = (keeper: Keeper, not?: number) =>
 test("K8: the agent is started, started again when it is killed, and pods keep their pids meanwhile", async () => {
   await using folder = createKeeperFolder();
   const keeper = await folder.open();
-  await keeper.startAgent(agentSpec(folder));
+  const flag = "--max-semi-space-size=2";
+  await keeper.startAgent({ ...agentSpec(folder), nodeArgs: [flag] });
   const pod = await keeper.processes.start(shellContainer(folder, "sleep 1000"));
   const first = await runningAgent(keeper);
+  assert.ok(readFileSync(`/proc/${first}/cmdline`, "utf8").split("\0").includes(flag));
   process.kill(first, "SIGKILL");
   const second = await runningAgent(keeper, first);
   await waitFor(async () => (await keeper.status()).agentUp, { what: "the agent to be up" });
@@ -152,6 +154,11 @@ test("an agent deaf to TERM is killed; a bad agent specification is refused by f
   await assert.rejects(keeper.startAgent({ ...agentSpec(folder), entry: "x.ts" }), {
     code: "invalid-agent",
     message: /^agent entry: "x.ts"/,
+  });
+  const nodeArgs = "--max-semi-space-size=1" as unknown as readonly string[];
+  await assert.rejects(keeper.startAgent({ ...agentSpec(folder), nodeArgs }), {
+    code: "invalid-agent",
+    message: /^agent nodeArgs: /,
   });
 });
 

@@ -14,6 +14,8 @@ export function entryUrl(fromUrl: string, relative: string): URL {
 
 export type StartEntryOptions = {
   readonly args?: readonly string[];
+  /** Flags of Node itself. */
+  readonly nodeArgs?: readonly string[];
   /** Added to what every Skerry process inherits. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** In a session of its own: outlives this process and its terminal. */
@@ -26,7 +28,12 @@ export type StartEntryOptions = {
 export function startEntry(url: URL, options: StartEntryOptions = {}): ChildProcess {
   const child = spawn(
     process.execPath,
-    ["--disable-warning=ExperimentalWarning", fileURLToPath(url), ...(options.args ?? [])],
+    [
+      "--disable-warning=ExperimentalWarning",
+      ...(options.nodeArgs ?? []),
+      fileURLToPath(url),
+      ...(options.args ?? []),
+    ],
     {
       env: { ...process.env, ...options.env },
       detached: options.detached ?? false,
