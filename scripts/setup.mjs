@@ -25,6 +25,7 @@ const testTools = [
   { command: "kubectl", package: "kubernetes-client" },
   { command: "cc", package: "gcc libc6-dev" },
   { command: "ip", package: "iproute2" },
+  { command: "faketime", package: "faketime" },
 ];
 
 function hasCommand(command) {

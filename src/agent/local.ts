@@ -1,9 +1,10 @@
 /** What a node's agent leaves for the command line, and the tokens the command line makes of it. */
 import { join } from "node:path";
-import { mintAppToken, openNodeIdentity, spiffeId } from "../identity/index.ts";
+import { knownTimeMs, mintAppToken, openNodeIdentity, spiffeId } from "../identity/index.ts";
 import { renderKubeconfig } from "../apiserver/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
+import { steadyClock } from "../runtime/clock/index.ts";
 import { readInfo, type Access } from "../runtime/local/index.ts";
 import type { ProcessIdentity } from "../runtime/process/index.ts";
 
@@ -51,9 +52,14 @@ export function mintLocalToken(
     });
   }
   const { trustDomain } = identity.trust;
+  // The agent judges by the cell's time, whatever this machine's clock says.
+  const nowMs = knownTimeMs(identityFolder(dataDir), {
+    clock: options.clock,
+    steady: steadyClock(),
+  });
   const [kind = "", name = ""] = options.subject.split("/");
   return mintAppToken(
-    { nowMs: () => options.clock.wallMs(), credentials: identity.identity },
+    { nowMs: () => nowMs, credentials: identity.identity },
     { subject: spiffeId(trustDomain, kind, name), lifetimeMs: options.ttlMs },
   ).token;
 }

@@ -40,6 +40,7 @@ export {
 export { chainOf, clientTlsOptions, serverTlsOptions, verifyPeer, verifyServer } from "./tls.ts";
 export { keepOwnCredentials, type OwnCredentials } from "./ca/own-credentials.ts";
 export { openCellTime, type CellTime } from "./certificates/cell-time.ts";
+export { knownTimeMs } from "./certificates/known-time.ts";
 export {
   openNodeIdentity,
   prepareJoin,

@@ -12,7 +12,7 @@ import type { Random } from "../lib/random.ts";
 import { createSignals } from "../lib/signals.ts";
 import { defaultLimits, type LinkLimits } from "./link/limits.ts";
 import { createLink, type OwnedLink } from "./link/link.ts";
-import { isMachine, judgePeer } from "./peers.ts";
+import { isMachine, judgePeer, linkTime, type PeerTime } from "./peers.ts";
 import type { HandlerRouter } from "./router.ts";
 import { alpn, identityServerName, peerRefused } from "./tls.ts";
 import type { Dialled, Link, Peer } from "./transport.ts";
@@ -40,7 +40,7 @@ export type DialOptions = {
   readonly backoff?: BackoffOptions;
   /** A link is replaced at this age, less up to a tenth. Default 1 h. */
   readonly maxAgeMs?: number;
-  readonly onPeerTime?: (peer: Peer, theirNowMs: number) => void;
+  readonly time?: PeerTime;
 };
 
 export type DialledLink = Dialled & {
@@ -158,6 +158,7 @@ export function dial(deps: DialDeps, options: DialOptions): DialledLink {
       const verdict = judgePeer(socket, trusts, {
         nowMs: deps.nowMs(),
         accepts: isExpected(options.expect),
+        time: options.time,
       });
       if (!verdict.ok) throw peerRefused(verdict);
       const link: OwnedLink = createLink(
@@ -165,7 +166,7 @@ export function dial(deps: DialDeps, options: DialOptions): DialledLink {
           ...deps,
           limits,
           find: options.router.find,
-          ...(options.onPeerTime && { onPeerTime: options.onPeerTime }),
+          ...linkTime(deps, options.time),
         },
         {
           socket,
@@ -196,6 +197,7 @@ export function dial(deps: DialDeps, options: DialOptions): DialledLink {
       judgePeer(socket, options.trusts(), {
         nowMs: deps.nowMs(),
         accepts: isExpected(options.expect),
+        time: options.time,
       });
     if (verdict?.ok === false) current?.link.fail(peerRefused(verdict));
     recheck = clock.after(limits.recheckMs, recheckLink);

@@ -14,7 +14,7 @@ import { createEnrolServer, type EnrolHandler } from "./enrolment/serve.ts";
 import { encodeFrame } from "./link/frames.ts";
 import { defaultLimits, type LinkLimits } from "./link/limits.ts";
 import { createLink, flushMs, type OwnedLink } from "./link/link.ts";
-import { isMachine, judgePeer } from "./peers.ts";
+import { isMachine, judgePeer, linkTime, type PeerTime } from "./peers.ts";
 import type { HandlerRouter } from "./router.ts";
 import { alpn, identityServerName, peerRefused } from "./tls.ts";
 import type { Link, Peer } from "./transport.ts";
@@ -44,7 +44,7 @@ export type ListenOptions = {
   readonly limits?: Partial<LinkLimits>;
   /** TCP connections at one time, those being judged included. Default 1024. */
   readonly connectionsMax?: number;
-  readonly onPeerTime?: (peer: Peer, theirNowMs: number) => void;
+  readonly time?: PeerTime;
 };
 
 export interface Listener {
@@ -78,7 +78,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
   });
   const accepts = options.accepts ?? isMachine;
   const judge = (socket: TLSSocket) =>
-    judgePeer(socket, options.trusts(), { nowMs: deps.nowMs(), accepts });
+    judgePeer(socket, options.trusts(), { nowMs: deps.nowMs(), accepts, time: options.time });
 
   let contexts = secureContexts(options);
   const server = createServer({
@@ -103,7 +103,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
         ...deps,
         limits,
         find: options.router.find,
-        ...(options.onPeerTime && { onPeerTime: options.onPeerTime }),
+        ...linkTime(deps, options.time),
       },
       {
         socket,

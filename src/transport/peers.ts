@@ -3,6 +3,27 @@ import type { TLSSocket } from "node:tls";
 import { verifyPeer, type Subject, type Trust } from "../identity/index.ts";
 import type { Peer } from "./transport.ts";
 
+/** What links have to do with time beyond `nowMs`, by which peers are judged. */
+export type PeerTime = {
+  /** What peers are told. */
+  tellMs(): number;
+  observe(peer: string, theirNowMs: number): void;
+  /** A peer that is who it says, but whose certificates do not hold at `nowMs`. */
+  dispute(peer: string, validity: { readonly fromMs: number; readonly untilMs: number }): void;
+};
+
+/** The part of it that a link itself needs. */
+export const linkTime = (
+  { nowMs }: { nowMs: () => number },
+  time: PeerTime | undefined,
+): { tellMs: () => number; onPeerTime?: (peer: Peer, theirNowMs: number) => void } =>
+  time
+    ? {
+        tellMs: () => time.tellMs(),
+        onPeerTime: (peer, theirNowMs) => time.observe(peer.id, theirNowMs),
+      }
+    : { tellMs: nowMs };
+
 export type PeerVerdict =
   | { readonly ok: true; readonly peer: Peer }
   | { readonly ok: false; readonly reason: string; readonly message: string };
@@ -19,10 +40,15 @@ export function judgePeer(
   options: {
     readonly nowMs: number;
     readonly accepts: (peer: Peer) => boolean;
+    readonly time?: PeerTime | undefined;
   },
 ): PeerVerdict {
   const verdict = verifyPeer(socket, trusts, options.nowMs);
-  if (!verdict.ok) return verdict;
+  if (!verdict.ok) {
+    if (options.time)
+      tellDispute(socket, trusts, verdict.reason, { ...options, time: options.time });
+    return verdict;
+  }
   if (!options.accepts(verdict.subject)) {
     return {
       ok: false,
@@ -31,4 +57,18 @@ export function judgePeer(
     };
   }
   return { ok: true, peer: verdict.subject };
+}
+
+/** The handshake proved the peer's key; when all but the time holds, one of the two clocks is wrong. */
+function tellDispute(
+  socket: TLSSocket,
+  trusts: readonly Trust[],
+  reason: string,
+  options: { nowMs: number; accepts: (peer: Peer) => boolean; time: PeerTime },
+): void {
+  const leniency = { expired: "ignore-expiry", "not-yet-valid": "raise-to-leaf" } as const;
+  if (reason !== "expired" && reason !== "not-yet-valid") return;
+  const verdict = verifyPeer(socket, trusts, options.nowMs, { time: leniency[reason] });
+  if (verdict.ok && options.accepts(verdict.subject))
+    options.time.dispute(verdict.subject.id, { fromMs: verdict.fromMs, untilMs: verdict.untilMs });
 }

@@ -20,6 +20,7 @@ import {
   dial,
   listen,
   type Listener,
+  type DialOptions,
 } from "../../src/transport/index.ts";
 import { dayMs, forge } from "../support/identity.ts";
 import { collectingLog, testCell, testDeps, testLimits, text, utf8 } from "../support/transport.ts";
@@ -35,6 +36,7 @@ type Overrides = {
   trusts?: () => readonly Trust[];
   limits?: object;
   credentials?: () => Credentials;
+  time?: DialOptions["time"];
 };
 type ServerOverrides = Overrides & {
   log?: ReturnType<typeof collectingLog>;
@@ -43,7 +45,7 @@ type ServerOverrides = Overrides & {
 };
 
 async function server(overrides: ServerOverrides = {}): Promise<Listener> {
-  const { nowMs, log, ...options } = overrides;
+  const { nowMs, log, time, ...options } = overrides;
   const router = createRouter();
   router.handle("echo", async ({ body }) => body);
   return await listen(
@@ -55,6 +57,7 @@ async function server(overrides: ServerOverrides = {}): Promise<Listener> {
       trusts: () => [cell.trust],
       router,
       limits: testLimits,
+      ...(time && { time }),
       ...options,
     },
   );
@@ -64,7 +67,7 @@ function client(
   listener: { port: number },
   overrides: Overrides & { expect?: string; log?: ReturnType<typeof collectingLog> } = {},
 ) {
-  const { nowMs, log, ...options } = overrides;
+  const { nowMs, log, time, ...options } = overrides;
   return dial(
     { ...testDeps, ...(nowMs && { nowMs }), ...(log && { log }) },
     {
@@ -75,6 +78,7 @@ function client(
       router: createRouter(),
       limits: testLimits,
       backoff: { initialMs: 20, maxMs: 100 },
+      ...(time && { time }),
       ...options,
     },
   );
@@ -122,14 +126,27 @@ const refused: [string, () => Promise<Credentials>, string][] = [
   ],
 ];
 
+/** T23 wants to know who was told that clocks differ. */
+const noticing = () => {
+  const disputes: string[] = [];
+  const time = {
+    tellMs: () => Date.now(),
+    observe() {},
+    dispute: (peer: string) => void disputes.push(peer),
+  };
+  return { disputes, time };
+};
+
 for (const [what, credentials, reason] of refused) {
-  test(`T14: refused at both ends, with the reason in the log: ${what}`, async () => {
+  test(`T14, T23: refused at both ends, with the reason in the log: ${what}`, async () => {
     const bad = await credentials();
     const log = collectingLog();
-    const listener = await server({ log });
+    const accepting = noticing();
+    const dialling = noticing();
+    const listener = await server({ log, time: accepting.time });
     const dialler = client(listener, { credentials: () => bad });
     const badServer = await server({ credentials: () => bad });
-    const toBad = client(badServer);
+    const toBad = client(badServer, { time: dialling.time });
     try {
       await waitFor(() => listener.refusedByReason.has(reason), { what: `refusal ${reason}` });
       await waitFor(() => dialler.lastFailure !== undefined, { what: "the dialler to be told" });
@@ -141,6 +158,9 @@ for (const [what, credentials, reason] of refused) {
       assert.equal((refusal as Error & { code: string }).code, "peer-refused");
       assert.deepEqual((refusal as Error & { details: object }).details, { reason });
       assert.equal(toBad.link, undefined);
+      const isAboutTime = reason === "expired" || reason === "not-yet-valid";
+      const told = new Set([...accepting.disputes, ...dialling.disputes]);
+      assert.deepEqual(told, new Set(isAboutTime ? [id] : []));
     } finally {
       await Promise.all([dialler.close(), toBad.close()]);
       await Promise.all([listener.close(), badServer.close()]);

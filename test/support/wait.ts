@@ -23,11 +23,12 @@ export async function waitFor<T>(
   let last: { error: unknown } | undefined;
   for (;;) {
     try {
-      const value = await withDeadline(condition, untilMs - performance.now());
+      const value = await withDeadline(condition, Math.max(1, untilMs - performance.now()));
       if (value !== undefined && value !== false) return value;
       last = undefined;
     } catch (error) {
-      last = { error };
+      // A look that the deadline cut short says less than the one before it.
+      if (!(error instanceof NoAnswer && last)) last = { error };
     }
     if (performance.now() >= untilMs) {
       const reason = last?.error instanceof Error ? last.error.message : last && String(last.error);
@@ -40,11 +41,13 @@ export async function waitFor<T>(
   }
 }
 
+class NoAnswer extends Error {}
+
 /** A condition that hangs must not hang the test past its deadline. */
 async function withDeadline<T>(condition: () => T | Promise<T>, leftMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("the condition itself did not answer")), leftMs);
+    timer = setTimeout(() => reject(new NoAnswer("the condition itself did not answer")), leftMs);
   });
   try {
     return await Promise.race([Promise.try(condition), late]);

@@ -115,7 +115,7 @@ function linkOver(
       log: options.log ?? silentLog,
       limits: { ...defaultLimits, ...options.limits },
       find: (options.router ?? createRouter()).find,
-      nowMs: () => 0,
+      tellMs: () => 0,
     },
     { socket, peer: peerOf("n2"), side: "acceptor" },
   );

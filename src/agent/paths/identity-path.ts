@@ -31,6 +31,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
+import { steadyClock } from "../../runtime/clock/index.ts";
 import { enrol, type EnrolHandler } from "../../transport/index.ts";
 import type { AgentConfig, NodeRecord } from "../config.ts";
 import { identityFolder } from "../local.ts";
@@ -61,7 +62,7 @@ export async function openIdentity(
 ): Promise<IdentityPath> {
   const { clock, random, log } = deps;
   const folder = identityFolder(config.dataDir);
-  const time = openCellTime({ clock, log }, { folder });
+  const time = openCellTime({ clock, log, steady: steadyClock() }, { folder });
   const nowMs = () => time.nowMs();
   const tokens = createFolderTokenStore({ nowMs }, join(config.dataDir, "tokens"));
 
@@ -187,6 +188,7 @@ async function joinByToken(
   );
   const accepted = prepared.accept(answer);
   deps.time.raiseTo(accepted.nowMs);
+  deps.time.observe("server", accepted.nowMs);
   return accepted.apiAddress;
 }
 
@@ -207,7 +209,10 @@ export function keepIdentityFresh(
     ...deps,
     nowMs,
     identity,
-    onServerTime: (theirsMs) => time.raiseTo(theirsMs),
+    // A server that renews at itself learns nothing about the time.
+    ...(path.enrolHandler
+      ? {}
+      : { onServerTime: (theirsMs: number) => time.observe("server", theirsMs) }),
     exchange: async (request) => {
       if (path.enrolHandler) return await path.enrolHandler(request, { address: "self" });
       let failure: unknown = new SkerryError({

@@ -41,7 +41,7 @@ export async function startLinkPath(
   const common = {
     credentials: () => identity.identity,
     router,
-    onPeerTime: (peer: { id: string }, theirNowMs: number) => time.observe(peer.id, theirNowMs),
+    time,
   };
 
   const listener = await lifecycle.start(

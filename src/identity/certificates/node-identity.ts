@@ -37,6 +37,7 @@ export interface NodeIdentity {
   readonly pins: readonly string[];
   /** The identity leaf in DER, as beats carry it. */
   readonly leaf: Uint8Array;
+  readonly validFromMs: number;
   readonly validUntilMs: number;
   /** Half of the leaf's life: from then on it should be renewed. */
   readonly renewAtMs: number;
@@ -206,6 +207,9 @@ function nodeIdentity(folder: string, initial: Stored): NodeIdentity {
     get leaf() {
       return current.leaf;
     },
+    get validFromMs() {
+      return current.validFromMs;
+    },
     get validUntilMs() {
       return current.validUntilMs;
     },
@@ -281,6 +285,7 @@ function describe(stored: Stored) {
     pins: trust.anchorsPem
       .flatMap(readCertificatesPem)
       .map(({ publicKey }) => spkiPin(publicKey.export({ type: "spki", format: "der" }))),
+    validFromMs: leaf.notBeforeMs,
     validUntilMs: leaf.notAfterMs,
     renewAtMs: leaf.notBeforeMs + (leaf.notAfterMs - leaf.notBeforeMs) / 2,
   };

@@ -1,7 +1,8 @@
 /**
  * Keeps a node's certificates young: new leaves from half of their life on, new trust (the hub's
  * certificate, a second anchor) soon after a server has it. Days without any server stop nothing:
- * the old leaf goes on, and an expired one renews by its key.
+ * the old leaf goes on, and an expired one renews by its key, as does one from the future (its issuer's
+ * clock was ahead); that is tried often, since nobody takes such a leaf.
  */
 import type { Clock, Timer } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
@@ -28,12 +29,18 @@ export interface Renewal {
   stop(): void;
 }
 
+/** Between looks while the leaf does not hold. */
+const urgentMs = 10_000;
+
 /** Between looks, less up to a half, so that nodes do not ask together. Default 10 min. */
 export function startRenewal(deps: RenewalDeps, options: { checkMs?: number } = {}): Renewal {
   const { clock, identity, log } = deps;
   const checkMs = options.checkMs ?? 600_000;
   let timer: Timer | undefined;
   let isStopped = false;
+  let loggedAtMs = Number.NEGATIVE_INFINITY;
+
+  const holds = () => deps.nowMs() >= identity.validFromMs && deps.nowMs() <= identity.validUntilMs;
 
   const renew = async () => {
     const prepared = await identity.prepareRenewal();
@@ -48,9 +55,11 @@ export function startRenewal(deps: RenewalDeps, options: { checkMs?: number } = 
 
   const check = async () => {
     try {
-      if (deps.nowMs() >= identity.renewAtMs) await renew();
+      if (deps.nowMs() >= identity.renewAtMs || !holds()) await renew();
       else if (await refreshTrust()) log.info("trust refreshed", { id: identity.subject.id });
     } catch (error) {
+      if (clock.monotonicMs() - loggedAtMs < checkMs / 2) return arm();
+      loggedAtMs = clock.monotonicMs();
       const leftMs = identity.validUntilMs - deps.nowMs();
       log[leftMs < 0 ? "error" : "warn"]("certificates cannot be renewed now", {
         id: identity.subject.id,
@@ -61,8 +70,8 @@ export function startRenewal(deps: RenewalDeps, options: { checkMs?: number } = 
     arm();
   };
   const arm = () => {
-    if (!isStopped)
-      timer = clock.after(checkMs * (1 - deps.random.float() / 2), () => void check());
+    const nextMs = holds() ? checkMs : Math.min(urgentMs, checkMs);
+    if (!isStopped) timer = clock.after(nextMs * (1 - deps.random.float() / 2), () => void check());
   };
   arm();
   return {

@@ -1,5 +1,6 @@
 /** The host's clocks and randomness: the only place in `src/` that reads them. */
 import { randomBytes, randomInt } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { uptime } from "node:os";
 import { performance } from "node:perf_hooks";
 import type { MonotonicMs, WallMs } from "../../lib/brand.ts";
@@ -46,3 +47,9 @@ export const systemRandom: Random = {
  * For deadlines that must hold across a suspend and be compared between processes of one boot.
  */
 export const bootTimeMs = (): number => Math.round(uptime() * 1000);
+
+/** That clock with the boot it counts from: two readings compare only within one boot. */
+export const steadyClock = (): { bootId: string; nowMs: () => number } => ({
+  bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+  nowMs: bootTimeMs,
+});

@@ -31,7 +31,7 @@ export type LinkDeps = {
   readonly limits: LinkLimits;
   readonly find: (method: string) => Handler | undefined;
   /** The time that the peer is told with every ping, milliseconds since 1970. */
-  readonly nowMs: () => number;
+  readonly tellMs: () => number;
   readonly onPeerTime?: (peer: Peer, theirNowMs: number) => void;
 };
 
@@ -145,7 +145,7 @@ export function createLink(deps: LinkDeps, init: LinkInit): OwnedLink {
         return outgoing.receive(frame);
       case "ping":
         deps.onPeerTime?.(peer, frame.nowMs);
-        return control({ type: "pong", token: frame.token, nowMs: deps.nowMs() });
+        return control({ type: "pong", token: frame.token, nowMs: deps.tellMs() });
       case "pong":
         if (frame.token === pingToken) roundTripMs = clock.monotonicMs() - pingSentMs;
         return;
@@ -176,7 +176,7 @@ export function createLink(deps: LinkDeps, init: LinkInit): OwnedLink {
     }
     pingToken = (pingToken + 1) >>> 0;
     pingSentMs = clock.monotonicMs();
-    control({ type: "ping", token: pingToken, nowMs: deps.nowMs() });
+    control({ type: "ping", token: pingToken, nowMs: deps.tellMs() });
     tick = clock.after(limits.pingMs, beat);
   };
 
