@@ -9,13 +9,19 @@ import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { silentLog } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
-import { connectKeeper, keeperPid, type AgentState, type Keeper } from "../keeper/index.ts";
+import {
+  connectKeeper,
+  ensureKeeper,
+  keeperPid,
+  type AgentState,
+  type Keeper,
+} from "../keeper/index.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import { ensureDirectory, readFileIfExists } from "../runtime/files/index.ts";
 import { readNodeRecord, resolveNodeRecord, type AgentConfig } from "./config.ts";
 import { hopelessExitCode } from "./exit.ts";
 import { agentLogPath, type AgentInfo } from "./local.ts";
-import { infoOf, keeperOfThisVersion } from "./replace.ts";
+import { infoOf, keeperOfThisVersion, replaceUnspoken } from "./replace.ts";
 import { agentMemoryEnvironment, agentNodeArgs } from "./node-flags.ts";
 import { writeStartConfig } from "./start-config.ts";
 
@@ -114,6 +120,9 @@ async function waitReady(
   }
 }
 
+/** What Node writes around an uncaught error: its trace, its properties and its own version. */
+const isAround = (line: string) => /^(?:\s|Node\.js v|[{}])/.test(line);
+
 /** The last line that is no JSON is what the agent said when it gave up. */
 function lastWords(dataDir: string): string {
   const lines = (readFileIfExists(agentLogPath(dataDir)) ?? Buffer.alloc(0))
@@ -122,9 +131,7 @@ function lastWords(dataDir: string): string {
     .trim()
     .split("\n");
   return (
-    lines.findLast((line) => line !== "" && !line.startsWith("{")) ??
-    lines.at(-1) ??
-    "it said nothing"
+    lines.findLast((line) => line !== "" && !isAround(line)) ?? lines.at(-1) ?? "it said nothing"
   );
 }
 
@@ -134,10 +141,15 @@ function lastWords(dataDir: string): string {
  */
 export async function stopNode(
   dataDir: string,
-  deps: Deps & { pods: "keep" | "stop" },
+  deps: Deps & { pods: "keep" | "stop"; progress?: (text: string) => void },
 ): Promise<boolean> {
   if (keeperPid(dataDir) === undefined) return false;
-  const keeper = await connectKeeper(dataDir, { ...deps, log: silentLog });
+  const keeperDeps = { ...deps, log: silentLog };
+  const keeper = await connectKeeper(dataDir, keeperDeps).catch((error: unknown) =>
+    replaceUnspoken(error, dataDir, { progress: () => undefined, ...deps }, () =>
+      ensureKeeper(dataDir, keeperDeps),
+    ),
+  );
   try {
     if (deps.pods === "keep") await keeper.stopAgent({ graceMs: agentGraceMs });
     else await keeper.shutdown({ agentGraceMs, stopContainers: true });
@@ -147,23 +159,43 @@ export async function stopNode(
   return true;
 }
 
-/** Resolves when the signal aborts or the keeper has gone; says what happens to the agent meanwhile. */
+/** Another command may be replacing the keeper, or an agent reviving it. */
+const goneForGoodMs = 5_000;
+
+/**
+ * Says what happens to the agent until the signal aborts (`left`) or no keeper lives any more:
+ * `stopped` on request, `lost` when agent and keeper ended and nobody asked for it.
+ */
 export async function followNode(
   dataDir: string,
   deps: Deps & { signal: AbortSignal; onLine: (line: string) => void },
-): Promise<void> {
-  const keeper = await connectKeeper(dataDir, { ...deps, log: silentLog });
+): Promise<"left" | "stopped" | "lost"> {
+  const { clock, signal } = deps;
+  const options = { connectTimeoutMs: 1_000 };
+  const keeper = await connectKeeper(dataDir, { ...deps, log: silentLog }, options);
+  let stopped = false;
   const off = keeper.on("agent", (state) => {
+    stopped = state.state === "stopping" || state.state === "none";
     if (state.state === "waiting")
       deps.onLine(
         `the agent ended; the keeper starts it again in ${Math.round(state.restartInMs)} ms (log: ${agentLogPath(dataDir)})`,
       );
     if (state.state === "running") deps.onLine(`the agent runs as pid ${state.pid}`);
   });
+  let goneMs: number | undefined;
   try {
-    while (!deps.signal.aborted && keeperPid(dataDir) !== undefined) {
-      await deps.clock.sleep(1000, { signal: deps.signal }).catch(() => undefined);
+    while (!signal.aborted) {
+      if (keeperPid(dataDir) !== undefined) {
+        goneMs = undefined;
+        // Keeps a connection to whichever keeper lives, for its events.
+        await keeper.status().catch(() => undefined);
+      } else {
+        goneMs ??= clock.monotonicMs();
+        if (clock.monotonicMs() - goneMs > goneForGoodMs) return stopped ? "stopped" : "lost";
+      }
+      await clock.sleep(1000, { signal }).catch(() => undefined);
     }
+    return "left";
   } finally {
     off();
     keeper.close();

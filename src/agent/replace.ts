@@ -57,11 +57,14 @@ export async function keeperOfThisVersion(
   }
 }
 
-/** A keeper that speaks another protocol cannot be asked for anything; its pods are safe with the next. */
-async function replaceUnspoken(
+/**
+ * A keeper that speaks another protocol cannot be asked for anything: it is ended with its agent, and
+ * the pods are safe with the one that `open` starts. Rethrows every other error.
+ */
+export async function replaceUnspoken(
   error: unknown,
   dataDir: string,
-  deps: ReplaceDeps,
+  deps: { clock: Clock; progress: (text: string) => void },
   open: () => Promise<Keeper>,
 ): Promise<Keeper> {
   if (!(error instanceof SkerryError) || error.code !== "keeper-protocol") throw error;

@@ -68,14 +68,14 @@ function start(
   };
 }
 
-/** `skerry ARGS` in the background. */
+/** `skerry ARGS` in the background; `launcher` is that of another copy of the package. */
 export const startSkerry = (
   args: readonly string[],
-  options: Parameters<typeof start>[2] = {},
-): RunningCommand => start(process.execPath, [launcher, ...args], options);
+  options: Parameters<typeof start>[2] & { launcher?: string } = {},
+): RunningCommand => start(process.execPath, [options.launcher ?? launcher, ...args], options);
 
 /** `skerry ARGS` to its end, whatever that is. */
-export const skerry = (args: readonly string[], options: Parameters<typeof start>[2] = {}) =>
+export const skerry = (args: readonly string[], options: Parameters<typeof startSkerry>[1] = {}) =>
   startSkerry(args, options).done;
 
 /** Standard output of a command that must succeed. */

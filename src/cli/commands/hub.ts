@@ -1,15 +1,23 @@
 import type { Command } from "commander";
-import { hubConfigKeys, hubConfigSchema, runHub, startHub, type HubInfo } from "../../hub/index.ts";
+import {
+  examineHubConfig,
+  hubConfigKeys,
+  hubConfigSchema,
+  runHub,
+  startHub,
+  type HubInfo,
+} from "../../hub/index.ts";
 import { addConfigFlags, precedenceText, readGiven, type GivenFlags } from "../config-source.ts";
 import type { Context } from "../context.ts";
+import { addServiceFlags, handleService, wantsService, type ServiceFlags } from "../service.ts";
 
-type Flags = GivenFlags & { detach?: boolean; json?: boolean };
+type Flags = GivenFlags & ServiceFlags & { detach?: boolean; json?: boolean };
 
 export function registerHub(program: Command, context: Context): void {
   const command = program
     .command("hub")
     .description("run the cloud side: cells enrol here, send what may leave, and are looked after");
-  addConfigFlags(command, hubConfigKeys)
+  addServiceFlags(addConfigFlags(command, hubConfigKeys))
     .option("--detach", "return once it is ready instead of staying until Ctrl-C")
     .option("--json", "as JSON")
     .addHelpText(
@@ -19,7 +27,14 @@ export function registerHub(program: Command, context: Context): void {
     )
     .action(async (flags: Flags) => {
       const { detach, json } = flags;
-      const { config } = readGiven(hubConfigSchema, hubConfigKeys, flags, context);
+      const loaded = readGiven(hubConfigSchema, hubConfigKeys, flags, context);
+      const { config } = loaded;
+      if (wantsService(flags)) {
+        if (!flags.uninstall)
+          for (const warning of (await examineHubConfig(loaded)).warnings)
+            context.output.note(`warning: ${warning}`);
+        return handleService("hub", flags, { loaded, keys: hubConfigKeys }, context);
+      }
       const tell = (info: HubInfo) =>
         context.output.line(
           json

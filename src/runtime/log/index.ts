@@ -1,8 +1,9 @@
-/** JSON log lines on standard error or into a file, by pino. */
+/** JSON log lines on standard error or into a file, by pino; in the journal's own form where standard error leads there. */
 import { pino, type Logger as Pino } from "pino";
 import { encodeError, SkerryError } from "../../lib/errors.ts";
 import type { Log, LogFields } from "../../lib/log.ts";
-import { createDestination, type DestinationOptions } from "./destination.ts";
+import { isJournal, journalLine } from "../systemd/journal.ts";
+import { createDestination, type Destination, type DestinationOptions } from "./destination.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
@@ -23,10 +24,16 @@ export function createLog(options: LogOptions = {}): Log {
       formatters: { level: (level) => ({ level }) },
       messageKey: "message",
     },
-    createDestination(options),
+    options.path === undefined && isJournal(2, process.env)
+      ? forJournal(createDestination(options))
+      : createDestination(options),
   );
   return wrap(logger);
 }
+
+const forJournal = (to: Destination): Destination => ({
+  write: (line) => to.write(`${journalLine(line.trimEnd())}\n`),
+});
 
 function wrap(logger: Pino): Log {
   return {
