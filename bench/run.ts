@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- NAME [--json] [--rounds N] [--for 60s]`: measures Skerry against a peer or a
- * ceiling. Exit codes: 0 measured, 1 failed, 2 could not run (what is missing is named).
+ * `npm run bench -- NAME [--json] [--rounds N] [--for 60s] [--trials N]`: measures Skerry against a
+ * peer or a ceiling. Exit codes: 0 measured, 1 failed, 2 could not run (what is missing is named).
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +17,9 @@ const load = async (name: string) =>
   (await import(join(import.meta.dirname, `${name}.ts`))) as Bench;
 
 async function usage(complaint: string): Promise<never> {
-  console.error(`${complaint}\n\nusage: npm run bench -- NAME [--json] [--rounds N] [--for 60s]\n`);
+  console.error(
+    `${complaint}\n\nusage: npm run bench -- NAME [--json] [--rounds N] [--for 60s] [--trials N]\n`,
+  );
   for (const name of names) console.error(`  ${name.padEnd(16)} ${(await load(name)).about}`);
   process.exit(2);
 }
@@ -40,6 +42,7 @@ function readArguments() {
         json: { type: "boolean", default: false },
         rounds: { type: "string" },
         for: { type: "string" },
+        trials: { type: "string" },
       },
     });
     const forMs = values.for === undefined ? undefined : parseDurationMs(values.for, "--for");
@@ -54,11 +57,14 @@ if (typeof given === "string") await usage(given);
 else {
   const [name, ...more] = given.positionals;
   const rounds = Number(given.rounds ?? 3);
+  const trials = given.trials === undefined ? undefined : Number(given.trials);
   if (name === undefined) await usage("bench: name what to measure");
   else if (!names.includes(name)) await usage(`bench: there is no "${name}"`);
   else if (more.length > 0) await usage(`bench: one name at a time, got "${more.join(" ")}" too`);
   else if (!(Number.isInteger(rounds) && rounds >= 3))
     await usage(`bench: --rounds ${given.rounds}: must be a whole number of at least 3`);
+  else if (trials !== undefined && !(Number.isInteger(trials) && trials >= 1))
+    await usage(`bench: --trials ${given.trials}: must be a whole number of at least 1`);
   else {
     const stop = new AbortController();
     for (const signal of ["SIGINT", "SIGTERM"] as const)
@@ -66,6 +72,7 @@ else {
     const { ratios, figures, table } = await measure(name, {
       rounds,
       ...(given.forMs === undefined ? {} : { forMs: given.forMs }),
+      ...(trials === undefined ? {} : { trials }),
       signal: stop.signal,
       progress: (text) => console.error(`${name}: ${text}`),
     });

@@ -132,6 +132,7 @@ test("C14: pods lost twice, taken away or not replaced are counted for what they
       silence: "n2 gone",
       count: 1,
       nodes: ["n1"],
+      fromMs: 0 as MonotonicMs,
       phases: { decidedMs: 10, scheduledMs: 500, startedMs: 500, routedMs: 500 },
     },
   ]);

@@ -14,7 +14,13 @@ export type LossEnd = {
   readonly silence: string;
   readonly count: number;
 } & (
-  | { readonly state: "replaced"; readonly nodes: readonly string[]; readonly phases: Phases }
+  | {
+      readonly state: "replaced";
+      readonly nodes: readonly string[];
+      /** The phases are counted from here. */
+      readonly fromMs: MonotonicMs;
+      readonly phases: Phases;
+    }
   | { readonly state: "late"; readonly done: number; readonly afterMs: number }
 );
 
@@ -102,6 +108,7 @@ export function createLosses(
       silence: loss.silence,
       count: loss.lost.size,
       nodes: done.map(({ pod }) => pod.spec.nodeName ?? "?"),
+      fromMs: loss.fromMs,
       phases: {
         decidedMs: since(decided),
         scheduledMs: since(done.map(({ scheduledMs }) => scheduledMs)),

@@ -20,7 +20,10 @@ import {
 import type { LossEnd } from "./losses.ts";
 import type { PodStep } from "./plan.ts";
 
-/** The phases in milliseconds from the verdict on, as JSON, on the event `PodsReplaced`. */
+/**
+ * On the event `PodsReplaced`, as JSON: when the verdict fell (events know whole seconds only), how many
+ * pods were replaced, and the phases in milliseconds from the verdict on.
+ */
 export const phasesAnnotation = "skerry.dev/failover";
 
 export interface Teller {
@@ -97,12 +100,14 @@ export function createTeller(
       log.info("pods of a lost node are replaced", { ...end });
       if (!about) return;
       const { phases } = end;
+      const sinceMs = clock.monotonicMs() - end.fromMs;
+      const judgedAt = new Date(clock.wallMs() - sinceMs).toISOString();
       events.record({
         about,
         type: "Normal",
         reason: "PodsReplaced",
         message: tellReplaced(silence, count, end.nodes, phases),
-        annotations: { [phasesAnnotation]: JSON.stringify({ pods: count, ...phases }) },
+        annotations: { [phasesAnnotation]: JSON.stringify({ judgedAt, pods: count, ...phases }) },
       });
     },
     ready(node, condition, survivors) {
