@@ -28,7 +28,7 @@ import { startThread } from "../runtime/thread/index.ts";
 import { createRouter, listen, verifyPeer, type Listener } from "../transport/index.ts";
 import { readHubRecord, resolveHubRecord, writeHubRecord, type HubConfig } from "./config.ts";
 import type { HubGround } from "./ground.ts";
-import type { HubInfo } from "./launch.ts";
+import { lockHubFolder, type HubInfo } from "./launch.ts";
 import { startEnrolPath } from "./paths/enrol-path.ts";
 import { mountMetrics, openPaths } from "./paths/metrics-path.ts";
 import type { HubStorageData } from "./storage.ts";
@@ -45,6 +45,7 @@ export async function runHub(
 ): Promise<void> {
   const { dataDir } = config;
   ensureDirectory(dataDir);
+  const lock = lockHubFolder(dataDir);
   const kept = readHubRecord(dataDir);
   const record = resolveHubRecord(config, kept);
   // A start changes nothing by itself, and so needs no room on a full disk.
@@ -54,6 +55,11 @@ export async function runHub(
   const to = logPath === undefined ? {} : { path: logPath };
   const log = createLog({ level: logLevel, ...to, fields: { hub: record.name } });
   const lifecycle = createLifecycle({ clock, log });
+  await lifecycle.start(
+    "folder lock",
+    () => lock,
+    (part) => part.release(),
+  );
   const ground: HubGround = { clock, random, log, lifecycle, dataDir, record };
   const nowMs = () => clock.wallMs();
 

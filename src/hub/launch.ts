@@ -6,6 +6,7 @@ import { SkerryError } from "../lib/errors.ts";
 import { entryUrl, exited, startEntry } from "../runtime/child/index.ts";
 import { ensureDirectory } from "../runtime/files/index.ts";
 import { findInfo } from "../runtime/local/index.ts";
+import { lockHolder, releaseLock, takeLock } from "../runtime/lock/index.ts";
 import { isAlive, type ProcessIdentity } from "../runtime/process/index.ts";
 import type { HubConfig } from "./config.ts";
 
@@ -24,6 +25,20 @@ export const hubLogPath = (dataDir: string) => join(dataDir, "logs", "hub.log");
 const readyTimeoutMs = 30_000;
 const stopTimeoutMs = 15_000;
 const pollMs = 50;
+
+const lockPath = (dataDir: string) => join(dataDir, "hub.lock");
+
+/** For as long as this process lives. Throws `hub-running` when another one has the folder. */
+export function lockHubFolder(dataDir: string): { release(): void } {
+  const path = lockPath(dataDir);
+  const lock = takeLock(path);
+  if (lock.state === "held") return { release: () => releaseLock(path, lock.identity) };
+  throw new SkerryError({
+    code: "hub-running",
+    message: `another hub (pid ${lock.by.pid}) runs in ${dataDir}`,
+    hint: `stop it with skerry down --data ${dataDir}, or use another folder`,
+  });
+}
 
 /** The hub that lives in this folder now. */
 export function runningHub(dataDir: string): HubInfo | undefined {
@@ -52,7 +67,8 @@ export async function startHub(config: HubConfig, deps: { clock: Clock }): Promi
     const info = runningHub(config.dataDir);
     // Of two started at once one gets the folder; the other's command answers with it as well.
     if (info && (ended || info.pid === child.pid)) return info;
-    if (ended || deps.clock.monotonicMs() > giveUpMs) {
+    const isOver = ended && lockHolder(lockPath(config.dataDir)) === undefined;
+    if (isOver || deps.clock.monotonicMs() > giveUpMs) {
       const said = readFileSync(logPath, "utf8").trim().split("\n").at(-1) ?? "";
       throw new SkerryError({
         code: "hub-start-failed",

@@ -13,7 +13,7 @@ import { createContainers } from "./containers/containers.ts";
 import { defaultLogLimits, type LogLimits } from "./containers/logs.ts";
 import { createLease } from "./lease.ts";
 import { version } from "../runtime/process/index.ts";
-import { releaseLock, takeLock } from "./lock.ts";
+import { releaseLock, takeLock } from "../runtime/lock/index.ts";
 import { chooseSocketPath, ensureKeeperFolders, keeperPaths } from "./paths.ts";
 import { protocolVersion, type Hello } from "./protocol.ts";
 import { startKeeperServer, type Handlers, type KeeperServer } from "./server.ts";

@@ -4,7 +4,7 @@ import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { entryUrl, startEntry } from "../runtime/child/index.ts";
 import { signalProcess, type ProcessIdentity } from "../runtime/process/index.ts";
-import { lockHolder } from "./lock.ts";
+import { lockHolder } from "../runtime/lock/index.ts";
 import { ensureKeeperFolders, keeperPaths, type KeeperPaths } from "./paths.ts";
 
 /** The log is moved aside at a start when it has grown beyond this. */

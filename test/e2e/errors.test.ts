@@ -67,6 +67,7 @@ test("every command's help has an example", async () => {
   const commands = [
     ...["", "up", "down", "hub", "demo", "status", "token", "token create", "kubeconfig", "data"],
     ...["data tail", "data query", "data import", "drill", "drill list", "drill quick", "doctor"],
+    ...["config", "config check"],
   ];
   const helps = await Promise.all(
     commands.map(async (command) => {
@@ -113,6 +114,7 @@ test("unknown flags and commands, wrong values: the flag is named and what it ta
       ["apiPort: expected a port from 0 to 65535", "--api-port"],
     ],
     [fresh, ["cell: missing", "skerry up --cell NAME --node NAME"]],
+    [["config", "check", ...at("n1"), "--hub", "--unknown"], ["unknown option '--unknown'"]],
     [
       ["demo", "--dir", dir("d"), "--for", "5x"],
       ['--for: "5x" is not a duration', "90s"],

@@ -1,5 +1,5 @@
 import { strict as assert } from "node:assert";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -9,9 +9,12 @@ import {
   resolveHubRecord,
   writeHubRecord,
 } from "../../src/hub/config.ts";
+import { runHub } from "../../src/hub/index.ts";
+import { lockHubFolder } from "../../src/hub/launch.ts";
 import { trustByDomain } from "../../src/hub/paths/enrol-path.ts";
 import { openCellRegistry } from "../../src/hub/registry.ts";
 import { writeRecord } from "../../src/runtime/files/index.ts";
+import { findInfo, writeInfo } from "../../src/runtime/local/index.ts";
 
 function open(t: TestContext, dataDir = mkdtempSync(join(tmpdir(), "skerry-hub-"))) {
   t.after(() => rmSync(dataDir, { recursive: true, force: true }));
@@ -73,4 +76,30 @@ test("a hub's folder stays the hub it was", (t) => {
   });
   writeRecord(hubRecordPath(dataDir), { format: 2, ...record });
   assert.throws(() => readHubRecord(dataDir), { code: "data-newer", message: /format 2/ });
+});
+
+test("one hub for a data folder: a second one ends without touching anything", async (t) => {
+  const { dataDir } = open(t);
+  const first = lockHubFolder(dataDir);
+  const before = readdirSync(dataDir);
+  const second = () =>
+    runHub(
+      { dataDir, host: "127.0.0.1", port: 0 },
+      { signal: AbortSignal.abort(), onReady: () => undefined, logPath: join(dataDir, "log") },
+    );
+  await assert.rejects(second(), { code: "hub-running", message: /another hub \(pid \d+\) runs/ });
+  assert.deepEqual(readdirSync(dataDir), before);
+  first.release();
+  lockHubFolder(dataDir).release();
+});
+
+test("where the command line finds a hub is written over when there is no room for a new file", (t) => {
+  const { dataDir } = open(t);
+  writeInfo(dataDir, "hub", { name: "hq", address: "127.0.0.1:9443" });
+  // Stands in for a full disk: the file beside the old one cannot be made.
+  mkdirSync(join(dataDir, "hub.info.json.new"));
+  writeInfo(dataDir, "hub", { name: "hq" });
+  assert.deepEqual(findInfo(dataDir, "hub"), { name: "hq" });
+  mkdirSync(join(dataDir, "agent.json.new"));
+  assert.throws(() => writeInfo(dataDir, "node", {}), { code: "file-unwritable" });
 });

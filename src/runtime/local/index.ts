@@ -2,7 +2,7 @@
  * What a running agent or hub leaves in its data folder for the command line on the same machine:
  * where it listens (`info`), and on servers and hubs an administrator's certificate (`access`).
  */
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { SkerryError } from "../../lib/errors.ts";
 import { readFileIfExists, writeFileAtomic } from "../files/index.ts";
@@ -29,7 +29,27 @@ export const isNodeFolder = (dataDir: string) => existsSync(join(dataDir, record
 
 /** Replaces what an earlier start left; readable by everybody on the machine. */
 export function writeInfo(dataDir: string, of: "node" | "hub", info: object): void {
-  writeFileAtomic(join(dataDir, infoFile[of]), `${JSON.stringify(info)}\n`, { mode: 0o644 });
+  replace(join(dataDir, infoFile[of]), `${JSON.stringify(info)}\n`, 0o644);
+}
+
+/**
+ * A start on a full disk has no room for a file beside the old one, so it writes over the old one's
+ * blocks. Torn by a power cut it would be missed by nobody: the next start writes it anew.
+ */
+function replace(path: string, content: string, mode: number): void {
+  try {
+    writeFileAtomic(path, content, { mode });
+  } catch (error) {
+    if (!existsSync(path)) throw error;
+    const fd = openSync(path, "r+");
+    try {
+      const bytes = Buffer.from(content);
+      for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, at);
+      ftruncateSync(fd, bytes.length);
+    } finally {
+      closeSync(fd);
+    }
+  }
 }
 
 /** Undefined when it never got ready. Throws `file-torn`. */
@@ -71,7 +91,7 @@ export function readInfo<Info>(dataDir: string, of: "node" | "hub"): Info {
 }
 
 export function writeAccess(dataDir: string, access: Access): void {
-  writeFileAtomic(accessPath(dataDir), `${JSON.stringify(access)}\n`);
+  replace(accessPath(dataDir), `${JSON.stringify(access)}\n`, 0o600);
 }
 
 /** Throws `no-admin-access` on machines that are not servers. */

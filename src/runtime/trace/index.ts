@@ -137,7 +137,7 @@ async function load() {
     throw new SkerryError({
       code: "tracing-unavailable",
       message: "an OTLP endpoint is named, but the OpenTelemetry packages are not installed",
-      hint: "install skerry with its optional dependencies (no --omit=optional), or unset OTEL_EXPORTER_OTLP_ENDPOINT",
+      hint: "install the package with its optional dependencies (no --omit=optional), or unset OTEL_EXPORTER_OTLP_ENDPOINT",
       cause,
     });
   }

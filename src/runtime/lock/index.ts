@@ -1,11 +1,11 @@
 /**
- * One keeper for each data folder: a file that holds who it is (boot id, pid, start time). It is
+ * One keeper, or one hub, for each data folder: a file that holds who it is (boot id, pid, start time). It is
  * made by link(2), so that it appears whole and to one winner; a dead holder's lock is moved aside
  * by rename(2) and checked after the move, so that nobody throws away a living one's.
  */
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { SkerryError, systemCode } from "../lib/errors.ts";
-import { identifyProcess, isAlive, type ProcessIdentity } from "../runtime/process/index.ts";
+import { SkerryError, systemCode } from "../../lib/errors.ts";
+import { identifyProcess, isAlive, type ProcessIdentity } from "../process/index.ts";
 
 export type LockOutcome =
   | { readonly state: "held"; readonly identity: ProcessIdentity }
