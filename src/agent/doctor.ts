@@ -39,6 +39,7 @@ export function examineHost(options: DoctorOptions): readonly Finding[] {
     user(),
     cgroups(),
     pressure(),
+    openFiles(),
     disk(options),
     space(options.dataDir),
     wallClock(options.clock),
@@ -100,6 +101,26 @@ function pressure(): Finding {
     found: "none",
     meaning: "telemetry has no stall times",
     mend: "boot a kernel with CONFIG_PSI (psi=1)",
+  };
+}
+
+/** Connections to the API, gateway, MQTT and ingress at their limits, links, files of the stores. */
+const openFilesWanted = 8192;
+
+/** What a process may have open. Node raises its own soft limit to the hard one when it starts. */
+function openFiles(): Finding {
+  const path = "/proc/self/limits";
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  const limit = /^Max open files +\S+ +(\d+)/m.exec(text)?.[1];
+  const found = limit === undefined ? "no limit is known" : `${limit} for a process`;
+  if (limit === undefined || Number(limit) >= openFilesWanted)
+    return { check: "open files", state: "ok", found };
+  return {
+    check: "open files",
+    state: "limited",
+    found,
+    meaning: "when they are used up, connections are accepted and closed at once until some end",
+    mend: `raise the hard limit: LimitNOFILE=${openFilesWanted} in the unit, or ulimit -Hn ${openFilesWanted}`,
   };
 }
 

@@ -6,6 +6,10 @@ import { badRequest, failure } from "./status.ts";
 
 /** The limit of Kubernetes' API server. */
 const bodyBytesMax = 3 * 1024 * 1024;
+/** What only the YAML parser can read: it needs a second for 100 KiB made for it, on the main thread. */
+const yamlBytesMax = 32 * 1024;
+/** Of all bodies that are being received. */
+const bodiesBytesMax = 48 * 1024 * 1024;
 /** The deepest schema here has a dozen levels; walkers over bodies recurse. */
 const depthMax = 64;
 
@@ -13,6 +17,9 @@ export type Body = { readonly contentType: string; readonly value: unknown };
 
 /** Throws StatusError: 400 for what cannot be read, 413 above 3 MiB, 415 for another media type. */
 export async function readBody(request: IncomingMessage): Promise<Body | undefined> {
+  const encoding = request.headers["content-encoding"] ?? "identity";
+  if (encoding.trim().toLowerCase() !== "identity")
+    throw failure("UnsupportedMediaType", "the request body is compressed; send it as it is");
   const bytes = await collect(request);
   if (bytes.length === 0) return undefined;
   const contentType = mediaTypeOf(request);
@@ -27,17 +34,28 @@ export function mediaTypeOf(request: IncomingMessage): string {
   return type.trim().toLowerCase() || "application/json";
 }
 
+/** Bytes of bodies that are being received now, by all requests of this process. */
+let receivingBytes = 0;
+
 async function collect(request: IncomingMessage): Promise<Buffer> {
   const tooLarge = () =>
     failure("RequestEntityTooLarge", `the request body is larger than ${bodyBytesMax} bytes`);
   if (Number(request.headers["content-length"] ?? 0) > bodyBytesMax) throw tooLarge();
   const chunks: Buffer[] = [];
   let bytes = 0;
-  // Leaving the loop destroys the stream, and with it the socket that the answer has to go out on.
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    chunks.push(chunk as Buffer);
-    bytes += (chunk as Buffer).length;
-    if (bytes > bodyBytesMax) throw tooLarge();
+  try {
+    // Leaving the loop destroys the stream, and with it the socket that the answer has to go out on.
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      const { length } = chunk as Buffer;
+      chunks.push(chunk as Buffer);
+      bytes += length;
+      receivingBytes += length;
+      if (bytes > bodyBytesMax) throw tooLarge();
+      if (receivingBytes > bodiesBytesMax)
+        throw failure("ServiceUnavailable", "too many large requests at a time; send it again");
+    }
+  } finally {
+    receivingBytes -= bytes;
   }
   return Buffer.concat(chunks, bytes);
 }
@@ -73,6 +91,14 @@ function decodeJson(text: string): unknown {
 }
 
 function decodeYaml(text: string): unknown {
+  const json = asJson(text);
+  if (json) return json.value;
+  if (text.length > yamlBytesMax) {
+    throw failure(
+      "RequestEntityTooLarge",
+      `the request body is YAML of more than ${yamlBytesMax} bytes; send it as JSON`,
+    );
+  }
   try {
     return yaml().parse(text, { maxAliasCount: 32, prettyErrors: true }) as unknown;
   } catch (error) {
@@ -83,6 +109,17 @@ function decodeYaml(text: string): unknown {
     )
       throw badRequest(`the request body is not valid YAML: ${messageOf(error)}`);
     throw error;
+  }
+}
+
+/** JSON is YAML, and what kubectl sends as such: read by the parser that takes megabytes in its stride. */
+function asJson(text: string): { readonly value: unknown } | undefined {
+  if (!text.startsWith("{")) return undefined;
+  try {
+    return { value: JSON.parse(text) as unknown };
+  } catch {
+    // YAML in flow style, then.
+    return undefined;
   }
 }
 

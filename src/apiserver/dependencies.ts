@@ -3,6 +3,7 @@ import type { authorize } from "../authorization/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import type { Resources } from "../resources/index.ts";
+import type { ObjectEncoder } from "./encoded.ts";
 import type { KindIndex } from "./kind-index.ts";
 import type { PodLogs } from "./ports.ts";
 
@@ -16,6 +17,7 @@ export type Limits = {
 export type VerbDependencies = {
   readonly resources: Resources;
   readonly index: KindIndex;
+  readonly encoder: ObjectEncoder;
   readonly authorize: typeof authorize;
   readonly podLogs: PodLogs;
   readonly clock: Clock;

@@ -42,20 +42,27 @@ export function objectBody(kind: KindDefinition, object: KubeObject, form: Form)
   }
 }
 
-export function listBody(kind: KindDefinition, list: ListResult<KubeObject>, form: Form): unknown {
+/** A list of whole objects without its items. */
+export function listHead(kind: KindDefinition, list: ListResult<KubeObject>) {
   const { resourceVersion, continueToken } = list;
-  const metadata = {
-    resourceVersion,
-    ...(continueToken === undefined ? {} : { continue: continueToken }),
+  return {
+    kind: `${kind.kind}List`,
+    apiVersion: apiVersionOf(kind),
+    metadata: {
+      resourceVersion,
+      ...(continueToken === undefined ? {} : { continue: continueToken }),
+    },
   };
+}
+
+/** A list in any form but whole objects, which `encoded.ts` writes out. */
+export function listBody(
+  kind: KindDefinition,
+  list: ListResult<KubeObject>,
+  form: Exclude<Form, { form: "object" }>,
+): unknown {
+  const { metadata } = listHead(kind, list);
   switch (form.form) {
-    case "object":
-      return {
-        kind: `${kind.kind}List`,
-        apiVersion: apiVersionOf(kind),
-        metadata,
-        items: list.items,
-      };
     case "metadata":
       return {
         kind: "PartialObjectMetadataList",

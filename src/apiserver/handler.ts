@@ -8,13 +8,14 @@ import { authorizePath, type Subject } from "../authorization/index.ts";
 import type { Documents } from "./documents.ts";
 import type { VerbDependencies } from "./dependencies.ts";
 import { dispatchResource } from "./dispatch.ts";
+import { createObjectEncoder } from "./encoded.ts";
 import { sendBytes, sendStatus, type Exchange } from "./exchange.ts";
 import { answerMounted, type MountedRoute } from "./mounted.ts";
 import type { Authenticate } from "./ports.ts";
 import { splitPath } from "./route.ts";
 import { failure, isOurFault, statusOf } from "./status.ts";
 
-export type HandlerDependencies = VerbDependencies & {
+export type HandlerDependencies = Omit<VerbDependencies, "encoder"> & {
   readonly authenticate: Authenticate;
   readonly documents: Documents;
   readonly routes: readonly MountedRoute[];
@@ -30,7 +31,8 @@ export type Handler = (
   options: { standIn: boolean },
 ) => Promise<void>;
 
-export function createHandler(deps: HandlerDependencies): Handler {
+export function createHandler(given: HandlerDependencies): Handler {
+  const deps = { ...given, encoder: createObjectEncoder() };
   return async (request, response, { standIn }) => {
     const startedMs = deps.clock.monotonicMs();
     const gone = new AbortController();
@@ -71,7 +73,10 @@ export function createHandler(deps: HandlerDependencies): Handler {
   };
 }
 
-async function answer(deps: HandlerDependencies, exchange: Exchange): Promise<void> {
+async function answer(
+  deps: HandlerDependencies & VerbDependencies,
+  exchange: Exchange,
+): Promise<void> {
   if (await answerMounted(deps.routes, exchange)) return;
   const decision = authorizePath(exchange.subject, exchange.path);
   if (decision.state === "allow" && (await deps.documents(exchange))) return;

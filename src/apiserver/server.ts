@@ -5,6 +5,7 @@
  */
 import { constants } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo, Server as NetServer, Socket } from "node:net";
 import type { SecureContextOptions, TlsOptions } from "node:tls";
@@ -19,6 +20,8 @@ import { createDocuments } from "./documents.ts";
 import { createHandler } from "./handler.ts";
 import { createKindIndex } from "./kind-index.ts";
 import type { MountedRoute } from "./mounted.ts";
+import { createConnectionGate } from "../runtime/connections/index.ts";
+import { failure } from "./status.ts";
 import type { Authenticate, PodLogs, ServingCredentials } from "./ports.ts";
 
 export type ApiServerDependencies = {
@@ -64,6 +67,10 @@ const connectionAgeMaxMs = 3_600_000;
 const headersTimeoutMs = 15_000;
 const requestTimeoutMs = 60_000;
 const handshakeTimeoutMs = 10_000;
+/** How long a client may take nothing of an answer that waits for it. */
+const stallTimeoutMs = 30_000;
+/** Requests of one connection that may be under way. */
+const pipelinedMax = 32;
 
 export function createApiServer(deps: ApiServerDependencies, options: ApiServerOptions): ApiServer {
   const { clock, log } = deps;
@@ -85,19 +92,39 @@ export function createApiServer(deps: ApiServerDependencies, options: ApiServerO
   const acceptedMs = new WeakMap<object, number>();
 
   const create = (standIn: boolean): Server => {
+    const gate = createConnectionGate({
+      connectionsMax: options.connectionsMax ?? defaults.connectionsMax,
+      onRefused: (reason) => log.debug("connection refused", { reason }),
+    });
     const server = createServer(tlsOptions(options.credentials), (request, response) => {
+      const { socket } = request;
+      if (gate.isOverflow(socket)) {
+        const { status } = failure("ServiceUnavailable", "too many connections; all are in use");
+        response.writeHead(503, {
+          "Content-Type": "application/json",
+          "Retry-After": "1",
+          Connection: "close",
+        });
+        response.end(JSON.stringify(status));
+        return;
+      }
+      if (gate.holds(socket) >= pipelinedMax) return void socket.destroy();
+      gate.hold(socket);
+      response.once("close", () => gate.letGo(socket));
       track(request, response, standIn);
+    });
+    // From the first packet on: a handshake costs more than most requests.
+    server.on("connection", (socket: Socket) => gate.admit(socket));
+    server.setTimeout(stallTimeoutMs, (socket: Socket) => {
+      // Silence is no fault while the answer is being made; a watch may be silent for long.
+      if (socket.writableLength > 0 || gate.holds(socket) === 0) socket.destroy();
     });
     server.headersTimeout = headersTimeoutMs;
     server.requestTimeout = requestTimeoutMs;
     server.keepAliveTimeout = 72_000;
-    server.maxConnections = options.connectionsMax ?? defaults.connectionsMax;
     server.on("secureConnection", (socket) => acceptedMs.set(socket, clock.monotonicMs()));
     server.on("tlsClientError", (error) => log.debug("handshake failed", { error }));
-    server.on("clientError", (_error, socket) => {
-      if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
-      else socket.destroy();
-    });
+    server.on("clientError", answerMalformed);
     return server;
   };
 
@@ -147,6 +174,27 @@ export function createApiServer(deps: ApiServerDependencies, options: ApiServerO
       return closed;
     },
   };
+}
+
+const malformedByCode: Readonly<Record<string, readonly [string, string]>> = {
+  HPE_HEADER_OVERFLOW: ["431 Request Header Fields Too Large", "the headers are too large"],
+  ERR_HTTP_REQUEST_TIMEOUT: ["408 Request Timeout", "the request was not sent in time"],
+};
+const malformed = ["400 Bad Request", "what was sent cannot be read as HTTP/1.1"] as const;
+
+/** What could not be read as HTTP, was too large or came too late is told so in a `Status`. */
+function answerMalformed(error: Error, socket: Duplex): void {
+  if (!socket.writable || systemCode(error) === "ECONNRESET") return void socket.destroy();
+  const [line, message] = malformedByCode[systemCode(error) ?? ""] ?? malformed;
+  const { status } = failure("BadRequest", message);
+  const body = JSON.stringify({ ...status, code: Number(line.slice(0, 3)) });
+  const head = [
+    `HTTP/1.1 ${line}`,
+    "Content-Type: application/json",
+    `Content-Length: ${body.length}`,
+    "Connection: close",
+  ];
+  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`, () => socket.destroy());
 }
 
 function secureContext(credentials: ServingCredentials): SecureContextOptions {

@@ -2,8 +2,8 @@
 import type { KubeObject } from "../../api/index.ts";
 import { assertAllowed } from "../access.ts";
 import type { VerbDependencies } from "../dependencies.ts";
-import { sendJson, type Exchange } from "../exchange.ts";
-import { formOf, listBody, objectBody } from "../forms.ts";
+import { sendBytes, sendJson, type Exchange } from "../exchange.ts";
+import { formOf, listBody, listHead, objectBody } from "../forms.ts";
 import { pageOf, selectionOf } from "../query.ts";
 import type { ResourceRoute } from "../route.ts";
 import { failure, notFound } from "../status.ts";
@@ -46,6 +46,11 @@ export async function listObjects(
   const wanted = query.get("resourceVersion");
   if (query.get("resourceVersionMatch") === "Exact" && wanted !== list.resourceVersion) {
     throw failure("Expired", `resourceVersion ${wanted ?? ""} is not kept any more; list anew`);
+  }
+  if (form.form === "object") {
+    const bytes = deps.encoder.list(listHead(route.kind, list), list.items);
+    await sendBytes(exchange, 200, bytes, "application/json");
+    return;
   }
   await sendJson(exchange, 200, listBody(route.kind, list, form));
 }

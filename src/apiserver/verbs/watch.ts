@@ -8,6 +8,7 @@ import { deadline } from "../../lib/clock.ts";
 import type { WatchEvent } from "../../resources/index.ts";
 import { assertAllowed } from "../access.ts";
 import type { VerbDependencies } from "../dependencies.ts";
+import type { ObjectEncoder } from "../encoded.ts";
 import type { Exchange } from "../exchange.ts";
 import { formOf, objectBody, type Form } from "../forms.ts";
 import { countOf, selectionOf } from "../query.ts";
@@ -35,6 +36,7 @@ export async function watchObjects(
   const start = await startOf(deps, exchange, route);
   const end = deadline(clock, timeoutMs, { parent: exchange.signal });
   const encode = frameEncoder(route.kind, form, {
+    encoder: deps.encoder,
     bookmarks: isTrue(query.get("allowWatchBookmarks")) || start.marksInitialEnd,
     marksInitialEnd: start.marksInitialEnd,
   });
@@ -43,8 +45,8 @@ export async function watchObjects(
     "Cache-Control": "no-cache, private",
   });
   response.flushHeaders();
-  const write = (frame: unknown) =>
-    writeAtPace(clock, response, `${JSON.stringify(frame)}\n`, {
+  const write = (frame: string | Uint8Array) =>
+    writeAtPace(clock, response, frame, {
       stallMs: limits.watchStallMs,
       signal: end.signal,
     });
@@ -67,13 +69,15 @@ export async function watchObjects(
     // An aborted watch has ended as it should; anything else is told in the stream's own words.
     if (!end.signal.aborted) {
       if (isOurFault(error)) deps.log.error("watch failed", { kind: route.kind.plural, error });
-      response.write(`${JSON.stringify(errorFrame(statusOf(error)))}\n`);
+      response.write(lineOf(errorFrame(statusOf(error))));
     }
   } finally {
     end.done();
     endResponse(clock, response, limits.watchStallMs);
   }
 }
+
+const lineOf = (frame: unknown): string => `${JSON.stringify(frame)}\n`;
 
 const errorFrame = (status: Status) => ({ type: "ERROR", object: status });
 
@@ -105,8 +109,8 @@ async function startOf(
 function frameEncoder(
   kind: KindDefinition,
   form: Form,
-  options: { bookmarks: boolean; marksInitialEnd: boolean },
-): (event: WatchEvent<KubeObject>, nowMs: number) => unknown {
+  options: { encoder: ObjectEncoder; bookmarks: boolean; marksInitialEnd: boolean },
+): (event: WatchEvent<KubeObject>, nowMs: number) => string | Uint8Array | undefined {
   let initialEnded = !options.marksInitialEnd;
   let columnsSent = false;
   return (event, nowMs) => {
@@ -114,22 +118,22 @@ function frameEncoder(
       if (!options.bookmarks) return undefined;
       const object = bookmarkObject(kind, event.resourceVersion, !initialEnded);
       initialEnded = true;
-      if (form.form !== "table") return { type: "BOOKMARK", object };
+      if (form.form !== "table") return lineOf({ type: "BOOKMARK", object });
       const metadata = { resourceVersion: event.resourceVersion };
       const row = { cells: kind.columns.map(() => ""), object };
-      return {
-        type: "BOOKMARK",
-        object: { ...Object(tableOf(kind, [], metadata, form)), rows: [row] },
-      };
+      const table = { ...Object(tableOf(kind, [], metadata, form)), rows: [row] };
+      return lineOf({ type: "BOOKMARK", object: table });
     }
-    if (form.form !== "table") {
-      return { type: event.type, object: objectBody(kind, event.object, form) };
+    if (form.form === "object") return options.encoder.frame(event.type, event.object);
+    if (form.form === "metadata") {
+      return lineOf({ type: event.type, object: objectBody(kind, event.object, form) });
     }
     const { resourceVersion } = event.object.metadata;
     const withColumns = !columnsSent;
     columnsSent = true;
     const table = { ...form, nowMs, withColumns };
-    return { type: event.type, object: tableOf(kind, [event.object], { resourceVersion }, table) };
+    const object = tableOf(kind, [event.object], { resourceVersion }, table);
+    return lineOf({ type: event.type, object });
   };
 }
 

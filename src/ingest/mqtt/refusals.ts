@@ -2,7 +2,8 @@
 import { SkerryError } from "../../lib/errors.ts";
 
 const reasonByWords: readonly (readonly [RegExp, string])[] = [
-  [/^server unavailable: too many/, "too-many-connections"],
+  // Counted when it was accepted.
+  [/^server unavailable: too many/, ""],
   [/^bad user name or password/, "unauthenticated"],
   [/^identifier rejected/, "client-id-refused"],
   [/^unacceptable protocol version/, "protocol-version"],
