@@ -12,6 +12,7 @@ export type PromiseResult = {
   readonly id: string;
   readonly text: string;
   readonly limit: number;
+  /** `Number.MAX_SAFE_INTEGER` for what never came, or was not measured. */
   readonly measured: number;
   readonly unit: string;
   readonly ok: boolean;
@@ -49,6 +50,11 @@ export type DrillOptions = {
   readonly seed: number;
   /** How long the load runs; the script spreads its faults over it. */
   readonly forMs: number;
+  /**
+   * From 1 on: how much slower than a machine of its own this one may be. Divides the load,
+   * multiplies what a request may take and every limit in ms; counts stay as strict as they are.
+   */
+  readonly slowness: number;
   /** Where the throw-away site lives; removed afterwards unless the drill failed. */
   readonly dir: string;
   /** What the site's machines stand on. */

@@ -51,6 +51,7 @@ function samplesOf(
 const seenOf = (samples: RequestSample[]): Seen => ({
   seed: 1,
   forMs: 15_000,
+  slowness: 1,
   nodes,
   requests: { samples },
   entries: { acknowledged: 0, resent: 0 },
@@ -165,6 +166,7 @@ function serverSeen(more: Partial<ServerLossSeen> = {}): ServerLossSeen {
     after: pods,
     meanwhile: { acknowledged: 100, views: ["n2", "n3", "hub"].map((name) => view(name)) },
     entries: { byNode: { n2: steady, n3: steady } },
+    slowness: 1,
     samples: nodes.flatMap((target) => [{ target, atMs: fromMs + 100, tookMs: 4 }]),
     writesBackMs: 1200,
     ...more,

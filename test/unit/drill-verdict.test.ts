@@ -37,6 +37,7 @@ const pods = new Map([["uid", '{"main":7}']]);
 const seen = (more: Partial<QuickSeen> = {}): QuickSeen => ({
   seed: 1,
   forMs: 60_000,
+  slowness: 1,
   nodes,
   requests: { samples: samplesOf(duringOutage) },
   entries: { acknowledged: 24_000, resent: 2400 },

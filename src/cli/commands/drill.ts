@@ -15,7 +15,7 @@ import { explain, SkerryError } from "../../lib/errors.ts";
 import type { Context } from "../context.ts";
 import { renderTable } from "../output.ts";
 
-type Flags = { seed?: string; for?: string; keep?: boolean; json?: boolean };
+type Flags = { seed?: string; for?: string; slow?: string; keep?: boolean; json?: boolean };
 
 export function registerDrill(program: Command, context: Context): void {
   const drill = program
@@ -50,6 +50,11 @@ export function registerDrill(program: Command, context: Context): void {
       .description(one.summary)
       .option("--seed <number>", "fault times and ids come from it (default: random, and printed)")
       .option("--for <duration>", "how long the load runs", `${one.defaultForMs / 1000}s`)
+      .option(
+        "--slow <factor>",
+        "for a machine with other work to do: less load, and times may be that much longer",
+        "1",
+      )
       .option("--keep", "keep the site's folder afterwards")
       .option("--json", "as JSON: one line at the end")
       .addHelpText(
@@ -67,6 +72,13 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
     throw new SkerryError({
       code: "invalid-argument",
       message: `--seed: "${flags.seed}" is not a whole number from 0 on`,
+    });
+  }
+  const slowness = Number(flags.slow);
+  if (!(slowness >= 1 && slowness <= 100)) {
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: `--slow: "${flags.slow}" is not a number from 1 to 100`,
     });
   }
   const forMs = parseDurationMs(flags.for ?? "", "--for");
@@ -91,6 +103,7 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
     report = await drill.run({
       seed,
       forMs,
+      slowness,
       dir,
       network,
       clock,
@@ -122,7 +135,7 @@ function describe(report: DrillReport, { output }: Context): void {
     ok ? "held" : "BROKE",
     id,
     text,
-    `${measured}`,
+    measured === Number.MAX_SAFE_INTEGER ? "never" : `${measured}`,
     `${limit}`,
     unit,
   ]);

@@ -107,8 +107,12 @@ async function deliver(
     if (waiting.length > 0 && attempt >= config.nodes.length - 1) await systemClock.sleep(50);
   }
   if (again && waiting.length === 0) {
-    // Only what was taken a second time has tried anything.
-    resent += (await offer(transport, batch, nodeAt(firstNode + attempt))).length;
+    // Only what was taken a second time has tried anything: the first node may be a dead one.
+    for (let extra = 0; extra < config.nodes.length && !stop.signal.aborted; extra++) {
+      const taken = await offer(transport, batch, nodeAt(firstNode + attempt + extra));
+      resent += taken.length;
+      if (taken.length > 0) break;
+    }
   }
 }
 

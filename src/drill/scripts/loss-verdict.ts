@@ -1,7 +1,14 @@
 /** What the loss of machines did to those that live on. Pure, and as strict as `verdict.ts`. */
 import { atMost, type FaultRecord, type PromiseResult } from "../drill.ts";
 import type { RequestSample } from "../load/requests.ts";
-import { afterglowMs, notMeasured, p99Between, type EndedOutage, type Outage } from "./verdict.ts";
+import {
+  afterglowMs,
+  elapsedMs,
+  notMeasured,
+  p99Between,
+  type EndedOutage,
+  type Outage,
+} from "./verdict.ts";
 
 export const replacedWithinMs = 3000;
 export const p99DuringMs = 1000;
@@ -54,10 +61,13 @@ export function lossPromises(seen: LossesSeen): PromiseResult[] {
 export function recordsOf(seen: LossesSeen): FaultRecord[] {
   return seen.outages.map((outage) => {
     const loss = lossOf(seen, outage);
-    const recoveredMs = loss
-      ? replacementMs(seen, loss)
-      : Math.round(Math.min(notMeasured, outage.toMs - outage.fromMs));
-    return { atMs: outage.atMs, fault: outage.fault, recoveredMs };
+    const recoveredMs = loss ? replacementMs(seen, loss) : elapsedMs(outage.fromMs, outage.toMs);
+    // What never came back carries no number.
+    return {
+      atMs: outage.atMs,
+      fault: outage.fault,
+      ...(recoveredMs === notMeasured ? {} : { recoveredMs }),
+    };
   });
 }
 

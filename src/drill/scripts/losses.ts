@@ -43,7 +43,9 @@ export async function loseNode(
   return { loss: { ...begin, returnedMs, podsBefore }, podsOff };
 }
 
-async function waitReplaced({ site, clock, signal, progress }: Stage, lost: string) {
+async function waitReplaced(stage: Stage, lost: string): Promise<void> {
+  const { site, clock, signal, progress } = stage;
+  const timeoutMs = replacementPatienceMs * stage.slowness;
   const wanted = await wantedPods(site);
   try {
     await waitUntil(
@@ -55,12 +57,12 @@ async function waitReplaced({ site, clock, signal, progress }: Stage, lost: stri
           ? { found: true }
           : { missing: `${elsewhere} of ${wanted} ready` };
       },
-      { clock, signal, timeoutMs: replacementPatienceMs },
+      { clock, signal, timeoutMs },
     );
   } catch (error) {
     if (signal.aborted) throw error;
     // The verdict says so with a number.
-    progress(`the pods of ${lost} were not replaced within ${replacementPatienceMs} ms`);
+    progress(`the pods of ${lost} were not replaced within ${timeoutMs} ms`);
   }
 }
 

@@ -6,6 +6,7 @@ import { serverPromises, serverRecord, type ServerLossSeen } from "./server-verd
 import {
   caughtUp,
   dataPromises,
+  elapsedMs,
   endOutages,
   hubCatchUpMs,
   ingressBackPromise,
@@ -32,7 +33,7 @@ export type QuickSeen = Seen & {
   readonly machines?: {
     readonly losses: readonly Loss[];
     readonly podsOff: number;
-    readonly server: Omit<ServerLossSeen, "samples" | "entries">;
+    readonly server: Omit<ServerLossSeen, "samples" | "entries" | "slowness">;
     readonly entriesByNode: ServerLossSeen["entries"]["byNode"];
   };
 };
@@ -47,6 +48,7 @@ export function judgeQuick(seen: QuickSeen): { report: DrillReport; remarks: rea
   const server: ServerLossSeen | undefined = machines && {
     ...machines.server,
     samples,
+    slowness: seen.slowness,
     entries: { byNode: machines.entriesByNode },
   };
   const losses: LossesSeen = {
@@ -78,7 +80,7 @@ export function judgeQuick(seen: QuickSeen): { report: DrillReport; remarks: rea
       "ingress of a killed or restarted agent back",
       agents.length === 0
         ? notMeasured
-        : Math.round(Math.max(...agents.map(({ fromMs, toMs }) => toMs - fromMs))),
+        : Math.max(...agents.map(({ fromMs, toMs }) => elapsedMs(fromMs, toMs))),
       ingressBackMs,
       "ms",
     ),

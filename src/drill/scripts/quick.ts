@@ -87,7 +87,7 @@ async function cutWan(
   faults.push({ atMs: stage.since(), fault: "heal WAN" });
   const healed = stage.startCheck("healed", {
     ...toHub,
-    timeoutMs: hubCatchUpMs,
+    timeoutMs: hubCatchUpMs * stage.slowness,
     sinceWallMs: clock.wallMs(),
   });
   return { atCut, healed };
@@ -105,7 +105,7 @@ async function killAgent(stage: Stage, node: string, how: "SIGKILL" | "SIGTERM")
     fromMs: clock.wallMs(),
   };
   process.kill(agentPid, how);
-  const giveUpMs = outage.fromMs + restartPatienceMs;
+  const giveUpMs = outage.fromMs + restartPatienceMs * stage.slowness;
   while (site.nodeInfo(node).agentPid === agentPid) {
     if (clock.wallMs() > giveUpMs) {
       throw new SkerryError({

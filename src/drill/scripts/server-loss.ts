@@ -21,7 +21,9 @@ export async function loseServer(
     readonly untouched: readonly string[];
     readonly meanwhile?: () => Promise<void>;
   },
-): Promise<Omit<ServerLossSeen, "samples" | "entries"> & { readonly podsOff: number }> {
+): Promise<
+  Omit<ServerLossSeen, "samples" | "entries" | "slowness"> & { readonly podsOff: number }
+> {
   const { site, clock, signal, progress } = stage;
   const patience = { clock, signal, timeoutMs: patienceMs };
   const [server = "", ...others] = site.nodes.map(({ node }) => node);
@@ -48,7 +50,7 @@ export async function loseServer(
     .startCheck("meanwhile", {
       acknowledgedPath: stage.copyAcknowledged("meanwhile", fromByte),
       views: [...others, "hub"],
-      timeoutMs: countTimeoutMs,
+      timeoutMs: countTimeoutMs * stage.slowness,
     })
     .finish();
   const after = await podProcesses(site, look);

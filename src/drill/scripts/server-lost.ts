@@ -50,7 +50,12 @@ async function play(stage: Stage): Promise<DrillReport> {
   await stage.until(1);
   const seen = await stage.finish();
   const outages = endOutages(seen);
-  const serverSeen = { ...server, samples: seen.requests.samples, entries: seen.entries };
+  const serverSeen = {
+    ...server,
+    samples: seen.requests.samples,
+    entries: seen.entries,
+    slowness: seen.slowness,
+  };
   const promises = [
     ...dataPromises(seen),
     ...requestPromises(seen, outages),
@@ -93,7 +98,7 @@ async function startFromCold(stage: Stage, node: string): Promise<number> {
     nodes: [node],
     clock,
     signal,
-    timeoutMs: podsPatienceMs,
+    timeoutMs: podsPatienceMs * stage.slowness,
   });
   return Math.round(clock.wallMs() - startedMs);
 }

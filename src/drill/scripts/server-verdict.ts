@@ -33,6 +33,7 @@ export type ServerLossSeen = {
   readonly meanwhile: EntryCheckResult;
   readonly entries: Pick<EntryLoadResult, "byNode">;
   readonly samples: readonly RequestSample[];
+  readonly slowness: number;
   /** From when its agent was ready until a write was accepted; absent when none was. */
   readonly writesBackMs?: number | undefined;
 };
@@ -73,7 +74,7 @@ export function serverPromises(seen: ServerLossSeen): PromiseResult[] {
       "S5",
       "entries acknowledged by the other nodes, server lost",
       acknowledgedMeanwhile(seen),
-      Math.floor((wholeSeconds(outage).length * entriesPerSecond) / 2),
+      Math.floor((wholeSeconds(outage).length * entriesPerSecond) / 2 / seen.slowness),
       "entries",
     ),
     atMost(

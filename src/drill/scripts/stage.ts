@@ -13,7 +13,7 @@ import type { EntryCheckConfig, EntryCheckResult } from "../checkers/entries.ts"
 import type { EntryLoadConfig, EntryLoadResult } from "../load/entries.ts";
 import type { RequestLoadConfig, RequestLoadResult } from "../load/requests.ts";
 import { deployEcho, waitForEcho } from "../site/echo.ts";
-import { startSite, type Site } from "../site/site.ts";
+import { startSite, type Site, type SiteOptions } from "../site/site.ts";
 import { startWorker, type Running, type WorkerOptions } from "../site/worker.ts";
 import { waitWhole } from "../site/whole.ts";
 import { entriesPerSecond, hubCatchUpMs, type Outage, type Seen } from "./verdict.ts";
@@ -50,7 +50,7 @@ export type Stage = DrillOptions & {
 };
 
 export async function withStage<Result>(
-  options: DrillOptions,
+  options: DrillOptions & Pick<SiteOptions, "env">,
   play: (stage: Stage) => Promise<Result>,
 ): Promise<Result> {
   const { clock, progress, signal } = options;
@@ -79,12 +79,12 @@ export async function withStage<Result>(
     const requests = start<RequestLoadConfig, RequestLoadResult>("../load/requests.entry", {
       name: "requests",
       untilFinished: true,
-      config: requestLoad(site),
+      config: requestLoad(site, options),
     });
     const entries = start<EntryLoadConfig, EntryLoadResult>("../load/entries.entry", {
       name: "entries",
       untilFinished: true,
-      config: entryLoad(site, { seed: options.seed, acknowledgedPath }),
+      config: entryLoad(site, options, acknowledgedPath),
     });
     const startCheck: Stage["startCheck"] = (name, config) =>
       start<EntryCheckConfig, EntryCheckResult>("../checkers/entries.entry", {
@@ -125,12 +125,13 @@ export async function withStage<Result>(
         const check = await startCheck("check", {
           acknowledgedPath,
           views: [...nodes, "hub"],
-          timeoutMs: hubCatchUpMs,
+          timeoutMs: hubCatchUpMs * options.slowness,
           settleMs,
         }).finish();
         return {
           seed: options.seed,
           forMs: options.forMs,
+          slowness: options.slowness,
           nodes,
           requests: requestResult,
           entries: entryResult,
@@ -162,25 +163,27 @@ async function cordon(site: Site, node: string, unschedulable: boolean): Promise
   });
 }
 
-function requestLoad(site: Site): RequestLoadConfig {
+function requestLoad(site: Site, { slowness }: DrillOptions): RequestLoadConfig {
   return {
     targets: site.nodes.map(({ node, ingress }) => ({
       name: node,
       url: `http://${ingress}/echo`,
     })),
     methods: ["GET", "GET", "GET", "PUT"],
-    perSecond: requestsPerSecond,
-    deadlineMs,
+    perSecond: requestsPerSecond / slowness,
+    deadlineMs: deadlineMs * slowness,
     inFlightMax: 1000,
   };
 }
 
 function entryLoad(
   site: Site,
-  options: Pick<EntryLoadConfig, "seed" | "acknowledgedPath">,
+  { seed, slowness }: DrillOptions,
+  acknowledgedPath: string,
 ): EntryLoadConfig {
   return {
-    ...options,
+    seed,
+    acknowledgedPath,
     stream,
     nodes: site.nodes.map((node) => ({
       name: node.node,
@@ -188,11 +191,11 @@ function entryLoad(
       mqtt: hostPort(node.mqttPlain),
       token: node.token,
     })),
-    perSecond: entriesPerSecond,
+    perSecond: entriesPerSecond / slowness,
     tickMs: 50,
     resendShare: 0.1,
-    attemptTimeoutMs: 1000,
-    graceMs: 5000,
+    attemptTimeoutMs: 1000 * slowness,
+    graceMs: 5000 * slowness,
   };
 }
 

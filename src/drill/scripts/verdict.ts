@@ -41,6 +41,8 @@ export type EndedOutage = Outage & { readonly toMs: number };
 export type Seen = {
   readonly seed: number;
   readonly forMs: number;
+  /** As in `DrillOptions`. */
+  readonly slowness: number;
   readonly nodes: readonly string[];
   readonly requests: RequestLoadResult;
   readonly entries: Pick<EntryLoadResult, "acknowledged" | "resent">;
@@ -51,8 +53,9 @@ export type Seen = {
   readonly outages: readonly Outage[];
 };
 
-export function endOutages({ requests, outages }: Seen): EndedOutage[] {
-  return outages.map((outage) => ({ ...outage, toMs: backAt(requests.samples, outage) }));
+export function endOutages({ requests, outages, slowness }: Seen): EndedOutage[] {
+  const echo = echoMs * slowness;
+  return outages.map((outage) => ({ ...outage, toMs: backAt(requests.samples, outage, echo) }));
 }
 
 /** Nothing acknowledged is lost or doubled, and the load was one. */
@@ -85,7 +88,7 @@ export function dataPromises(seen: Seen): PromiseResult[] {
       "D7",
       "entries acknowledged",
       Math.min(seen.entries.acknowledged, seen.check.acknowledged),
-      Math.floor((seen.forMs / 1000) * entriesPerSecond * 0.5),
+      Math.floor(((seen.forMs / 1000) * entriesPerSecond * 0.5) / seen.slowness),
       count,
     ),
   ];
@@ -96,7 +99,7 @@ export function requestPromises(seen: Seen, outages: readonly EndedOutage[]): Pr
   const { samples } = seen.requests;
   const answered = (node: string) =>
     samples.filter(({ target, failure }) => target === node && failure === undefined).length;
-  const requestsMin = Math.floor((seen.forMs / 60_000) * requestsPerMinuteMin);
+  const requestsMin = Math.floor(((seen.forMs / 60_000) * requestsPerMinuteMin) / seen.slowness);
   return [
     atMost(
       "A1",
@@ -119,7 +122,7 @@ export function requestPromises(seen: Seen, outages: readonly EndedOutage[]): Pr
 /** A machine that was given back serves again: what failed meanwhile was its own, not for ever. */
 export function ingressBackPromise(outages: readonly EndedOutage[]): PromiseResult {
   const backMs = outages.flatMap(({ returnedMs, toMs }) =>
-    returnedMs === undefined ? [] : [Math.min(notMeasured, Math.round(toMs - returnedMs))],
+    returnedMs === undefined ? [] : [elapsedMs(returnedMs, toMs)],
   );
   return atMost(
     "R4",
@@ -145,11 +148,12 @@ export function reportOf(
     samples.flatMap(({ failure, tookMs }) => (failure === undefined ? [tookMs] : [])),
   );
   const living = failedThroughLiving(samples, verdict.outages).length;
+  const promises = verdict.promises.map((promise) => eased(promise, seen.slowness));
   return {
     drill,
-    ok: verdict.promises.length > 0 && verdict.promises.every(({ ok }) => ok),
+    ok: promises.length > 0 && promises.every(({ ok }) => ok),
     seed: seen.seed,
-    promises: verdict.promises,
+    promises,
     load: {
       sent: samples.length,
       failed: samples.filter(({ failure }) => failure !== undefined).length,
@@ -160,6 +164,13 @@ export function reportOf(
     data: { acknowledged: seen.check.acknowledged, lost: lost(seen), duplicated: duplicated(seen) },
     faults: [...verdict.faults].sort((a, b) => a.atMs - b.atMs),
   };
+}
+
+/** A slower machine is given more time, and nothing else. */
+function eased(promise: PromiseResult, slowness: number): PromiseResult {
+  if (promise.unit !== "ms") return promise;
+  const limit = promise.limit * slowness;
+  return { ...promise, limit, ok: promise.measured <= limit };
 }
 
 /** For a person: examples of what went wrong. */
@@ -231,13 +242,13 @@ export function p99Between(
 }
 
 /** When a request that began after the last failure was first answered by that node. */
-function backAt(samples: readonly RequestSample[], outage: Outage): number {
+function backAt(samples: readonly RequestSample[], outage: Outage, echo: number): number {
   const givenBackMs = outage.returnedMs ?? outage.fromMs;
   const failedMs = samples.flatMap(({ target, failure, atMs }) =>
     target === outage.node &&
     failure !== undefined &&
     atMs >= givenBackMs &&
-    atMs < givenBackMs + echoMs
+    atMs < givenBackMs + echo
       ? [atMs]
       : [],
   );
@@ -246,6 +257,11 @@ function backAt(samples: readonly RequestSample[], outage: Outage): number {
     target === outage.node && failure === undefined && atMs > afterMs ? [atMs + tookMs] : [],
   );
   return answeredMs.length === 0 ? notMeasured : Math.min(...answeredMs);
+}
+
+/** What never came took for ever. */
+export function elapsedMs(fromMs: number, toMs: number): number {
+  return toMs === notMeasured ? notMeasured : Math.round(toMs - fromMs);
 }
 
 const tenths = (value: number | undefined) => Math.round((value ?? 0) * 10) / 10;

@@ -31,10 +31,10 @@ export async function runAsObserver(deps: {
   /** Passed on as one SIGINT. */
   signal: AbortSignal;
 }): Promise<{ readonly state: "ended"; readonly code: number } | Unavailable> {
-  await removeStaleNamespaces(deps);
   const made = await makeNamespaces(machineNames, deps);
   if (made.state === "unavailable") return made;
   try {
+    await removeStaleNamespaces(deps);
     const argv = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
     const [file = "", ...args] = openNamespaces(made.site).on("observer", argv);
     const child = spawn(file, args, {
