@@ -185,7 +185,15 @@ export async function runAgent({
     gatewayUrl: `http://${gatewayHost}:${record.ports.gateway}`,
     searchPath,
   });
-  const status = startStatusPath(ground, { state, links, sync, membership, runner, keeper });
+  const status = startStatusPath(ground, {
+    state,
+    links,
+    sync,
+    membership,
+    runner,
+    keeper,
+    strain,
+  });
   startMetricsPath(ground, { report: status.report, membership, identity: identityPath });
   const gateway = await lifecycle.start(
     "gateway",

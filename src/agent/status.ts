@@ -2,6 +2,7 @@
 import type {
   CellStatus,
   Deployment,
+  Ladder,
   NodeEndpoints,
   NodeReport,
   NodeVerdict,
@@ -11,6 +12,7 @@ import type {
 import { podIsReady, podStatusText } from "../api/index.ts";
 import type { LadderStory } from "../membership/index.ts";
 import { formatDuration } from "../lib/duration.ts";
+import { promisesOf } from "./promises.ts";
 
 export type CellView = {
   readonly cell: string;
@@ -25,6 +27,10 @@ export type CellView = {
   /** As the API knows them; on nodes that are not servers their own only. */
   readonly pods: readonly Pod[];
   readonly story: LadderStory;
+  /** This node's. */
+  readonly ladder: Ladder;
+  /** By silent node: why its pods are not replaced; known on servers. */
+  readonly held: ReadonlyMap<string, string>;
 };
 
 export function cellStatus(view: CellView): CellStatus {
@@ -53,6 +59,21 @@ export function cellStatus(view: CellView): CellStatus {
     })),
     pods: allPods(view),
     words: words(view, verdictOf),
+    promises: promisesOf({
+      self: view.self,
+      ladder: view.ladder,
+      held: view.held,
+      nodes: view.nodes.map(({ name, endpoints }) => ({
+        name,
+        isServer: endpoints?.isServer ?? view.reports.get(name)?.role === "server",
+        verdict: verdictOf(name),
+        short: view.reports.get(name)?.short ?? [],
+      })),
+      waitingForHub: [...view.reports.values()].reduce(
+        (sum, { hub }) => sum + hub.backlog.entries,
+        0,
+      ),
+    }),
   };
 }
 
@@ -109,12 +130,7 @@ function words(view: CellView, verdictOf: (name: string) => NodeVerdict): string
             ? story.title
             : `Not whole: ${missing.join(", ")}. Everything else goes on.`,
         ]
-      : [
-          `${story.title}.`,
-          `goes on: ${story.goesOn}`,
-          `stopped: ${story.stopped}`,
-          `to do:   ${story.toDo}`,
-        ];
+      : [`${story.title}.`, `To do: ${story.toDo}`];
   for (const { name } of view.nodes) {
     const verdict = verdictOf(name);
     if (verdict.state === "agent-down")

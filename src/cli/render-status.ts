@@ -10,6 +10,7 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
   const sections = [
     heading(`cell ${status.cell}, seen from ${status.seenFrom}`, options),
     ...status.words.map((words) => `  ${words}`),
+    ...promiseLines(status),
     "",
     table(
       ["NODE", "ROLE", "STATE", "PODS", "HUB", "WAITING FOR HUB", "MEMORY", "ADDRESS"],
@@ -45,6 +46,20 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
   const streams = streamRows(reports);
   if (streams.length > 0) sections.push("", table(["STREAM", "ENTRIES", "SIZE"], streams, options));
   return sections.join("\n");
+}
+
+/** Where all is well nobody needs to read on. */
+function promiseLines({ promises, nodes }: CellStatus): string[] {
+  const isWell =
+    nodes.every(({ verdict }) => verdict.state === "alive") &&
+    nodes.every(({ report }) => report === undefined || report.rung === "whole");
+  if (isWell) return [];
+  return [
+    "  promised now:",
+    ...promises.kept.map((text) => `    + ${text}`),
+    ...(promises.suspended.length > 0 ? ["  not promised now:"] : []),
+    ...promises.suspended.map((text) => `    - ${text}`),
+  ];
 }
 
 export function renderFleetStatus(status: FleetStatus, options: RenderOptions): string {

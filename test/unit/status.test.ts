@@ -2,6 +2,7 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import type { Deployment, FleetStatus, NodeVerdict, Pod } from "../../src/api/index.ts";
+import { promisesOf, type PromiseView } from "../../src/agent/promises.ts";
 import { cellStatus, podLine, type CellView } from "../../src/agent/status.ts";
 import { renderCellStatus, renderFleetStatus } from "../../src/cli/render-status.ts";
 import { tellLadder } from "../../src/membership/index.ts";
@@ -54,6 +55,8 @@ const view = (more: Partial<CellView> = {}): CellView => ({
   deployments: [],
   pods: [],
   story: tellLadder(whole),
+  ladder: whole,
+  held: new Map(),
   ...more,
 });
 const verdictsWith = (n2: NodeVerdict) =>
@@ -97,13 +100,87 @@ test("words: a healthy cell has one line, and every trouble a sentence that says
     assert.doesNotMatch(say(n2)[0] ?? "", /All is well/);
 });
 
-test("words: on a lower rung stands what goes on, what stopped and what to do", () => {
+test("words: on a lower rung stands what is the matter and what to do", () => {
   const { words } = cellStatus(view({ story: tellLadder({ ...whole, hub: "lost" }) }));
   assert.match(words[0] ?? "", /^The hub cannot be reached\.$/);
-  assert.deepEqual(
-    words.slice(1, 4).map((line) => line.split(":")[0]),
-    ["goes on", "stopped", "to do"],
+  assert.match(words[1] ?? "", /^To do: Check the WAN/);
+});
+
+const three = (verdictByNode: Readonly<Record<string, NodeVerdict>> = {}, short: string[] = []) =>
+  ["n1", "n2", "n3"].map((name) => ({
+    name,
+    isServer: name === "n1",
+    verdict: verdictByNode[name] ?? ({ state: "alive" } as const),
+    short: name === "n2" ? short : [],
+  }));
+const gone: NodeVerdict = { state: "unreachable", forMs: 5000, witnesses: [] };
+const promises = (more: Partial<PromiseView> = {}) => {
+  const all = { self: "n2", ladder: whole, nodes: three(), waitingForHub: 0, held: new Map() };
+  const { kept, suspended } = promisesOf({ ...all, ...more });
+  return { kept: kept.join("\n"), suspended: suspended.join("\n") };
+};
+
+test("promises: a whole cell keeps all, and says what its only server means", () => {
+  const { kept, suspended } = promises();
+  assert.match(kept, /peer\(k\) is acknowledged up to k = 2/);
+  assert.match(kept, /Changes by kubectl take effect/);
+  assert.match(kept, /another node that is lost are started elsewhere within seconds/);
+  assert.equal(suspended.split("\n").length, 1);
+  assert.match(suspended, /n1 is the only server/);
+});
+
+test("promises: without the server all but desired state goes on, and a write is refused at once", () => {
+  for (const lost of [
+    { ladder: { ...whole, quorum: "lost" } as const, nodes: three({ n1: gone }) },
+    { nodes: three({ n1: { state: "agent-down", forMs: 5000 } }) },
+  ]) {
+    const { kept, suspended } = promises(lost);
+    assert.match(kept, /Pods run on.*n2, n3/);
+    assert.match(kept, /acknowledged at local/);
+    assert.match(kept, /peer\(k\) is acknowledged up to k = 1/);
+    assert.match(kept, /go to the hub, and hub is acknowledged/);
+    assert.doesNotMatch(kept, /kubectl|started elsewhere/);
+    assert.match(suspended, /refused at once \(server-lost\) until n1 answers/);
+    assert.match(suspended, /No pod is replaced/);
+    assert.match(suspended, /No node can join/);
+    assert.doesNotMatch(suspended, /only server/);
+  }
+});
+
+test("promises: a lost node, a lost hub and a starved node each say exactly what is missing", () => {
+  const node = promises({ self: "n1", nodes: three({ n3: gone }) });
+  assert.match(node.suspended, /What only n3 holds/);
+  assert.match(
+    node.suspended,
+    /another node that is lost are not replaced: with 2 of 3 nodes left/,
   );
+  const held = promises({
+    self: "n1",
+    nodes: three({ n2: gone, n3: gone }),
+    held: new Map([["n3", "this server reaches 1 of 3 nodes"]]),
+  });
+  assert.match(held.suspended, /Pods of n3 are not replaced: this server reaches 1 of 3 nodes\./);
+  assert.match(held.suspended, /peer\(k\) is not acknowledged/);
+  assert.match(held.suspended, /reaches the pods of this node only/);
+  const hub = promises({ ladder: { ...whole, hub: "lost" }, waitingForHub: 12 });
+  assert.match(hub.suspended, /hub is not acknowledged: 12 entries wait on disk/);
+  assert.match(hub.kept, /Changes by kubectl take effect/);
+  assert.doesNotMatch(
+    Object.values(promises({ ladder: { ...whole, hub: "none" } })).join(),
+    / hub /,
+  );
+  const starved = promises({ nodes: three({}, ["disk: 120 MiB free"]) });
+  assert.match(starved.suspended, /n2 is short of disk: 120 MiB free;/);
+});
+
+test("promises: on the screen while something is the matter, in JSON always", () => {
+  const render = (more: Partial<CellView>) =>
+    renderCellStatus(cellStatus(view(more)), { tabs: true, colors: false });
+  assert.doesNotMatch(render({}), /promised now/);
+  assert.ok(cellStatus(view()).promises.kept.length > 0);
+  const screen = render({ verdicts: verdictsWith(gone) });
+  assert.match(screen, /^ {2}promised now:\n {4}\+ Pods run on/m);
+  assert.match(screen, /^ {2}not promised now:\n {4}- /m);
 });
 
 test("words: a Deployment with too few pods is named, one without status counts as none", () => {

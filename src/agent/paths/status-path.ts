@@ -27,6 +27,7 @@ import { ownProcess } from "../../runtime/process/index.ts";
 import type { WriteResult } from "../../resources/index.ts";
 import { startNodeReporter, type NodeWrite, type PodRunner } from "../../workloads/index.ts";
 import { hostDescription } from "../doctor.ts";
+import type { HostStrain } from "../host-strain.ts";
 import type { Ground } from "../ground.ts";
 import { cellStatus, podLine } from "../status.ts";
 import type { StatePath } from "./command-path.ts";
@@ -48,10 +49,11 @@ export function startStatusPath(
     membership: Membership;
     runner: PodRunner;
     keeper: Keeper;
+    strain: Pick<HostStrain, "short">;
   },
 ): StatusPath {
   const { clock, record, router, version } = ground;
-  const { state, links, sync, membership, runner, keeper } = deps;
+  const { state, links, sync, membership, runner, keeper, strain } = deps;
   const startedMs = clock.monotonicMs();
   let deployments: readonly Deployment[] = [];
   let nodes: readonly Node[] = [];
@@ -96,6 +98,7 @@ export function startStatusPath(
         .map(({ pod, status }) =>
           podLine(status ? { ...pod, status } : pod, pidsOf(pod.metadata.uid, processes)),
         ),
+      short: strain.short,
       memoryBytes: process.memoryUsage.rss(),
     };
   };
@@ -124,6 +127,9 @@ export function startStatusPath(
       names.map((name) => (name === record.node ? report() : askPeer(name))),
     );
     const { items: pods } = await state.mirror.list(podKind);
+    const verdicts = membership.verdicts();
+    const silent = [...verdicts].filter(([, { state: verdict }]) => verdict === "unreachable");
+    const decisions = silent.map(([name]) => [name, membership.mayEvict(name)] as const);
     return cellStatus({
       cell: record.cell,
       self: record.node,
@@ -131,7 +137,15 @@ export function startStatusPath(
         const node = nodes.find(({ metadata }) => metadata.name === name);
         return { name, endpoints: node && endpointsOf(node) };
       }),
-      verdicts: membership.verdicts(),
+      verdicts,
+      ladder: membership.ladder(),
+      held: new Map(
+        decisions.flatMap(([name, decision]) =>
+          record.role === "server" && !decision.allowed && decision.againMs === undefined
+            ? [[name, decision.because] as const]
+            : [],
+        ),
+      ),
       reports: new Map(reports.flatMap((one) => (one ? [[one.node, one]] : []))),
       deployments,
       pods,

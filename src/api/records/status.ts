@@ -51,6 +51,8 @@ export type NodeReport = {
   readonly hub: HubStatus;
   readonly streams: readonly StreamStatusLine[];
   readonly pods: readonly PodStatusLine[];
+  /** What this host is short of, in words: `disk: 120 MiB free`; empty or absent when there is enough. */
+  readonly short?: readonly string[];
   /** Resident memory of the agent, bytes. */
   readonly memoryBytes: number;
 };
@@ -77,6 +79,8 @@ export type CellStatus = {
   readonly pods: readonly PodStatusLine[];
   /** What it all means, most important first. */
   readonly words: readonly string[];
+  /** What the cell promises in this situation, and what it does not, as sentences. */
+  readonly promises: { readonly kept: readonly string[]; readonly suspended: readonly string[] };
 };
 
 /** What the hub shows of its cells. */
