@@ -7,7 +7,7 @@ import { createNodeWatch } from "../../src/traffic/engines/node/node-watch.ts";
 /** A watch of one node whose proxy answers as `node` says. */
 function watched() {
   const clock = createSimulatedClock();
-  const node = { answers: true };
+  const node = { answers: true, roundTripMs: 1 };
   const events: string[] = [];
   const pings: number[] = [];
   const watch = createNodeWatch(
@@ -16,11 +16,12 @@ function watched() {
       random: seededRandom(7),
       ping: async (_name, limitMs) => {
         pings.push(clock.monotonicMs());
-        const { answers } = node;
-        await clock.sleep(answers ? 1 : limitMs);
+        const answers = node.answers && node.roundTripMs < limitMs;
+        await clock.sleep(answers ? node.roundTripMs : limitMs);
         return answers;
       },
       onSilent: (name) => void events.push(`${name} silent at ${clock.monotonicMs()}`),
+      onLost: (name) => void events.push(`${name} lost`),
       onHeard: (name) => void events.push(`${name} heard`),
       onForgotten: (name) => void events.push(`${name} forgotten`),
     },
@@ -85,6 +86,7 @@ test("T12: a silent node is asked ever less often, and is back with its first po
   const gaps = pings.slice(1).map((atMs, index) => atMs - (pings[index] ?? 0));
   assert.ok(gaps.length > 5 && gaps.every((gap) => gap <= 2_000), String(gaps));
   assert.ok((gaps[0] ?? 0) < (gaps.at(-1) ?? 0));
+  assert.equal(events.filter((event) => event === "n2 lost").length, 1);
   const waits = begin(false);
   node.answers = true;
   await clock.advance(2_500);
@@ -113,4 +115,19 @@ test("T12: an answer of any request is a sign of life; a node that left the tabl
   assert.equal(events.at(-1), "n2 forgotten");
   await clock.advance(10_000);
   assert.equal(clock.pending, 0);
+});
+
+test("T12: where pongs take long a pong may take longer: an overloaded cell is not taken apart", async () => {
+  const { clock, node, events, begin } = watched();
+  const slow = begin(true);
+  for (const roundTripMs of [100, 150, 190, 250, 300]) {
+    node.roundTripMs = roundTripMs;
+    await clock.advance(5_000);
+  }
+  assert.deepEqual(events, []);
+  assert.equal(slow.abortedAtMs, undefined);
+  node.answers = false;
+  await clock.advance(1_500);
+  assert.match(events.join(), /^n2 silent/);
+  slow.end();
 });

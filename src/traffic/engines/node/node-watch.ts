@@ -12,7 +12,7 @@ import { NodeSilent } from "./failure.ts";
 export type NodeWatchOptions = {
   /** An attempt may wait this long before its node is asked. */
   readonly patienceMs: number;
-  /** For the answer to a ping. */
+  /** For the answer to a ping; more where pongs have been taking a quarter of it, up to a second. */
   readonly pongMs: number;
   /** What cannot be repeated, or has begun to be answered, is cut after this. */
   readonly silenceMs: number;
@@ -25,6 +25,8 @@ export type NodeWatchDependencies = {
   readonly ping: (node: string, limitMs: number) => Promise<boolean>;
   readonly onPing?: (answered: boolean) => void;
   readonly onSilent?: (node: string, why: string) => void;
+  /** It stays silent: connections to it are not worth keeping. */
+  readonly onLost?: (node: string) => void;
   readonly onHeard?: (node: string, afterMs: number) => void;
   /** A silent node is not looked at any more. */
   readonly onForgotten?: (node: string) => void;
@@ -56,6 +58,12 @@ export interface NodeWatch {
 }
 
 type Entry = Watched & { readonly sinceMs: number };
+type Silence = {
+  readonly sinceMs: number;
+  readonly backoff: Backoff;
+  probe: Timer | undefined;
+  lost: boolean;
+};
 type Watch = {
   readonly node: string;
   /** Oldest first. */
@@ -63,11 +71,11 @@ type Watch = {
   /** Answers under way. */
   readonly open: Set<Entry>;
   heardMs: number;
+  /** Of pings, smoothed. */
+  roundTripMs: number;
   asking: boolean;
   tick: Timer | undefined;
-  silence:
-    | { readonly sinceMs: number; readonly backoff: Backoff; probe: Timer | undefined }
-    | undefined;
+  silence: Silence | undefined;
 };
 
 const tickMs = 50;
@@ -75,6 +83,13 @@ const tickMs = 50;
 const openPatienceMs = 2_000;
 /** For the answer to a ping in the background. */
 const probeMs = 1_000;
+/**
+ * Before connections are given up: making them anew costs a handshake each, which a node that was
+ * only slow, or this one, may not have to spare.
+ */
+const lostMs = 2_000;
+/** As TCP smooths its round trips (RFC 6298), a little quicker. */
+const roundTripGain = 0.2;
 /** This thread itself did not run: what the timer was to judge may lie unread. */
 const lateMs = 100;
 
@@ -92,6 +107,7 @@ export function createNodeWatch(deps: NodeWatchDependencies, options: NodeWatchO
       waiting: new Set(),
       open: new Set(),
       heardMs: clock.monotonicMs(),
+      roundTripMs: 0,
       asking: false,
       tick: undefined,
       silence: undefined,
@@ -124,7 +140,10 @@ export function createNodeWatch(deps: NodeWatchDependencies, options: NodeWatchO
 
   const ask = async (watch: Watch) => {
     watch.asking = true;
-    const answered = await pinged(watch, pongMs);
+    const answered = await pinged(
+      watch,
+      Math.min(probeMs, Math.max(pongMs, 4 * watch.roundTripMs)),
+    );
     watch.asking = false;
     if (closed || watchByNode.get(watch.node) !== watch) return;
     if (answered) heard(watch);
@@ -132,15 +151,18 @@ export function createNodeWatch(deps: NodeWatchDependencies, options: NodeWatchO
   };
 
   const pinged = async (watch: Watch, limitMs: number): Promise<boolean> => {
+    const askedMs = clock.monotonicMs();
     const answered = await deps.ping(watch.node, limitMs);
     deps.onPing?.(answered);
+    if (answered)
+      watch.roundTripMs += (clock.monotonicMs() - askedMs - watch.roundTripMs) * roundTripGain;
     return answered;
   };
 
   const fallSilent = (watch: Watch, why: string) => {
     const sinceMs = clock.monotonicMs();
     const backoff = createBackoff(deps, { initialMs: 100, maxMs: 1_000 });
-    watch.silence = { sinceMs, backoff, probe: undefined };
+    watch.silence = { sinceMs, backoff, probe: undefined, lost: false };
     deps.onSilent?.(watch.node, why);
     moveOn(watch, sinceMs);
     probeLater(watch);
@@ -154,8 +176,12 @@ export function createNodeWatch(deps: NodeWatchDependencies, options: NodeWatchO
         // No request waits for it: one that is begun in silence is answered when the node wakes up.
         const answered = await pinged(watch, probeMs);
         if (watch.silence !== silence) return;
-        if (answered) heard(watch);
-        else probeLater(watch);
+        if (answered) return heard(watch);
+        if (!silence.lost && clock.monotonicMs() - silence.sinceMs >= lostMs) {
+          silence.lost = true;
+          deps.onLost?.(watch.node);
+        }
+        probeLater(watch);
       })();
     });
   };

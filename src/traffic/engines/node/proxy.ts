@@ -64,9 +64,9 @@ export async function startProxy(
       onSilent(silentNode, why) {
         counter.add("nodes-silent:all");
         balancer.setSilent(silentNode, true);
-        upstreams.abandon(silentNode);
         deps.log.warn("a node's proxy is silent; its pods are left out", { node: silentNode, why });
       },
+      onLost: upstreams.abandon,
       onHeard(heardNode, afterMs) {
         balancer.setSilent(heardNode, false);
         deps.log.info("a node's proxy answers again", { node: heardNode, afterMs });

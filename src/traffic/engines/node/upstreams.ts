@@ -29,7 +29,7 @@ export interface Upstreams {
   remote(node: string): Dispatcher;
   /** Whether the proxy of a node answers within `limitMs` and takes requests. Never rejects. */
   ping(node: string, limitMs: number): Promise<boolean>;
-  /** A node fell silent: its connections are not used again; requests on them may still end. */
+  /** A node stays silent: its connections are not used again; requests on them may still end. */
   abandon(node: string): void;
   /** New connections use this; old ones end with the request they carry. */
   setIdentity(identity: MeshIdentity): void;
