@@ -57,6 +57,8 @@ export async function startCell(options: {
   folder: string;
   cell: string;
   hosts: readonly string[];
+  /** Of every node; without them nothing is measured or logged beside what is asked for. */
+  flags?: readonly string[];
   signal: AbortSignal;
 }): Promise<Cell> {
   const { folder, cell, hosts, signal } = options;
@@ -65,8 +67,8 @@ export async function startCell(options: {
     const dataDir = join(folder, `n${index + 1}`);
     stack.defer(async () => void (await skerryJson(["down", "--data", dataDir])));
     const at = ["--data", dataDir, "--node", `n${index + 1}`, "--host", hosts[index] ?? ""];
-    const how = ["--detach", "--telemetry", "false", "--log-level", "warn"];
-    return skerryJson<BenchNode>(["up", ...at, ...how, ...flags], { signal });
+    const how = options.flags ?? ["--telemetry", "false", "--log-level", "warn"];
+    return skerryJson<BenchNode>(["up", "--detach", ...at, ...how, ...flags], { signal });
   };
   const first = await up(0, ["--cell", cell]);
   const nodes = [first];
