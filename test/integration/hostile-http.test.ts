@@ -298,3 +298,15 @@ test("hostile names and numbers inside an entry are data: they come out as they 
   assert.equal(new TextDecoder().decode(store.stored.at(-1)?.body), '{"__proto__":{"polluted":1}}');
   assert.equal(({} as { polluted?: number }).polluted, undefined);
 });
+
+test("I13: a dead letter shows what was sent only to who sent it", async (t) => {
+  const { post, call } = await start(t);
+  await post('{"secret":"s3cr3t"');
+  const lettersOf = async (token: string) =>
+    (await call("/v1/dead-letters", {}, token)).body.letters as Record<string, unknown>[];
+  const [own] = await lettersOf("good");
+  assert.match(String(own?.["excerpt"]), /s3cr3t/);
+  const [seen] = await lettersOf("good-other");
+  assert.equal(seen?.["code"], "invalid-entry");
+  assert.ok(!JSON.stringify(seen).includes("s3cr3t"));
+});

@@ -120,10 +120,17 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
           }
         },
       );
-      scope.get("/v1/dead-letters", { config: { openapi: deadLettersDescription } }, async () => ({
-        counts: Object.fromEntries(deps.deadLetters.countByCode),
-        letters: deps.deadLetters.list().slice(0, 100),
-      }));
+      scope.get("/v1/dead-letters", { config: { openapi: deadLettersDescription } }, (request) => {
+        const caller = callerOf(request);
+        const letters = deps.deadLetters.list().slice(0, 100);
+        return {
+          counts: Object.fromEntries(deps.deadLetters.countByCode),
+          // What somebody else sent is nobody's to read: that it was refused, and why, is.
+          letters: letters.map(({ excerpt, ...letter }) =>
+            caller === undefined || caller === letter.sender ? { ...letter, excerpt } : letter,
+          ),
+        };
+      });
     });
   };
 }
