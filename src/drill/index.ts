@@ -1,10 +1,11 @@
 export type { Drill, DrillOptions, DrillReport, FaultRecord, PromiseResult } from "./drill.ts";
 import type { Drill } from "./drill.ts";
 import { nodeKill } from "./scripts/node-kill.ts";
+import { powerCut } from "./scripts/power-cut.ts";
 import { quick } from "./scripts/quick.ts";
 import { serverLost } from "./scripts/server-lost.ts";
 
-export const drills: readonly Drill[] = [quick, nodeKill, serverLost];
+export const drills: readonly Drill[] = [quick, nodeKill, serverLost, powerCut];
 
 export { loopbackNetwork } from "./site/network.ts";
 export { networkOfGuard, runAsObserver } from "./site/observer.ts";

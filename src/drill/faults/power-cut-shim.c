@@ -341,6 +341,29 @@ int creat64(const char *path, mode_t mode) {
   return creat(path, mode);
 }
 
+int mkostemp(char *path, int flags) {
+  find_all();
+  place found;
+  if (!find_place(AT_FDCWD, path, &found)) return REAL(mkostemp)(path, flags);
+  enter(found.inode);
+  int fd = REAL(mkostemp)(path, flags);
+  struct stat made;
+  if (fd >= 0 && fstat(fd, &made) == 0) {
+    /* The template ends in the letters that were chosen. */
+    strcpy(found.name, path + strlen(path) - strlen(found.name));
+    append_name(CREATE, made.st_ino, made.st_mode, &found);
+  }
+  leave();
+  close_place(&found);
+  return fd;
+}
+int mkstemp(char *path) {
+  return mkostemp(path, 0);
+}
+int mkstemp64(char *path) {
+  return mkostemp(path, 0);
+}
+
 int mkdirat(int at, const char *path, mode_t mode) {
   find_all();
   place found;
@@ -656,18 +679,6 @@ FILE *fopen(const char *path, const char *mode) {
 }
 FILE *fopen64(const char *path, const char *mode) {
   return fopen(path, mode);
-}
-int mkostemp(char *path, int flags) {
-  find_all();
-  place found;
-  if (find_place(AT_FDCWD, path, &found)) unmodelled("mkstemp", path);
-  return REAL(mkostemp)(path, flags);
-}
-int mkstemp(char *path) {
-  return mkostemp(path, 0);
-}
-int mkstemp64(char *path) {
-  return mkostemp(path, 0);
 }
 char *mkdtemp(char *path) {
   find_all();
