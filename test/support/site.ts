@@ -79,16 +79,22 @@ export const skerry = (args: readonly string[], options: Parameters<typeof start
   startSkerry(args, options).done;
 
 /** Standard output of a command that must succeed. */
-export async function skerryText(args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await skerry(args);
+export async function skerryText(
+  args: readonly string[],
+  options: Parameters<typeof start>[2] = {},
+): Promise<string> {
+  const { code, stdout, stderr } = await skerry(args, options);
   if (code !== 0)
     throw new Error(`skerry ${args.join(" ")} ended with ${code}: ${stderr}${stdout}`);
   return stdout;
 }
 
 /** The last line of its `--json` output. */
-export async function skerryJson<T>(args: readonly string[]): Promise<T> {
-  const text = await skerryText([...args, "--json"]);
+export async function skerryJson<T>(
+  args: readonly string[],
+  options: Parameters<typeof start>[2] = {},
+): Promise<T> {
+  const text = await skerryText([...args, "--json"], options);
   return JSON.parse(text.trim().split("\n").at(-1) ?? "") as T;
 }
 
@@ -180,6 +186,8 @@ export async function startTestSite(options: {
   name: string;
   subnet: number;
   nodes: number;
+  /** Added to the environment of a node's processes. */
+  envOf?: (name: string) => Record<string, string>;
 }): Promise<TestSite> {
   const { name: cell, subnet } = options;
   const dir = makeTempDir(cell);
@@ -193,7 +201,9 @@ export async function startTestSite(options: {
   const startHub = () =>
     skerryJson<HubInfo>(["hub", "--data", hubDir, "--host", `127.0.${subnet}.10`, "--detach"]);
   const up = (name: string, flags: readonly string[] = []) =>
-    skerryJson<NodeInfo>(["up", "--data", dataDir(name), "--detach", ...flags]);
+    skerryJson<NodeInfo>(["up", "--data", dataDir(name), "--detach", ...flags], {
+      env: options.envOf?.(name) ?? {},
+    });
   const kubectlArgs = (args: readonly string[], at: string | undefined) => [
     "--kubeconfig",
     kubeconfig,
