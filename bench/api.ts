@@ -97,14 +97,13 @@ async function fill(https: Https): Promise<void> {
 async function skerryApi(cell: Cell): Promise<Api & AsyncDisposable> {
   const [address = "", port] = new URL(cell.access.server).host.split(":");
   const https = openHttps({ host: address, port: Number(port), ...cell.access });
-  const path = `${podsPath}/pod-1`;
   return {
     https,
-    object: path,
+    object: `${podsPath}/pod-0`,
     list: podsPath,
     watch: `${podsPath}?watch=1&sendInitialEvents=false`,
     change: (index) =>
-      https.send("PATCH", path, "application/merge-patch+json", {
+      https.send("PATCH", `${podsPath}/pod-${index}`, "application/merge-patch+json", {
         metadata: { annotations: { revision: String(1_000_000 + index) } },
       }),
     [Symbol.asyncDispose]: () => https.close(),

@@ -27,6 +27,7 @@ import {
 import { createExpiry } from "./expiry.ts";
 import { decideApply, decidePatch, decideScale } from "./patching.ts";
 import { getObject, listObjects, watchObjects } from "./reading.ts";
+import { createSharedDecode } from "./shared.ts";
 import { modify, notFound } from "./writing.ts";
 
 export type LedgerResourcesDeps = {
@@ -41,6 +42,7 @@ const unnamedManager = "unknown";
 
 export function createLedgerResources(deps: LedgerResourcesDeps): Resources {
   const { ledger, clock, random } = deps;
+  const reading = { ledger, decode: createSharedDecode() };
   const writing = { ledger, expiry: createExpiry({ ledger, clock }) };
 
   const writerOf = (options: WriteOptions & { subresource?: Subresource } = {}): Writer => ({
@@ -72,8 +74,8 @@ export function createLedgerResources(deps: LedgerResourcesDeps): Resources {
 
   return {
     get: (kind, key, options = {}) => getObject(ledger, kind, key, options.signal),
-    list: (kind, options = {}) => listObjects(ledger, kind, options),
-    watch: (kind, options = {}) => watchObjects(ledger, kind, options),
+    list: (kind, options = {}) => listObjects(reading, kind, options),
+    watch: (kind, options = {}) => watchObjects(reading, kind, options),
 
     async create<T extends KubeObject>(
       kind: KindDefinition<T>,

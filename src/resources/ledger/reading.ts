@@ -5,7 +5,11 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { ListOptions, ListResult, Resources, WatchEvent } from "../resources.ts";
 import { selectEvent, selectionOf, type Selection } from "../selection.ts";
 import { isFromStart, listThenWatch } from "../watching.ts";
+import type { SharedDecode } from "./shared.ts";
 import { decodeAt, decodeObject, keyOf, parseVersion, prefixOf } from "./storage.ts";
+
+/** What lists and watches read from. */
+export type Reading = { readonly ledger: Ledger; readonly decode: SharedDecode };
 
 export async function getObject<T extends KubeObject>(
   ledger: Ledger,
@@ -22,10 +26,11 @@ export async function getObject<T extends KubeObject>(
 type Place = { readonly epoch: Epoch; readonly revision: Revision; readonly after: string };
 
 export async function listObjects<T extends KubeObject>(
-  ledger: Ledger,
+  reading: Reading,
   kind: KindDefinition<T>,
   options: ListOptions,
 ): Promise<ListResult<T>> {
+  const { ledger } = reading;
   const selection = selectionOf(kind, options);
   const place = options.continueToken
     ? decodePlace(options.continueToken, ledger.epoch)
@@ -34,7 +39,7 @@ export async function listObjects<T extends KubeObject>(
   if (one !== undefined) {
     const { keyValue, revision } = await ledger.get(one, { signal: options.signal });
     return {
-      items: selected(selection, keyValue ? [keyValue] : []),
+      items: selected(reading, selection, keyValue ? [keyValue] : []),
       resourceVersion: String(revision),
     };
   }
@@ -53,7 +58,7 @@ export async function listObjects<T extends KubeObject>(
     });
     revision = page.revision;
     after = page.items.at(-1)?.key ?? after;
-    items.push(...selected(selection, page.items));
+    items.push(...selected(reading, selection, page.items));
     if (!page.more) return { items, resourceVersion: String(revision) };
     if (limit !== undefined && items.length >= limit) {
       const continueToken = encodePlace({ epoch: ledger.epoch, revision, after: after ?? "" });
@@ -73,10 +78,11 @@ function oneKey<T extends KubeObject>(
 }
 
 function selected<T extends KubeObject>(
+  { decode }: Reading,
   selection: Selection<T>,
   keyValues: readonly KeyValue[],
 ): T[] {
-  const objects = keyValues.map((keyValue) => decodeObject<T>(keyValue));
+  const objects = keyValues.map((keyValue) => decode<T>(keyValue));
   return selection.all ? objects : objects.filter((object) => selection.matches(object));
 }
 
@@ -117,20 +123,20 @@ function parsePlace(token: string): Place | undefined {
 }
 
 export function watchObjects<T extends KubeObject>(
-  ledger: Ledger,
+  reading: Reading,
   kind: KindDefinition<T>,
   options: ListOptions & { resourceVersion?: string },
 ): AsyncIterable<WatchEvent<T>> {
   if (!isFromStart(options.resourceVersion))
-    return watchAfter(ledger, kind, options, parseVersion(options.resourceVersion));
-  const list: Resources["list"] = (listed, query = {}) => listObjects(ledger, listed, query);
+    return watchAfter(reading, kind, options, parseVersion(options.resourceVersion));
+  const list: Resources["list"] = (listed, query = {}) => listObjects(reading, listed, query);
   return listThenWatch({ list }, kind, options, (resourceVersion) =>
-    watchAfter(ledger, kind, options, parseVersion(resourceVersion)),
+    watchAfter(reading, kind, options, parseVersion(resourceVersion)),
   );
 }
 
 async function* watchAfter<T extends KubeObject>(
-  ledger: Ledger,
+  { ledger, decode }: Reading,
   kind: KindDefinition<T>,
   options: ListOptions,
   after: Revision,
@@ -141,13 +147,14 @@ async function* watchAfter<T extends KubeObject>(
     if (batch.events.length === 0)
       yield { type: "BOOKMARK", resourceVersion: String(batch.revision) };
     for (const event of batch.events) {
-      const seen = watchEventOf(selection, event, batch.revision);
+      const seen = watchEventOf(decode, selection, event, batch.revision);
       if (seen) yield seen;
     }
   }
 }
 
 function watchEventOf<T extends KubeObject>(
+  decode: SharedDecode,
   selection: Selection<T>,
   event: LedgerEvent,
   revision: Revision,
@@ -157,7 +164,7 @@ function watchEventOf<T extends KubeObject>(
     if (!before) return undefined;
     return selectEvent(selection, { type: "DELETED", object: decodeAt<T>(before, revision) });
   }
-  const object = decodeObject<T>(event.keyValue);
+  const object = decode<T>(event.keyValue);
   // Only a selection needs to know what was there; most watches have none.
   const previous = before && !selection.all ? decodeObject<T>(before) : undefined;
   const type = event.keyValue.version === 1 ? "ADDED" : "MODIFIED";
