@@ -2,6 +2,7 @@
  * Connections towards pods: plain HTTP to those of this node, mTLS to the mesh port of the others.
  * Pools are kept alive and shared; never one TLS connection per client connection.
  */
+import type { TLSSocket } from "node:tls";
 import type { Client as ClientTypes, Dispatcher } from "undici";
 import type { Clock } from "../../../lib/clock.ts";
 import { Client, Pool } from "../../../runtime/http-pool/index.ts";
@@ -49,6 +50,12 @@ const onceIdleMs = 1_000;
 /** A ping must not wait for a handshake, nor behind slow requests: its connection is its own. */
 const pingIdleMs = 60_000;
 
+/**
+ * To one node at the same time. All at once they would all end late, on a small machine seconds late;
+ * a few at a time, the first ones carry requests while the others wait.
+ */
+const handshakesMax = 4;
+
 type Remote = { readonly pool: Pool; readonly pinger: Client; readonly address: MeshAddress };
 
 export function createUpstreams(
@@ -79,26 +86,31 @@ export function createUpstreams(
       const { connectTimeoutMs } = options;
       return connectMesh(deps, { node, address, identity, connectTimeoutMs });
     };
+    const inTurn = fewAtOnce(handshakesMax);
     const origin = `https://${addressOf({ ip: address.host, port: address.port })}`;
-    const shared: ClientTypes.Options = {
-      ...common,
-      connect: (_options, callback) => {
+    const connector =
+      (open: () => Promise<TLSSocket>): ClientTypes.Options["connect"] =>
+      (_options, callback) => {
         void (async () => {
           try {
-            callback(null, await connect());
+            callback(null, await open());
           } catch (error) {
             callback(error instanceof Error ? error : new Error(String(error)), null);
           }
         })();
-      },
-    };
+      };
     const remote = {
       pool: new Pool(origin, {
-        ...shared,
+        ...common,
         connections: connectionsPerPool,
         clientTtl: meshConnectionAgeMs,
+        connect: connector(() => inTurn(connect)),
       }),
-      pinger: new Client(origin, { ...shared, keepAliveTimeout: pingIdleMs }),
+      pinger: new Client(origin, {
+        ...common,
+        keepAliveTimeout: pingIdleMs,
+        connect: connector(connect),
+      }),
       address,
     };
     remoteByNode.set(node, remote);
@@ -201,5 +213,23 @@ export function createUpstreams(
       remoteByNode.clear();
       await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()));
     },
+  };
+}
+
+/** Runs what it is given in order, at most `max` at the same time. */
+function fewAtOnce(max: number): <T>(work: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  return async (work) => {
+    if (running >= max) await new Promise<void>((resolve) => waiting.push(resolve));
+    else running++;
+    try {
+      return await work();
+    } finally {
+      // Its place goes to the next one, or is free.
+      const next = waiting.shift();
+      if (next) next();
+      else running--;
+    }
   };
 }
