@@ -9,17 +9,19 @@ type Report = {
     ok: boolean;
     id: string;
     text: string;
-    unit: string;
     measured: number;
     limit: number;
   }[];
   data: { acknowledged: number; lost: number; duplicated: number };
 };
 
-test("drill quick --for 20s: every promise holds, nothing acknowledged is lost or doubled", async (t) => {
-  const drill = startSkerry(["drill", "quick", "--for", "20s", "--seed", "3", "--json"], {
-    timeoutMs: 150_000,
-  });
+// A shared machine: an eighth of the load, eight times the time for an answer or a replacement. What is
+// counted (entries lost or doubled, requests failed, pods changed) is as strict as ever.
+test("drill quick --for 20s --slow 8: every promise holds, nothing acknowledged is lost or doubled", async (t) => {
+  const drill = startSkerry(
+    ["drill", "quick", "--for", "20s", "--slow", "8", "--seed", "3", "--json"],
+    { timeoutMs: 280_000 },
+  );
   // The drill takes its site down itself when it is asked to stop.
   t.after(async () => {
     drill.kill("SIGINT");
@@ -27,14 +29,13 @@ test("drill quick --for 20s: every promise holds, nothing acknowledged is lost o
   });
   const { code, stdout, stderr } = await drill.done;
   const report = JSON.parse(stdout.trim().split("\n").at(-1) || "{}") as Report;
-  // The tests hold no stopwatch: how fast something is back is the drill's own exit code, on a
-  // machine that does nothing else. That it comes back at all is held here.
-  const broken = (report.promises ?? []).filter(({ ok, unit, measured, limit }) =>
-    unit === "ms" ? measured > limit * 5 : !ok,
-  );
+  const broken = (report.promises ?? []).filter(({ ok }) => !ok);
   assert.deepEqual(broken, [], stderr);
-  assert.equal(code, report.ok ? 0 : 1, stderr);
-  assert.ok(report.promises.length > 5);
+  assert.equal(code, 0, stderr);
+  assert.ok(report.ok);
+  // Where a namespace can be made, machines are lost as well.
+  const ids = report.promises.map(({ id }) => id);
+  assert.equal(ids.includes("R1") && ids.includes("S1"), process.getuid?.() === 0, stderr);
   assert.ok(report.data.acknowledged > 0);
   assert.deepEqual([report.data.lost, report.data.duplicated], [0, 0]);
 });

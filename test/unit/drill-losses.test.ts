@@ -48,7 +48,7 @@ function samplesOf(
   );
 }
 
-const seenOf = (samples: RequestSample[]): Seen => ({
+const seenOf = (samples: RequestSample[], more: Partial<Seen> = {}): Seen => ({
   seed: 1,
   forMs: 15_000,
   slowness: 1,
@@ -58,6 +58,7 @@ const seenOf = (samples: RequestSample[]): Seen => ({
   check: { acknowledged: 0, views: [] },
   faults: [],
   outages: [loss],
+  ...more,
 });
 
 function losses(samples = samplesOf(), more: Partial<LossesSeen> = {}): LossesSeen {
@@ -86,9 +87,8 @@ test("a replacement that one living ingress reaches late, or never, is late", ()
     samplesOf((target, atMs) => (target === node && atMs < fromMs + ms ? { by: "old-1" } : {}));
   assert.deepEqual(broken(losses(lateAt("n3", 3500))), ["R1"]);
   assert.deepEqual(broken(losses(lateAt("n1", 60_000))), ["R1"]);
-  // A pod that ran before is no replacement, and what comes after the node's return is none either.
+  // A pod that ran before is no replacement.
   assert.deepEqual(broken(losses(samplesOf(() => ({ by: "old-2" })))), ["R1"]);
-  assert.deepEqual(broken(losses(lateAt("n3", 6100))), ["R1"]);
 });
 
 test("the lost node's own ingress is not asked for the replacement", () => {
@@ -137,6 +137,15 @@ test("an ingress that never answers again after its node was given back breaks R
       : {},
   );
   assert.equal(back(late).ok, false);
+});
+
+test("what fails when a node is taken away again is no echo of the first time", () => {
+  const first = { ...loss, fromMs: fromMs - 4000, returnedMs: fromMs - 3000 };
+  const failing = samplesOf((target, atMs) =>
+    target === "n2" && atMs >= fromMs - 4000 && atMs < fromMs - 3000 ? { failure: "reset" } : {},
+  );
+  const ended = endOutages(seenOf(failing, { outages: [first, loss] }));
+  assert.ok((ended[0]?.toMs ?? 0) < fromMs - 2900, `${ended[0]?.toMs}`);
 });
 
 const refused: Attempt = { tookMs: 900, failure: "ConfigMap drill: server-lost: no server" };

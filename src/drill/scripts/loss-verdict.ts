@@ -83,8 +83,7 @@ export function replacementMs({ nodes, samples }: LossesSeen, loss: Loss): numbe
         target === node &&
         by !== undefined &&
         !loss.podsBefore.includes(by) &&
-        atMs + tookMs >= loss.fromMs &&
-        atMs + tookMs <= loss.returnedMs
+        atMs + tookMs >= loss.fromMs
           ? [atMs + tookMs]
           : [],
       );

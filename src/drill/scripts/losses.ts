@@ -8,8 +8,10 @@ export type LossKind = "kill" | "cut and kill" | "freeze";
 
 /** Longer than the promise: what comes late is measured, what does not come is left. */
 const replacementPatienceMs = 15_000;
-/** The machine stays away this long after it was replaced, for what follows a replacement. */
+/** The machine stays away this long after it was replaced: every ingress has to answer by it. */
 const afterReplacementMs = 1500;
+/** On a slow machine somewhat longer, but a drill shall end. */
+const holdFactorMax = 2;
 export const wholePatienceMs = 45_000;
 /** Below the silence after which a node counts as unreachable. */
 const pauseMs = 700;
@@ -30,7 +32,7 @@ export async function loseNode(
   if (kind === "freeze") await site.freezeNode(node);
   else await site.killNode(node);
   await waitReplaced(stage, node);
-  await clock.sleep(afterReplacementMs, { signal });
+  await clock.sleep(afterReplacementMs * Math.min(stage.slowness, holdFactorMax), { signal });
 
   progress(`${node} comes back`);
   const returnedMs = clock.wallMs();

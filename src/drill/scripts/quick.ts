@@ -3,20 +3,21 @@
  * restarts; a node is cut off and killed, another one frozen; at last the server's machine is lost;
  * all under load on HTTP and MQTT.
  */
-import { SkerryError } from "../../lib/errors.ts";
 import type { EntryCheckResult } from "../checkers/entries.ts";
 import type { Drill, DrillOptions, DrillReport } from "../drill.ts";
 import { podProcesses, waitWhole } from "../site/whole.ts";
 import type { Running } from "../site/worker.ts";
+import { killAgent } from "./kill-agent.ts";
 import type { Loss } from "./loss-verdict.ts";
 import { loseNode, nextVictim, wholePatienceMs } from "./losses.ts";
 import { judgeQuick, type QuickSeen } from "./quick-verdict.ts";
 import { loseServer } from "./server-loss.ts";
 import { withStage, type Stage } from "./stage.ts";
-import { hubCatchUpMs, type Outage } from "./verdict.ts";
+import { hubCatchUpMs } from "./verdict.ts";
 
-const restartPatienceMs = 20_000;
 const podsPatienceMs = 15_000;
+/** So that something is kept from the hub also in a short run. */
+const wanAwayMsMin = 3000;
 /** Long enough for the others to notice, to be questioned, and to pass entries on. */
 const serverAwayMs = 6000;
 
@@ -41,7 +42,13 @@ async function play(stage: Stage, { progress }: DrillOptions): Promise<DrillRepo
   const { clock, signal, site } = stage;
   const all = site.nodes.map(({ node }) => node);
   const processes = () =>
-    podProcesses(site, { from: "n1", nodes: all, clock, signal, timeoutMs: podsPatienceMs });
+    podProcesses(site, {
+      from: "n1",
+      nodes: all,
+      clock,
+      signal,
+      timeoutMs: podsPatienceMs * stage.slowness,
+    });
   const before = await processes();
 
   const { atCut, healed } = await cutWan(stage);
@@ -79,7 +86,7 @@ async function cutWan(
   site.wan.cut();
   faults.push({ atMs: stage.since(), fault: "cut WAN" });
 
-  await stage.until(0.18);
+  await Promise.all([stage.until(0.18), clock.sleep(wanAwayMsMin, { signal: stage.signal })]);
   const toHub = { acknowledgedPath: stage.copyAcknowledged("before-heal"), views: ["hub"] };
   const atCut = await stage.startCheck("cut", { ...toHub, timeoutMs: 0 }).finish();
   progress("healing the WAN");
@@ -91,32 +98,6 @@ async function cutWan(
     sinceWallMs: clock.wallMs(),
   });
   return { atCut, healed };
-}
-
-async function killAgent(stage: Stage, node: string, how: "SIGKILL" | "SIGTERM"): Promise<Outage> {
-  const { clock, progress, signal, site } = stage;
-  const what = how === "SIGKILL" ? "kill" : "restart";
-  progress(`${what} agent ${node}`);
-  const { agentPid } = site.nodeInfo(node);
-  const outage = {
-    node,
-    fault: `${what} agent ${node}`,
-    atMs: stage.since(),
-    fromMs: clock.wallMs(),
-  };
-  process.kill(agentPid, how);
-  const giveUpMs = outage.fromMs + restartPatienceMs * stage.slowness;
-  while (site.nodeInfo(node).agentPid === agentPid) {
-    if (clock.wallMs() > giveUpMs) {
-      throw new SkerryError({
-        code: "drill-step-failed",
-        message: `the agent of ${node} was not restarted within ${restartPatienceMs} ms`,
-      });
-    }
-    await clock.sleep(20, { signal });
-  }
-  stage.outages.push(outage);
-  return outage;
 }
 
 async function loseMachines(

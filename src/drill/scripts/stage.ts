@@ -2,7 +2,7 @@
  * What every drill plays on: a site with the example application and its load, a clock whose times
  * come from the seed, and a count of every store at the end. Whatever happens, the site is taken down.
  */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { nodeKind } from "../../api/index.ts";
 import { entryUrl } from "../../runtime/child/index.ts";
@@ -15,7 +15,7 @@ import type { RequestLoadConfig, RequestLoadResult } from "../load/requests.ts";
 import { deployEcho, waitForEcho } from "../site/echo.ts";
 import { startSite, type Site, type SiteOptions } from "../site/site.ts";
 import { startWorker, type Running, type WorkerOptions } from "../site/worker.ts";
-import { waitWhole } from "../site/whole.ts";
+import { waitUntil, waitWhole } from "../site/whole.ts";
 import { entriesPerSecond, hubCatchUpMs, type Outage, type Seen } from "./verdict.ts";
 
 const deadlineMs = 2000;
@@ -73,8 +73,6 @@ export async function withStage<Result>(
     await cordon(site, "n1", false);
     await waitWhole(site, { clock, timeoutMs: readyTimeoutMs, signal });
 
-    const startedWallMs = clock.wallMs();
-    const since = () => Math.round(clock.wallMs() - startedWallMs);
     const acknowledgedPath = join(options.dir, "acknowledged.tsv");
     const requests = start<RequestLoadConfig, RequestLoadResult>("../load/requests.entry", {
       name: "requests",
@@ -86,6 +84,16 @@ export async function withStage<Result>(
       untilFinished: true,
       config: entryLoad(site, options, acknowledgedPath),
     });
+    const acknowledgedBytes = () =>
+      statSync(acknowledgedPath, { throwIfNoEntry: false })?.size ?? 0;
+    await waitUntil(
+      "the first acknowledged entry",
+      async () =>
+        acknowledgedBytes() > 0 ? { found: undefined } : { missing: "nothing acknowledged" },
+      { clock, timeoutMs: readyTimeoutMs, signal },
+    );
+    const startedWallMs = clock.wallMs();
+    const since = () => Math.round(clock.wallMs() - startedWallMs);
     const startCheck: Stage["startCheck"] = (name, config) =>
       start<EntryCheckConfig, EntryCheckResult>("../checkers/entries.entry", {
         name,
@@ -106,7 +114,7 @@ export async function withStage<Result>(
         const atMs = options.forMs * (share + (dice.float() - 0.5) * 0.02);
         await clock.sleep(Math.max(0, atMs - since()), { signal });
       },
-      acknowledgedBytes: () => readFileSync(acknowledgedPath).byteLength,
+      acknowledgedBytes,
       copyAcknowledged(name, fromByte = 0) {
         const path = join(options.dir, `acknowledged-${name}.tsv`);
         const text = readFileSync(acknowledgedPath).subarray(fromByte).toString();

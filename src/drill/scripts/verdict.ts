@@ -54,8 +54,15 @@ export type Seen = {
 };
 
 export function endOutages({ requests, outages, slowness }: Seen): EndedOutage[] {
-  const echo = echoMs * slowness;
-  return outages.map((outage) => ({ ...outage, toMs: backAt(requests.samples, outage, echo) }));
+  return outages.map((outage) => {
+    const givenBackMs = outage.returnedMs ?? outage.fromMs;
+    const next = outages
+      .filter(({ node, fromMs }) => node === outage.node && fromMs > givenBackMs)
+      .map(({ fromMs }) => fromMs);
+    // What fails once the node is taken away again is no echo of this time.
+    const echoUntilMs = Math.min(givenBackMs + echoMs * slowness, ...next);
+    return { ...outage, toMs: backAt(requests.samples, outage, { givenBackMs, echoUntilMs }) };
+  });
 }
 
 /** Nothing acknowledged is lost or doubled, and the load was one. */
@@ -242,13 +249,13 @@ export function p99Between(
 }
 
 /** When a request that began after the last failure was first answered by that node. */
-function backAt(samples: readonly RequestSample[], outage: Outage, echo: number): number {
-  const givenBackMs = outage.returnedMs ?? outage.fromMs;
+function backAt(
+  samples: readonly RequestSample[],
+  outage: Outage,
+  { givenBackMs, echoUntilMs }: { givenBackMs: number; echoUntilMs: number },
+): number {
   const failedMs = samples.flatMap(({ target, failure, atMs }) =>
-    target === outage.node &&
-    failure !== undefined &&
-    atMs >= givenBackMs &&
-    atMs < givenBackMs + echo
+    target === outage.node && failure !== undefined && atMs >= givenBackMs && atMs < echoUntilMs
       ? [atMs]
       : [],
   );
