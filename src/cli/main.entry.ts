@@ -13,6 +13,8 @@ const usageCodes = new Set([
   "invalid-size",
   "invalid-token",
   "tool-missing",
+  // As each drill's help says: 1 is kept for a promise that broke.
+  "drill-not-run",
 ]);
 
 const context = createContext();

@@ -141,3 +141,15 @@ test("a folder that somebody made and was killed before it was durable is made d
     assert.equal(existsSync(join(disk.path, "a/b/record")), true, `lost in round ${round}`);
   }
 });
+
+test("without a C compiler the drill exits 2 and says what installs one", () => {
+  using folder = powerFolder();
+  const launcher = join(import.meta.dirname, "../../bin/skerry.mjs");
+  const { status, stderr } = spawnSync(process.execPath, [launcher, "drill", "power-cut"], {
+    env: { PATH: folder.path, XDG_CACHE_HOME: folder.path, TMPDIR: folder.path },
+    encoding: "utf8",
+  });
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /the C compiler cc, which is not on this host/);
+  assert.match(stderr, /apt-get install .*gcc libc6-dev/);
+});

@@ -113,10 +113,11 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
     });
   } catch (error) {
     output.note(`the site's folder is kept for a look: ${dir}`);
-    process.exitCode = 2;
+    const hint = error instanceof SkerryError ? error.hint : undefined;
     throw new SkerryError({
       code: "drill-not-run",
       message: `${drill.name} could not run to its end`,
+      ...(hint === undefined ? {} : { hint }),
       cause: error,
     });
   }

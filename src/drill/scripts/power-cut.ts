@@ -18,7 +18,7 @@ import { dataPromises, endOutages, remarksOn, reportOf, requestPromises } from "
 
 const roomCuts = 200;
 const darkMs = 3000;
-const wholePatienceMs = 120_000;
+const wholePatienceMs = 60_000;
 const wholeSite: readonly MachineName[] = ["hub", "n1", "n2", "n3"];
 const writeEveryMs = 200;
 const annotation = "drill.skerry.dev/written";
@@ -125,7 +125,7 @@ async function cutAndStart(
   await clock.sleep(darkMs, { signal });
   progress(`${name} starts from cold`);
   await Promise.all(machines.map((machine) => site.startNode(machine)));
-  await waitWhole(site, { clock, signal, timeoutMs: wholePatienceMs });
+  await waitWhole(site, { clock, signal, timeoutMs: wholePatienceMs * stage.slowness });
   const returnedMs = clock.wallMs();
   for (const node of machines.filter((machine) => machine !== "hub"))
     stage.outages.push({ node, fault: `power of ${node} cut`, ...begin, returnedMs });
