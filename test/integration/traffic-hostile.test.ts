@@ -146,13 +146,29 @@ test("T13: connections that say nothing make room for those that do", async (t) 
   const own = await startNodes(["n2"], { limits: { connectionsMax: 20 } });
   t.after(() => own.stop());
   const [small] = own.nodes as [TestNode];
-  await own.route([await startPod(t, "n2")]);
+  const pod = await startPod(t, "n2");
+  pod.server.on("upgrade", (_request, socket) => {
+    socket.write(
+      "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
+    );
+    socket.on("data", (chunk) => socket.write(chunk));
+    socket.on("error", () => {});
+  });
+  await own.route([pod]);
+  // It was there first and says nothing for now, but it carries something.
+  const upgraded = dial(t, small);
+  let said = "";
+  upgraded.on("data", (chunk) => (said += String(chunk)));
+  upgraded.write("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+  await waitFor(() => said.includes("101"), { what: "the upgrade", timeoutMs });
   const idle = Array.from({ length: 60 }, () => dial(t, small));
   await waitFor(() => idle.filter((socket) => socket.closed).length >= 40, {
     what: "idle connections to be closed",
     timeoutMs,
   });
   for (let i = 0; i < 5; i++) assert.equal((await fetch(small.url)).status, 200);
+  upgraded.write("still here");
+  await waitFor(() => said.endsWith("still here"), { what: "the echo", timeoutMs });
   await waitFor(
     async () =>
       (await small.count("skerry_ingress_refused_total", "idle-connection")) >= 40 &&

@@ -172,6 +172,7 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
 
   const upgrade = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
     const client: Client = {};
+    deps.connections.busy(socket);
     socket.once("close", () => clientGone(client));
     const target = targetOf(request);
     const backend = route(target);
@@ -194,7 +195,6 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
     deps.counter.add("upgrades:all");
     writeSwitch(socket, protocol, answer.headers);
     if (head.length > 0) answer.socket.write(head);
-    client.onGone = () => answer.socket.destroy();
     await joinSockets(socket, answer.socket);
     done();
   };

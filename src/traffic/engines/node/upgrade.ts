@@ -11,10 +11,12 @@ export function startUpgrade(
 ): Sent<Dispatcher.UpgradeData> {
   const controller = new AbortController();
   const { promise, resolve, reject } = Promise.withResolvers<Dispatcher.UpgradeData>();
+  let switched: Duplex | undefined;
   const run = async () => {
     try {
       const answer = await dispatcher.upgrade({ ...request, signal: controller.signal });
-      if (controller.signal.aborted) answer.socket.destroy();
+      switched = answer.socket;
+      if (controller.signal.aborted) switched.destroy();
       resolve(answer);
     } catch (error) {
       reject(error);
@@ -27,6 +29,7 @@ export function startUpgrade(
     started: () => true,
     abort(reason) {
       controller.abort(reason);
+      switched?.destroy();
       // undici does not hear an abort before it has a connection.
       reject(reason);
     },
