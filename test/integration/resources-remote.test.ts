@@ -387,3 +387,42 @@ test("R13: a server that only the beats do not reach is found by a watch, and th
   stop.abort();
   await watching;
 });
+
+test("R13: what was asked of a silent machine is asked anew when it is heard again", async () => {
+  await using cell = await startCell();
+  // A machine without power neither answers nor resets; afterwards it knows no old connection.
+  let powered = false;
+  const sockets = new Set<Socket>();
+  const machine = createServer((client) => {
+    sockets.add(client.on("error", () => client.destroy()));
+    if (!powered) return;
+    const upstream = connect(cell);
+    sockets.add(upstream.on("error", () => upstream.destroy()));
+    client.pipe(upstream).pipe(client);
+  });
+  await new Promise<void>((resolve) => {
+    machine.listen(0, "127.0.0.1", resolve);
+  });
+  try {
+    const server = { host: "127.0.0.1", port: (machine.address() as AddressInfo).port };
+    const silence = silenceBoard();
+    const options = { ...patient, connectTimeoutMs: 600_000, silence };
+    await using remote = await remoteTo(cell, [server], options);
+    silence.set(server);
+    const told: string[] = [];
+    const watched = collect(remote.watch(configMapKind, { resourceVersion: "1" }), (all) => {
+      const last = all.at(-1);
+      if (last && last.type !== "BOOKMARK") told.push(eventText(last));
+      return told.length === 1;
+    });
+    await waitFor(() => sockets.size === 1, { what: "the silent machine to be asked" });
+    powered = true;
+    silence.set();
+    done(await cell.resources.create(configMapKind, configMap("a")));
+    await watched;
+    assert.deepEqual(told, ["ADDED a"]);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    machine.close();
+  }
+});

@@ -72,17 +72,18 @@ export function tellReplaced(
   nodes: readonly string[],
   phases: Phases,
 ): string {
-  return `${silence}; its ${pods(count)} replaced on ${[...new Set(nodes)].sort().join(", ")}: ${tellPhases(phases)}`;
+  return `${silence}; ${its(count)} replaced on ${[...new Set(nodes)].sort().join(", ")}: ${tellPhases(phases)}`;
 }
 
 export function tellLate(silence: string, done: number, count: number, afterMs: number): string {
-  return `${silence}; ${done} of its ${pods(count)} replaced after ${tellSeconds(afterMs)}: see the pods that are pending or not ready`;
+  return `${silence}; ${done} of ${its(count)} replaced after ${tellSeconds(afterMs)}: see the pods that are pending or not ready`;
 }
 
 export function tellReturn(node: string, goneMs: number | undefined, survivors: number): string {
   const after = goneMs === undefined ? "" : ` after ${tellSeconds(goneMs)}`;
   if (survivors === 0) return `${node} is back${after}`;
-  return `${node} is back${after}; its ${pods(survivors)} count again, and of what is too many the newest go`;
+  const count = survivors === 1 ? "counts" : "count";
+  return `${node} is back${after}; ${its(survivors)} ${count} again, and of what is too many the newest go`;
 }
 
 const tellPhases = ({ decidedMs, scheduledMs, startedMs, routedMs }: Phases) =>
@@ -94,6 +95,7 @@ export function tellSeconds(ms: number): string {
   return ms < 120_000 ? `${Math.round(ms / 1000)} s` : formatDuration(ms);
 }
 
+const its = (count: number) => (count === 1 ? "its pod" : `its ${count} pods`);
 const pods = (count: number) => `${count} pod${count === 1 ? "" : "s"}`;
 
 /** `n1`, `n1 and n2`, `n1, n2 and n3`; of many the first few. */

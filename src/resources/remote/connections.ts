@@ -26,6 +26,8 @@ export type JudgeServer = (
 
 export interface Connections {
   poolOf(server: RemoteServer): Pool;
+  /** Ends all connections to it, those that are being made too; the next request makes a new one. */
+  drop(server: RemoteServer): void;
   close(): Promise<void>;
 }
 
@@ -91,6 +93,14 @@ export function createConnections(options: {
       });
       poolsByServer.set(name, { pool, credentials });
       return pool;
+    },
+    drop({ host, port }) {
+      const name = `${host}:${port}`;
+      const known = poolsByServer.get(name);
+      if (!known) return;
+      poolsByServer.delete(name);
+      const gone = known.pool.destroy().finally(() => closing.delete(gone));
+      closing.add(gone);
     },
     async close() {
       const pools = [...poolsByServer.values()].map(({ pool }) => pool.destroy());

@@ -67,21 +67,29 @@ export function createRequests(
   const nameOf = ({ host, port }: RemoteServer) => `${host}:${port}`;
 
   const { silence } = options;
-  /** Under way, with the server each waits for. */
-  const underWay = new Map<AbortController, RemoteServer>();
+  /** Under way, with the server each waits for, and whether it was silent when it was asked. */
+  const underWay = new Map<AbortController, { server: RemoteServer; wasSilent: boolean }>();
   /** Silent to the beats, and yet they answered since: where only UDP is lost, work goes on. */
   const answering = new Set<string>();
   const isGivenUp = (server: RemoteServer) =>
     silence?.isSilent(server) === true && !answering.has(nameOf(server));
   const givenUp = (server: RemoteServer) =>
     unavailable(`${nameOf(server)} is silent: no node of the cell hears it`);
+  const silentBefore = new Set<string>();
   const forget = silence?.onChange(() => {
     answering.clear();
-    for (const [attempt, server] of underWay) {
-      if (!isGivenUp(server)) continue;
+    for (const [attempt, { server, wasSilent }] of underWay) {
+      if (!wasSilent && !isGivenUp(server)) continue;
       underWay.delete(attempt);
-      // Not a SkerryError: a watch takes it for a cut connection, and resumes elsewhere.
-      attempt.abort(new Error(givenUp(server).message));
+      attempt.abort(broken(isGivenUp(server) ? givenUp(server).message : "heard again"));
+    }
+    // Connections from before the silence: a machine that lost its power knows none of them any more.
+    for (const server of options.servers()) {
+      const isSilent = isGivenUp(server);
+      if (isSilent === silentBefore.has(nameOf(server))) continue;
+      if (isSilent) silentBefore.add(nameOf(server));
+      else silentBefore.delete(nameOf(server));
+      connections.drop(server);
     }
     // Who is heard again is asked at once, whatever happened to it before.
     for (const server of options.servers())
@@ -119,12 +127,18 @@ export function createRequests(
     const forward = () => attempt.abort(parent?.reason);
     if (parent?.aborted) forward();
     else parent?.addEventListener("abort", forward, { once: true });
-    underWay.set(attempt, server);
+    underWay.set(attempt, { server, wasSilent: isGivenUp(server) });
+    const answered = () => void underWay.set(attempt, { server, wasSilent: false });
     const done = () => {
       underWay.delete(attempt);
       parent?.removeEventListener("abort", forward);
     };
-    return { signal: attempt.signal, abort: (reason: unknown) => attempt.abort(reason), done };
+    return {
+      signal: attempt.signal,
+      abort: (reason: unknown) => attempt.abort(reason),
+      answered,
+      done,
+    };
   };
 
   const dispatch = (
@@ -215,6 +229,7 @@ export function createRequests(
           if (answer.statusCode !== 503) {
             answered(server);
             opened = true;
+            run.answered();
             // The stream is under way until its reader is through with it.
             answer.body.once("close", run.done);
             return { answer, server };
@@ -222,7 +237,7 @@ export function createRequests(
           last = unavailable(`${nameOf(server)}: ${messageOf(await readJson(answer.body))}`);
         } catch (error) {
           request.signal?.throwIfAborted();
-          last = error;
+          last = run.signal.aborted ? run.signal.reason : error;
         } finally {
           limit.signal.removeEventListener("abort", end);
           limit.done();
@@ -233,6 +248,11 @@ export function createRequests(
       throw unavailable("no server of this cell can be reached", last);
     },
   };
+}
+
+/** As a connection that was cut: a watch resumes, on this server where it is heard, or on another. */
+function broken(message: string): Error {
+  return Object.assign(new Error(message), { code: "ECONNRESET" });
 }
 
 function wasCut(error: unknown): boolean {
