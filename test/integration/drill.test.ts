@@ -22,6 +22,8 @@ let stored: { producer: string; epoch: number; sequence: number }[] = [];
 let requestsSeen = 0;
 let onRead = () => {};
 let failEvery = 0;
+let podAnswering: string | undefined;
+const methodsSeen = new Set<string>();
 
 before(async () => {
   dir = mkdtempSync(join(tmpdir(), "skerry-drill-test-"));
@@ -32,7 +34,10 @@ before(async () => {
       return;
     }
     requestsSeen++;
-    response.writeHead(failEvery > 0 && requestsSeen % failEvery === 0 ? 503 : 200).end("ok");
+    methodsSeen.add(request.method ?? "");
+    response
+      .writeHead(failEvery > 0 && requestsSeen % failEvery === 0 ? 503 : 200)
+      .end(podAnswering === undefined ? "ok" : JSON.stringify({ pod: podAnswering }));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
@@ -147,6 +152,43 @@ test("the request load is an open loop and counts what failed", async () => {
   assert.ok(samples.length >= 100);
   const failed = samples.filter(({ failure }) => failure !== undefined).length;
   assert.equal(failed, Math.floor(samples.length / 10));
+});
+
+test("the request load tells which pod answered, by every method and through every target", async (t) => {
+  failEvery = 0;
+  requestsSeen = 0;
+  podAnswering = "echo-1";
+  t.after(() => (podAnswering = undefined));
+  const targets = ["a", "b", "c"].map((name) => ({ name, url }));
+  const load = startWorker<RequestLoadConfig, RequestLoadResult>(
+    new URL("load/requests.entry.ts", drillUrl),
+    {
+      dir,
+      name: "pods",
+      config: {
+        targets,
+        methods: ["GET", "PUT"],
+        perSecond: 100,
+        deadlineMs: 30_000,
+        inFlightMax: 100,
+      },
+      untilFinished: true,
+    },
+  );
+  await waitFor(() => requestsSeen >= 12, { what: "each method through each target" });
+  podAnswering = "echo-2";
+  const before = requestsSeen;
+  await waitFor(() => requestsSeen >= before + 12, { what: "answers of the next pod" });
+  const { samples } = await load.finish();
+  assert.deepEqual(
+    samples.filter(({ failure }) => failure !== undefined),
+    [],
+  );
+  assert.ok(methodsSeen.has("GET") && methodsSeen.has("PUT"));
+  for (const { name } of targets) {
+    const seen = new Set(samples.flatMap(({ target, by }) => (target === name ? [by] : [])));
+    assert.deepEqual([...seen].sort(), ["echo-1", "echo-2"]);
+  }
 });
 
 test("a cut link is silent, not closed, and is reset by the heal", async () => {
