@@ -28,13 +28,14 @@ import { startFailoverPath } from "./paths/failover-path.ts";
 import { startHubEnrolment, startHubHeartbeat } from "./paths/hub-path.ts";
 import { keepIdentityFresh, openIdentity } from "./paths/identity-path.ts";
 import { startLinkPath, type LinkPath } from "./paths/link-path.ts";
-import { startMetricsPath } from "./paths/metrics-path.ts";
+import { measureAppends, startMetricsPath } from "./paths/metrics-path.ts";
 import { startSensorPath } from "./paths/sensor-path.ts";
 import { startNodeReports, startStatusPath, startStreamReports } from "./paths/status-path.ts";
 import { startSyncPath } from "./paths/sync-path.ts";
 import { feedProxy, startProxy } from "./paths/traffic-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
 import { situationOf } from "./situation.ts";
+import { startTraces } from "./traces.ts";
 import { forgetInStartConfig } from "./start-config.ts";
 import {
   storageLost,
@@ -68,6 +69,12 @@ export async function runAgent({
   const lifecycle = createLifecycle({ clock, log });
   const metrics = createMetrics({ cell: resolved.cell, node: resolved.node });
 
+  const tracer = await lifecycle.start(
+    "traces",
+    async () =>
+      await startTraces({ log }, { config, node: resolved.node, cell: resolved.cell, version }),
+    (part) => part.stop(),
+  );
   const identityPath = await openIdentity({ clock, random, log }, config, resolved);
   const { identity, time, authority } = identityPath;
   await lifecycle.start(
@@ -116,6 +123,7 @@ export async function runAgent({
     random,
     log,
     metrics,
+    tracer,
     lifecycle,
     dataDir,
     version,
@@ -172,7 +180,7 @@ export async function runAgent({
   });
 
   const sensor = await startSensorPath(ground, {
-    append: (batch, options) => sync.durability.append(batch, options),
+    append: measureAppends(ground, (batch, options) => sync.durability.append(batch, options)),
     mirrored,
     identity,
     authenticateToken,
@@ -205,6 +213,7 @@ export async function runAgent({
           clock,
           log,
           metrics,
+          tracer,
         },
         { host: gatewayHost, port: record.ports.gateway },
       ),

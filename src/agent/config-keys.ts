@@ -74,4 +74,18 @@ export const agentConfigKeys: Readonly<Record<keyof AgentConfig, ConfigKey>> = {
     default: "info",
     kept: false,
   },
+  tracesEndpoint: {
+    text: "OpenTelemetry collector that takes OTLP over HTTP, as http://127.0.0.1:4318",
+    takes: "<url>",
+    default: "off",
+    env: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    kept: false,
+  },
+  tracesShare: {
+    text: "share of traces begun here that are kept, 0 to 1",
+    takes: "<share>",
+    default: "1",
+    env: "OTEL_TRACES_SAMPLER_ARG",
+    kept: false,
+  },
 };

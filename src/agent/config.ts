@@ -12,8 +12,10 @@ import {
   labelField as label,
   logLevelField,
   portField as port,
+  shareField,
   switchField,
   textField,
+  urlField,
 } from "../runtime/config/index.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";
 import { withFormat, withoutFormat } from "../runtime/local/index.ts";
@@ -43,6 +45,9 @@ export const agentConfigSchema = z.strictObject({
   /** `eager`: in a cell of two, silence of the other is enough to start its pods here (rule E). */
   evict: z.enum(["careful", "eager"], "expected careful or eager").optional(),
   logLevel: logLevelField.optional(),
+  /** OTLP over HTTP; absent: no traces. */
+  tracesEndpoint: urlField.optional(),
+  tracesShare: shareField.optional(),
 });
 
 export type AgentConfig = z.infer<typeof agentConfigSchema>;

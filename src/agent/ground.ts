@@ -5,6 +5,7 @@ import type { Random } from "../lib/random.ts";
 import type { Lifecycle } from "../runtime/lifecycle/index.ts";
 import type { LogLevel } from "../runtime/log/index.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
+import type { Tracer } from "../runtime/trace/index.ts";
 import type { HandlerRouter } from "../transport/index.ts";
 import type { NodeRecord } from "./config.ts";
 import type { StorageThread } from "./storage.ts";
@@ -14,6 +15,7 @@ export type Ground = {
   readonly random: Random;
   readonly log: Log;
   readonly metrics: Metrics;
+  readonly tracer: Tracer;
   readonly lifecycle: Lifecycle;
   readonly dataDir: string;
   readonly version: string;

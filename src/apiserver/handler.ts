@@ -12,8 +12,17 @@ import { createObjectEncoder } from "./encoded.ts";
 import { sendBytes, sendStatus, type Exchange } from "./exchange.ts";
 import { answerMounted, type MountedRoute } from "./mounted.ts";
 import type { Authenticate } from "./ports.ts";
+import { endSpan, noTracer, spanOfRequest, type Tracer } from "../runtime/trace/index.ts";
 import { splitPath } from "./route.ts";
 import { failure, isOurFault, statusOf } from "./status.ts";
+
+/** Told of every request that ended; a watch ends too. */
+export type ApiAnswered = (answered: {
+  readonly method: string;
+  readonly status: number;
+  readonly isWatch: boolean;
+  readonly tookMs: number;
+}) => void;
 
 export type HandlerDependencies = Omit<VerbDependencies, "encoder"> & {
   readonly authenticate: Authenticate;
@@ -23,6 +32,9 @@ export type HandlerDependencies = Omit<VerbDependencies, "encoder"> & {
   readonly notReady: () => string | undefined;
   /** Aborts when the server stops. */
   readonly stopping: AbortSignal;
+  /** A span a request; default: none. */
+  readonly tracer?: Tracer;
+  readonly onAnswered?: ApiAnswered;
 };
 
 export type Handler = (
@@ -33,8 +45,10 @@ export type Handler = (
 
 export function createHandler(given: HandlerDependencies): Handler {
   const deps = { ...given, encoder: createObjectEncoder() };
+  const tracer = deps.tracer ?? noTracer;
   return async (request, response, { standIn }) => {
     const startedMs = deps.clock.monotonicMs();
+    const span = spanOfRequest(tracer, request);
     const gone = new AbortController();
     const onClose = () => gone.abort();
     const onStop = () => gone.abort();
@@ -62,12 +76,17 @@ export function createHandler(given: HandlerDependencies): Handler {
     } finally {
       response.off("close", onClose);
       deps.stopping.removeEventListener("abort", onStop);
+      const tookMs = deps.clock.monotonicMs() - startedMs;
+      const { statusCode: status } = response;
+      endSpan(span, status, { ...(subject ? { "enduser.id": subject.id } : {}) });
+      const isWatch = /[?&]watch=(true|1)/.test(request.url ?? "");
+      deps.onAnswered?.({ method: request.method ?? "GET", status, isWatch, tookMs });
       deps.log.debug("request", {
         method: request.method,
         url: request.url,
         subject: subject?.id,
-        status: response.statusCode,
-        tookMs: Math.round(deps.clock.monotonicMs() - startedMs),
+        status,
+        tookMs: Math.round(tookMs),
       });
     }
   };

@@ -4,6 +4,7 @@ export {
   type ForwarderOptions,
   type ServerAddress,
 } from "./forwarder.ts";
+export type { ApiAnswered } from "./handler.ts";
 export { renderKubeconfig, type KubeconfigParts } from "./kubeconfig.ts";
 export type { MountedAnswer, MountedRequest, MountedRoute } from "./mounted.ts";
 export type {

@@ -17,7 +17,7 @@ import type { Log } from "../lib/log.ts";
 import type { Resources } from "../resources/index.ts";
 import type { Limits } from "./dependencies.ts";
 import { createDocuments } from "./documents.ts";
-import { createHandler } from "./handler.ts";
+import { createHandler, type HandlerDependencies } from "./handler.ts";
 import { createKindIndex } from "./kind-index.ts";
 import type { MountedRoute } from "./mounted.ts";
 import { createConnectionGate } from "../runtime/connections/index.ts";
@@ -32,7 +32,7 @@ export type ApiServerDependencies = {
   readonly podLogs: PodLogs;
   readonly clock: Clock;
   readonly log: Log;
-};
+} & Pick<HandlerDependencies, "tracer" | "onAnswered">;
 
 export type ApiServerOptions = {
   readonly credentials: ServingCredentials;

@@ -16,6 +16,7 @@ import {
 import { listenOn } from "../runtime/listen/index.ts";
 import type { ConnectionGate } from "../runtime/connections/index.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
+import { endSpan, noTracer, spanOfRequest, type Tracer } from "../runtime/trace/index.ts";
 import { openApiDocument, type MountedRoute } from "./openapi.ts";
 import { createAdmission } from "./admission.ts";
 import { limitsDefault, type GatewayLimits, type Subject } from "./limits.ts";
@@ -35,6 +36,8 @@ export type GatewayDependencies = {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** A span a request; default: none. */
+  readonly tracer?: Tracer;
 };
 
 export type GatewayOptions = {
@@ -59,6 +62,7 @@ export async function createGateway(
   options: GatewayOptions,
 ): Promise<Gateway> {
   const limits = { ...limitsDefault, ...options.limits };
+  const tracer = deps.tracer ?? noTracer;
   const requests = deps.metrics.histogram(
     "skerry_gateway_request_seconds",
     "Time to answer a request, by route and status.",
@@ -95,12 +99,14 @@ export async function createGateway(
     const startedMs = deps.clock.monotonicMs();
     const id = Symbol(request.url);
     underWay.add(id);
+    const route = request.routeOptions.url;
+    const span = spanOfRequest(tracer, request.raw, route);
     reply.raw.once("close", () => {
       underWay.delete(id);
       if (underWay.size === 0) idle.resolve();
-      const route = request.routeOptions.url ?? "unknown";
+      endSpan(span, reply.statusCode);
       const seconds = (deps.clock.monotonicMs() - startedMs) / 1000;
-      requests.observe({ route, status: String(reply.statusCode) }, seconds);
+      requests.observe({ route: route ?? "unknown", status: String(reply.statusCode) }, seconds);
     });
     if (stopping) {
       void reply.header("connection", "close").header("retry-after", "1");
@@ -111,7 +117,6 @@ export async function createGateway(
         retryable: true,
       });
     }
-    const route = request.routeOptions.url;
     if (route === "/healthz") return;
     const { headers } = request;
     const admission = await admit({

@@ -4,7 +4,13 @@ import { createServer } from "node:http";
 import { after, test } from "node:test";
 import type { AddressInfo } from "node:net";
 import { silentLog } from "../../src/lib/log.ts";
-import { createTracer, noTracer, parseTraceparent } from "../../src/runtime/trace/index.ts";
+import {
+  createTracer,
+  endSpan,
+  noTracer,
+  parseTraceparent,
+  spanOfRequest,
+} from "../../src/runtime/trace/index.ts";
 
 type SentSpan = {
   traceId: string;
@@ -36,6 +42,12 @@ async function collector() {
   return { sent, endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
 }
 
+const spansOf = (sent: readonly { body: Sent }[]): SentSpan[] =>
+  sent
+    .flatMap(({ body }) => body.resourceSpans)
+    .flatMap(({ scopeSpans }) => scopeSpans)
+    .flatMap((scope) => scope.spans);
+
 const caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 test("spans reach the collector with their parent, kind, attributes and failure", async () => {
@@ -59,10 +71,7 @@ test("spans reach the collector with their parent, kind, attributes and failure"
   );
   assert.equal(resource["service.name"], "skerry-agent");
   assert.equal(resource["skerry.node"], "n1");
-  const spans = sent
-    .flatMap(({ body }) => body.resourceSpans)
-    .flatMap(({ scopeSpans }) => scopeSpans)
-    .flatMap((scope) => scope.spans);
+  const spans = spansOf(sent);
   const outer = spans.find(({ name }) => name === "GET /v1/streams");
   assert.equal(outer?.parentSpanId, "00f067aa0ba902b7");
   assert.equal(outer.kind, 2);
@@ -70,6 +79,34 @@ test("spans reach the collector with their parent, kind, attributes and failure"
   assert.equal(outer.attributes[0]?.key, "http.response.status_code");
   const commit = spans.find(({ name }) => name === "commit");
   assert.equal(commit?.parentSpanId, parseTraceparent(span.traceparent)?.spanId);
+});
+
+test("a request's span is named by its route, follows its caller and fails with the server only", async () => {
+  const { sent, endpoint } = await collector();
+  const tracer = await createTracer(
+    { log: silentLog },
+    { endpoint, service: "skerry-agent", attributes: {}, share: 1 },
+  );
+  const request = {
+    method: "POST",
+    url: "/v1/streams/a/entries?x=1",
+    headers: { traceparent: caller },
+  };
+  const good = spanOfRequest(tracer, request, "/v1/streams/:name/entries");
+  endSpan(good, 404, { "enduser.id": "spiffe://c/app/meter" });
+  endSpan(spanOfRequest(tracer, { method: "GET", url: "/api", headers: {} }), 503);
+  await tracer.stop();
+  const spans = spansOf(sent);
+  const [posted, got] = ["POST /v1/streams/:name/entries", "GET"].map((name) =>
+    spans.find((span) => span.name === name),
+  );
+  assert.equal(posted?.parentSpanId, "00f067aa0ba902b7");
+  assert.equal(posted.status.code ?? 0, 0);
+  const attributes = Object.fromEntries(posted.attributes.map(({ key, value }) => [key, value]));
+  assert.deepEqual(attributes["url.path"], { stringValue: "/v1/streams/a/entries" });
+  assert.deepEqual(attributes["http.response.status_code"], { intValue: 404 });
+  assert.deepEqual(got?.status.code, 2);
+  assert.equal(spanOfRequest(noTracer, request).traceparent, undefined);
 });
 
 test("a caller who does not sample is followed; a share of none sends nothing", async () => {

@@ -241,5 +241,6 @@ test("a name is suggested when it is near, and only then", () => {
   assert.deepEqual(nearestNames("apiPrt", names), ["apiPort"]);
   assert.deepEqual(nearestNames("colour", names), []);
   assert.deepEqual(nearestNames("x".repeat(200), names), []);
-  assert.equal(addConfigFlags(new Command(), agentConfigKeys).options.length, 19);
+  const flags = addConfigFlags(new Command(), agentConfigKeys).options;
+  assert.equal(flags.length, Object.keys(agentConfigKeys).length);
 });

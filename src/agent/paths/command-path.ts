@@ -35,6 +35,7 @@ import type { Ground } from "../ground.ts";
 import { createMirrored, type Mirrored } from "../mirrored.ts";
 import { createSilence, type Silence } from "../silence.ts";
 import { addressOf, type IdentityPath } from "./identity-path.ts";
+import { measureApi } from "./metrics-path.ts";
 
 export type StatePath = {
   /** Servers only. */
@@ -163,6 +164,8 @@ export async function startApiPath(
           },
           authorize,
           podLogs: deps.podLogs,
+          tracer: ground.tracer,
+          onAnswered: measureApi(ground),
           clock,
           log,
         },

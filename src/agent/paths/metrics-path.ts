@@ -2,7 +2,9 @@
  * The way of a node's state to Prometheus: at each scrape what `skerry status` would say, and the time
  * that certificates have left. Rooms count what happens in them themselves; names in docs/metrics.md.
  */
-import type { LadderRung, NodeReport } from "../../api/index.ts";
+import { formatDurabilityLevel, type LadderRung, type NodeReport } from "../../api/index.ts";
+import type { Durability } from "../../data/index.ts";
+import type { ApiAnswered } from "../../apiserver/index.ts";
 import type { Membership } from "../../membership/index.ts";
 import type { Ground } from "../ground.ts";
 import type { IdentityPath } from "./identity-path.ts";
@@ -101,4 +103,56 @@ export function startMetricsPath(
       restarts.set({ namespace: pod.namespace, pod: pod.name }, pod.restarts);
     certificate.set((identity.validUntilMs - nowMs()) / 1000);
   });
+}
+
+/** `append` with its time by the level that was reached, from the batch in hand to the promise kept. */
+export function measureAppends(
+  { metrics, clock }: Pick<Ground, "metrics" | "clock">,
+  append: Durability["append"],
+): Durability["append"] {
+  const seconds = metrics.histogram(
+    "skerry_append_seconds",
+    "Time until a batch of entries reached the level it is acknowledged at.",
+    [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+    ["reached"],
+  );
+  const failures = metrics.counter(
+    "skerry_append_failures_total",
+    "Batches that were not stored, or whose outcome is unknown, by why.",
+    ["why"],
+  );
+  return async (batch, options) => {
+    const startedMs = clock.monotonicMs();
+    try {
+      const outcome = await append(batch, options);
+      if (outcome.state === "refused") failures.inc({ why: outcome.code });
+      else {
+        const reached = formatDurabilityLevel(outcome.reached);
+        seconds.observe({ reached }, (clock.monotonicMs() - startedMs) / 1000);
+      }
+      return outcome;
+    } catch (error) {
+      failures.inc({ why: "unknown" });
+      throw error;
+    }
+  };
+}
+
+/** Told of every request to the cell API; watches, which last, are counted apart. */
+export function measureApi({ metrics }: Pick<Ground, "metrics">): ApiAnswered {
+  const seconds = metrics.histogram(
+    "skerry_api_request_seconds",
+    "Time to answer a request to the cell API, by method and status; without watches.",
+    [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
+    ["method", "status"],
+  );
+  const watches = metrics.counter(
+    "skerry_api_watches_ended_total",
+    "Watches of the cell API that ended, by status.",
+    ["status"],
+  );
+  return ({ method, status, isWatch, tookMs }) => {
+    if (isWatch) watches.inc({ status: String(status) });
+    else seconds.observe({ method, status: String(status) }, tookMs / 1000);
+  };
 }

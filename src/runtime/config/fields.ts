@@ -32,6 +32,18 @@ export const addressField = z
   .string("expected HOST:PORT")
   .regex(/^[^\s:]+:\d{1,5}$/, "expected HOST:PORT");
 
+export const urlField = z
+  .string("expected an http or https URL")
+  .refine(
+    (text) => /^https?:\/\//.test(text) && URL.canParse(text),
+    "expected an http or https URL",
+  );
+
+export const shareField = z.coerce
+  .number("expected a number from 0 to 1")
+  .min(0, "expected a number from 0 to 1")
+  .max(1, "expected a number from 0 to 1");
+
 export const switchField = z.union(
   [z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")],
   "expected true or false",

@@ -15,8 +15,10 @@ export {
   labelField,
   logLevelField,
   portField,
+  shareField,
   switchField,
   textField,
+  urlField,
 } from "./fields.ts";
 export type { ConfigKey, ConfigKeys, Loaded } from "./keys.ts";
 export { folderWarnings, resolveInFolder } from "./folder.ts";

@@ -3,6 +3,7 @@
  * then the library is loaded, and until then it costs neither memory nor time. A collector that is
  * away loses spans, never requests: the queue is bounded and drops.
  */
+import type { IncomingMessage } from "node:http";
 import type { Log } from "../../lib/log.ts";
 import { SkerryError } from "../../lib/errors.ts";
 
@@ -110,6 +111,31 @@ export async function createTracer({ log }: { log: Log }, options: TracerOptions
       }
     },
   };
+}
+
+/** A server's span for a request as it came; named by its route, or by the method where there is none. */
+export function spanOfRequest(
+  tracer: Tracer,
+  { method = "GET", url = "/", headers }: Pick<IncomingMessage, "method" | "url" | "headers">,
+  route?: string,
+): Span {
+  if (tracer === noTracer) return noSpan;
+  const { traceparent } = headers;
+  return tracer.start(route === undefined ? method : `${method} ${route}`, {
+    kind: "server",
+    parent: typeof traceparent === "string" ? traceparent : undefined,
+    attributes: {
+      "http.request.method": method,
+      "url.path": url.split("?")[0] ?? url,
+      ...(route === undefined ? {} : { "http.route": route }),
+    },
+  });
+}
+
+/** Failed is what the server failed at, 500 and above (OpenTelemetry semantic conventions for HTTP). */
+export function endSpan(span: Span, status: number, attributes: Attributes = {}): void {
+  span.set({ ...attributes, "http.response.status_code": status });
+  span.end(status >= 500 ? { error: `status ${status}` } : {});
 }
 
 /** `00-TRACE-SPAN-FLAGS`; undefined for what is not one, all-zero ids included. */
