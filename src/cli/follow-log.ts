@@ -5,7 +5,7 @@ import type { Clock } from "../lib/clock.ts";
 const pollMs = 500;
 const chunkBytes = 64 * 1024;
 
-/** Resolves once `signal` aborts. A file that does not exist yet is waited for. */
+/** Resolves once `signal` has aborted and all that was written until then is told. A file that does not exist yet is waited for. */
 export async function followLog(
   path: string,
   deps: { clock: Clock; signal: AbortSignal; onLine: (line: string) => void },
@@ -14,7 +14,8 @@ export async function followLog(
   let inode = found?.ino;
   let offset = found?.size ?? 0;
   let rest = "";
-  while (!deps.signal.aborted) {
+  for (;;) {
+    const isLast = deps.signal.aborted;
     const read = readFrom(path, inode, offset);
     if (read) {
       inode = read.inode;
@@ -23,7 +24,9 @@ export async function followLog(
       rest = lines.pop() ?? "";
       for (const line of lines) if (line !== "") deps.onLine(line);
     }
-    if (!read?.more) await deps.clock.sleep(pollMs, { signal: deps.signal }).catch(() => undefined);
+    if (read?.more) continue;
+    if (isLast) return;
+    await deps.clock.sleep(pollMs, { signal: deps.signal }).catch(() => undefined);
   }
 }
 

@@ -190,7 +190,12 @@ test("a log is followed from its end, into the file that replaces it", async (t)
   renameSync(path, `${path}.1`);
   writeFileSync(path, "three\n");
   await waitFor(() => lines.length === 3, { what: "the third", timeoutMs: 30_000 });
+  appendFileSync(path, "four\n");
   controller.abort();
   await following;
-  assert.deepEqual(lines, ["one", "two", "three"]);
+  assert.deepEqual(
+    lines,
+    ["one", "two", "three", "four"],
+    "what was written before the end is told",
+  );
 });

@@ -53,12 +53,29 @@ async function up(flags: Flags, context: Context): Promise<void> {
         output.note(`warning: ${warning}`);
     return handleService("node", flags, { loaded, keys: agentConfigKeys }, context);
   }
-  if (!detach && isJournal(1, context.env)) tellJournal(config.dataDir, context);
-  const info = await startNode(config, { clock, random, progress: (text) => output.note(text) });
-  if (json) output.line(JSON.stringify(info));
-  else describe(info, context);
-  if (detach) return;
-  const ended = await followNode(config.dataDir, {
+  const progress = (text: string) => output.note(text);
+  const ready = async () => {
+    const info = await startNode(config, { clock, random, progress });
+    if (json) output.line(JSON.stringify(info));
+    else describe(info, context);
+  };
+  if (detach) return ready();
+  if (!isJournal(1, context.env)) return ready().then(() => stay(config.dataDir, context));
+  const told = new AbortController();
+  const telling = tellJournal(config.dataDir, told.signal, context);
+  try {
+    await ready();
+    await stay(config.dataDir, context);
+  } finally {
+    told.abort();
+    await telling;
+  }
+}
+
+/** Until Ctrl-C, which stops the agent, or until the node was stopped. Throws `not-running` when it was lost. */
+async function stay(dataDir: string, context: Context): Promise<void> {
+  const { output, clock, random } = context;
+  const ended = await followNode(dataDir, {
     clock,
     random,
     signal: context.stop(),
@@ -67,24 +84,21 @@ async function up(flags: Flags, context: Context): Promise<void> {
   if (ended === "lost")
     throw new SkerryError({
       code: "not-running",
-      message: `agent and keeper of ${config.dataDir} ended, and nobody asked for it`,
+      message: `agent and keeper of ${dataDir} ended, and nobody asked for it`,
       hint: "start them again: skerry up; their logs stand in logs/ and keeper/ of the folder",
       retryable: true,
     });
   if (ended === "left") {
     output.note("stopping the agent; its pods go on (stop them with: skerry down)");
-    await stopNode(config.dataDir, { clock, random, pods: "keep" });
+    await stopNode(dataDir, { clock, random, pods: "keep" });
   }
 }
 
 /** The agent and the keeper write files, because they outlive this process; the journal gets the lines as well. */
-function tellJournal(dataDir: string, context: Context): void {
-  for (const path of [join(dataDir, "logs", "agent.log"), join(dataDir, "keeper", "keeper.log")])
-    void followLog(path, {
-      clock: context.clock,
-      signal: context.stop(),
-      onLine: (line) => context.output.line(journalLine(line)),
-    });
+async function tellJournal(dataDir: string, signal: AbortSignal, context: Context): Promise<void> {
+  const onLine = (line: string) => context.output.line(journalLine(line));
+  const paths = [join(dataDir, "logs", "agent.log"), join(dataDir, "keeper", "keeper.log")];
+  await Promise.all(paths.map((path) => followLog(path, { clock: context.clock, signal, onLine })));
 }
 
 function describe(info: AgentInfo, { output }: Context): void {
