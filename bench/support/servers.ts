@@ -15,7 +15,8 @@ export async function startServer(
   args: readonly string[],
   at: { host: string; port: number },
 ): Promise<AsyncDisposable> {
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
+  // Detached: a Ctrl-C in the terminal is the bench's to obey, which stops them in its own order.
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
   const kill = () => void child.kill("SIGKILL");
   started.add(kill);
   let said = "";
