@@ -8,4 +8,4 @@ import { serverLost } from "./scripts/server-lost.ts";
 export const drills: readonly Drill[] = [quick, nodeKill, serverLost, powerCut];
 
 export { loopbackNetwork } from "./site/network.ts";
-export { networkOfGuard, runAsObserver } from "./site/observer.ts";
+export { guardedBy, networkOfGuard, runAsObserver } from "./site/observer.ts";

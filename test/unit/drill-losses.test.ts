@@ -31,7 +31,10 @@ const loss: Loss = {
   atMs: 5000,
   fromMs,
   returnedMs,
-  podsBefore: ["old-1", "old-2"],
+  podsBefore: [
+    { name: "old-1", node: "n3" },
+    { name: "old-2", node: "n2" },
+  ],
 };
 
 /** Every 15 ms one request through each ingress, from 5 s before the loss until 10 s after. */
@@ -76,17 +79,23 @@ const brokenIn = (promises: readonly PromiseResult[]) =>
   promises.filter(({ ok }) => !ok).map(({ id }) => id);
 const broken = (seen: LossesSeen) => brokenIn(lossPromises(seen));
 
-test("a replacement counts from the fault to the last ingress that reached it", () => {
+test("a replacement counts from the fault until it answered through the ingress without an old pod", () => {
   const measured = replacementMs(losses(), loss);
   assert.ok(measured >= 2500 && measured < 2600, `${measured}`);
   assert.deepEqual(broken(losses()), []);
 });
 
-test("a replacement that one living ingress reaches late, or never, is late", () => {
+test("a replacement that answers late or never, or an ingress that does not answer, is late", () => {
   const lateAt = (node: string, ms: number) =>
     samplesOf((target, atMs) => (target === node && atMs < fromMs + ms ? { by: "old-1" } : {}));
-  assert.deepEqual(broken(losses(lateAt("n3", 3500))), ["R1"]);
+  assert.deepEqual(broken(losses(lateAt("n1", 3500))), ["R1"]);
   assert.deepEqual(broken(losses(lateAt("n1", 60_000))), ["R1"]);
+  // The ingress beside an old pod need not reach the new one, but it has to answer.
+  assert.deepEqual(broken(losses(lateAt("n3", 60_000))), []);
+  const silent = samplesOf((target, atMs) =>
+    target === "n3" && atMs >= fromMs && atMs < fromMs + 3500 ? { failure: "status 503" } : {},
+  );
+  assert.ok(broken(losses(silent)).includes("R1"));
   // A pod that ran before is no replacement.
   assert.deepEqual(broken(losses(samplesOf(() => ({ by: "old-2" })))), ["R1"]);
 });

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import {
   drills,
+  guardedBy,
   loopbackNetwork,
-  networkOfGuard,
   runAsObserver,
   type Drill,
   type DrillReport,
@@ -82,7 +82,7 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
     });
   }
   const forMs = parseDurationMs(flags.for ?? "", "--for");
-  const inner = networkOfGuard(context.env);
+  const inner = guardedBy(context.env);
   if (!inner) {
     const outcome = await runAsObserver({ clock, signal: context.stop() });
     if (outcome.state === "ended") {
@@ -92,7 +92,7 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
     if (drill.cutsLinks) throw outcome.reason;
     output.note(`${explain(outcome.reason)}; on loopback addresses instead, where no link is cut`);
   }
-  const network = inner ?? loopbackNetwork(20 + (seed % 200));
+  const network = inner?.network ?? loopbackNetwork(20 + (seed % 200));
   const dir = mkdtempSync(join(tmpdir(), "skerry-drill-"));
   const startedMs = clock.monotonicMs();
   const progress = (text: string) =>
@@ -108,7 +108,7 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
       network,
       clock,
       random,
-      signal: context.stop(),
+      signal: inner ? AbortSignal.any([inner.signal, context.stop()]) : context.stop(),
       progress,
     });
   } catch (error) {

@@ -16,8 +16,8 @@ export const p99DuringMs = 1000;
 /** A machine that was not the server's went away for longer than a node may be silent. */
 export type Loss = Outage & {
   readonly returnedMs: number;
-  /** Pods that ran when it went; others are replacements. */
-  readonly podsBefore: readonly string[];
+  /** Pods that ran when it went, and where; others are replacements. */
+  readonly podsBefore: readonly { readonly name: string; readonly node: string }[];
 };
 
 export type LossesSeen = {
@@ -31,15 +31,15 @@ export type LossesSeen = {
 };
 
 /**
- * R1 counts from the fault until a pod that did not run before it has answered through every
- * ingress that lives; R2 looks at what was under way from the fault until then and a second on.
+ * R1 counts from the fault until every ingress that lives has answered, and each that has no old pod
+ * beside it (an ingress prefers the pod beside it) by a pod that did not run before; R2 looks at what was under way from the fault until then and a second on.
  */
 export function lossPromises(seen: LossesSeen): PromiseResult[] {
   const replacedMs = seen.losses.map((loss) => replacementMs(seen, loss));
   return [
     atMost(
       "R1",
-      "a lost machine's pod replaced, answering through every ingress that lives",
+      "a lost machine's pod replaced by one that answers, as does every ingress that lives",
       replacedMs.length === 0 ? notMeasured : Math.max(...replacedMs),
       replacedWithinMs,
       "ms",
@@ -74,22 +74,29 @@ export function recordsOf(seen: LossesSeen): FaultRecord[] {
 const lossOf = ({ losses }: LossesSeen, { node, fromMs }: Outage) =>
   losses.find((loss) => loss.node === node && loss.fromMs === fromMs);
 
-/** From the fault to the first answer of a new pod through the last surviving ingress to give one. */
+/** From the fault until the last surviving ingress, and a new pod, have answered. */
 export function replacementMs({ nodes, samples }: LossesSeen, loss: Loss): number {
-  const perIngress = nodes
-    .filter((node) => node !== loss.node)
-    .map((node) => {
-      const answeredMs = samples.flatMap(({ target, by, atMs, tookMs }) =>
-        target === node &&
-        by !== undefined &&
-        !loss.podsBefore.includes(by) &&
-        atMs + tookMs >= loss.fromMs
-          ? [atMs + tookMs]
-          : [],
-      );
-      return answeredMs.length === 0 ? notMeasured : Math.min(...answeredMs) - loss.fromMs;
-    });
-  return perIngress.length === 0 ? notMeasured : Math.round(Math.max(...perIngress));
+  const isNew = (by: string | undefined) =>
+    by !== undefined && !loss.podsBefore.some(({ name }) => name === by);
+  const survivors = nodes.filter((node) => node !== loss.node);
+  /** Since the fault, of what was asked after it. */
+  const answersMs = (through: readonly string[], newOnly: boolean) =>
+    samples.flatMap(({ target, by, failure, atMs, tookMs }) =>
+      through.includes(target) &&
+      failure === undefined &&
+      atMs >= loss.fromMs &&
+      (!newOnly || isNew(by))
+        ? [atMs + tookMs - loss.fromMs]
+        : [],
+    );
+  const waits = [
+    answersMs(survivors, true),
+    ...survivors.map((node) =>
+      answersMs([node], !loss.podsBefore.some((pod) => pod.node === node)),
+    ),
+  ];
+  if (survivors.length === 0 || waits.some((answers) => answers.length === 0)) return notMeasured;
+  return Math.round(Math.max(...waits.map((answers) => Math.min(...answers))));
 }
 
 function p99During(seen: LossesSeen, outage: EndedOutage): number {

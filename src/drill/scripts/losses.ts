@@ -25,7 +25,10 @@ export async function loseNode(
   kind: LossKind,
 ): Promise<{ readonly loss: Loss; readonly podsOff: number }> {
   const { site, clock, signal, progress } = stage;
-  const podsBefore = (await echoPods(site)).map(({ metadata }) => metadata.name);
+  const podsBefore = (await echoPods(site)).map(({ metadata, spec }) => ({
+    name: metadata.name,
+    node: spec.nodeName ?? "",
+  }));
   progress(`${kind} ${node}`);
   const begin = { node, fault: `${kind} ${node}`, atMs: stage.since(), fromMs: clock.wallMs() };
   if (kind === "cut and kill") await site.cutLink(node);

@@ -4,6 +4,7 @@
  * became of it.
  */
 import { spawn } from "node:child_process";
+import type { Socket } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
 import { exited } from "../../runtime/child/index.ts";
 import { environment } from "../../runtime/process/index.ts";
@@ -19,10 +20,27 @@ import type { Network, Unavailable } from "./network.ts";
 /** Tells the inner command the name of its site. */
 const siteVariable = "SKERRY_DRILL_SITE";
 
-/** The network that the guard made for this process; undefined when this is no inner command. */
-export function networkOfGuard(env: typeof environment): Network | undefined {
+export type Guarded = {
+  readonly network: Network;
+  /** Aborts when the guard is gone: nobody is left to stop this process, so it stops itself. */
+  readonly signal: AbortSignal;
+};
+
+/** What the guard made for this process; undefined when this is no inner command. */
+export function guardedBy(env: typeof environment): Guarded | undefined {
   const site = env[siteVariable];
-  return site === undefined ? undefined : openNamespaces(site);
+  if (site === undefined) return undefined;
+  const gone = new AbortController();
+  // Held open by the guard for as long as it lives, and never written to.
+  process.stdin.once("end", () => gone.abort("the guard is gone"));
+  process.stdin.resume();
+  (process.stdin as Partial<Socket>).unref?.();
+  return { network: openNamespaces(site), signal: gone.signal };
+}
+
+/** Only the network, for what has no signal to stop by. */
+export function networkOfGuard(env: typeof environment): Network | undefined {
+  return guardedBy(env)?.network;
 }
 
 /** Runs this very command line on the observer and resolves with its exit code. */
@@ -40,7 +58,7 @@ export async function runAsObserver(deps: {
     const child = spawn(file, args, {
       // In a group of its own: the terminal's Ctrl-C reaches it through the guard, once.
       detached: true,
-      stdio: "inherit",
+      stdio: ["pipe", "inherit", "inherit"],
       env: { ...environment, [siteVariable]: made.site },
     });
     const stop = () => child.kill("SIGINT");
