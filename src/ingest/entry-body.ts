@@ -57,7 +57,7 @@ export function parsePayload(payload: Uint8Array): EntryResult {
   switch (parsed.state) {
     case "json": {
       // Out of the chunk it arrived in, which it would otherwise keep alive.
-      if (isObject(parsed.value)) return takeReserved(parsed.value, Uint8Array.from(payload));
+      if (isObject(parsed.value)) return takeReserved(parsed.value, Buffer.from(payload));
       const body = encode({ value: parsed.value });
       return body ? { ok: true, entry: { body } } : tooDeep;
     }
