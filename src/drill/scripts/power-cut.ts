@@ -14,7 +14,14 @@ import { startWorker } from "../site/worker.ts";
 import { powerSite, type SitePower } from "./power-cut-site.ts";
 import { powerPromises, type DesiredState } from "./power-cut-verdict.ts";
 import { withStage, type Stage } from "./stage.ts";
-import { dataPromises, endOutages, remarksOn, reportOf, requestPromises } from "./verdict.ts";
+import {
+  dataPromises,
+  endOutages,
+  notMeasured,
+  remarksOn,
+  reportOf,
+  requestPromises,
+} from "./verdict.ts";
 
 const roomCuts = 200;
 const darkMs = 3000;
@@ -105,7 +112,7 @@ async function play(stage: Stage, power: SitePower, rooms: CutsResult): Promise<
       ...outages.map(({ atMs, fault, returnedMs, toMs }) => ({
         atMs,
         fault,
-        recoveredMs: Math.round(toMs - (returnedMs ?? toMs)),
+        ...(toMs === notMeasured ? {} : { recoveredMs: Math.round(toMs - (returnedMs ?? toMs)) }),
       })),
     ],
   });
