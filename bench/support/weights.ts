@@ -1,6 +1,6 @@
 /** What the processes of a node weigh together, the pods' own processes apart. */
 import { readFileSync } from "node:fs";
-import { weigh, type Weight } from "../../src/drill/scripts/soak-sample.ts";
+import { roleOf, weigh, type Weight } from "../../src/drill/scripts/soak-sample.ts";
 import { processesOfFolder } from "../../src/drill/site/processes.ts";
 
 export type NodeWeight = Pick<Weight, "pssBytes" | "anonymousBytes" | "cpuMs" | "writtenBytes"> & {
@@ -13,16 +13,14 @@ export type NodeWeight = Pick<Weight, "pssBytes" | "anonymousBytes" | "cpuMs" | 
   readonly fileHandles: number;
 };
 
-type Role = "agent" | "keeper" | "shim" | "pod";
-
 /** Keeper, agent and the pods' shims of one data folder. What has ended meanwhile is not counted. */
 export function weighNode(dataDir: string): NodeWeight {
   const parts = processesOfFolder(dataDir).flatMap((pid) => {
     const role = roleOf(pid);
-    const weight = role === "pod" ? undefined : weigh(pid);
+    const weight = role === undefined ? undefined : weigh(pid);
     return weight === undefined ? [] : [{ pid, role, weight }];
   });
-  const sum = (field: keyof Weight, role?: Role) =>
+  const sum = (field: keyof Weight, role?: ReturnType<typeof roleOf>) =>
     parts
       .filter((part) => role === undefined || part.role === role)
       .reduce((total, { weight }) => total + weight[field], 0);
@@ -40,22 +38,13 @@ export function weighNode(dataDir: string): NodeWeight {
   };
 }
 
-function roleOf(pid: number): Role {
-  const command = textOf(pid, "cmdline").split("\0");
-  if (command.some((word) => /\/agent\.entry\.[jt]s$/.test(word))) return "agent";
-  if (command.some((word) => /\/keeper\.entry\.[jt]s$/.test(word))) return "keeper";
-  return command[0] === "/bin/sh" && command.some((word) => word.includes("trap : TERM"))
-    ? "shim"
-    : "pod";
-}
-
 /** Of each file the most that one of them holds in memory: they hold much the same pages of it. */
 function filePages(pids: readonly number[]): number {
   const bytesByFile = new Map<string, number>();
   for (const pid of pids) {
     const own = new Map<string, number>();
     let file = "";
-    for (const line of textOf(pid, "smaps").split("\n")) {
+    for (const line of mapsOf(pid).split("\n")) {
       const mapping = /^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+)\s*(.*)$/.exec(line);
       if (mapping) file = mapping[1] === "0" ? "" : (mapping[2] ?? "");
       const resident = /^Rss:\s+(\d+) kB$/.exec(line);
@@ -70,9 +59,9 @@ function filePages(pids: readonly number[]): number {
   return bytesByFile.values().reduce((total, bytes) => total + bytes, 0);
 }
 
-function textOf(pid: number, file: "cmdline" | "smaps"): string {
+function mapsOf(pid: number): string {
   try {
-    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+    return readFileSync(`/proc/${pid}/smaps`, "utf8");
   } catch {
     // It has ended: there is nothing left of it to count.
     return "";

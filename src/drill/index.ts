@@ -4,8 +4,9 @@ import { nodeKill } from "./scripts/node-kill.ts";
 import { powerCut } from "./scripts/power-cut.ts";
 import { quick } from "./scripts/quick.ts";
 import { serverLost } from "./scripts/server-lost.ts";
+import { soak } from "./scripts/soak.ts";
 
-export const drills: readonly Drill[] = [quick, nodeKill, serverLost, powerCut];
+export const drills: readonly Drill[] = [quick, nodeKill, serverLost, powerCut, soak];
 
 export { loopbackNetwork } from "./site/network.ts";
-export { guardedBy, networkOfGuard, runAsObserver } from "./site/observer.ts";
+export { networkOfGuard, runAsObserver } from "./site/observer.ts";

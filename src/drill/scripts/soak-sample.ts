@@ -47,3 +47,26 @@ export function weigh(pid: number): Weight | undefined {
 function kilobytes(rollup: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(rollup)?.[1] ?? 0) * 1024;
 }
+
+/** What a process of Skerry is; undefined for a pod's own. */
+export function roleOf(pid: number): "agent" | "keeper" | "hub" | "shim" | undefined {
+  const command = commandOf(pid);
+  const entry = /\/(agent|keeper|hub)\.entry\.[jt]s$/;
+  for (const word of command) {
+    const role = entry.exec(word)?.[1];
+    if (role === "agent" || role === "keeper" || role === "hub") return role;
+  }
+  // `sh -c SCRIPT skerry-shim …`
+  return command[3] === "skerry-shim" ? "shim" : undefined;
+}
+
+/** Empty when it has ended. */
+function commandOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === "ENOENT" || code === "ESRCH") return [];
+    throw error;
+  }
+}

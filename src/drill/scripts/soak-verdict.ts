@@ -1,0 +1,157 @@
+/**
+ * Whether anything grows, from samples of every long-lived process. Pure. A process that was started
+ * anew is a series of its own: what its predecessor held is gone.
+ */
+import { ascending, percentile } from "../../lib/percentile.ts";
+import { atLeast, atMost, type PromiseResult } from "../drill.ts";
+import { notMeasured } from "./verdict.ts";
+
+export type SoakSample = {
+  /** Since the load began. */
+  readonly atMs: number;
+  /** `n1 agent`, `hub`: the same for every process that takes its place. */
+  readonly place: string;
+  readonly pid: number;
+  readonly ownBytes: number;
+  readonly fileHandles: number;
+  readonly threads: number;
+};
+
+export type SoakSeen = {
+  readonly samples: readonly SoakSample[];
+  /** A process' first time is no growth: it loads, connects and fills its caches. */
+  readonly warmUpMs: number;
+  readonly firstFaultMs: number;
+  /** When the last fault was over, and what follows one as well. */
+  readonly quietFromMs: number;
+  /** At the end, in all data folders, of what is no store of entries. */
+  readonly otherFilesBytes: number;
+};
+
+/** Kept small by collecting garbage in between: the least of each window is what is really held. */
+const windowMs = 10_000;
+/** Fewer give no slope worth the name. */
+const windowsMin = 6;
+/** Beyond the 95 % confidence of its slope. At this pace a node gains its own weight in half a day. */
+const growthMbPerMinute = 0.15;
+/** Connections come and go with the load; a leak of one a fault shows all the same. */
+const handlesSlack = 8;
+/** The pool of libuv and the helpers of V8 start when they are first needed. */
+const threadsSlack = 4;
+const otherFilesMb = 64;
+const megabyte = 1e6;
+const minuteMs = 60_000;
+
+export type Trend = {
+  /** Per minute. */
+  readonly slope: number;
+  /** The slope is above this with 97.5 % confidence. */
+  readonly atLeast: number;
+};
+
+/**
+ * Theil and Sen: the median of the slopes between all pairs of points, which a few wild samples do
+ * not move; its lower confidence bound by the variance of Kendall's S (Sen 1968, "Estimates of the
+ * regression coefficient based on Kendall's tau"). Undefined for fewer than three points.
+ */
+export function trendOf(
+  points: readonly { readonly atMs: number; readonly value: number }[],
+): Trend | undefined {
+  const count = points.length;
+  if (count < 3) return undefined;
+  const slopes = ascending(
+    points.flatMap((from, index) =>
+      points
+        .slice(index + 1)
+        .filter(({ atMs }) => atMs > from.atMs)
+        .map((to) => ((to.value - from.value) / (to.atMs - from.atMs)) * minuteMs),
+    ),
+  );
+  const spread = 1.96 * Math.sqrt((count * (count - 1) * (2 * count + 5)) / 18);
+  const lower = Math.max(0, Math.floor((slopes.length - spread) / 2));
+  const slope = percentile(slopes, 0.5);
+  const least = slopes[lower];
+  return slope === undefined || least === undefined ? undefined : { slope, atLeast: least };
+}
+
+export type Growth = Trend & { readonly place: string; readonly pid: number };
+
+/** Of every process that was watched long enough after its warm-up, in bytes a minute. */
+export function growthOf({ samples, warmUpMs }: Pick<SoakSeen, "samples" | "warmUpMs">): Growth[] {
+  return Map.groupBy(samples, ({ place, pid }) => `${place} ${pid}`)
+    .values()
+    .flatMap((series) => {
+      const [first] = series;
+      if (!first) return [];
+      const warm = series.filter(({ atMs }) => atMs - first.atMs >= warmUpMs);
+      const least = Map.groupBy(warm, ({ atMs }) => Math.floor(atMs / windowMs))
+        .values()
+        .map((window) => window.reduce((a, b) => (b.ownBytes < a.ownBytes ? b : a)))
+        .map(({ atMs, ownBytes }) => ({ atMs, value: ownBytes }))
+        .toArray();
+      const trend = least.length < windowsMin ? undefined : trendOf(least);
+      return trend ? [{ ...trend, place: first.place, pid: first.pid }] : [];
+    })
+    .toArray();
+}
+
+/** By how much the median after the last fault lies above the one before the first, worst place. */
+function risen(seen: SoakSeen, field: "fileHandles" | "threads"): number {
+  const places = [...Map.groupBy(seen.samples, ({ place }) => place).values()];
+  const rises = places.map((samples) => {
+    const middle = (kept: readonly SoakSample[]) =>
+      percentile(ascending(kept.map((sample) => sample[field])), 0.5);
+    const before = middle(samples.filter(({ atMs }) => atMs < seen.firstFaultMs));
+    const after = middle(samples.filter(({ atMs }) => atMs >= seen.quietFromMs));
+    return before === undefined || after === undefined ? notMeasured : after - before;
+  });
+  return rises.length === 0 ? notMeasured : Math.max(...rises);
+}
+
+export function soakPromises(seen: SoakSeen): PromiseResult[] {
+  const growth = growthOf(seen);
+  const grown = new Set(growth.map(({ place }) => place));
+  const places = new Set(seen.samples.map(({ place }) => place));
+  const fastest = Math.max(...growth.map((one) => one.atLeast));
+  return [
+    atMost(
+      "W1",
+      "growth of the process that grows fastest, surely at least",
+      growth.length === 0 ? notMeasured : Math.max(0, fastest) / megabyte,
+      growthMbPerMinute,
+      "MB/min",
+    ),
+    atLeast(
+      "W2",
+      "keepers, agents and hub watched long enough to see them grow",
+      grown.size,
+      Math.max(1, places.size),
+      "places",
+    ),
+    atMost(
+      "W3",
+      "file handles more after the last fault than before the first",
+      risen(seen, "fileHandles"),
+      handlesSlack,
+      "handles",
+    ),
+    atMost(
+      "W4",
+      "threads more after the last fault than before the first",
+      risen(seen, "threads"),
+      threadsSlack,
+      "threads",
+    ),
+    atMost(
+      "W5",
+      "files that are no store of entries, at the end",
+      seen.otherFilesBytes / megabyte,
+      otherFilesMb,
+      "MB",
+    ),
+  ];
+}
+
+/** The numbers behind W1, for who wants to know where it went. */
+export const growthLine = ({ place, pid, slope, atLeast: least }: Growth): string =>
+  `${place} (pid ${pid}): ${(slope / megabyte).toFixed(3)} MB/min, surely at least ${(least / megabyte).toFixed(3)}`;
