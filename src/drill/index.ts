@@ -9,4 +9,4 @@ import { soak } from "./scripts/soak.ts";
 export const drills: readonly Drill[] = [quick, nodeKill, serverLost, powerCut, soak];
 
 export { loopbackNetwork } from "./site/network.ts";
-export { networkOfGuard, runAsObserver } from "./site/observer.ts";
+export { guardedBy, networkOfGuard, runAsObserver } from "./site/observer.ts";
