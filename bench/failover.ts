@@ -9,7 +9,7 @@ import { request } from "undici";
 import { eventKind, nodeKind, podKind } from "../src/api/index.ts";
 import { applyExample } from "../src/client/index.ts";
 import { phasesAnnotation } from "../src/controllers/index.ts";
-import { loopbackNetwork, networkOfGuard, runAsObserver } from "../src/drill/index.ts";
+import { guardedBy, loopbackNetwork, runAsObserver } from "../src/drill/index.ts";
 import type { Network } from "../src/drill/site/network.ts";
 import { startSite, type Site } from "../src/drill/site/site.ts";
 import { echoPods, isReady, waitUntil, waitWhole } from "../src/drill/site/whole.ts";
@@ -33,9 +33,10 @@ type Phase = (typeof phases)[number];
 type Kind = "cut, then killed" | "killed" | "frozen whole";
 type Trial = { readonly kind: Kind; readonly failedProbes: number } & Record<Phase, number>;
 
-export async function run(options: BenchOptions): Promise<BenchResult> {
-  const { signal, progress } = options;
-  const network = await ownNetwork(options);
+export async function run(given: BenchOptions): Promise<BenchResult> {
+  const { network, signal } = await ownNetwork(given);
+  const options = { ...given, signal };
+  const { progress } = options;
   const trials: Trial[] = [];
   const wanted = options.trials ?? trialsDefault;
   while (trials.length < wanted) {
@@ -63,13 +64,16 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
 }
 
 /** Machines of their own where this is root; this process goes on inside. */
-async function ownNetwork({ signal, progress }: BenchOptions): Promise<Network> {
-  const inner = networkOfGuard(process.env);
-  if (inner) return inner;
+async function ownNetwork({
+  signal,
+  progress,
+}: BenchOptions): Promise<{ readonly network: Network; readonly signal: AbortSignal }> {
+  const inner = guardedBy(process.env);
+  if (inner) return { network: inner.network, signal: AbortSignal.any([inner.signal, signal]) };
   const outcome = await runAsObserver({ clock, signal });
   if (outcome.state === "ended") process.exit(outcome.code);
   progress(`${outcome.reason.message}: nodes are killed without cutting their links first`);
-  return loopbackNetwork(71);
+  return { network: loopbackNetwork(71), signal };
 }
 
 async function lose(site: Site, index: number, options: BenchOptions): Promise<Trial> {
@@ -178,22 +182,32 @@ async function replacementSince(
   return told.find(({ judgedMs }) => judgedMs >= sinceMs);
 }
 
-type Sample = { readonly url: string; readonly endMs: number; readonly pod?: string; why?: string };
+type Sample = {
+  readonly url: string;
+  readonly sentMs: number;
+  readonly endMs: number;
+  readonly pod?: string;
+  readonly why?: string;
+};
+
+async function ask(url: string): Promise<Pick<Sample, "pod" | "why">> {
+  try {
+    const answer = await request(url, { signal: AbortSignal.timeout(probeTimeoutMs) });
+    const text = await answer.body.text();
+    if (answer.statusCode !== 200) return { why: `${answer.statusCode} ${text}` };
+    return { pod: (JSON.parse(text) as { pod: string }).pod };
+  } catch (error) {
+    return { why: explain(error) };
+  }
+}
 
 /** Open loop: each ingress is asked every 100 ms, whatever became of the questions before. */
 function startProbes(urls: readonly string[]) {
   const samples: Sample[] = [];
   const probe = async (url: string) => {
-    try {
-      const answer = await request(url, { signal: AbortSignal.timeout(probeTimeoutMs) });
-      const text = await answer.body.text();
-      const endMs = clock.wallMs();
-      if (answer.statusCode !== 200)
-        samples.push({ url, endMs, why: `${answer.statusCode} ${text}` });
-      else samples.push({ url, endMs, pod: (JSON.parse(text) as { pod: string }).pod });
-    } catch (error) {
-      samples.push({ url, endMs: clock.wallMs(), why: explain(error) });
-    }
+    const sentMs = clock.wallMs();
+    const outcome = await ask(url);
+    samples.push({ url, sentMs, endMs: clock.wallMs(), ...outcome });
   };
   const timer = setInterval(() => {
     for (const url of urls) void probe(url);
@@ -212,7 +226,7 @@ function startProbes(urls: readonly string[]) {
     },
     /** Failures after the application was back: there should be none. */
     failedSince: (sinceMs: number) =>
-      samples.filter(({ why, endMs }) => why !== undefined && endMs > sinceMs).length,
+      samples.filter(({ why, sentMs }) => why !== undefined && sentMs > sinceMs).length,
     lastFailure: () => samples.findLast(({ why }) => why !== undefined)?.why ?? "no failure",
     stop: () => clearInterval(timer),
   };

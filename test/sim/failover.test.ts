@@ -92,7 +92,7 @@ for (const seed of seeds) {
     assert.match(back?.message ?? "", /^n3 is back after .+; its 2 pods count again/);
   });
 
-  test(`C17: a pause of a machine or an agent, shorter than what is tolerated, replaces nothing, seed ${seed}`, async () => {
+  test(`C17, M10: a pause of a machine or an agent, shorter than what is tolerated, replaces nothing, seed ${seed}`, async () => {
     await using cell = await settled(seed);
     const before = uidsOf(await cell.control.pods());
     const { random } = cell.network;
