@@ -18,8 +18,9 @@ import { dataPromises, endOutages, remarksOn, reportOf, requestPromises } from "
 const faultsFrom = 0.25;
 const faultsUntil = 0.75;
 const quietFrom = 0.85;
-/** Of the run, for each process from its start. */
+/** Of the run, for each process from its start; and no less than a heap takes to find its size. */
 const warmUp = 0.15;
+const warmUpMsMin = 60_000;
 const cutMs = 4000;
 const betweenFaultsMs = 5000;
 const machines: readonly MachineName[] = ["hub", "n1", "n2", "n3"];
@@ -50,7 +51,7 @@ async function play(stage: Stage): Promise<DrillReport> {
   await stage.until(1);
   const soaked: SoakSeen = {
     samples: watch.finish(),
-    warmUpMs: forMs * warmUp,
+    warmUpMs: Math.max(warmUpMsMin, forMs * warmUp),
     firstFaultMs,
     quietFromMs,
     otherFilesBytes: otherFiles(stage),
