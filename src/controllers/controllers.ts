@@ -15,6 +15,7 @@ import { createRecorder, type RecorderOptions } from "./events/recorder.ts";
 import { createOwnerCollector } from "./garbage/owners.ts";
 import { createPodCollector } from "./garbage/pods.ts";
 import { createNamespaceController } from "./namespace/run.ts";
+import type { Phases } from "./node-lifecycle/loss-words.ts";
 import type { LifecycleOptions } from "./node-lifecycle/plan.ts";
 import { createNodeLifecycle } from "./node-lifecycle/run.ts";
 import type { Drivers, Verdicts } from "./ports.ts";
@@ -30,6 +31,8 @@ export type ControllersDeps = {
   readonly log: Log;
   /** Default: every node runs processes that share its network; Podman where its runtime names it. */
   readonly drivers?: Drivers;
+  /** The pods of a lost node run elsewhere and are reached, in so many milliseconds. */
+  readonly onReplaced?: (phases: Phases) => void;
 };
 
 export type ControllersOptions = {
@@ -60,7 +63,10 @@ export function startControllers(
   const events = createRecorder({ ...deps, log }, options.events);
   const context: Context = { ...deps, log, caches, events };
 
-  const lifecycle = createNodeLifecycle(context, deps.verdicts, options.lifecycle);
+  const lifecycle = createNodeLifecycle(context, deps.verdicts, {
+    ...(options.lifecycle ? { lifecycle: options.lifecycle } : {}),
+    ...(deps.onReplaced ? { onReplaced: deps.onReplaced } : {}),
+  });
   const controllers: Controller[] = [
     createNamespaceController(context),
     lifecycle,

@@ -36,6 +36,30 @@ test("docs/errors.md lists every error code of the source, and no other", () => 
   );
 });
 
+const metricNames = (text: string) =>
+  new Set([...text.matchAll(/\b(?:skerry|process)_[a-z_]+/g)].map(([name]) => name));
+
+test("docs/metrics.md lists every metric of the source, and no other", () => {
+  const inSource = new Set<string>();
+  for (const path of globSync("src/**/*.ts", { cwd: root }))
+    for (const [, name] of read(path).matchAll(/"((?:skerry|process)_[a-z_]+)"/g))
+      inSource.add(name ?? "");
+  const rows = [...read("docs/metrics.md").matchAll(/^\| `((?:skerry|process)_[a-z_]+)` \|/gm)];
+  assert.deepEqual(rows.map(([, name]) => name ?? "").toSorted(), [...inSource].toSorted());
+});
+
+test("what dashboards and documents ask for is a metric that there is", () => {
+  const known = metricNames(
+    [...read("docs/metrics.md").matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name).join(" "),
+  );
+  const asked = metricNames(read("examples/grafana-dashboard.json") + read("docs/metrics.md"));
+  const series = [...asked].map((name) => name.replace(/_(bucket|sum|count)$/, ""));
+  assert.deepEqual(
+    series.filter((name) => !known.has(name)),
+    [],
+  );
+});
+
 test("relative links in documents lead to files", () => {
   const broken: string[] = [];
   for (const path of globSync(["*.md", "docs/**/*.md", "src/**/*.md", "examples/**/*.md"], {

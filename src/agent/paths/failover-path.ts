@@ -25,6 +25,7 @@ import { listenBeats } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
 import type { StatePath } from "./command-path.ts";
 import type { IdentityPath } from "./identity-path.ts";
+import { measureFailover } from "./metrics-path.ts";
 
 export type FailoverPath = { readonly membership: Membership };
 
@@ -123,6 +124,7 @@ async function lead(
   const { clock, random, log, lifecycle, record } = ground;
   if (!ledger) return;
   const stopping = new AbortController();
+  const onReplaced = measureFailover(ground);
   const verdicts = {
     self: record.node,
     tolerance: (node: string) => membership.tolerance(node),
@@ -141,7 +143,7 @@ async function lead(
         });
         const lost = AbortSignal.any([campaign.lost, stopping.signal]);
         const controllers = startControllers(
-          { resources: upstream, verdicts, clock, random, log },
+          { resources: upstream, verdicts, clock, random, log, onReplaced },
           { signal: lost },
         );
         await whenAborted(lost);

@@ -156,3 +156,27 @@ export function measureApi({ metrics }: Pick<Ground, "metrics">): ApiAnswered {
     else seconds.observe({ method, status: String(status) }, tookMs / 1000);
   };
 }
+
+/** Told of each loss whose pods are replaced, in milliseconds from the verdict on. */
+export function measureFailover({ metrics }: Pick<Ground, "metrics">) {
+  const seconds = metrics.histogram(
+    "skerry_failover_seconds",
+    "From the verdict on a lost node until its pods' loss was decided, they were scheduled elsewhere, started, and routed to.",
+    [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30],
+    ["until"],
+  );
+  return (phases: {
+    readonly decidedMs: number;
+    readonly scheduledMs: number;
+    readonly startedMs: number;
+    readonly routedMs: number;
+  }): void => {
+    for (const [until, ms] of [
+      ["decided", phases.decidedMs],
+      ["scheduled", phases.scheduledMs],
+      ["started", phases.startedMs],
+      ["routed", phases.routedMs],
+    ] as const)
+      seconds.observe({ until }, ms / 1000);
+  };
+}

@@ -16,6 +16,7 @@ import {
   uidOf,
 } from "../objects.ts";
 import type { Verdicts } from "../ports.ts";
+import type { Phases } from "./loss-words.ts";
 import { createLosses } from "./losses.ts";
 import { flappingCondition, planNode } from "./node-plan.ts";
 import {
@@ -34,10 +35,13 @@ const watchMs = 1000;
 export function createNodeLifecycle(
   context: Context,
   verdicts: Verdicts,
-  given: Partial<LifecycleOptions> = {},
+  given: {
+    readonly lifecycle?: Partial<LifecycleOptions>;
+    readonly onReplaced?: (phases: Phases) => void;
+  } = {},
 ): Controller & { stop(): void } {
   const { resources, caches, clock } = context;
-  const options = { ...lifecycleDefaults, ...given };
+  const options = { ...lifecycleDefaults, ...given.lifecycle };
   const teller = createTeller(context, verdicts);
   /** Since when a node has been reached, as far as this leader saw. */
   const backSinceMs = new Map<string, MonotonicMs>();
@@ -54,7 +58,14 @@ export function createNodeLifecycle(
           ),
       );
   const losses = createLosses(
-    { nowMs: () => clock.monotonicMs(), isRouted, onEnd: (end) => teller.ended(end) },
+    {
+      nowMs: () => clock.monotonicMs(),
+      isRouted,
+      onEnd(end) {
+        teller.ended(end);
+        if (end.state === "replaced") given.onReplaced?.(end.phases);
+      },
+    },
     { lateMs: options.replaceLateMs },
   );
 

@@ -6,14 +6,18 @@ import { readdirSync, readFileSync } from "node:fs";
 import { Counter, Gauge, type Registry } from "prom-client";
 
 export function registerProcess(registry: Registry): void {
-  const gauge = (name: string, help: string, read: () => number | undefined) => {
+  const gauge = (name: string, help: string, read: () => number) => {
     const made: Gauge = new Gauge({
       name,
       help,
       registers: [registry],
       collect() {
-        const value = read();
-        if (value !== undefined) made.set(value);
+        try {
+          made.set(read());
+        } catch {
+          // At the limit of open files /proc cannot be read; the rest of the scrape is worth having.
+          made.reset();
+        }
       },
     });
   };
