@@ -61,13 +61,18 @@ export async function interleave<Name extends string, Measure extends Record<str
       const name = names[(round + i) % names.length] as Name;
       options.signal?.throwIfAborted();
       options.progress?.(`round ${round + 1} of ${options.rounds}: ${name}`);
-      measuredByName.get(name)?.push(await contestants[name]());
+      const measured = await contestants[name]();
+      measuredByName.get(name)?.push(measured);
+      // What was seen so far is not lost with a run that ends early.
+      options.progress?.(`  ${JSON.stringify(measured, (_key, value) => shortened(value))}`);
     }
   }
   return Object.fromEntries(
     [...measuredByName].map(([name, measured]) => [name, medians(measured)]),
   ) as Record<Name, Measure>;
 }
+
+const shortened = (value: unknown) => (typeof value === "number" ? rounded(value) : value);
 
 export const median = (values: Iterable<number>): number =>
   percentile(ascending(values), 0.5) ?? Number.NaN;
