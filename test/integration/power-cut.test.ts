@@ -24,7 +24,7 @@ test("the harness notices SQLite with synchronous=OFF", async () => {
   const preload = join(import.meta.dirname, "../support/power-cut-asynchronous.ts");
   const { complaints } = await cutOften({
     seed,
-    cuts: 20,
+    cuts: 42,
     untilComplaint: true,
     env: { NODE_OPTIONS: `--import ${preload}` },
   });
@@ -34,7 +34,7 @@ test("the harness notices SQLite with synchronous=OFF", async () => {
 test("the harness notices one directory's fsync that is missing", async () => {
   const { complaints } = await cutOften({
     seed,
-    cuts: 20,
+    cuts: 42,
     untilComplaint: true,
     ignoreSyncOf: (folder) => join(folder, "tokens"),
   });

@@ -23,8 +23,8 @@ export async function cutOften(
   return await runCuts({
     dir: folder.path,
     shim: buildShim(),
-    cutsPerLife: 10,
-    logBytes: 2_000_000,
+    cutsPerLife: 14,
+    logBytes: 1_500_000,
     ...options,
   });
 }
