@@ -1,7 +1,7 @@
 /** A YAML file of fields and values, with the line of each, so that what is wrong can be found. */
-import { isMap, isScalar, LineCounter, parseDocument } from "yaml";
 import { SkerryError } from "../../lib/errors.ts";
 import { readFileIfExists } from "../files/index.ts";
+import { yaml } from "../yaml/index.ts";
 
 export type FileFields = {
   readonly values: Readonly<Record<string, unknown>>;
@@ -17,6 +17,7 @@ export function readYamlFields(path: string): FileFields {
       message: `configuration file ${path} does not exist`,
     });
   }
+  const { isMap, isScalar, LineCounter, parseDocument } = yaml();
   const lines = new LineCounter();
   const document = parseDocument(content.toString(), { lineCounter: lines, prettyErrors: false });
   const lineAt = (offset: number | undefined) => lines.linePos(offset ?? 0).line;
