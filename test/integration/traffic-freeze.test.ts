@@ -1,56 +1,10 @@
 import { strict as assert } from "node:assert";
-import { fork } from "node:child_process";
-import { resolve } from "node:path";
-import { test, type TestContext } from "node:test";
-import type { RouteEndpoint } from "../../src/traffic/index.ts";
-import type { NodeStart, NodeWord } from "../support/traffic-node.entry.ts";
-import { startNodes, type TestNode, type TestTraffic } from "../support/traffic.ts";
+import { test } from "node:test";
+import { startRemote, type RemoteNode } from "../support/traffic-remote.ts";
+import { startNodes, type TestNode } from "../support/traffic.ts";
 import { waitFor } from "../support/wait.ts";
 
-const entry = resolve(import.meta.dirname, "../support/traffic-node.entry.ts");
 const timeoutMs = 40_000;
-
-type RemoteNode = RouteEndpoint & {
-  readonly meshPort: number;
-  readonly held: { gets: number; posts: number };
-  stop(): void;
-  goOn(): void;
-  /** Answers what it holds. */
-  release(): void;
-};
-
-async function startRemote(
-  t: TestContext,
-  cell: TestTraffic["cell"],
-  node: string,
-): Promise<RemoteNode> {
-  const ip = `127.0.0.${10 + Number(node.slice(1))}`;
-  const child = fork(entry, { serialization: "advanced", stdio: ["ignore", 2, 2, "ipc"] });
-  t.after(() => child.kill("SIGKILL"));
-  const held = { gets: 0, posts: 0 };
-  const ready = Promise.withResolvers<Extract<NodeWord, { say: "ready" }>>();
-  child.on("message", (word: NodeWord) => {
-    if (word.say === "ready") ready.resolve(word);
-    else Object.assign(held, { gets: word.gets, posts: word.posts });
-  });
-  const credentials = await cell.credentials("node", node);
-  child.send({
-    node,
-    host: ip,
-    identity: { credentials, trust: cell.trust, timeOffsetMs: 0 },
-  } satisfies NodeStart);
-  const { meshPort, podPort } = await ready.promise;
-  return {
-    node,
-    ip,
-    port: podPort,
-    meshPort,
-    held,
-    stop: () => void child.kill("SIGSTOP"),
-    goOn: () => void child.kill("SIGCONT"),
-    release: () => void child.send("release"),
-  };
-}
 
 const routeTo = (n1: TestNode, remotes: readonly RemoteNode[], pods: readonly RemoteNode[]) =>
   n1.traffic.setTable({

@@ -52,6 +52,13 @@ export async function startPod(
   return pod;
 }
 
+/** Of a metric's samples in the text exposition format, all labels or those that hold `label`. */
+export const sumOf = (text: string, metric: string, label = ""): number =>
+  text
+    .split("\n")
+    .filter((line) => /^\w+/.exec(line)?.[0] === metric && line.includes(label))
+    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
+
 export type TestNode = {
   readonly name: string;
   readonly traffic: Traffic;
@@ -94,12 +101,7 @@ export async function startNodes(
       metrics,
       identity,
       url: `http://${host}:${traffic.ingressPort}`,
-      async count(metric, label = "") {
-        const lines = (await metrics.render()).split("\n");
-        return lines
-          .filter((line) => /^\w+/.exec(line)?.[0] === metric && line.includes(label))
-          .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
-      },
+      count: async (metric, label) => sumOf(await metrics.render(), metric, label),
     });
   }
   const meshByNode = Object.fromEntries(

@@ -9,6 +9,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   starting: 503,
   "no-endpoint": 503,
   "ingress-busy": 503,
+  "ingress-overloaded": 503,
   "backend-unreachable": 503,
   "backend-failed": 502,
   "backend-timeout": 504,
@@ -19,6 +20,7 @@ const reasonByCode: Readonly<Record<string, RefusalReason>> = {
   "body-too-large": "body-too-large",
   "invalid-request": "ambiguous",
   "ingress-busy": "busy",
+  "ingress-overloaded": "overloaded",
 };
 
 /** Undefined for what is no fault of the client, nor of too many of them. */
@@ -53,5 +55,13 @@ export const busy = (underWayMax: number) =>
     code: "ingress-busy",
     message: `${underWayMax} requests are under way on this node`,
     hint: "try again, or another node",
+    retryable: true,
+  });
+
+export const overloaded = () =>
+  new SkerryError({
+    code: "ingress-overloaded",
+    message: "more is asked of this node's ingress than it can answer",
+    hint: "the request was sent to no pod; try again, or another node",
     retryable: true,
   });

@@ -13,6 +13,7 @@ export type RefusalReason =
   | "malformed"
   | "ambiguous"
   | "busy"
+  | "overloaded"
   | "slow-reader"
   | "idle-connection"
   | "connections";

@@ -11,13 +11,14 @@ import { SkerryError } from "../../../lib/errors.ts";
 import { meshErrorHeader, pairsToRecord, requestHeaders } from "../../headers.ts";
 import { createMatcher, type RouteMatcher } from "../../routes/match.ts";
 import type { Backend, RouteTable } from "../../routes/table.ts";
-import { busy, noEndpoint, refusalReasonOf, starting, statusOf } from "./answers.ts";
+import type { Admission } from "./admission.ts";
+import { busy, noEndpoint, overloaded, refusalReasonOf, starting, statusOf } from "./answers.ts";
 import { attempts, clientGone, type AttemptsDependencies, type Client } from "./attempts.ts";
 import type { Bodies, RequestBody } from "./body.ts";
 import type { Connections } from "./connections.ts";
 import { startExchange, type Exchange } from "./exchange.ts";
 import { answerFor, meshFailure, type Failure } from "./failure.ts";
-import { isRepeatableByItself, refuse, targetOf, type Target } from "./request.ts";
+import { hasEnded, isRepeatableByItself, refuse, targetOf, type Target } from "./request.ts";
 import { joinSockets, startUpgrade, writeSwitch } from "./upgrade.ts";
 
 export interface Ingress {
@@ -32,6 +33,7 @@ export interface Ingress {
 
 export type IngressDependencies = AttemptsDependencies & {
   readonly clock: Clock;
+  readonly admission: Admission;
   readonly bodies: Bodies;
   readonly connections: Connections;
 };
@@ -137,6 +139,10 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
     underWay++;
     try {
       if (underWay > underWayMax) throw busy(underWayMax);
+      const admitted = await deps.admission.admit(() => hasEnded(socket));
+      if (admitted === "gone" && !client.gone) clientGone(client);
+      if (client.gone) throw client.gone;
+      if (admitted === "overloaded") throw overloaded();
       await forward(request, response, client);
       countStatus(response.statusCode);
     } catch (error) {

@@ -18,11 +18,12 @@ import {
   requestHeaders,
 } from "../../headers.ts";
 import type { RouteTable } from "../../routes/table.ts";
+import type { Admission } from "./admission.ts";
 import { streamOf } from "./body.ts";
 import type { Counter } from "./counts.ts";
 import { startExchange } from "./exchange.ts";
 import { failureOf } from "./failure.ts";
-import { isRepeatableByItself, refuse } from "./request.ts";
+import { hasEnded, isRepeatableByItself, refuse } from "./request.ts";
 import { joinSockets, writeSwitch } from "./upgrade.ts";
 import type { Upstreams } from "./upstreams.ts";
 
@@ -42,6 +43,8 @@ const leavingMs = 10_000;
 
 export function createMesh(deps: {
   readonly clock: Clock;
+  /** One that turns nobody away: how long to wait is for the ingress that asks to say. */
+  readonly admission: Admission;
   readonly upstreams: Upstreams;
   readonly counter: Counter;
   readonly log: Log;
@@ -103,6 +106,9 @@ export function createMesh(deps: {
       response.writeHead(204).end();
       return;
     }
+    const { socket } = request;
+    if ((await deps.admission.admit(() => hasEnded(socket))) === "gone")
+      return void response.destroy();
     const dispatcher = dispatcherOf(request);
     if (!dispatcher) {
       deps.counter.add("mesh-refused:endpoint-unknown");

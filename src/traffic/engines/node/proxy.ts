@@ -17,6 +17,7 @@ import type {
 } from "../../protocol.ts";
 import { addressOf, type RouteTable } from "../../routes/table.ts";
 import { createRetryBudget } from "../../retry-budget.ts";
+import { createAdmission } from "./admission.ts";
 import { createBodies } from "./body.ts";
 import { followConnections } from "./connections.ts";
 import { createCounter, type Counts, type Levels } from "./counts.ts";
@@ -81,9 +82,14 @@ export async function startProxy(
     bodyBytesMax: limits.bodyBytesMax,
     idleTimeoutMs: limits.bodyIdleTimeoutMs,
   });
+  const turns = {
+    clock: deps.clock,
+    afterRead: (callback: () => void) => void setImmediate(callback),
+  };
   const ingress = createIngress(
     {
       clock: deps.clock,
+      admission: createAdmission(turns),
       balancer,
       budget: createRetryBudget(deps),
       nodeWatch,
@@ -98,6 +104,7 @@ export async function startProxy(
   ingressServer.on("request", ingress.handle);
   const mesh = createMesh({
     clock: deps.clock,
+    admission: createAdmission(turns, { shedAfterMs: Infinity }),
     upstreams,
     counter,
     log: deps.log,

@@ -1,5 +1,6 @@
 /** What a client asked for, checked; and how it is refused. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import { SkerryError } from "../../../lib/errors.ts";
 import type { HttpError } from "../../../runtime/http-error/index.ts";
 import { hostName } from "../../routes/match.ts";
@@ -59,6 +60,12 @@ const idempotentMethods = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "T
  */
 export const isRepeatableByItself = ({ method = "GET", headers }: IncomingMessage): boolean =>
   idempotentMethods.has(method) || (headers["idempotency-key"] ?? "") !== "";
+
+/**
+ * Whether the client of a connection is known to have ended it. Half a close is a whole one: who
+ * says that he will send nothing more is taken to have gone, as Node's server does by itself.
+ */
+export const hasEnded = (socket: Duplex): boolean => socket.writableEnded || socket.destroyed;
 
 /** Answers in the one error shape; drops the connection where the request's body was not read. */
 export function refuse(
