@@ -26,6 +26,7 @@ const testTools = [
   { command: "cc", package: "gcc libc6-dev" },
   { command: "ip", package: "iproute2" },
   { command: "faketime", package: "faketime" },
+  { command: "systemd-analyze", package: "systemd" },
 ];
 
 function hasCommand(command) {

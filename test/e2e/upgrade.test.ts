@@ -80,17 +80,17 @@ const twoPods = (at: string) =>
 
 /** Asks a node's ingress, one request after another, until told to stop. */
 function askAlways(node: NodeInfo): { stop(): Promise<readonly number[]> } {
-  let stopped = false;
+  const stopping = new AbortController();
   const statuses: number[] = [];
   const asking = (async () => {
-    while (!stopped) {
+    while (!stopping.signal.aborted) {
       statuses.push((await ask(`http://${node.ingress}/hello`)).status);
       await new Promise((resolve_) => setTimeout(resolve_, 50));
     }
   })();
   return {
     stop: async () => {
-      stopped = true;
+      stopping.abort();
       await asking;
       return statuses;
     },

@@ -103,7 +103,7 @@ test("D9: a header out of its bounds is refused by the field that is wrong", () 
     { stream: ["0"] },
     { at: [null] },
     { length: undefined },
-    { position: new Array(20_001).fill(1) },
+    { position: Array.from({ length: 20_001 }, () => 1) },
     { policies: [] },
     { policies: { a: { keep: [1] } } },
     { policies: { a: { hide: [] } } },
