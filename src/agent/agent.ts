@@ -23,7 +23,7 @@ import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } 
 import type { Ground } from "./ground.ts";
 import { watchHostStrain } from "./host-strain.ts";
 import { agentLogPath, type AgentInfo } from "./local.ts";
-import { startApiPath, startStatePath } from "./paths/command-path.ts";
+import { notReady, startApiPath, startStatePath } from "./paths/command-path.ts";
 import { startFailoverPath } from "./paths/failover-path.ts";
 import { startHubEnrolment, startHubHeartbeat } from "./paths/hub-path.ts";
 import { keepIdentityFresh, openIdentity } from "./paths/identity-path.ts";
@@ -214,6 +214,7 @@ export async function runAgent({
           log,
           metrics,
           tracer,
+          notReady: () => notReady(state),
         },
         { host: gatewayHost, port: record.ports.gateway },
       ),

@@ -1,5 +1,5 @@
 /**
- * The applications' listener. Loopback is not trusted: every request but `/healthz` carries a token
+ * The applications' listener. Loopback is not trusted: every request but those for its health carries a token
  * (rule Z). What is served comes as routes of other rooms; this one counts, limits and drains.
  */
 import { deadline, type Clock } from "../lib/clock.ts";
@@ -38,6 +38,8 @@ export type GatewayDependencies = {
   readonly metrics: Metrics;
   /** A span a request; default: none. */
   readonly tracer?: Tracer;
+  /** Why this node cannot do its work yet, for `/readyz`; undefined when it can. */
+  readonly notReady?: () => string | undefined;
 };
 
 export type GatewayOptions = {
@@ -117,7 +119,7 @@ export async function createGateway(
         retryable: true,
       });
     }
-    if (route === "/healthz") return;
+    if (route !== undefined && openPaths.has(route)) return;
     const { headers } = request;
     const admission = await admit({
       socket: request.raw.socket,
@@ -149,7 +151,7 @@ export async function createGateway(
     if (httpErrorOf(error).status >= 500)
       deps.log.warn("request failed", { method: request.method, url: request.url, error });
   });
-  mount(app, deps.routes);
+  mount(app, deps);
   await app.ready();
   const { port } = await listenOn(app.server, { ...options, what: "the gateway" });
   const host = options.host.includes(":") ? `[${options.host}]` : options.host;
@@ -179,7 +181,13 @@ export async function createGateway(
   };
 }
 
-function mount(app: HttpApp, rooms: readonly Routes[]): void {
+/** For supervisors: they tell nothing but that this process answers, and that it can do its work. */
+const openPaths: ReadonlySet<string> = new Set(["/livez", "/readyz", "/healthz"]);
+
+function mount(
+  app: HttpApp,
+  { routes: rooms, notReady }: Pick<GatewayDependencies, "routes" | "notReady">,
+): void {
   const routes: MountedRoute[] = [];
   app.addHook("onRoute", ({ method, url, config }) => {
     for (const each of [method].flat()) {
@@ -189,8 +197,15 @@ function mount(app: HttpApp, rooms: readonly Routes[]): void {
     }
   });
   for (const room of rooms) room(app);
-  const open = { summary: "Whether the gateway answers", security: [] };
-  app.get("/healthz", { config: { openapi: open } }, async () => ({ ok: true }));
+  const alive = { summary: "Whether the gateway answers", security: [] };
+  for (const path of ["/livez", "/healthz"])
+    app.get(path, { config: { openapi: alive } }, async () => ({ ok: true }));
+  const ready = { summary: "Whether this node can do its work", security: [] };
+  app.get("/readyz", { config: { openapi: ready } }, async () => {
+    const reason = notReady?.();
+    if (reason === undefined) return { ok: true };
+    throw new SkerryError({ code: "not-ready", message: reason, retryable: true });
+  });
   const document = { summary: "This document" };
   app.get("/openapi.json", { config: { openapi: document } }, async () => openApiDocument(routes));
 }

@@ -76,9 +76,16 @@ async function start(
   return { gateway, call, slow, slowCalls: () => slowCalls };
 }
 
-test("G1: only /healthz is answered without a good token", async (t) => {
-  const { call } = await start(t);
-  assert.deepEqual((await call("/healthz", { token: "" })).body, { ok: true });
+test("G1: only the health of the node is told without a good token", async (t) => {
+  let reason: string | undefined = "desired state is not known yet";
+  const { call } = await start(t, { deps: { notReady: () => reason } });
+  for (const path of ["/healthz", "/livez"])
+    assert.deepEqual((await call(path, { token: "" })).body, { ok: true });
+  const early = await call("/readyz", { token: "" });
+  assert.equal(early.status, 503);
+  assert.equal(early.body.error.message, reason);
+  reason = undefined;
+  assert.deepEqual((await call("/readyz", { token: "" })).body, { ok: true });
   for (const token of ["", "bad", "good;drop"]) {
     for (const path of ["/v1/things/a", "/openapi.json", "/nothing"]) {
       const answer = await call(path, { token });
@@ -197,7 +204,9 @@ test("the OpenAPI document lists what is mounted", async (t) => {
     "/slow",
     "/broken",
     "/busy",
+    "/livez",
     "/healthz",
+    "/readyz",
     "/openapi.json",
   ]);
   assert.equal(body.paths["/v1/things/{name}"].get.summary, "A thing");

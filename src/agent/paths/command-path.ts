@@ -169,7 +169,11 @@ export async function startApiPath(
           clock,
           log,
         },
-        { credentials: credentials(), routes: deps.routes },
+        {
+          credentials: credentials(),
+          routes: deps.routes,
+          notReady: () => notReady(state),
+        },
       ),
     (part) => part.close(),
   );
@@ -201,3 +205,9 @@ export async function startApiPath(
 
 /** Where pods' tokens are written. */
 export const tokensFolder = (dataDir: string) => join(dataDir, "pods");
+
+/** Why this node cannot do its work yet, for `/readyz` of the API and the gateway. */
+export const notReady = ({ isKnown }: Pick<StatePath, "isKnown">): string | undefined =>
+  isKnown()
+    ? undefined
+    : "desired state is not known yet: no server was reached since this node joined";
