@@ -1,6 +1,7 @@
 /** What the proxy thread counts, as metrics of this process. */
 import type { Metrics } from "../runtime/metrics/index.ts";
 import type { Counts, Levels } from "./engines/node/counts.ts";
+import { latencyBounds, type Latencies } from "./engines/node/latency.ts";
 
 /** By family of `CountName`; `label` names what stands after the colon. */
 const counters = {
@@ -88,6 +89,7 @@ const levels: Readonly<Record<keyof Levels, { name: string; help: string }>> = {
 export interface TrafficMetrics {
   add(counts: Counts): void;
   set(now: Levels): void;
+  observe(latencies: Latencies): void;
 }
 
 export function createTrafficMetrics(metrics: Metrics): TrafficMetrics {
@@ -99,6 +101,12 @@ export function createTrafficMetrics(metrics: Metrics): TrafficMetrics {
   );
   const gaugeByLevel = Object.entries(levels).map(
     ([level, { name, help }]) => [level as keyof Levels, metrics.gauge(name, help)] as const,
+  );
+  const requestSeconds = metrics.histogram(
+    "skerry_ingress_request_seconds",
+    "From a request's headers to the end of its answer or refusal, by whether its method only reads, and by outcome.",
+    [...latencyBounds],
+    ["method", "outcome"],
   );
   return {
     add(counts) {
@@ -112,6 +120,15 @@ export function createTrafficMetrics(metrics: Metrics): TrafficMetrics {
     },
     set(now) {
       for (const [level, gauge] of gaugeByLevel) gauge.set(now[level]);
+    },
+    observe(latencies) {
+      for (const [name, buckets] of Object.entries(latencies)) {
+        const [method = "", outcome = ""] = name.split(":");
+        const labels = { method, outcome };
+        // A mean lies in its bucket: each observed as that keeps both the buckets and the sum.
+        for (const { count, seconds } of Object.values(buckets))
+          for (let i = 0; i < count; i++) requestSeconds.observe(labels, seconds / count);
+      }
     },
   };
 }

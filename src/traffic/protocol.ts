@@ -2,6 +2,7 @@
 import type { EncodedError } from "../lib/errors.ts";
 import type { Credentials, Trust } from "../transport/index.ts";
 import type { Counts, Levels } from "./engines/node/counts.ts";
+import type { Latencies } from "./engines/node/latency.ts";
 import type { RouteTable } from "./routes/table.ts";
 
 export type ListenAddress = { readonly host: string; readonly port: number };
@@ -77,8 +78,8 @@ export type ProxyMethods = {
 };
 
 export type ProxyEvents = {
-  /** What was added since the last time, and what stands now. */
-  counts: { readonly added: Counts; readonly now: Levels };
+  /** What was added since the last time, what stands now, and how long what ended had taken. */
+  counts: { readonly added: Counts; readonly now: Levels; readonly latencies: Latencies };
   log: {
     readonly level: "debug" | "info" | "warn" | "error";
     readonly message: string;

@@ -51,7 +51,7 @@ const methods: ProxyMethods = {
         clock: systemClock,
         random: systemRandom,
         log,
-        onCounts: (added, now) => host.emit("counts", { added, now }),
+        onCounts: (added, now, latencies) => host.emit("counts", { added, now, latencies }),
       },
       options,
     );

@@ -76,8 +76,9 @@ export async function startTraffic(
       entryUrl(import.meta.url, "./proxy.entry"),
       { name: "proxy", heapMbMax: options.heapMbMax ?? 256 },
     );
-    thread.on("counts", ({ added, now }) => {
+    thread.on("counts", ({ added, now, latencies }) => {
       metrics.add(added);
+      metrics.observe(latencies);
       metrics.set(now);
     });
     thread.on("log", ({ level, message, fields }) => {

@@ -69,5 +69,7 @@ test("T14: an ingress that stood still answers the living, and asks no pod for t
     async () => (await n1.count("skerry_ingress_requests_total", "client-gone")) >= gone.size,
     { what: "those who have gone to be counted", timeoutMs },
   );
+  const timed = await n1.count("skerry_ingress_request_seconds_count", 'outcome="client-gone"');
+  assert.ok(timed >= gone.size, `${timed} were timed`);
   assert.deepEqual([...gone.intersection(paths)], [], "requests that nobody waited for");
 });

@@ -16,8 +16,10 @@ import { busy, noEndpoint, overloaded, refusalReasonOf, starting, statusOf } fro
 import { attempts, clientGone, type AttemptsDependencies, type Client } from "./attempts.ts";
 import type { Bodies, RequestBody } from "./body.ts";
 import type { Connections } from "./connections.ts";
+import type { RequestOutcome } from "./counts.ts";
 import { startExchange, type Exchange } from "./exchange.ts";
 import { answerFor, meshFailure, type Failure } from "./failure.ts";
+import { methodClass, type Latency } from "./latency.ts";
 import { hasEnded, isRepeatableByItself, refuse, targetOf, type Target } from "./request.ts";
 import { joinSockets, startUpgrade, writeSwitch } from "./upgrade.ts";
 
@@ -36,6 +38,7 @@ export type IngressDependencies = AttemptsDependencies & {
   readonly admission: Admission;
   readonly bodies: Bodies;
   readonly connections: Connections;
+  readonly latency: Latency;
 };
 
 export type IngressOptions = {
@@ -131,6 +134,13 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const client: Client = {};
     const { socket } = request;
+    const startedMs = deps.clock.monotonicMs();
+    const ended = (outcome: RequestOutcome | undefined) => {
+      if (!outcome) return;
+      deps.counter.add(`requests:${outcome}`);
+      const seconds = (deps.clock.monotonicMs() - startedMs) / 1000;
+      deps.latency.record(`${methodClass(request.method)}:${outcome}`, seconds);
+    };
     deps.connections.busy(socket);
     response.once("close", () => {
       deps.connections.idle(socket);
@@ -144,15 +154,15 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
       if (client.gone) throw client.gone;
       if (admitted === "overloaded") throw overloaded();
       await forward(request, response, client);
-      countStatus(response.statusCode);
+      ended(outcomeOf(response.statusCode));
     } catch (error) {
       const isFault = client.gone === undefined || client.gone instanceof SkerryError;
       if (!isFault || response.headersSent) {
-        deps.counter.add(response.headersSent ? "requests:cut" : "requests:client-gone");
+        ended(response.headersSent ? "cut" : "client-gone");
         response.destroy();
         return;
       }
-      countStatus(refuseFor(request, response, error));
+      ended(outcomeOf(refuseFor(request, response, error)));
     } finally {
       underWay--;
     }
@@ -168,12 +178,6 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
   const countRefusal = (error: SkerryError) => {
     const reason = refusalReasonOf(error);
     if (reason) deps.counter.add(`refused:${reason}`);
-  };
-
-  const countStatus = (status: number) => {
-    const family = Math.floor(status / 100);
-    if (family === 2 || family === 3 || family === 4 || family === 5)
-      deps.counter.add(`requests:${family}xx`);
   };
 
   const upgrade = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
@@ -216,7 +220,8 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
         } catch (error) {
           const { status, error: known } = statusOf(error);
           countRefusal(known);
-          countStatus(status);
+          const outcome = outcomeOf(status);
+          if (outcome) deps.counter.add(`requests:${outcome}`);
           const words = `${known.message}\n`;
           socket.end(
             `HTTP/1.1 ${status} ${status >= 500 ? "Unavailable" : "Refused"}\r\nconnection: close\r\ncontent-length: ${Buffer.byteLength(words)}\r\n\r\n${words}`,
@@ -236,6 +241,11 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
       draining = true;
     },
   };
+}
+
+function outcomeOf(status: number): RequestOutcome | undefined {
+  const family = Math.floor(status / 100);
+  return family === 2 || family === 3 || family === 4 || family === 5 ? `${family}xx` : undefined;
 }
 
 async function answered(exchange: Exchange): Promise<Exchange> {

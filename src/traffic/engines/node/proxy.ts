@@ -22,6 +22,7 @@ import { createBodies } from "./body.ts";
 import { followConnections } from "./connections.ts";
 import { createCounter, type Counts, type Levels } from "./counts.ts";
 import { createIngress } from "./ingress.ts";
+import { createLatency, type Latencies } from "./latency.ts";
 import { createMesh } from "./mesh.ts";
 import { createNodeWatch } from "./node-watch.ts";
 import { createUpstreams } from "./upstreams.ts";
@@ -40,13 +41,19 @@ const lingerMs = 250;
 
 /** Throws `port-in-use` or `cannot-listen`. */
 export async function startProxy(
-  deps: { clock: Clock; random: Random; log: Log; onCounts: (added: Counts, now: Levels) => void },
+  deps: {
+    clock: Clock;
+    random: Random;
+    log: Log;
+    onCounts: (added: Counts, now: Levels, latencies: Latencies) => void;
+  },
   options: ProxyStart,
 ): Promise<Proxy> {
   const { node, limits } = options;
   let identity = options.identity;
   const nowMs = () => deps.clock.wallMs() + identity.timeOffsetMs;
   const counter = createCounter();
+  const latency = createLatency();
   const upstreams = createUpstreams({ clock: deps.clock, nowMs }, limits);
   const balancer = createBalancer(deps, {
     node,
@@ -97,6 +104,7 @@ export async function startProxy(
       bodies,
       connections,
       counter,
+      latency,
       node,
     },
     limits,
@@ -185,7 +193,7 @@ export async function startProxy(
     // An idle proxy has nothing to say.
     if (!added && text === told) return;
     told = text;
-    deps.onCounts(added ?? {}, now);
+    deps.onCounts(added ?? {}, now, latency.take() ?? {});
   };
   const telling = every(deps.clock, countsIntervalMs, tell, (error) =>
     deps.log.error("counters failed", { error }),
