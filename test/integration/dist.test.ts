@@ -22,6 +22,8 @@ import { createCluster, exampleStream } from "../../src/client/index.ts";
 import type { EntryCheckConfig, EntryCheckResult } from "../../src/drill/checkers/entries.ts";
 import type { EntryLoadConfig, EntryLoadResult } from "../../src/drill/load/entries.ts";
 import type { RequestLoadConfig, RequestLoadResult } from "../../src/drill/load/requests.ts";
+import { buildShim } from "../../src/drill/faults/power-cut-shim.ts";
+import type { CutsOptions, CutsResult } from "../../src/drill/simulated/power-cut/cuts.ts";
 import { startWorker } from "../../src/drill/site/worker.ts";
 import { createTlsFetch } from "../../src/runtime/tls-fetch/index.ts";
 import { waitFor } from "../support/wait.ts";
@@ -243,6 +245,17 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
   for (const folder of [dataDir, hub.dataDir])
     assert.deepEqual(skerry("down", "--data", folder), { dataDir: folder, stopped: true });
   assert.equal(processes(), "");
+});
+
+test("power cuts over the rooms' files are played from dist/", async () => {
+  const config = { seed: 1, shim: buildShim(), cuts: 2, cutsPerLife: 2, logBytes: 300_000 };
+  const { cuts, complaints } = await startWorker<Omit<CutsOptions, "dir">, CutsResult>(
+    entryUrl("drill/simulated/power-cut/cuts.entry.ts"),
+    { dir, name: "cuts", config, untilFinished: false },
+  ).finish();
+  assert.deepEqual({ cuts, complaints }, { cuts: 2, complaints: [] });
+  started.add("drill/simulated/power-cut/cuts.entry.ts");
+  started.add("drill/simulated/power-cut/writer.entry.ts");
 });
 
 test("every entry of the source was started from dist/", () => {
