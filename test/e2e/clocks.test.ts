@@ -67,18 +67,19 @@ after(async () => {
 
 /** An entry given to a node is on another node's disk, and then at the hub. */
 async function storeOnTwoDisks(node: string): Promise<void> {
-  const token = (
-    await skerryText(["token", "create", "--app", "meter", "--data", site.dataDir(node)], {
-      env: {
-        LD_PRELOAD: library ?? "",
-        FAKETIME_TIMESTAMP_FILE: clockFile(node),
-        FAKETIME_DONT_FAKE_MONOTONIC: "1",
-      },
-    })
-  ).trim();
   const mark = ++sent;
   await waitFor(
     async () => {
+      // Anew each time: while a machine and its peers are still agreeing on the time, one may be too old.
+      const token = (
+        await skerryText(["token", "create", "--app", "meter", "--data", site.dataDir(node)], {
+          env: {
+            LD_PRELOAD: library ?? "",
+            FAKETIME_TIMESTAMP_FILE: clockFile(node),
+            FAKETIME_DONT_FAKE_MONOTONIC: "1",
+          },
+        })
+      ).trim();
       const { status, text } = await ask(
         `${site.node(node).gateway}/v1/streams/readings/entries?durability=peer(1)`,
         {

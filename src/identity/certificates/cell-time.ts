@@ -37,7 +37,7 @@ export interface CellTime {
 const peersMax = 64;
 const saveEveryMs = 600_000;
 /** A news worth a write of its own comes seldom; this bounds what a mad clock can cost the disk. */
-const saveAtMostEveryMs = 10_000;
+const saveAtMostEveryMs = 2000;
 
 /** Reads and keeps the floor in `FOLDER/time.json`; a damaged file counts as none. */
 export function openCellTime(
