@@ -64,24 +64,23 @@ async function send(
   dueMs: number,
 ): Promise<void> {
   const abort = new AbortController();
+  const late = Promise.withResolvers<never>();
   const timer = systemClock.after(
     Math.max(0, dueMs + config.deadlineMs - systemClock.monotonicMs()),
-    () => abort.abort(new Error(`no answer within ${config.deadlineMs} ms`)),
+    () => {
+      const reason = new Error(`no answer within ${config.deadlineMs} ms`);
+      abort.abort(reason);
+      // A request that waits for a connection to a silent machine hears of its abort only with it.
+      late.reject(reason);
+    },
   );
   let failure: string | undefined;
   let by: string | undefined;
   try {
-    const answer = await request(target.url, {
-      method,
-      dispatcher: agent,
-      signal: abort.signal,
-      ...(method === "PUT" ? { body: "the drill's" } : {}),
-      ...(target.headers ? { headers: target.headers } : {}),
-    });
-    const body = await answer.body.text();
-    if (answer.statusCode < 200 || answer.statusCode > 299)
-      failure = `${method}: status ${answer.statusCode}: ${body.slice(0, 200)}`;
-    else by = podOf(body);
+    const answer = await Promise.race([ask(target, method, abort.signal), late.promise]);
+    if (answer.status < 200 || answer.status > 299)
+      failure = `${method}: status ${answer.status}: ${answer.body.slice(0, 200)}`;
+    else by = podOf(answer.body);
   } catch (error) {
     failure = `${method}: ${explain(error)}`;
   } finally {
@@ -95,6 +94,21 @@ async function send(
     ...(by === undefined ? {} : { by }),
     ...(failure === undefined ? {} : { failure }),
   });
+}
+
+async function ask(
+  target: RequestLoadConfig["targets"][number],
+  method: (typeof methods)[number],
+  signal: AbortSignal,
+): Promise<{ status: number; body: string }> {
+  const answer = await request(target.url, {
+    method,
+    dispatcher: agent,
+    signal,
+    ...(method === "PUT" ? { body: "the drill's" } : {}),
+    ...(target.headers ? { headers: target.headers } : {}),
+  });
+  return { status: answer.statusCode, body: await answer.body.text() };
 }
 
 /** The example application answers with its pod's name; others need not. */
