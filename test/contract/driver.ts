@@ -113,20 +113,6 @@ export function driverContract(name: string, make: () => Promise<DriverUnderTest
     assert.deepEqual([slow.code, slow.timedOut], [undefined, true]);
   });
 
-  test(`${name}: D6: exec in the moment of a start sees the whole environment`, async () => {
-    await using made = await make();
-    const { driver, shell } = made;
-    const said = await Promise.all(
-      Array.from({ length: 25 }, async () => {
-        const spec = shell("exec sleep 1000");
-        await driver.start({ ...spec, env: { ...spec.env, WORD: "ahoy" } });
-        return (await driver.exec(spec.id, ["/bin/sh", "-c", "echo $WORD"], { timeoutMs: 30_000 }))
-          .stdout;
-      }),
-    );
-    assert.deepEqual(new Set(said), new Set(["ahoy\n"]));
-  });
-
   test(`${name}: D7: what there is nothing to run of is refused and leaves nothing`, async () => {
     await using made = await make();
     const { driver, shell } = made;

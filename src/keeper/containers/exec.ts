@@ -73,23 +73,11 @@ function collect(stream: Readable | null): () => string {
 
 /** What the container's first process was started with; nobody had to keep it. */
 async function surroundings(
-  { clock }: { clock: Clock },
+  deps: { clock: Clock },
   pid: number,
 ): Promise<{ cwd: string; env: Record<string, string> }> {
   try {
-    let text = readFileSync(`/proc/${pid}/environ`, "utf8");
-    // The kernel shows nothing while the process becomes another by execve (setsid, then the command).
-    for (let look = 0; text === "" && look < execLooksMax; look++) {
-      await clock.sleep(execLookMs);
-      text = readFileSync(`/proc/${pid}/environ`, "utf8");
-    }
-    const entries = text.split("\0").filter(Boolean);
-    const env = Object.fromEntries(
-      entries.map((entry) => {
-        const split = entry.indexOf("=");
-        return [entry.slice(0, split), entry.slice(split + 1)];
-      }),
-    );
+    const env = await readEnvironment(deps, () => readFileSync(`/proc/${pid}/environ`, "utf8"));
     return { cwd: readlinkSync(`/proc/${pid}/cwd`), env };
   } catch (cause) {
     throw new SkerryError({
@@ -98,4 +86,28 @@ async function surroundings(
       cause,
     });
   }
+}
+
+/**
+ * The kernel shows nothing of a process that is becoming another by execve (setsid, then the command),
+ * so nothing is looked at again for a while; a container without any variable takes that long.
+ */
+export async function readEnvironment(
+  { clock }: { clock: Clock },
+  read: () => string,
+): Promise<Record<string, string>> {
+  let text = read();
+  for (let look = 0; text === "" && look < execLooksMax; look++) {
+    await clock.sleep(execLookMs);
+    text = read();
+  }
+  return Object.fromEntries(
+    text
+      .split("\0")
+      .filter(Boolean)
+      .map((entry) => {
+        const split = entry.indexOf("=");
+        return [entry.slice(0, split), entry.slice(split + 1)];
+      }),
+  );
 }
