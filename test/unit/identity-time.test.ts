@@ -135,3 +135,20 @@ test("I14: a step of the own clock moves no peer's vote, and a clock set right a
   assert.equal(time.nowMs(), clock.wallMs());
   time.close();
 });
+
+test("I14: a peer that keeps trying with a leaf out of time is told of once, not with every attempt", async () => {
+  using folder = temporaryFolder();
+  const clock = createSimulatedClock({ wallMs: testNowMs });
+  const lines: string[] = [];
+  const log = { ...silentLog, warn: (message: string) => void lines.push(message) };
+  const time = openCellTime({ clock, log }, { folder: folder.path });
+  for (let attempt = 0; attempt < 500; attempt++) {
+    time.dispute("ahead", {
+      fromMs: testNowMs + 300 * dayMs,
+      untilMs: testNowMs + 330 * dayMs,
+    });
+    await clock.advance(2000);
+  }
+  assert.deepEqual(lines, ["the clocks of this machine and a peer differ"]);
+  time.close();
+});
