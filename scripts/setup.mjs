@@ -25,6 +25,9 @@ const testTools = [
   { command: "kubectl", package: "kubernetes-client" },
   { command: "cc", package: "gcc libc6-dev" },
   { command: "ip", package: "iproute2" },
+  { command: "iptables", package: "iptables" },
+  { command: "arping", package: "iputils-arping" },
+  { command: "etcd", package: "etcd-server" },
   { command: "faketime", package: "faketime" },
   { command: "systemd-analyze", package: "systemd" },
 ];
