@@ -56,6 +56,18 @@ export const agentConfigKeys: Readonly<Record<keyof AgentConfig, ConfigKey>> = {
     kept: true,
   },
   ingressPort: { text: "ingress", takes: "<port>", default: "8080", kept: true },
+  ledgerPort: {
+    text: "servers of a cell with several: clients of etcd",
+    takes: "<port>",
+    default: "7446",
+    kept: true,
+  },
+  ledgerPeersPort: {
+    text: "servers of a cell with several: etcd's members among themselves",
+    takes: "<port>",
+    default: "7447",
+    kept: true,
+  },
   telemetry: {
     text: "measure this host into the stream `telemetry`",
     takes: "<true|false>",

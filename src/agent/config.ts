@@ -41,6 +41,9 @@ export const agentConfigSchema = z.strictObject({
   /** Plain MQTT without TLS, for devices that have none; absent: off. */
   mqttPlainPort: port.optional(),
   ingressPort: port.optional(),
+  /** Servers of a cell with several: etcd's clients and its peers. */
+  ledgerPort: port.optional(),
+  ledgerPeersPort: port.optional(),
   telemetry: switchField.optional(),
   /** `eager`: in a cell of two, silence of the other is enough to start its pods here (rule E). */
   evict: z.enum(["careful", "eager"], "expected careful or eager").optional(),
@@ -60,6 +63,8 @@ const portsSchema = z.strictObject({
   mqtt: port,
   mqttPlain: port.optional(),
   ingress: port,
+  ledger: port.default(7446),
+  ledgerPeers: port.default(7447),
 });
 
 /** `node.json`: who this machine is in its cell. */
@@ -181,6 +186,8 @@ export function resolveNodeRecord(
       gateway: config.gatewayPort ?? ports?.gateway ?? 7480,
       mqtt: config.mqttPort ?? ports?.mqtt ?? 8883,
       ingress: config.ingressPort ?? ports?.ingress ?? 8080,
+      ledger: config.ledgerPort ?? ports?.ledger ?? 7446,
+      ledgerPeers: config.ledgerPeersPort ?? ports?.ledgerPeers ?? 7447,
       ...(mqttPlain === undefined ? {} : { mqttPlain }),
     },
     ...(existing?.serverApi === undefined ? {} : { serverApi: existing.serverApi }),
@@ -222,6 +229,8 @@ export function configOf(record: NodeRecord): Partial<AgentConfig> {
     mqttPort: ports.mqtt,
     ...(ports.mqttPlain === undefined ? {} : { mqttPlainPort: ports.mqttPlain }),
     ingressPort: ports.ingress,
+    ledgerPort: ports.ledger,
+    ledgerPeersPort: ports.ledgerPeers,
     telemetry,
     evict,
   };

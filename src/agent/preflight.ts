@@ -62,12 +62,16 @@ function isRunning(dataDir: string): boolean {
 }
 
 async function closedPlaces({ host, ports }: NodeRecord): Promise<string[]> {
-  const places: Place[] = Object.entries(ports).map(([name, port]) => ({
-    host,
-    port,
-    protocol: "tcp",
-    what: `${name}Port`,
-  }));
+  // etcd outlives the agent: what holds its ports may be this node's own.
+  const isEtcds = (name: string) => name.startsWith("ledger");
+  const places: Place[] = Object.entries(ports)
+    .filter(([name]) => !isEtcds(name))
+    .map(([name, port]) => ({
+      host,
+      port,
+      protocol: "tcp",
+      what: `${name}Port`,
+    }));
   places.push({ host, port: ports.peers, protocol: "udp", what: "peersPort (UDP)" });
   const address = await whyNotListen({ host, port: 0, protocol: "tcp", what: "host" });
   // An address that is not of this machine has no ports worth a line each.

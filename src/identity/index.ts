@@ -8,6 +8,15 @@ export {
   type AuthorityDeps,
   type ServingNames,
 } from "./ca/authority.ts";
+export { acceptHandover, dropAuthorities, readHandover, type Handover } from "./ca/handover.ts";
+export {
+  ensureLedgerAuthority,
+  ledgerCommonName,
+  ledgerLeafIsDue,
+  ledgerServerName,
+  openLedgerAuthority,
+  type LedgerAuthority,
+} from "./ca/ledger-authority.ts";
 export { signIntermediate, type TrustDomainRegistry } from "./ca/hub-authority.ts";
 export {
   readCertificate,

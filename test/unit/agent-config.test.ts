@@ -35,7 +35,16 @@ test("the first machine is a server with the ports of the documentation, and car
     node: "n1",
     role: "server",
     host: "127.0.0.1",
-    ports: { api: 7443, mesh: 7444, peers: 7445, gateway: 7480, mqtt: 8883, ingress: 8080 },
+    ports: {
+      api: 7443,
+      mesh: 7444,
+      peers: 7445,
+      gateway: 7480,
+      mqtt: 8883,
+      ingress: 8080,
+      ledger: 7446,
+      ledgerPeers: 7447,
+    },
     telemetry: true,
     evict: "careful",
   });

@@ -40,7 +40,8 @@ export interface Authority {
   issueCredentials(subject: Subject): Promise<Credentials>;
 }
 
-type Stored = {
+/** `ca.json`. */
+export type StoredAuthority = {
   readonly version: 1;
   readonly trustDomain: string;
   readonly keyPem: string;
@@ -50,7 +51,7 @@ type Stored = {
 
 export type AuthorityDeps = { readonly random: Random; readonly nowMs: () => number };
 
-const recordPath = (folder: string) => join(folder, "ca.json");
+export const authorityPath = (folder: string) => join(folder, "ca.json");
 
 /**
  * Makes a new key and anchor in `folder`. Throws `authority-exists` rather than replace one, since
@@ -77,16 +78,16 @@ export async function createAuthority(
     lifetimeMs: anchorLifetimeMs,
     shape: { kind: "anchor", pathLength: options.pathLength ?? 1 },
   });
-  const stored: Stored = { version: 1, trustDomain, keyPem, anchorPem: toPem(anchor) };
+  const stored: StoredAuthority = { version: 1, trustDomain, keyPem, anchorPem: toPem(anchor) };
   ensureDirectory(folder);
   // Another process may have made one while this one was signing.
   refuseToReplace(folder);
-  writeRecord(recordPath(folder), stored);
+  writeRecord(authorityPath(folder), stored);
   return authority(deps, folder, stored);
 }
 
 function refuseToReplace(folder: string): void {
-  if (readRecord(recordPath(folder)) === undefined) return;
+  if (readRecord(authorityPath(folder)) === undefined) return;
   throw new SkerryError({
     code: "authority-exists",
     message: `${folder} already holds a certificate authority`,
@@ -96,13 +97,13 @@ function refuseToReplace(folder: string): void {
 
 /** The authority in `folder`; undefined when there is none. Throws `file-torn`, `invalid-key`. */
 export function openAuthority(deps: AuthorityDeps, folder: string): Authority | undefined {
-  const stored = readRecord(recordPath(folder)) as Stored | undefined;
+  const stored = readRecord(authorityPath(folder)) as StoredAuthority | undefined;
   return stored && authority(deps, folder, stored);
 }
 
 export const authorityName = (trustDomain: string) => `${trustDomain} CA`;
 
-function authority(deps: AuthorityDeps, folder: string, initial: Stored): Authority {
+function authority(deps: AuthorityDeps, folder: string, initial: StoredAuthority): Authority {
   let stored = initial;
   const { trustDomain, keyPem, anchorPem } = stored;
   const publicKey = publicKeyOf(keyPem);
@@ -136,7 +137,7 @@ function authority(deps: AuthorityDeps, folder: string, initial: Stored): Author
         });
       }
       const next = { ...stored, hub };
-      writeRecord(recordPath(folder), next);
+      writeRecord(authorityPath(folder), next);
       stored = next;
     },
     async issueIdentity(request, subject) {

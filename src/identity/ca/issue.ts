@@ -25,6 +25,8 @@ export type Issue = {
   readonly publicKey: Uint8Array;
   readonly nowMs: number;
   readonly lifetimeMs: number;
+  /** Default: two days before `nowMs`. */
+  readonly notBeforeMs?: number;
   readonly shape:
     | { readonly kind: "anchor"; readonly pathLength: number }
     | {
@@ -35,7 +37,9 @@ export type Issue = {
         readonly trustDomain: string;
       }
     | { readonly kind: "identity"; readonly subject: Subject }
-    | ({ readonly kind: "serving"; readonly name: string } & Names);
+    | ({ readonly kind: "serving"; readonly name: string } & Names)
+    /** Serves and asks under the same name. */
+    | ({ readonly kind: "ledger"; readonly name: string } & Names);
 };
 
 /** DER of the new certificate. Throws `invalid-name` for a DNS or IP name that is none. */
@@ -59,19 +63,17 @@ export async function issueCertificate(
     await x509.SubjectKeyIdentifierExtension.create(new Uint8Array(issue.publicKey)),
     await x509.AuthorityKeyIdentifierExtension.create(signing.publicKey),
   ];
-  if (shape.kind === "identity") {
+  if (!isAuthority) {
+    const { clientAuth, serverAuth } = x509.ExtendedKeyUsage;
     extensions.push(
-      new x509.ExtendedKeyUsageExtension([
-        x509.ExtendedKeyUsage.clientAuth,
-        x509.ExtendedKeyUsage.serverAuth,
-      ]),
-      new x509.SubjectAlternativeNameExtension([{ type: "url", value: shape.subject.id }]),
-    );
-  }
-  if (shape.kind === "serving") {
-    extensions.push(
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-      new x509.SubjectAlternativeNameExtension(servingNames(shape)),
+      new x509.ExtendedKeyUsageExtension(
+        shape.kind === "serving" ? [serverAuth] : [clientAuth, serverAuth],
+      ),
+      new x509.SubjectAlternativeNameExtension(
+        shape.kind === "identity"
+          ? [{ type: "url", value: shape.subject.id }]
+          : servingNames(shape),
+      ),
     );
   }
   if (shape.kind === "intermediate") {
@@ -83,7 +85,7 @@ export async function issueCertificate(
     serialNumber: serialNumber(deps.random),
     subject: distinguishedName(shape, signer),
     issuer: `CN=${signer.name}`,
-    notBefore: new Date(issue.nowMs - backdateMs),
+    notBefore: new Date(issue.notBeforeMs ?? issue.nowMs - backdateMs),
     notAfter: new Date(issue.nowMs + issue.lifetimeMs),
     publicKey: new Uint8Array(issue.publicKey),
     signingKey: signing.privateKey,
@@ -118,6 +120,7 @@ function distinguishedName(shape: Issue["shape"], signer: Signer): string {
       return `CN=${signer.name}`;
     case "intermediate":
     case "serving":
+    case "ledger":
       return `CN=${shape.name}`;
     case "identity":
       // A common name for people; 64 characters is its limit, and nothing is decided by it.
