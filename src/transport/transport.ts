@@ -5,7 +5,7 @@
  * Wire: ALPN `skerry-link/1` over TLS 1.3 without session tickets, length-prefixed frames. A link has
  * a maximum age (it is replaced before its certificates could expire under it) and pings its peer.
  */
-import type { Brand } from "../lib/brand.ts";
+import type { Brand, MonotonicMs } from "../lib/brand.ts";
 
 /** Who is at the other end: verified, exactly one SPIFFE URI. */
 export type Peer = {
@@ -36,6 +36,8 @@ export interface Link {
   readonly closed: AbortSignal;
   /** Milliseconds of the last ping's round trip; undefined before the first. */
   readonly roundTripMs: number | undefined;
+  /** When bytes last came from the peer; pings make that once a second at least. */
+  readonly heardMs: MonotonicMs;
   close(reason?: string): void;
 }
 

@@ -30,7 +30,9 @@ test("T1: requests go both ways, whoever dialled, and each side knows who asks",
     "spiffe://cell-a.skerry/node/n1 b",
   );
   assert.equal(pair.listener.link("spiffe://cell-a.skerry/node/n2"), backLink(pair));
+  const { heardMs } = linkOf(pair);
   await waitFor(() => linkOf(pair).roundTripMs !== undefined, { what: "a ping" });
+  assert.ok(linkOf(pair).heardMs > heardMs, "what was heard last is the ping's answer");
 });
 
 test("T2: errors cross with code, hint and cause", async () => {

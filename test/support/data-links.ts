@@ -37,6 +37,9 @@ export function virtualLink(
     peer: there.peer,
     closed: controller.signal,
     roundTripMs: undefined,
+    get heardMs() {
+      return deps.clock.monotonicMs();
+    },
     close: () => controller.abort(lost()),
     open() {
       throw new Error("not used by data");

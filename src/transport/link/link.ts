@@ -59,6 +59,7 @@ export function createLink(deps: LinkDeps, init: LinkInit): OwnedLink {
   ready.promise.catch(() => {});
 
   let roundTripMs: number | undefined;
+  let heardMs = clock.monotonicMs();
   let silentTicks = 0;
   let pingToken = 0;
   let pingSentMs = 0;
@@ -183,6 +184,7 @@ export function createLink(deps: LinkDeps, init: LinkInit): OwnedLink {
   socket.on("data", (bytes: Buffer) => {
     if (closed.signal.aborted) return;
     silentTicks = 0;
+    heardMs = clock.monotonicMs();
     try {
       for (const frame of reader.push(bytes)) {
         if (closed.signal.aborted) return;
@@ -233,6 +235,9 @@ export function createLink(deps: LinkDeps, init: LinkInit): OwnedLink {
     closed: closed.signal,
     get roundTripMs() {
       return roundTripMs;
+    },
+    get heardMs() {
+      return heardMs;
     },
     ready: ready.promise,
     retire() {
