@@ -14,7 +14,7 @@ import type {
   Revision,
   WatchBatch,
 } from "../../src/ledger/index.ts";
-import { checkLinearizable } from "../support/linearizability.ts";
+import { checkLinearizable } from "../../src/drill/checkers/linearizability.ts";
 import { recordHistory } from "../support/ledger-history.ts";
 import { bytes, text } from "../support/ledger.ts";
 import { waitFor } from "../support/wait.ts";

@@ -3,7 +3,7 @@ import type { Ledger, TransactionOutcome } from "../../src/ledger/index.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { bytes, text } from "./ledger.ts";
-import type { HistoryOperation } from "./linearizability.ts";
+import type { HistoryOperation } from "../../src/drill/checkers/linearizability.ts";
 
 export async function recordHistory(
   ledger: Ledger,
