@@ -1,0 +1,11 @@
+/** What this room needs of others; bound in `agent/paths/backup-path.ts`. */
+
+/** A key of the ledger with its place in history. */
+export type LedgerRecord = {
+  readonly key: string;
+  readonly value: Uint8Array;
+  readonly createRevision: number;
+  readonly modRevision: number;
+  readonly version: number;
+  readonly lease?: string;
+};
