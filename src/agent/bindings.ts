@@ -3,6 +3,7 @@
  * there. A new kind is one file in `api/kinds/` and one line here.
  */
 import {
+  cellAddressKind,
   configMapKind,
   deploymentKind,
   endpointsKind,
@@ -37,6 +38,8 @@ export function mirrorScopes({
     { kind: ingressKind },
     // ingest and data: what is taken, how long it is kept, what may leave
     { kind: streamKind },
+    // traffic: which node holds the cell's addresses, and who is named in certificates
+    { kind: cellAddressKind },
     // status: what should run
     { kind: deploymentKind },
   ];

@@ -43,6 +43,15 @@ export {
 export { eventKind, type Event, type ObjectReference } from "./kinds/event.ts";
 export { ingressKind, type Ingress, type IngressBackend } from "./kinds/ingress.ts";
 export { leaseKind, type Lease } from "./kinds/lease.ts";
+export {
+  canHoldAddress,
+  cellAddressAnnotation,
+  cellAddressKind,
+  isAddressInNetwork,
+  whyNotHold,
+  withoutPrefix,
+  type CellAddress,
+} from "./kinds/cell-address.ts";
 export { ageOf, type ManagedFieldsEntry } from "./kinds/metadata.ts";
 export { namespaceKind, type Namespace } from "./kinds/namespace.ts";
 export { addressOf, nodeKind, type Node, type Taint } from "./kinds/node.ts";

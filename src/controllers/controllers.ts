@@ -8,6 +8,7 @@ import type { Log } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
 import type { Resources } from "../resources/index.ts";
 import { createCaches } from "./cache/caches.ts";
+import { createCellAddressController } from "./cell-address/run.ts";
 import type { Context, Controller } from "./context.ts";
 import { createDeploymentController } from "./deployment/run.ts";
 import { createEndpointsController } from "./endpoints/run.ts";
@@ -67,9 +68,11 @@ export function startControllers(
     ...(options.lifecycle ? { lifecycle: options.lifecycle } : {}),
     ...(deps.onReplaced ? { onReplaced: deps.onReplaced } : {}),
   });
+  const cellAddresses = createCellAddressController(context, deps.verdicts);
   const controllers: Controller[] = [
     createNamespaceController(context),
     lifecycle,
+    cellAddresses,
     createDeploymentController(context),
     createReplicaSetController(context),
     createScheduler(context, deps.drivers ?? defaultDrivers),
@@ -94,6 +97,7 @@ export function startControllers(
   const stopAll = async () => {
     options.signal?.removeEventListener("abort", forward);
     lifecycle.stop();
+    cellAddresses.stop();
     abort.abort(new DOMException("controllers stopped", "AbortError"));
     await Promise.all(loops.map((loop) => loop.stop()));
     await events.stop();

@@ -372,7 +372,7 @@ test("the scale view", () => {
 });
 
 test("every kind is complete and found by resource and by object", () => {
-  assert.equal(kinds.length, 12);
+  assert.equal(kinds.length, 13);
   for (const kind of kinds) {
     assert.equal(kindByResource(kind.group, kind.version, kind.plural), kind);
     const apiVersion = kind.group === "" ? kind.version : `${kind.group}/${kind.version}`;

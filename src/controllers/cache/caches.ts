@@ -1,5 +1,6 @@
 /** One cache per kind, shared by all loops; each follows its own watch. */
 import {
+  cellAddressKind,
   deploymentKind,
   endpointsKind,
   eventKind,
@@ -10,6 +11,7 @@ import {
   podKind,
   replicaSetKind,
   serviceKind,
+  type CellAddress,
   type Deployment,
   type Endpoints,
   type KindDefinition,
@@ -50,6 +52,7 @@ export type Caches = {
   readonly endpoints: Cache<Endpoints>;
   readonly nodes: Cache<Node>;
   readonly namespaces: Cache<Namespace>;
+  readonly cellAddresses: Cache<CellAddress>;
   /** Every kind but events and leases, which change all the time and own nothing. */
   readonly all: readonly CachedKind[];
   /** Follows all watches until the signal aborts. */
@@ -84,6 +87,7 @@ export function createCaches(deps: {
     endpoints: add(endpointsKind),
     nodes: add(nodeKind),
     namespaces: add(namespaceKind),
+    cellAddresses: add(cellAddressKind),
   };
   const named = new Set(all.map(({ kind }) => kind.kind));
   for (const kind of kinds) {
