@@ -22,6 +22,7 @@ import type { PodRunner } from "../workloads/index.ts";
 import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } from "./config.ts";
 import type { Ground } from "./ground.ts";
 import { watchHostStrain } from "./host-strain.ts";
+import { startLedgerWatch } from "./ledger-watch.ts";
 import { agentLogPath, type AgentInfo } from "./local.ts";
 import { notReady, startApiPath, startStatePath } from "./paths/command-path.ts";
 import { startFailoverPath } from "./paths/failover-path.ts";
@@ -171,12 +172,22 @@ export async function runAgent({
       watchHostStrain({ clock, log, host: createHostReader({ clock }, { dataFolder: dataDir }) }),
     (part) => part.stop(),
   );
+  const ledgerSituation = await startLedgerWatch(ground, state.ledger);
   const { membership } = await startFailoverPath(ground, {
     state,
     identity: identityPath,
     keeper,
     peersPort: links.port,
-    situation: situationOf({ clock, record, state, links: () => links, strain }),
+    linkTo: links.linkTo,
+    situation: situationOf({
+      clock,
+      record,
+      state,
+      links: () => links,
+      strain,
+      ledger: ledgerSituation,
+    }),
+    ledgerSituation,
   });
 
   const sensor = await startSensorPath(ground, {

@@ -1,7 +1,7 @@
 /**
  * How much of the hub's word about other nodes is believed (rule E). A hub that was just started or
  * just reached again has not heard anybody lately, for no fault of theirs: until this node has had a
- * steady link for as long as another needs to come back, nobody counts as missed by the hub.
+ * steady link for as long as another needs to come back, the hub has listened no longer than that.
  */
 import type { MonotonicMs } from "../lib/brand.ts";
 
@@ -12,34 +12,32 @@ const gapMs = 5000;
 
 export type HubWord = {
   /**
-   * Ages in ms to believe, for every node of `names`, from what the hub answered over `link` to a
-   * heartbeat sent at `sentMs`. A name that is absent from the result was not heard at all.
+   * What the hub answered over `link` to a heartbeat sent at `sentMs`: ages in ms since it heard each
+   * other node, and for how long it has surely been there to hear them.
    */
   believe(answer: {
     readonly link: object;
     readonly heard: Readonly<Record<string, number>>;
-    readonly names: Iterable<string>;
     readonly sentMs: MonotonicMs;
     readonly nowMs: MonotonicMs;
-  }): Record<string, number>;
+  }): { readonly heard: Readonly<Record<string, number>>; readonly listenedForMs: number };
 };
 
 export function createHubWord(): HubWord {
   let steady: { link: object; sinceMs: MonotonicMs; lastMs: MonotonicMs } | undefined;
   return {
-    believe({ link, heard, names, sentMs, nowMs }) {
+    believe({ link, heard, sentMs, nowMs }) {
       const goesOn = steady && steady.link === link && nowMs - steady.lastMs <= gapMs;
       steady = { link, sinceMs: goesOn && steady ? steady.sinceMs : sentMs, lastMs: nowMs };
       const steadyMs = nowMs - steady.sinceMs;
-      const ages: Record<string, number> = {};
-      for (const name of names) {
-        const toldMs = heard[name];
-        // As old as the way was long: nobody is said to have been heard later than he was.
-        const ageMs = toldMs === undefined ? undefined : toldMs + (nowMs - sentMs);
-        if (steadyMs < steadyEnoughMs) ages[name] = Math.min(ageMs ?? steadyMs, steadyMs);
-        else if (ageMs !== undefined) ages[name] = ageMs;
-      }
-      return ages;
+      // As old as the way was long: nobody is said to have been heard later than he was.
+      const ages = Object.entries(heard).map(
+        ([node, ms]) => [node, ms + (nowMs - sentMs)] as const,
+      );
+      return {
+        heard: Object.fromEntries(ages),
+        listenedForMs: steadyMs < steadyEnoughMs ? steadyMs : Infinity,
+      };
     },
   };
 }

@@ -19,7 +19,19 @@ export {
   type BeatParts,
 } from "./records/beat.ts";
 export type { EgressPolicy } from "./records/egress.ts";
-export type { Ladder, LadderRung, NodeVerdict } from "./records/health.ts";
+export {
+  hubName,
+  ladderRungs,
+  ledgerEar,
+  type DeafLink,
+  type Ladder,
+  type LadderRung,
+  type NodeVerdict,
+  type ReachMark,
+  type ReachPath,
+  type ReachRecord,
+  type ReachRow,
+} from "./records/health.ts";
 export type {
   BacklogStatus,
   CellStatus,

@@ -8,7 +8,11 @@ import type { Beat } from "../api/index.ts";
 import type { MonotonicMs } from "../lib/brand.ts";
 
 export type OwnReception = {
+  /** By either of the two paths. */
   readonly heardMs: MonotonicMs;
+  readonly beatMs: MonotonicMs | undefined;
+  /** Frames over its link: only a living agent sends them. */
+  readonly linkMs: MonotonicMs | undefined;
   readonly agent: "up" | "down";
   /** Since when its beats say that the agent is down. */
   readonly agentDownSinceMs: MonotonicMs | undefined;
@@ -16,6 +20,8 @@ export type OwnReception = {
 
 export type NodeEvidence = {
   readonly own: OwnReception | undefined;
+  /** When its member of the ledger last answered the observer: the machine is there. */
+  readonly ledgerMs: MonotonicMs | undefined;
   /** By peer: when that peer last heard this node. */
   readonly heardByPeer: ReadonlyMap<string, MonotonicMs>;
   /** Silence is counted from here at the earliest: node became known, or the observer was asleep. */
@@ -28,6 +34,8 @@ export type HubEvidence = {
   readonly contactMs: MonotonicMs;
   /** By node: when the hub last heard from it on a path of its own. */
   readonly heardByHub: ReadonlyMap<string, MonotonicMs>;
+  /** Since when the hub has surely listened: whom it did not hear before that, it may have missed by its own fault. */
+  readonly listeningMs: MonotonicMs;
 };
 
 export type Evidence = {
@@ -36,6 +44,8 @@ export type Evidence = {
   readonly nodes: ReadonlyMap<string, NodeEvidence>;
   /** By peer: when that peer last heard the observer. */
   readonly selfHeardByPeer: ReadonlyMap<string, MonotonicMs>;
+  /** By witness: when it last answered. Members of the ledger that are no nodes. */
+  readonly witnesses: ReadonlyMap<string, MonotonicMs>;
   readonly hub: HubEvidence | undefined;
   readonly serverContactMs: MonotonicMs | undefined;
 };
@@ -48,7 +58,18 @@ export interface EvidenceBook {
   take(beat: Beat, nowMs: MonotonicMs): BeatOutcome;
   /** Nodes not in `names` are forgotten; new ones are expected from now on. */
   expect(names: readonly string[], nowMs: MonotonicMs): void;
-  hubContact(heard: Readonly<Record<string, number>>, nowMs: MonotonicMs): void;
+  /** Frames over links, and answers of the ledger's members: each by when it last was heard. */
+  note(
+    path: "link" | "ledger",
+    heardMsByName: ReadonlyMap<string, MonotonicMs>,
+    nowMs: MonotonicMs,
+  ): void;
+  /** `heard`: ages in ms; `listenedForMs`: how long the hub has surely listened, at most for ever. */
+  hubContact(
+    heard: Readonly<Record<string, number>>,
+    listenedForMs: number,
+    nowMs: MonotonicMs,
+  ): void;
   serverContact(nowMs: MonotonicMs): void;
   /** The observer itself was not listening until `nowMs`: silence before it says nothing, except of nodes already found silent. */
   forgive(nowMs: MonotonicMs, alreadySilent: ReadonlySet<string>): void;
@@ -64,6 +85,7 @@ const retiredKeepersMax = 8;
 
 type Entry = {
   own: OwnReception | undefined;
+  ledgerMs: MonotonicMs | undefined;
   heardByPeer: Map<string, MonotonicMs>;
   silenceFromMs: MonotonicMs;
   flapsMs: MonotonicMs[];
@@ -75,6 +97,7 @@ type Entry = {
 export function createEvidence(self: string): EvidenceBook {
   const nodes = new Map<string, Entry>();
   const selfHeardByPeer = new Map<string, MonotonicMs>();
+  let witnesses: ReadonlyMap<string, MonotonicMs> = new Map();
   let hub: HubEvidence | undefined;
   let serverContactMs: MonotonicMs | undefined;
 
@@ -98,7 +121,7 @@ export function createEvidence(self: string): EvidenceBook {
 
   return {
     get evidence() {
-      return { self, nodes, selfHeardByPeer, hub, serverContactMs };
+      return { self, nodes, selfHeardByPeer, witnesses, hub, serverContactMs };
     },
     take(beat, nowMs) {
       if (beat.node === self) return "own";
@@ -107,6 +130,8 @@ export function createEvidence(self: string): EvidenceBook {
       if (!follows(entry, beat)) return "replayed";
       entry.own = {
         heardMs: nowMs,
+        beatMs: nowMs,
+        linkMs: entry.own?.linkMs,
         agent: beat.agent,
         agentDownSinceMs: beat.agent === "up" ? undefined : (entry.own?.agentDownSinceMs ?? nowMs),
       };
@@ -130,6 +155,7 @@ export function createEvidence(self: string): EvidenceBook {
         if (name === self || nodes.has(name)) continue;
         nodes.set(name, {
           own: undefined,
+          ledgerMs: undefined,
           heardByPeer: new Map(),
           silenceFromMs: nowMs,
           flapsMs: [],
@@ -139,12 +165,24 @@ export function createEvidence(self: string): EvidenceBook {
         });
       }
     },
-    hubContact(heard, nowMs) {
+    note(path, heardMsByName, nowMs) {
+      if (path === "ledger") {
+        const isWitness = ([name]: [string, MonotonicMs]) => name !== self && !nodes.has(name);
+        witnesses = new Map([...heardMsByName].filter(isWitness));
+      }
+      for (const [name, entry] of nodes) {
+        const heardMs = heardMsByName.get(name);
+        if (heardMs === undefined || heardMs > nowMs) continue;
+        if (path === "ledger") entry.ledgerMs = later(entry.ledgerMs, heardMs);
+        else entry.own = withLink(entry.own, heardMs);
+      }
+    },
+    hubContact(heard, listenedForMs, nowMs) {
       const heardByHub = new Map<string, MonotonicMs>();
       for (const [node, ageMs] of Object.entries(heard)) {
         if (nodes.has(node)) heardByHub.set(node, (nowMs - ageMs) as MonotonicMs);
       }
-      hub = { contactMs: nowMs, heardByHub };
+      hub = { contactMs: nowMs, heardByHub, listeningMs: (nowMs - listenedForMs) as MonotonicMs };
     },
     serverContact(nowMs) {
       serverContactMs = nowMs;
@@ -168,3 +206,19 @@ export function createEvidence(self: string): EvidenceBook {
     },
   };
 }
+
+/** An agent that sends frames is up, unless a later beat says that it is not any more. */
+function withLink(own: OwnReception | undefined, heardMs: MonotonicMs): OwnReception | undefined {
+  const linkMs = later(own?.linkMs, heardMs);
+  if (own && linkMs <= own.heardMs) return { ...own, linkMs };
+  return {
+    heardMs: linkMs,
+    beatMs: own?.beatMs,
+    linkMs,
+    agent: "up",
+    agentDownSinceMs: undefined,
+  };
+}
+
+const later = (a: MonotonicMs | undefined, b: MonotonicMs): MonotonicMs =>
+  a === undefined || b > a ? b : a;

@@ -3,9 +3,15 @@ export {
   type Membership,
   type MembershipEvents,
   type MembershipOptions,
-  type ReachMatrix,
 } from "./membership.ts";
-export type { HeardReport, MembershipPorts, Situation } from "./ports.ts";
+export type {
+  HeardReport,
+  LedgerMember,
+  LedgerSituation,
+  MembershipPorts,
+  Situation,
+} from "./ports.ts";
+export { reachOf, withRows } from "./reach.ts";
 export {
   createEvidence,
   type BeatOutcome,
@@ -15,6 +21,7 @@ export {
   type NodeEvidence,
 } from "./evidence.ts";
 export {
+  hubWordOn,
   judge,
   toleranceOf,
   verdictDefaults,
@@ -25,6 +32,7 @@ export {
   evictionDefaults,
   mayEvict,
   type EvictionDecision,
+  type EvictionView,
   type EvictionOptions,
 } from "./eviction.ts";
 export {

@@ -23,7 +23,7 @@ export type LadderState = { readonly [Name in keyof Ladder]: Measure<Ladder[Name
 /** From best to worst. */
 const order: { readonly [Name in keyof Ladder]: readonly Ladder[Name][] } = {
   hub: ["none", "connected", "lost"],
-  quorum: ["held", "lost"],
+  quorum: ["held", "no-server", "lost"],
   peers: ["all", "some", "alone"],
   resources: ["enough", "starved"],
 };
@@ -78,6 +78,7 @@ export function rungOf(ladder: Ladder): LadderRung {
   if (ladder.resources === "starved") return "starved";
   if (ladder.peers === "alone") return "alone";
   if (ladder.quorum === "lost") return "quorum-lost";
+  if (ladder.quorum === "no-server") return "server-lost";
   if (ladder.hub === "lost") return "hub-lost";
   return "whole";
 }
@@ -103,11 +104,18 @@ export const rungMeanings: Readonly<Record<LadderRung, RungMeaning>> = {
     stopped: "Changes from the hub, and the hub's view of this cell.",
     toDo: "Check the WAN. Nothing is lost while the disk has room.",
   },
-  "quorum-lost": {
-    title: "The cell's state cannot be changed",
+  "server-lost": {
+    title: "No server of the cell can be reached from here",
     goesOn: "Running pods, local data, ingress.",
+    stopped:
+      "Changes (kubectl apply, scale, delete) through this node; with no server left, replacing pods of a dead machine.",
+    toDo: "Bring a server of the cell back, or the network towards it.",
+  },
+  "quorum-lost": {
+    title: "The cell's servers have lost their quorum",
+    goesOn: "Running pods, local data, ingress, reading what was last known.",
     stopped: "Changes (kubectl apply, scale, delete), and replacing pods of a dead machine.",
-    toDo: "Bring the cell's server back, or the network towards it.",
+    toDo: "Bring servers back until more than half are; only if they are gone for good: `skerry recover`.",
   },
   alone: {
     title: "This node hears no other node",
@@ -135,7 +143,9 @@ export const measureMeanings: {
   },
   quorum: {
     held: "",
-    lost: "No server answers: desired state cannot be changed, dead machines' pods are not replaced.",
+    "no-server":
+      "No server answers: desired state cannot be changed from here, nor does this node learn of changes.",
+    lost: "The servers have no quorum: desired state cannot be changed, dead machines' pods are not replaced.",
   },
   peers: {
     all: "",

@@ -2,7 +2,7 @@
  * The shell around evidence, verdicts and ladder: a tick every 250 ms, or sooner where somebody's time
  * is up, that judges, compares with what was judged before, and says what changed. Opens no sockets: the root hands in verified beats.
  */
-import type { Beat, Ladder, LadderRung, NodeVerdict } from "../api/index.ts";
+import type { Beat, Ladder, LadderRung, NodeVerdict, ReachRecord } from "../api/index.ts";
 import type { MonotonicMs } from "../lib/brand.ts";
 import type { Clock, Timer } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
@@ -26,6 +26,7 @@ import {
   type LadderStory,
 } from "./ladder.ts";
 import type { MembershipPorts } from "./ports.ts";
+import { reachOf } from "./reach.ts";
 import {
   dueInMs,
   judge,
@@ -53,19 +54,14 @@ export type MembershipEvents = {
   paused: { readonly gapMs: number };
 };
 
-/** `agoMs[to][from]`: milliseconds since `to` last heard `from`. Absent: never. */
-export type ReachMatrix = {
-  readonly nodes: readonly string[];
-  readonly agoMs: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  readonly hubAgoMs: number | undefined;
-  readonly serverAgoMs: number | undefined;
-};
-
 export interface Membership {
   /** A beat whose signature holds and whose certificate names `beat.node`. */
   onBeat(beat: Beat): BeatOutcome;
-  /** The hub answered; `heard`: ages in ms of what the hub heard from this cell's nodes by their own links. */
-  onHubContact(heard?: Readonly<Record<string, number>>): void;
+  /**
+   * The hub answered; `heard`: ages in ms of what the hub heard from this cell's nodes by their own
+   * links; `listenedForMs`: how long it surely has been there to hear them, for ever when not given.
+   */
+  onHubContact(heard?: Readonly<Record<string, number>>, listenedForMs?: number): void;
   /** A server answered a request of this node. */
   onServerContact(): void;
   /** As of now, this node itself included (always `alive`). */
@@ -76,7 +72,10 @@ export interface Membership {
   tolerance(node: string): Tolerance | undefined;
   ladder(): Ladder;
   story(): LadderStory;
-  matrix(): ReachMatrix;
+  /** Who heard whom, by which path, and when, as this node knows it now. */
+  reach(): ReachRecord;
+  /** Since the hub last answered this node. */
+  hubAgoMs(): number | undefined;
   stop(): void;
 }
 
@@ -124,9 +123,21 @@ export function createMembership(
     signals.emit("paused", { gapMs });
   };
 
+  /** What other paths than beats have brought. */
+  const lookAround = (nowMs: MonotonicMs) => {
+    const ledger = ports.ledger();
+    const members = ledger.state === "sole" ? [] : ledger.members;
+    const answers = members.flatMap(({ name, answeredMs }) =>
+      answeredMs === undefined ? [] : [[name, answeredMs] as const],
+    );
+    book.note("link", ports.links(), nowMs);
+    book.note("ledger", new Map(answers), nowMs);
+  };
+
   const judgeNow = (): Map<string, NodeVerdict> => {
     const nowMs = clock.monotonicMs();
     noticeOwnPause(nowMs);
+    lookAround(nowMs);
     return judge(book.evidence, nowMs, verdictOptions);
   };
 
@@ -182,14 +193,15 @@ export function createMembership(
 
   return {
     onBeat: (beat) => book.take(beat, clock.monotonicMs()),
-    onHubContact: (heard = {}) => book.hubContact(heard, clock.monotonicMs()),
+    onHubContact: (heard = {}, listenedForMs = Infinity) =>
+      book.hubContact(heard, listenedForMs, clock.monotonicMs()),
     onServerContact: () => book.serverContact(clock.monotonicMs()),
     verdicts: () => new Map<string, NodeVerdict>([[self, { state: "alive" }], ...judgeNow()]),
     mayEvict(node) {
       const verdicts = judgeNow();
       const nowMs = clock.monotonicMs();
       const heardAgoMs = new Map(Object.entries(book.heard(nowMs, reportAgeMsMax)));
-      const view = { verdicts, heardAgoMs, hub: book.evidence.hub, nowMs };
+      const view = { verdicts, heardAgoMs, ledger: ports.ledger(), nowMs };
       return mayEvict(node, view, evictionOptions);
     },
     tolerance(node) {
@@ -201,26 +213,14 @@ export function createMembership(
     story() {
       return tellLadder(this.ladder());
     },
-    matrix() {
+    reach() {
       const nowMs = clock.monotonicMs();
-      const { evidence } = book;
-      const nodes = [self, ...evidence.nodes.keys()];
-      const agoMs: Record<string, Record<string, number>> = { [self]: book.heard(nowMs, Infinity) };
-      const mark = (to: string, from: string, heardMs: MonotonicMs) => {
-        (agoMs[to] ??= {})[from] = Math.round(nowMs - heardMs);
-      };
-      for (const [peer, heardMs] of evidence.selfHeardByPeer) mark(peer, self, heardMs);
-      for (const [node, { heardByPeer }] of evidence.nodes) {
-        for (const [peer, heardMs] of heardByPeer) mark(peer, node, heardMs);
-      }
-      const ago = (atMs: MonotonicMs | undefined) =>
-        atMs === undefined ? undefined : Math.round(nowMs - atMs);
-      return {
-        nodes,
-        agoMs,
-        hubAgoMs: ago(evidence.hub?.contactMs),
-        serverAgoMs: ago(evidence.serverContactMs),
-      };
+      lookAround(nowMs);
+      return reachOf(book.evidence, nowMs, verdictOptions);
+    },
+    hubAgoMs() {
+      const contactMs = book.evidence.hub?.contactMs;
+      return contactMs === undefined ? undefined : Math.round(clock.monotonicMs() - contactMs);
     },
     stop() {
       stopped = true;

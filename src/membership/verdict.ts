@@ -2,9 +2,9 @@
  * Evidence and the time to one verdict per node. Pure. A node is condemned only by silence towards
  * everybody the observer can still ask: one deaf or asymmetric link is told as that link's fault.
  */
-import type { NodeVerdict } from "../api/index.ts";
+import { ledgerEar, type NodeVerdict } from "../api/index.ts";
 import type { MonotonicMs } from "../lib/brand.ts";
-import type { Evidence, NodeEvidence, OwnReception } from "./evidence.ts";
+import type { Evidence, HubEvidence, NodeEvidence, OwnReception } from "./evidence.ts";
 
 export type VerdictOptions = {
   /** Silence to the observer and to every reachable peer after which a node is unreachable. */
@@ -18,6 +18,10 @@ export type VerdictOptions = {
   /** From this many flaps in the window on, tolerance doubles with each. */
   readonly flapsTolerated: number;
   readonly toleranceMsMax: number;
+  /** The hub's word counts this long. */
+  readonly hubFreshMs: number;
+  /** Nodes tell the hub every second how they are: whom it has not heard for this long, it misses. */
+  readonly hubMissMs: number;
 };
 
 export const verdictDefaults: VerdictOptions = {
@@ -27,6 +31,8 @@ export const verdictDefaults: VerdictOptions = {
   flapWindowMs: 600_000,
   flapsTolerated: 2,
   toleranceMsMax: 60_000,
+  hubFreshMs: 15_000,
+  hubMissMs: 3000,
 };
 
 /** How long a node may be silent before it counts as unreachable, and why that is not the usual time. */
@@ -66,7 +72,12 @@ export function dueInMs(
   let dueMs = withinMs;
   for (const node of evidence.nodes.values()) {
     if (!node.own) continue;
-    const lastMs = Math.max(node.own.heardMs, node.silenceFromMs, ...node.heardByPeer.values());
+    const lastMs = Math.max(
+      node.own.heardMs,
+      node.silenceFromMs,
+      node.ledgerMs ?? -Infinity,
+      ...node.heardByPeer.values(),
+    );
     const leftMs = lastMs + toleranceOf(node, nowMs, options).toleratedMs - nowMs;
     if (leftMs > 0) dueMs = Math.min(dueMs, leftMs);
   }
@@ -81,14 +92,17 @@ export function judge(
 ): Map<string, NodeVerdict> {
   const ears = freshEars(evidence, nowMs, options);
   return new Map(
-    [...evidence.nodes].map(([name, node]) => [name, judgeOne(name, node, ears, nowMs, options)]),
+    [...evidence.nodes].map(([name, node]) => [
+      name,
+      judgeOne(name, node, { ears, hub: evidence.hub }, nowMs, options),
+    ]),
   );
 }
 
 function judgeOne(
   name: string,
   node: NodeEvidence,
-  ears: ReadonlySet<string>,
+  { ears, hub }: { ears: ReadonlySet<string>; hub: HubEvidence | undefined },
   nowMs: MonotonicMs,
   options: VerdictOptions,
 ): NodeVerdict {
@@ -107,13 +121,44 @@ function judgeOne(
     if (nowMs - heardMs < tolerated) heardBy.push(peer);
     lastMs = Math.max(lastMs, heardMs);
   }
-  if (heardBy.length === 0) {
-    const witnesses = [...ears].filter((peer) => peer !== name);
-    return { state: "unreachable", forMs: nowMs - lastMs, witnesses };
+  const answers = node.ledgerMs !== undefined && nowMs - node.ledgerMs < tolerated;
+  lastMs = Math.max(lastMs, node.ledgerMs ?? -Infinity);
+  const witnesses = [...ears].filter((peer) => peer !== name);
+  if (heardBy.length === 0 && !answers) {
+    const forMs = nowMs - lastMs;
+    const word = hubWordOn(name, forMs, hub, nowMs, options);
+    return { state: "unreachable", forMs, witnesses, ...(word === undefined ? {} : { hub: word }) };
   }
   // A dying node is last heard by one of us a moment after the other: not a broken link, wait.
   if (node.own && lastMs - ownMs < options.sameSilenceMs) return heardOf(node.own, nowMs);
-  return { state: "link-down", forMs: ownSilenceMs, heardBy };
+  if (heardBy.length > 0) return { state: "link-down", forMs: ownSilenceMs, heardBy };
+  // The machine is there. Where somebody else misses its beats too, its keeper and agent are not;
+  // where nobody else listens, it may as well be the observer that is deaf.
+  return witnesses.length > 0
+    ? { state: "agent-down", forMs: ownSilenceMs, knownBy: "ledger" }
+    : { state: "link-down", forMs: ownSilenceMs, heardBy: [ledgerEar] };
+}
+
+/**
+ * What the hub says of a node that has been silent for `silentForMs`: undefined when it spoke before
+ * that, not lately, or may have missed the node because it was itself away. What it heard just after
+ * the last beat was the same end: that is no life.
+ */
+export function hubWordOn(
+  node: string,
+  silentForMs: number,
+  hub: HubEvidence | undefined,
+  nowMs: MonotonicMs,
+  options: VerdictOptions,
+): "hears" | "misses" | undefined {
+  if (!hub) return undefined;
+  const contactAgeMs = nowMs - hub.contactMs;
+  if (contactAgeMs > options.hubFreshMs || contactAgeMs >= silentForMs) return undefined;
+  const heardMs = hub.heardByHub.get(node);
+  if (heardMs === undefined || hub.contactMs - heardMs >= options.hubMissMs)
+    return nowMs - hub.listeningMs >= silentForMs ? "misses" : undefined;
+  const isLater = heardMs - (nowMs - silentForMs) >= options.sameSilenceMs;
+  return isLater ? "hears" : undefined;
 }
 
 function heardOf({ agentDownSinceMs }: OwnReception, nowMs: MonotonicMs): NodeVerdict {

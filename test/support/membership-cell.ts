@@ -3,6 +3,7 @@
  * that can be cut one way. Everything random comes from the seed.
  */
 import type { Beat, NodeVerdict } from "../../src/api/index.ts";
+import type { MonotonicMs } from "../../src/lib/brand.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import type { Clock } from "../../src/lib/clock.ts";
 import { silentLog } from "../../src/lib/log.ts";
@@ -11,6 +12,7 @@ import { createSignals } from "../../src/lib/signals.ts";
 import {
   createMembership,
   type HeardReport,
+  type LedgerSituation,
   type Membership,
   type MembershipEvents,
   type MembershipOptions,
@@ -40,6 +42,8 @@ type VirtualNode = {
   sequence: number;
   keeperStartedMs: number;
   situation: Situation;
+  links: ReadonlyMap<string, MonotonicMs>;
+  ledger: LedgerSituation;
 };
 
 export type VirtualCell = {
@@ -137,6 +141,8 @@ export function createVirtualCell(options: {
           nodes: () => names,
           setHeard: (heard) => (node.report = { heard, atMs: clock.monotonicMs() }),
           situation: () => node.situation,
+          links: () => node.links,
+          ledger: () => node.ledger,
         },
       },
       options.membership,
@@ -194,6 +200,8 @@ export function createVirtualCell(options: {
       sequence: 0,
       keeperStartedMs: 1,
       situation: { hub: "connected", quorum: "held", resources: "enough" },
+      links: new Map(),
+      ledger: { state: "sole" },
     };
     nodes.set(name, node);
     startAgent(node);

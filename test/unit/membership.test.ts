@@ -10,6 +10,7 @@ import {
   createEvidence,
   createMembership,
   evictionDefaults,
+  hubWordOn,
   judge,
   ladderDefaults,
   ladderOf,
@@ -85,32 +86,35 @@ test("a node that a peer has missed for long is found by a fresh observer withou
   assert.deepEqual(verdict, { state: "unreachable", forMs: 1600, witnesses: ["n2"] });
 });
 
-test("M5: rule E over sizes of the cell, the hub's word and eager", () => {
-  const verdicts = (reached: number, lost: number) =>
-    new Map<string, NodeVerdict>([
-      ...Array.from({ length: reached }, (_, i) => [`up${i}`, alive] as const),
-      ...Array.from({ length: lost }, (_, i) => [`lost${i}`, silent] as const),
-    ]);
+const nodesOf = (reached: number, lost: NodeVerdict[]) =>
+  new Map<string, NodeVerdict>([
+    ...Array.from({ length: reached }, (_, i) => [`up${i}`, alive] as const),
+    ...lost.map((verdict, i) => [`lost${i}`, verdict] as const),
+  ]);
+const heardAgo = (reached: number, ageMs: number) =>
+  new Map(Array.from({ length: reached }, (_, i) => [`up${i}`, ageMs]));
+const told = (decision: ReturnType<typeof mayEvict>) =>
+  "againMs" in decision ? "not yet" : decision.allowed;
+
+test("M5: rule E of a sole server over sizes of the cell, the hub's word and eager", () => {
   const ask = (
     [reached, lost]: [number, number],
-    hub?: { contactMs: number; heard?: Record<string, number> },
-    evict: "careful" | "eager" = "careful",
-    heardAgoMs = 100,
+    more: { hub?: "hears" | "misses"; evict?: "careful" | "eager"; heardAgoMs?: number } = {},
   ) => {
-    const decision = mayEvict(
-      "lost0",
-      {
-        verdicts: verdicts(reached, lost),
-        heardAgoMs: new Map(Array.from({ length: reached }, (_, i) => [`up${i}`, heardAgoMs])),
-        hub: hub && {
-          contactMs: at(hub.contactMs),
-          heardByHub: new Map(Object.entries(hub.heard ?? {}).map(([n, ms]) => [n, at(ms)])),
+    const first: NodeVerdict = more.hub ? { ...silent, hub: more.hub } : silent;
+    const others = Array.from({ length: lost - 1 }, () => silent);
+    return told(
+      mayEvict(
+        "lost0",
+        {
+          verdicts: nodesOf(reached, [first, ...others]),
+          heardAgoMs: heardAgo(reached, more.heardAgoMs ?? 100),
+          ledger: { state: "sole" },
+          nowMs: at(100_000),
         },
-        nowMs: at(100_000),
-      },
-      { ...evictionDefaults, evict },
+        { ...evictionDefaults, evict: more.evict ?? "careful" },
+      ),
     );
-    return "againMs" in decision ? "not yet" : decision.allowed;
   };
 
   assert.equal(ask([1, 1]), true, "two of three");
@@ -118,20 +122,19 @@ test("M5: rule E over sizes of the cell, the hub's word and eager", () => {
   assert.equal(ask([1, 2]), false, "two of four is no majority");
   assert.equal(ask([2, 2]), true, "three of five");
   assert.equal(ask([0, 1]), false, "a cell of two");
-  assert.equal(ask([0, 1], undefined, "eager"), true);
-  assert.equal(ask([0, 2], undefined, "eager"), false, "eager is for two only");
-  assert.equal(ask([0, 1], { contactMs: 99_000 }), true, "the hub vouches");
-  assert.equal(ask([0, 1], { contactMs: 94_000 }), false, "the hub spoke before the silence");
-  assert.equal(ask([0, 1], { contactMs: 99_000, heard: { lost0: 98_000 } }), false);
-  assert.equal(ask([0, 1], { contactMs: 99_000, heard: { lost0: 90_000 } }), true);
-  assert.equal(ask([1, 1], undefined, "careful", 1300), "not yet", "the other may be silent too");
-  assert.equal(ask([1, 1], { contactMs: 99_000 }, "careful", 1300), true, "the hub vouches");
-  assert.equal(
-    ask([1, 2], undefined, "careful", 1300),
-    false,
-    "no majority whatever becomes of it",
-  );
-  const view = { verdicts: verdicts(1, 0), heardAgoMs: new Map(), hub: undefined, nowMs: at(0) };
+  assert.equal(ask([0, 1], { evict: "eager" }), true);
+  assert.equal(ask([0, 2], { evict: "eager" }), false, "eager is for two only");
+  assert.equal(ask([0, 1], { hub: "misses" }), true, "the hub vouches");
+  assert.equal(ask([0, 1], { hub: "hears" }), false, "it is alive, and so are its pods");
+  assert.equal(ask([1, 1], { heardAgoMs: 1300 }), "not yet", "the other may be silent too");
+  assert.equal(ask([1, 1], { hub: "misses", heardAgoMs: 1300 }), true, "the hub vouches");
+  assert.equal(ask([1, 2], { heardAgoMs: 1300 }), false, "no majority whatever becomes of it");
+  const view = {
+    verdicts: nodesOf(1, []),
+    heardAgoMs: new Map<string, number>(),
+    ledger: { state: "sole" } as const,
+    nowMs: at(0),
+  };
   assert.equal(mayEvict("up0", view, evictionDefaults).allowed, false);
   // Through a peer that hears it, as long as that peer is heard.
   const relayed = (heardAgoMs: number) =>
@@ -153,9 +156,36 @@ test("M5: rule E over sizes of the cell, the hub's word and eager", () => {
   assert.equal(relayed(1300), false);
 });
 
-test("M7: all 36 situations have a rung and words, and the rung is the worst of the four", () => {
+test("M5: the hub's word counts when it spoke after the silence began, lately, and was there to hear", () => {
+  const nowMs = at(100_000);
+  const ask = (hub: { contact: number; heard?: number; listened?: number }, silentForMs = 5000) =>
+    hubWordOn(
+      "n2",
+      silentForMs,
+      {
+        contactMs: at(hub.contact),
+        heardByHub: new Map(hub.heard === undefined ? [] : [["n2", at(hub.heard)]]),
+        listeningMs: at(hub.contact - (hub.listened ?? Infinity)),
+      },
+      nowMs,
+      verdictDefaults,
+    );
+  assert.equal(ask({ contact: 99_000 }), "misses");
+  assert.equal(ask({ contact: 94_000 }), undefined, "it spoke before the silence");
+  assert.equal(ask({ contact: 80_000 }, 60_000), undefined, "long ago");
+  assert.equal(ask({ contact: 99_000, heard: 98_000 }), "hears");
+  assert.equal(ask({ contact: 99_000, heard: 90_000 }), "misses");
+  assert.equal(ask({ contact: 99_000, listened: 3000 }), undefined, "it may have been away itself");
+  // Heartbeats are a second apart: a word from just after the last beat says nothing yet.
+  assert.equal(ask({ contact: 98_600, heard: 97_700 }, 1500), undefined);
+  // What the hub heard just after the last beat was the same end, and is no life for ever.
+  assert.equal(ask({ contact: 96_000, heard: 95_200 }), undefined);
+  assert.equal(ask({ contact: 99_000, heard: 95_200 }), "misses");
+});
+
+test("M7: all 54 situations have a rung and words, and the rung is the worst of the four", () => {
   for (const hub of ["connected", "lost", "none"] as const)
-    for (const quorum of ["held", "lost"] as const)
+    for (const quorum of ["held", "no-server", "lost"] as const)
       for (const peers of ["all", "some", "alone"] as const)
         for (const resources of ["enough", "starved"] as const) {
           const ladder: Ladder = { hub, quorum, peers, resources };
@@ -166,16 +196,18 @@ test("M7: all 36 situations have a rung and words, and the rung is the worst of 
                 ? "alone"
                 : quorum === "lost"
                   ? "quorum-lost"
-                  : hub === "lost"
-                    ? "hub-lost"
-                    : "whole";
+                  : quorum === "no-server"
+                    ? "server-lost"
+                    : hub === "lost"
+                      ? "hub-lost"
+                      : "whole";
           assert.equal(rungOf(ladder), expected);
           const story = tellLadder(ladder);
           assert.ok(story.title && story.goesOn && story.stopped && story.toDo);
           const wrong = [
             resources === "starved",
             peers !== "all",
-            quorum === "lost",
+            quorum !== "held",
             hub === "lost",
           ].filter(Boolean);
           assert.equal(story.lines.length, wrong.length);
@@ -215,6 +247,8 @@ test("a port that throws is logged and the next tick goes on; a change is told o
       },
       setHeard: () => {},
       situation: () => ({ hub: "none", quorum: "held", resources: "enough" }),
+      links: () => new Map(),
+      ledger: () => ({ state: "sole" }),
     },
   });
   membership.onBeat(beat());

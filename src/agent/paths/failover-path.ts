@@ -17,6 +17,7 @@ import { isAbort } from "../../lib/errors.ts";
 import { createSignals } from "../../lib/signals.ts";
 import {
   createMembership,
+  type LedgerSituation,
   type Membership,
   type MembershipEvents,
   type Situation,
@@ -25,6 +26,7 @@ import { listenBeats } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
 import type { StatePath } from "./command-path.ts";
 import type { IdentityPath } from "./identity-path.ts";
+import type { LinkPath } from "./link-path.ts";
 import { measureFailover } from "./metrics-path.ts";
 
 export type FailoverPath = { readonly membership: Membership };
@@ -38,7 +40,9 @@ export async function startFailoverPath(
     identity: IdentityPath;
     keeper: Keeper;
     peersPort: number;
+    linkTo: LinkPath["linkTo"];
     situation: () => Situation;
+    ledgerSituation: () => LedgerSituation;
   },
 ): Promise<FailoverPath> {
   const { clock, log, lifecycle, record, nowMs } = ground;
@@ -67,6 +71,14 @@ export async function startFailoverPath(
             nodes: () => names,
             setHeard: (report) => keeper.reportHeard(report),
             situation: deps.situation,
+            links: () =>
+              new Map(
+                others.flatMap(({ node }) => {
+                  const link = deps.linkTo(node);
+                  return link ? [[node, link.heardMs] as const] : [];
+                }),
+              ),
+            ledger: deps.ledgerSituation,
           },
         },
         { eviction: { evict: record.evict } },

@@ -95,15 +95,13 @@ export async function startHubHeartbeat(
       new TextEncoder().encode(JSON.stringify(await deps.report())),
       { timeoutMs: 3000, priority: 0 },
     );
-    deps.membership.onHubContact(
-      word.believe({
-        link,
-        heard: decodeHubHeard(answer),
-        names: deps.membership.verdicts().keys(),
-        sentMs,
-        nowMs: clock.monotonicMs(),
-      }),
-    );
+    const { heard, listenedForMs } = word.believe({
+      link,
+      heard: decodeHubHeard(answer),
+      sentMs,
+      nowMs: clock.monotonicMs(),
+    });
+    deps.membership.onHubContact(heard, listenedForMs);
   };
   await lifecycle.start(
     "hub heartbeat",

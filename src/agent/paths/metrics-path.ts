@@ -2,14 +2,13 @@
  * The way of a node's state to Prometheus: at each scrape what `skerry status` would say, and the time
  * that certificates have left. Rooms count what happens in them themselves; names in docs/metrics.md.
  */
-import { formatDurabilityLevel, type LadderRung, type NodeReport } from "../../api/index.ts";
+import { formatDurabilityLevel, ladderRungs, type NodeReport } from "../../api/index.ts";
 import type { Durability } from "../../data/index.ts";
 import type { ApiAnswered } from "../../apiserver/index.ts";
 import type { Membership } from "../../membership/index.ts";
 import type { Ground } from "../ground.ts";
 import type { IdentityPath } from "./identity-path.ts";
 
-const rungs: readonly LadderRung[] = ["whole", "hub-lost", "quorum-lost", "alone", "starved"];
 const phases = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
 
 export function startMetricsPath(
@@ -79,7 +78,7 @@ export function startMetricsPath(
 
   metrics.beforeRender(async () => {
     const report = await deps.report();
-    for (const one of rungs) rung.set({ rung: one }, report.rung === one ? 1 : 0);
+    for (const one of ladderRungs) rung.set({ rung: one }, report.rung === one ? 1 : 0);
     // Nodes, streams and pods come and go: what is gone must not stand for ever.
     for (const gauge of [verdict, silence, entries, bytes, restarts]) gauge.reset();
     for (const [peer, concluded] of deps.membership.verdicts()) {

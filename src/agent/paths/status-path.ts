@@ -67,7 +67,7 @@ export function startStatusPath(
     ]);
     const ladder = membership.ladder();
     const nowMs = clock.monotonicMs();
-    const hubAgoMs = membership.matrix().hubAgoMs;
+    const hubAgoMs = membership.hubAgoMs();
     const { lastContactMs } = state.mirror;
     return {
       node: record.node,

@@ -2,7 +2,14 @@
  * What the hub knows of its cells' health: what their nodes tell with every heartbeat, and when. A
  * cell is silent when none of its nodes was heard for a while; its own words then count as old.
  */
-import type { BacklogStatus, FleetStatus, NodeReport, StreamStatusLine } from "../../api/index.ts";
+import {
+  ladderRungs,
+  type BacklogStatus,
+  type FleetStatus,
+  type LadderRung,
+  type NodeReport,
+  type StreamStatusLine,
+} from "../../api/index.ts";
 import type { MonotonicMs } from "../../lib/brand.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { formatDuration } from "../../lib/duration.ts";
@@ -95,10 +102,8 @@ function describe(
   };
 }
 
-const rungs = ["whole", "hub-lost", "quorum-lost", "alone", "starved"] as const;
-
-function worstOf(told: readonly (typeof rungs)[number][]): (typeof rungs)[number] | undefined {
-  return rungs.findLast((rung) => told.includes(rung));
+function worstOf(told: readonly LadderRung[]): LadderRung | undefined {
+  return ladderRungs.findLast((rung) => told.includes(rung));
 }
 
 function wordsFor(
@@ -142,7 +147,7 @@ function parseReport(body: Uint8Array, node: string): NodeReport {
       ? "report"
       : report.node !== node
         ? "node"
-        : !rungs.some((rung) => rung === report.rung)
+        : !ladderRungs.some((rung) => rung === report.rung)
           ? "rung"
           : ![
                 report.hub?.backlog?.entries,
