@@ -4,6 +4,10 @@
  * the fence: whoever comes next has a later one. Leadership counts as lost when a tenth of the TTL is
  * left, counted from when the last answered renewal was *sent* (the tenth is for clocks that differ
  * and work that winds down), or as soon as the ledger says that the key is gone.
+ *
+ * Who waits behind a holder that is presumed dead deletes its key (*usurps* it) and does not wait for
+ * its lease. The usurped one may lead on in its own eyes until it hears of that; safe is this only where
+ * all writes of a leader depend on its key, which the election's owner says by allowing it.
  */
 import { deadline, type Clock } from "../lib/clock.ts";
 import { createBackoff } from "../lib/backoff.ts";
@@ -11,7 +15,7 @@ import { isAbort, SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
 import { checkKey, unavailable } from "./checks.ts";
-import type { Campaign, Fence, KeyValue, LeaseId, Ledger } from "./ledger.ts";
+import type { Campaign, CampaignOptions, Fence, KeyValue, LeaseId, Ledger } from "./ledger.ts";
 
 /** Keys below this belong to elections. */
 export const electionsPrefix = "elections/";
@@ -23,13 +27,17 @@ type CampaignLedger = Pick<
   Ledger,
   "get" | "list" | "transact" | "watch" | "grant" | "renew" | "revoke"
 >;
-export type CampaignOptions = { id: string; ttlMs: number; signal?: AbortSignal };
+type Deps = { clock: Clock; random: Random; log: Log };
+
+/** A holder that comes back is not usurped again for so many TTLs: its lease decides meanwhile. */
+const sparedTtls = 6;
 
 /** `Ledger.campaign` for an engine that offers the rest of the contract. */
 export function createCampaigns(
-  deps: { clock: Clock; random: Random; log: Log },
+  deps: Deps,
   ledger: CampaignLedger,
 ): (name: string, options: CampaignOptions) => Promise<Campaign> {
+  const usurpedMs = new Map<string, number>();
   return async (name, options) => {
     const prefix = `${electionsPrefix}${name}/`;
     checkKey("name", prefix);
@@ -37,12 +45,12 @@ export function createCampaigns(
     for (;;) {
       options.signal?.throwIfAborted();
       try {
-        const candidate = await stand(deps, ledger, prefix, options);
+        const usurper = createUsurper(deps, ledger, options, usurpedMs);
+        const candidate = await stand(deps, ledger, prefix, options, usurper);
         if (candidate) return candidate;
       } catch (error) {
         options.signal?.throwIfAborted();
-        if (!(error instanceof SkerryError && (error.retryable || error.code === "compacted")))
-          throw error;
+        if (!passes(error)) throw error;
         deps.log.debug("election tried again", { name, error });
       }
       await deps.clock.sleep(backoff.nextMs(), { signal: options.signal });
@@ -50,12 +58,16 @@ export function createCampaigns(
   };
 }
 
-/** One candidacy with one lease; undefined when the lease was lost before it was elected. */
+const passes = (error: unknown): boolean =>
+  error instanceof SkerryError && (error.retryable || error.code === "compacted");
+
+/** One candidacy with one lease; undefined when the lease or the key was lost before it was elected. */
 async function stand(
-  deps: { clock: Clock; log: Log },
+  deps: Deps,
   ledger: CampaignLedger,
   prefix: string,
   options: CampaignOptions,
+  usurper: Usurper,
 ): Promise<Campaign | undefined> {
   const sentMs = deps.clock.monotonicMs();
   const { lease, ttlMs } = await ledger.grant(options.ttlMs);
@@ -70,10 +82,10 @@ async function stand(
   try {
     const own = await enter(ledger, key, lease, options.id);
     held.entered();
-    await waitForTurn(ledger, prefix, own, held.lost);
+    await waitForTurn(deps, ledger, { prefix, own, lost: held.lost, usurper });
     options.signal?.throwIfAborted();
     if (held.lost.aborted) return undefined;
-    return { fence: own.createRevision as number as Fence, lost: held.lost, resign: give };
+    return { key, fence: own.createRevision as number as Fence, lost: held.lost, resign: give };
   } catch (error) {
     // The lease ends by itself if this fails too; the first error is the one to report.
     await give().catch((later: unknown) =>
@@ -84,6 +96,40 @@ async function stand(
   } finally {
     options.signal?.removeEventListener("abort", onAbort);
   }
+}
+
+type Usurper = {
+  may(holder: KeyValue): boolean;
+  /** Deletes the holder's key if it is still the one that was seen. */
+  remove(holder: KeyValue): Promise<void>;
+  onChange(listener: () => void): () => void;
+};
+
+function createUsurper(
+  { clock, log }: Deps,
+  ledger: CampaignLedger,
+  { id, ttlMs, presumedDead }: CampaignOptions,
+  usurpedMs: Map<string, number>,
+): Usurper {
+  const holderOf = ({ value }: KeyValue) => new TextDecoder().decode(value);
+  const isSpared = (holder: string) =>
+    clock.monotonicMs() - (usurpedMs.get(holder) ?? -Infinity) < sparedTtls * ttlMs;
+  return {
+    may(keyValue) {
+      const holder = holderOf(keyValue);
+      return presumedDead !== undefined && !isSpared(holder) && presumedDead.is(holder);
+    },
+    async remove(keyValue) {
+      const { key, modRevision } = keyValue;
+      const outcome = await ledger.transact([{ key, modRevision }], [{ type: "delete", key }]);
+      if (outcome.state === "unknown")
+        throw unavailable(`whether the key ${key} was deleted is unknown`, outcome.cause);
+      if (outcome.state === "refused") return;
+      usurpedMs.set(holderOf(keyValue), clock.monotonicMs());
+      log.warn("usurped: the holder is presumed dead", { key, holder: holderOf(keyValue), by: id });
+    },
+    onChange: (listener) => presumedDead?.onChange(listener) ?? (() => {}),
+  };
 }
 
 /** Puts the candidate's key; an unknown outcome is looked up, since only this lease writes the key. */
@@ -106,22 +152,57 @@ async function enter(
   );
 }
 
-/** Resolves when `own` is the oldest key, or `lost` is aborted. Each waits for the one before it only. */
+/**
+ * Resolves when `own` is the oldest key, or `lost` is aborted. Each waits for the one before it only.
+ * Trouble with the ledger is waited out, for as long as the lease can be proved: standing anew would
+ * mean a place at the end.
+ */
 async function waitForTurn(
+  deps: Deps,
   ledger: CampaignLedger,
-  prefix: string,
-  own: KeyValue,
-  lost: AbortSignal,
+  turn: { prefix: string; own: KeyValue; lost: AbortSignal; usurper: Usurper },
 ): Promise<void> {
+  const { own, lost } = turn;
+  const backoff = createBackoff(deps, { initialMs: 20, maxMs: 500 });
   while (!lost.aborted) {
-    const { items, revision } = await ledger.list(prefix);
-    if (!items.some(({ key }) => key === own.key))
-      throw unavailable(`the candidate's key ${own.key} is gone`);
-    const [before] = items
-      .filter(({ createRevision }) => createRevision < own.createRevision)
-      .sort((a, b) => b.createRevision - a.createRevision);
-    if (!before) return;
-    await deletion(ledger, before.key, revision, lost);
+    try {
+      const { items, revision } = await ledger.list(turn.prefix, { signal: lost });
+      if (!items.some(({ key }) => key === own.key)) break;
+      const [before] = items
+        .filter(({ createRevision }) => createRevision < own.createRevision)
+        .sort((a, b) => b.createRevision - a.createRevision);
+      if (!before) return;
+      if (turn.usurper.may(before)) await turn.usurper.remove(before);
+      else await departure(ledger, before, revision, turn);
+      backoff.reset();
+    } catch (error) {
+      if (lost.aborted || !passes(error)) throw error;
+      deps.log.debug("still waiting to be elected", { key: own.key, error });
+      await deps.clock.sleep(backoff.nextMs(), { signal: lost });
+    }
+  }
+  if (!lost.aborted) throw unavailable(`the candidate's key ${own.key} is gone`);
+}
+
+/** Resolves when `before` is gone, or may be removed, or `lost` is aborted. */
+async function departure(
+  ledger: CampaignLedger,
+  before: KeyValue,
+  after: KeyValue["modRevision"],
+  { lost, usurper }: { lost: AbortSignal; usurper: Usurper },
+): Promise<void> {
+  const look = new AbortController();
+  const stop = () => look.abort();
+  const unsubscribe = usurper.onChange(() => {
+    if (usurper.may(before)) stop();
+  });
+  lost.addEventListener("abort", stop, { once: true });
+  try {
+    if (!lost.aborted && !usurper.may(before))
+      await deletion(ledger, before.key, after, look.signal);
+  } finally {
+    unsubscribe();
+    lost.removeEventListener("abort", stop);
   }
 }
 
@@ -181,6 +262,20 @@ function keepAlive(
       }
     }
   };
+  /** Sooner than the next renewal: the key was deleted by an usurper, or with its lease. */
+  const guard = async () => {
+    while (!lost.signal.aborted) {
+      try {
+        const { keyValue, revision } = await ledger.get(held.key, { signal: lost.signal });
+        if (keyValue) await deletion(ledger, held.key, revision, lost.signal);
+        if (!lost.signal.aborted) return lose(`the key ${held.key} was deleted`);
+      } catch (error) {
+        if (lost.signal.aborted) return;
+        deps.log.debug("the own key is not watched for a moment", { key: held.key, error });
+        await clock.sleep(held.ttlMs / 3, { signal: lost.signal });
+      }
+    }
+  };
   run()
     .catch((error: unknown) => {
       if (!lost.signal.aborted) lose("the lease is no longer renewed", error);
@@ -191,6 +286,9 @@ function keepAlive(
     lost: lost.signal,
     entered: () => {
       hasEntered = true;
+      guard().catch((error: unknown) => {
+        if (!lost.signal.aborted) deps.log.warn("the own key is watched no more", { error });
+      });
     },
     stop: () => lose("resigned"),
   };

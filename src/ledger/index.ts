@@ -1,5 +1,6 @@
 export type {
   Campaign,
+  CampaignOptions,
   Condition,
   Epoch,
   Fence,
@@ -10,13 +11,24 @@ export type {
   LedgerEvent,
   LedgerStatus,
   Operation,
+  PresumedDead,
   ReadOptions,
   Revision,
   TransactionOutcome,
   WatchBatch,
 } from "./ledger.ts";
-export { createCampaigns, electionsPrefix, type CampaignOptions } from "./campaign.ts";
-export { openSqliteLedger, type Retention, type SqliteLedgerOptions } from "./sqlite/index.ts";
+export { createCampaigns, electionsPrefix } from "./campaign.ts";
+export {
+  historyJump,
+  inspectSqliteLedger,
+  isStateKey,
+  openSqliteLedger,
+  readSqliteLedger,
+  restoreSqliteLedger,
+  type Retention,
+  type SqliteLedgerOptions,
+  type SqliteRestore,
+} from "./sqlite/index.ts";
 export {
   connectLedger,
   serveLedger,

@@ -72,7 +72,28 @@ export type LedgerEvent =
 /** One whole revision, in order, once. Without events it is a bookmark: "you have seen up to here". */
 export type WatchBatch = { readonly revision: Revision; readonly events: readonly LedgerEvent[] };
 
+export type CampaignOptions = {
+  /** Who stands, for the others to read: a node's name. */
+  readonly id: string;
+  readonly ttlMs: number;
+  readonly signal?: AbortSignal;
+  /**
+   * Whose key ahead may be deleted without waiting for his lease. Only for elections whose leaders
+   * write on condition of their key (L10): without that two would lead at once.
+   */
+  readonly presumedDead?: PresumedDead;
+};
+
+/** By other evidence than the lease. A holder that is usurped and comes back is spared for six TTLs. */
+export type PresumedDead = {
+  is(holder: string): boolean;
+  /** Called when `is` may have changed its mind. Returns the unsubscriber. */
+  onChange(listener: () => void): () => void;
+};
+
 export type Campaign = {
+  /** Stands in the ledger at revision `fence` for as long as this leads: what each write depends on. */
+  readonly key: string;
   readonly fence: Fence;
   /** Aborts as soon as leadership can no longer be proved. */
   readonly lost: AbortSignal;
@@ -118,11 +139,8 @@ export interface Ledger {
   renew(lease: LeaseId): Promise<{ ttlMs: number }>;
   revoke(lease: LeaseId): Promise<void>;
 
-  /** Resolves once elected; waits behind others of the same `name`. */
-  campaign(
-    name: string,
-    options: { id: string; ttlMs: number; signal?: AbortSignal },
-  ): Promise<Campaign>;
+  /** Resolves once elected; waits behind others of the same `name`, but for those presumed dead. */
+  campaign(name: string, options: CampaignOptions): Promise<Campaign>;
 
   /** Forgets history up to and with `revision`; current values stay. */
   compact(revision: Revision): Promise<void>;

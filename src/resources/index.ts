@@ -14,7 +14,9 @@ export {
 export {
   createLedgerResources,
   ensureNamespaces,
+  type LedgerResources,
   type LedgerResourcesDeps,
+  type WriteFence,
 } from "./ledger/index.ts";
 export {
   createRemoteResources,

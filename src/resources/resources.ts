@@ -37,6 +37,15 @@ export type WriteOptions = {
   /** What a field that the kind does not have means: refused (default), left out and told, left out. */
   readonly fieldValidation?: "strict" | "warn" | "ignore";
   readonly signal?: AbortSignal;
+  /**
+   * Written only while these other objects stand at these versions (undefined: are not there), in one
+   * transaction; else `conflict`. Only the ledger can promise that: over HTTP it is `invalid`.
+   */
+  readonly onlyWhile?: readonly {
+    readonly kind: KindDefinition;
+    readonly key: ObjectKey;
+    readonly resourceVersion: string | undefined;
+  }[];
 };
 
 export type WriteRefusal = {

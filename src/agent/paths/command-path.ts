@@ -27,6 +27,7 @@ import {
   createMirror,
   createRemoteResources,
   ensureNamespaces,
+  type LedgerResources,
   type Mirror,
   type Resources,
 } from "../../resources/index.ts";
@@ -42,6 +43,8 @@ export type StatePath = {
   readonly ledger: Ledger | undefined;
   /** The source: the ledger's on a server, a server's API elsewhere. */
   readonly upstream: Resources;
+  /** Servers only: the same, with every write on condition of a fence. */
+  readonly fenced: LedgerResources["fenced"] | undefined;
   readonly mirror: Mirror;
   readonly mirrored: Mirrored;
   /** What the disk or a server said; false on a cold start that has seen neither. */
@@ -70,8 +73,9 @@ export async function startStatePath(
   let nodes: readonly NodeEndpoints[] = [];
   const servers = () => nodes.filter(({ isServer, node }) => isServer && node !== record.node);
   const silence = createSilence(servers);
-  const upstream = ledger
-    ? createLedgerResources({ ledger, clock, random })
+  const onLedger = ledger && createLedgerResources({ ledger, clock, random });
+  const upstream: Resources = onLedger
+    ? onLedger
     : await lifecycle.start(
         "remote resources",
         () =>
@@ -129,7 +133,8 @@ export async function startStatePath(
     nodes = objects.flatMap((node) => endpointsOf(node) ?? []);
   });
   const isKnown = () => hadState || mirror.synced;
-  return { ledger, upstream, mirror, mirrored, isKnown, servers, silence };
+  const fenced = onLedger?.fenced;
+  return { ledger, upstream, fenced, mirror, mirrored, isKnown, servers, silence };
 }
 
 /** The cell's API on this node's port. Resolves with HOST:PORT. */

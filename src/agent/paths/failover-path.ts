@@ -129,12 +129,12 @@ export async function startFailoverPath(
 /** Controllers run while this server holds the leadership, and only then. */
 async function lead(
   ground: Ground,
-  { ledger, upstream }: StatePath,
+  { ledger, fenced }: StatePath,
   membership: Membership,
   signals: ReturnType<typeof createSignals<MembershipEvents>>,
 ): Promise<void> {
   const { clock, random, log, lifecycle, record } = ground;
-  if (!ledger) return;
+  if (!ledger || !fenced) return;
   const stopping = new AbortController();
   const onReplaced = measureFailover(ground);
   const verdicts = {
@@ -145,6 +145,13 @@ async function lead(
     onChange: (listener: (node: string) => void) =>
       signals.on("verdict", ({ node }) => listener(node)),
   };
+  // A predecessor of this very agent is dead: a node runs one. Of others membership judges, with more
+  // patience for those that flap; the fence keeps a wrong verdict harmless.
+  const presumedDead = {
+    is: (holder: string) =>
+      holder === record.node || membership.verdicts().get(holder)?.state === "unreachable",
+    onChange: verdicts.onChange,
+  };
   const leading = (async () => {
     while (!stopping.signal.aborted) {
       try {
@@ -152,14 +159,23 @@ async function lead(
           id: record.node,
           ttlMs: leadershipTtlMs,
           signal: stopping.signal,
+          presumedDead,
         });
-        const lost = AbortSignal.any([campaign.lost, stopping.signal]);
+        const refused = new AbortController();
+        const lost = AbortSignal.any([campaign.lost, refused.signal, stopping.signal]);
+        const resources = fenced({
+          key: campaign.key,
+          revision: campaign.fence,
+          onLost: (error) => refused.abort(error),
+        });
+        log.info("this server leads", { fence: campaign.fence });
         const controllers = startControllers(
-          { resources: upstream, verdicts, clock, random, log, onReplaced },
+          { resources, verdicts, clock, random, log, onReplaced },
           { signal: lost },
         );
         await whenAborted(lost);
         await controllers.stop();
+        log.info("this server leads no more", { fence: campaign.fence, because: lost.reason });
         if (!campaign.lost.aborted) await campaign.resign();
       } catch (error) {
         if (stopping.signal.aborted || isAbort(error)) return;

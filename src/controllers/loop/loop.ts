@@ -69,6 +69,8 @@ export function createLoop(
       if (abort.signal.aborted || isAbort(error)) return;
       if (error instanceof SkerryError && !error.retryable) {
         backoffs.delete(key);
+        // Nothing is wrong with the key: whoever leads now looks at it.
+        if (error.code === "leadership-lost") return;
         log.error("reconcile refused", { loop: options.name, key, error });
         return;
       }

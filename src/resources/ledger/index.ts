@@ -27,23 +27,43 @@ import {
 import { createExpiry } from "./expiry.ts";
 import { decideApply, decidePatch, decideScale } from "./patching.ts";
 import { getObject, listObjects, watchObjects } from "./reading.ts";
-import { createSharedDecode } from "./shared.ts";
-import { modify, notFound } from "./writing.ts";
+import { createSharedDecode, type SharedDecode } from "./shared.ts";
+import { modify, notFound, type WriteFence } from "./writing.ts";
+
+export type { WriteFence } from "./writing.ts";
 
 export type LedgerResourcesDeps = {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly random: Random;
+  /**
+   * Every write holds only while this stands; one that is refused for it throws `leadership-lost`
+   * (terminal). For whoever must be alone in writing: the controllers of a cell.
+   */
+  readonly fence?: WriteFence;
+};
+
+export type LedgerResources = Resources & {
+  /** The same objects, decoded once for both, with every write on condition of `fence`. */
+  fenced(fence: WriteFence): Resources;
 };
 
 /** Generated names that were taken already are drawn anew this often, as in Kubernetes. */
 const generatedNamesMax = 8;
 const unnamedManager = "unknown";
 
-export function createLedgerResources(deps: LedgerResourcesDeps): Resources {
-  const { ledger, clock, random } = deps;
-  const reading = { ledger, decode: createSharedDecode() };
-  const writing = { ledger, expiry: createExpiry({ ledger, clock }) };
+export function createLedgerResources(deps: LedgerResourcesDeps): LedgerResources {
+  const decode = createSharedDecode();
+  return {
+    ...resourcesOf(deps, decode),
+    fenced: (fence) => resourcesOf({ ...deps, fence }, decode),
+  };
+}
+
+function resourcesOf(deps: LedgerResourcesDeps, decode: SharedDecode): Resources {
+  const { ledger, clock, random, fence } = deps;
+  const reading = { ledger, decode };
+  const writing = { ledger, expiry: createExpiry({ ledger, clock }), fence };
 
   const writerOf = (options: WriteOptions & { subresource?: Subresource } = {}): Writer => ({
     manager: options.fieldManager || unnamedManager,

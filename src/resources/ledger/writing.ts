@@ -1,6 +1,8 @@
 /**
  * Carries decisions out: read, decide, write on condition that nothing moved meanwhile, else look
- * again. An unknown outcome is passed on and never tried again.
+ * again. An unknown outcome is passed on and never tried again. With a fence each write also holds on
+ * condition that the fence stands: the writes of somebody who leads no more are refused by the ledger,
+ * whatever he believes and however long they were under way.
  */
 import {
   namespaceKind,
@@ -8,18 +10,37 @@ import {
   type KubeObject,
   type ObjectKey,
 } from "../../api/index.ts";
-import type { Condition, KeyValue, Ledger, Operation } from "../../ledger/index.ts";
+import type { Condition, KeyValue, Ledger, Operation, Revision } from "../../ledger/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import type { WriteOptions, WriteResult } from "../resources.ts";
+import type { WriteOptions, WriteRefusal, WriteResult } from "../resources.ts";
 import { modifiedMessage, refused, type Decision } from "./decide.ts";
 import type { Expiry } from "./expiry.ts";
-import { decodeObject, encodeObject, keyOf, objectBytesMax, withVersion } from "./storage.ts";
+import {
+  decodeObject,
+  encodeObject,
+  keyOf,
+  objectBytesMax,
+  parseVersion,
+  withVersion,
+} from "./storage.ts";
 
 /** Looks again this often before it tells the caller about the conflict. */
 const attemptsMax = 16;
 
-type Options = Pick<WriteOptions, "dryRun" | "signal">;
-export type Deps = { readonly ledger: Ledger; readonly expiry: Expiry };
+type Options = Pick<WriteOptions, "dryRun" | "signal" | "onlyWhile">;
+
+/** The key of an election and the revision at which it was won (`Campaign`). */
+export type WriteFence = {
+  readonly key: string;
+  readonly revision: number;
+  /** Called each time a write is refused because the fence does not stand any more. */
+  readonly onLost?: (error: SkerryError) => void;
+};
+export type Deps = {
+  readonly ledger: Ledger;
+  readonly expiry: Expiry;
+  readonly fence?: WriteFence | undefined;
+};
 
 /**
  * `decide` gets the object that is there (or undefined) and is asked again when somebody was faster.
@@ -61,7 +82,8 @@ async function carryOut(
   if (decision.state === "refused") return decision;
   if (decision.state === "keep") return doneWith(decision.object, decision);
   const unchanged: Condition = { key: path, modRevision: keyValue?.modRevision ?? 0 };
-  const conditions = [unchanged];
+  const others = conditionsOf(options.onlyWhile ?? []);
+  const conditions = [unchanged, ...others];
   if (decision.state === "write" && !keyValue) {
     const namespace = await namespaceCondition(deps.ledger, kind, key, options.signal);
     if ("state" in namespace) return namespace;
@@ -78,10 +100,46 @@ async function carryOut(
     case "unknown":
       return outcome;
     case "refused":
-      return "again";
+      await checkFence(deps, options.signal);
+      return (await moved(deps.ledger, others, options.signal)) ?? "again";
     default:
       return outcome satisfies never;
   }
+}
+
+function conditionsOf(onlyWhile: NonNullable<WriteOptions["onlyWhile"]>): Condition[] {
+  return onlyWhile.map(({ kind, key, resourceVersion }) => ({
+    key: keyOf(kind, key) ?? "",
+    modRevision: resourceVersion === undefined ? 0 : parseVersion(resourceVersion),
+  }));
+}
+
+/** The conflict, when it is one of the other objects that did not stand as the writer said. */
+async function moved(
+  ledger: Ledger,
+  others: readonly Condition[],
+  signal: AbortSignal | undefined,
+): Promise<WriteRefusal | undefined> {
+  for (const { key, modRevision } of others) {
+    const { keyValue } = await ledger.get(key, { signal });
+    if ((keyValue?.modRevision ?? 0) !== modRevision)
+      return refused("conflict", `${key} has changed: this write holds only while it stands`);
+  }
+  return undefined;
+}
+
+/** Throws `leadership-lost` (terminal) when the fence is gone: whoever wrote leads no more. */
+async function checkFence({ ledger, fence }: Deps, signal: AbortSignal | undefined): Promise<void> {
+  if (!fence) return;
+  const { keyValue } = await ledger.get(fence.key, { signal });
+  if (keyValue?.modRevision === fence.revision) return;
+  const error = new SkerryError({
+    code: "leadership-lost",
+    message: `the write was refused: ${fence.key} of revision ${fence.revision} stands no more`,
+    hint: "another leads by now; this one stops and stands again",
+  });
+  fence.onLost?.(error);
+  throw error;
 }
 
 function doneWith(object: KubeObject, decision: Decision): WriteResult<KubeObject> {
@@ -109,14 +167,17 @@ async function operationOf(
 }
 
 async function transact(
-  { ledger, expiry }: Deps,
+  { ledger, expiry, fence }: Deps,
   kind: KindDefinition,
   conditions: readonly Condition[],
   operation: Operation,
   signal: AbortSignal | undefined,
 ) {
+  const fenced = fence
+    ? [...conditions, { key: fence.key, modRevision: fence.revision as Revision }]
+    : conditions;
   try {
-    return await ledger.transact(conditions, [operation], { signal });
+    return await ledger.transact(fenced, [operation], { signal });
   } catch (error) {
     if (!(error instanceof SkerryError) || error.code !== "lease-not-found") throw error;
     expiry.forget(kind);

@@ -19,6 +19,7 @@ import type {
   Patch,
   Resources,
   WriteOptions,
+  WriteRefusal,
   WriteResult,
 } from "../resources.ts";
 import { isFromStart, listThenWatch } from "../watching.ts";
@@ -145,6 +146,7 @@ export function createRemoteResources(
     key: ObjectKey,
     given: DeleteOptions,
   ): Promise<WriteResult<T>> => {
+    if (given.onlyWhile) return needsLedger;
     // The API answers the removal of an object without the object.
     const before = await get(kind, key, given.signal);
     const { gracePeriodSeconds, preconditions, propagationPolicy } = given;
@@ -192,6 +194,7 @@ export function createRemoteResources(
       object: T,
       given: WriteOptions = {},
     ) {
+      if (given.onlyWhile) return needsLedger;
       const path = collectionPath(kind as KindDefinition, object.metadata.namespace);
       const request = { method: "POST", path: withQuery(path, writeQuery(given)) } as const;
       const result = await write({ ...request, body: object, signal: given.signal });
@@ -203,6 +206,7 @@ export function createRemoteResources(
       object: T,
       given: Parameters<Resources["update"]>[2] = {},
     ) {
+      if (given.onlyWhile) return needsLedger;
       const { subresource, signal } = given;
       const key = object.metadata;
       if (subresource === "scale") {
@@ -222,6 +226,7 @@ export function createRemoteResources(
       patch: Patch,
       given: Parameters<Resources["patch"]>[3] = {},
     ) {
+      if (given.onlyWhile) return needsLedger;
       const { subresource, signal } = given;
       const force = patch.type === "apply" && patch.force ? true : undefined;
       const path = objectPath(kind as KindDefinition, key, subresource);
@@ -245,6 +250,13 @@ export function createRemoteResources(
     },
   };
 }
+
+/** Said at once: HTTP has no word for it, and a write without its conditions is another write. */
+const needsLedger: WriteRefusal = {
+  state: "refused",
+  reason: "invalid",
+  message: "onlyWhile: only a server, on its ledger, can write on condition of other objects",
+};
 
 function listOf<T>(body: unknown): ListResult<T> {
   const metadata = isObject(body) && isObject(body["metadata"]) ? body["metadata"] : undefined;
