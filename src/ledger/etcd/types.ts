@@ -2,8 +2,8 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
-import type { Retention } from "../sqlite/index.ts";
 import type { Epoch, Ledger, Revision } from "../ledger.ts";
+import type { Retention } from "../retention.ts";
 
 export type EtcdDeps = { readonly clock: Clock; readonly random: Random; readonly log: Log };
 

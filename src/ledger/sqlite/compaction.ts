@@ -8,19 +8,10 @@ import type { Log } from "../../lib/log.ts";
 import type { Writer } from "../../runtime/sqlite/index.ts";
 import { unavailable } from "../checks.ts";
 import type { Revision } from "../ledger.ts";
+import { createRetention, retentionOf, type Retention } from "../retention.ts";
 import type { Store } from "./store.ts";
 
-/** History is kept while it is young or among the last `revisionsMin`, but never beyond `revisionsMax`. */
-export type Retention = {
-  /** Default 10,000. */
-  readonly revisionsMin: number;
-  /** Default 5 minutes. */
-  readonly ageMs: number;
-  /** Default 200,000. */
-  readonly revisionsMax: number;
-  /** How often it is looked at. Default 10 s. */
-  readonly periodMs: number;
-};
+export type { Retention };
 
 const rowsPerPiece = 500;
 
@@ -35,18 +26,9 @@ export function createCompaction(
   options: Partial<Retention>,
 ): Compaction {
   const { clock, log, store, writer } = deps;
-  const retention: Retention = {
-    revisionsMin: 10_000,
-    ageMs: 300_000,
-    revisionsMax: 200_000,
-    periodMs: 10_000,
-    ...options,
-  };
+  const retention = retentionOf(options);
   const closed = new AbortController();
-  /** Where the ledger was at which time; the first is the oldest. */
-  let samples: { atMs: number; revision: Revision }[] = [
-    { atMs: clock.monotonicMs(), revision: store.state().revision },
-  ];
+  const mayGo = createRetention({ clock }, { retention, revision: store.state().revision });
 
   const compact = async (revision: Revision) => {
     await writer.write(() => {
@@ -58,25 +40,12 @@ export function createCompaction(
       swept = await writer.write(() => store.sweep(rowsPerPiece));
   };
 
-  /** The newest revision that is old enough. */
-  const aged = (): number => {
-    const nowMs = clock.monotonicMs();
-    const old = samples.filter(({ atMs }) => nowMs - atMs >= retention.ageMs);
-    const newest = old.at(-1);
-    samples = [...(newest ? [newest] : []), ...samples.slice(old.length)];
-    samples.push({ atMs: nowMs, revision: store.state().revision });
-    return newest?.revision ?? 0;
-  };
-
   const timer = every(
     clock,
     retention.periodMs,
     async () => {
       const { revision, compacted } = store.state();
-      const target = Math.max(
-        Math.min(revision - retention.revisionsMin, aged()),
-        revision - retention.revisionsMax,
-      );
+      const target = mayGo(revision);
       if (target > compacted) await compact(target as Revision);
     },
     (error) => {

@@ -27,7 +27,8 @@ import type {
   TransactionOutcome,
   WatchBatch,
 } from "../ledger.ts";
-import { createCompaction, type Retention } from "./compaction.ts";
+import { createCompaction } from "./compaction.ts";
+import type { Retention } from "../retention.ts";
 import { createExpiry } from "./expiry.ts";
 import { openFile } from "./schema.ts";
 import { writeSnapshot } from "./snapshot.ts";
