@@ -1,6 +1,6 @@
 // `npm run build`: compiles src/ to dist/ (or to the folder given) for the published package.
 import { spawnSync } from "node:child_process";
-import { copyFileSync, rmSync } from "node:fs";
+import { copyFileSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -15,7 +15,10 @@ const { status, error } = spawnSync(compiler, ["-p", "tsconfig.build.json", "--o
   stdio: "inherit",
 });
 if (error) console.error(`build: ${error.message}; mend it with: npm ci`);
-// Built with cc on the machine where `skerry drill power-cut` runs.
-const shim = join("drill", "faults", "power-cut-shim.c");
-if (status === 0) copyFileSync(join(root, "src", shim), join(out, shim));
+// Built with cc on the machine where the drills run that need them.
+const faults = join("drill", "faults");
+const programs = readdirSync(join(root, "src", faults)).filter((name) => name.endsWith(".c"));
+if (status === 0)
+  for (const name of programs)
+    copyFileSync(join(root, "src", faults, name), join(out, faults, name));
 process.exit(status ?? 1);

@@ -60,8 +60,9 @@ export async function makeNamespaces(
       await ip("-n", name, "link", "set", "lo", "up");
       await ip("-n", name, "link", "set", "eth0", "up");
     }
-    // Tries the tool with which everything will be started.
-    await run("nsenter", enter(site, "observer", ["true"]).slice(1), { timeout: commandTimeoutMs });
+    // Tries the tools with which everything will be started.
+    const [file = "", ...args] = enter(site, "observer", [...withOwnMounts, "true"]);
+    await run(file, args, { timeout: commandTimeoutMs });
     return { state: "made", site };
   } catch (error) {
     await removeNamespaces(site, deps);
@@ -70,12 +71,21 @@ export async function makeNamespaces(
       reason: new SkerryError({
         code: "tool-missing",
         message: `no network namespaces can be made here: ${explain(error)}`,
-        hint: "run it as root on Linux, with ip and nsenter: apt-get install iproute2 util-linux",
+        hint: "run it as root on Linux, with ip, nsenter and unshare: apt-get install iproute2 util-linux",
         cause: error,
       }),
     };
   }
 }
+
+/** What is mounted under it is seen by its own processes only, and is gone with the last of them. */
+export const withOwnMounts: readonly string[] = [
+  "unshare",
+  "--mount",
+  "--propagation",
+  "private",
+  "--",
+];
 
 /** nsenter(1) changes the network only; `ip netns exec` would hide the cgroups as well. */
 function enter(site: string, machine: MachineName, argv: readonly string[]): string[] {
@@ -88,6 +98,7 @@ export function openNamespaces(site: string): Network {
   return {
     hostOf,
     on: (machine, argv) => enter(site, machine, argv),
+    namespaceOf: (machine) => pathOf(site, machine),
     pidsOn: (machine) => pidsIn(pathOf(site, machine)),
     links: {
       cut: (machine) => onSwitch("link", "set", portOf(machine), "down"),

@@ -13,6 +13,8 @@ export type Network = {
   on(machine: MachineName, argv: readonly string[]): readonly string[];
   /** Every process on that machine; undefined where machines share one network. */
   pidsOn?(machine: MachineName): readonly number[];
+  /** Path of the machine's network namespace; undefined where machines share one network. */
+  namespaceOf?(machine: MachineName): string;
   /** Absent where a link cannot be cut without somebody being told. */
   readonly links?: Links;
 };

@@ -14,6 +14,7 @@ import {
   openNamespaces,
   removeNamespaces,
   removeStaleNamespaces,
+  withOwnMounts,
 } from "./namespaces.ts";
 import type { Network, Unavailable } from "./network.ts";
 
@@ -54,7 +55,10 @@ export async function runAsObserver(deps: {
   try {
     await removeStaleNamespaces(deps);
     const argv = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-    const [file = "", ...args] = openNamespaces(made.site).on("observer", argv);
+    const [file = "", ...args] = openNamespaces(made.site).on("observer", [
+      ...withOwnMounts,
+      ...argv,
+    ]);
     const child = spawn(file, args, {
       // In a group of its own: the terminal's Ctrl-C reaches it through the guard, once.
       detached: true,
