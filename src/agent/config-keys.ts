@@ -80,6 +80,12 @@ export const agentConfigKeys: Readonly<Record<keyof AgentConfig, ConfigKey>> = {
     default: "careful",
     kept: true,
   },
+  backupEvery: {
+    text: "servers: how often the cell is backed up, `off` for never",
+    takes: "<duration>",
+    default: "1h",
+    kept: true,
+  },
   logLevel: {
     text: "debug, info, warn or error",
     takes: "<level>",

@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { parseJoinToken } from "../identity/index.ts";
+import { parseDurationMs } from "../lib/duration.ts";
 import { SkerryError } from "../lib/errors.ts";
 import {
   addressField as address,
@@ -19,6 +20,17 @@ import {
 } from "../runtime/config/index.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";
 import { withFormat, withoutFormat } from "../runtime/local/index.ts";
+
+const backupEveryWords = "expected off, or a duration from 1s on, as 30m, 1h or 6h";
+
+const backupEveryField = z.string(backupEveryWords).refine((text) => {
+  if (text === "off") return true;
+  try {
+    return parseDurationMs(text, "backupEvery") >= 1000;
+  } catch {
+    return false;
+  }
+}, backupEveryWords);
 
 export const agentConfigSchema = z.strictObject({
   dataDir: textField,
@@ -47,6 +59,8 @@ export const agentConfigSchema = z.strictObject({
   telemetry: switchField.optional(),
   /** `eager`: in a cell of two, silence of the other is enough to start its pods here (rule E). */
   evict: z.enum(["careful", "eager"], "expected careful or eager").optional(),
+  /** Servers: how often the cell is backed up. */
+  backupEvery: backupEveryField.optional(),
   logLevel: logLevelField.optional(),
   /** OTLP over HTTP; absent: no traces. */
   tracesEndpoint: urlField.optional(),
@@ -79,6 +93,7 @@ const nodeRecordSchema = z.strictObject({
   hub: address.optional(),
   telemetry: z.boolean(),
   evict: z.enum(["careful", "eager"]).default("careful"),
+  backupEvery: backupEveryField.optional(),
 });
 
 export type NodeRecord = z.infer<typeof nodeRecordSchema>;
@@ -174,6 +189,7 @@ export function resolveNodeRecord(
   const ports = existing?.ports;
   const mqttPlain = config.mqttPlainPort ?? ports?.mqttPlain;
   const hub = config.hub ?? existing?.hub;
+  const backupEvery = config.backupEvery ?? existing?.backupEvery;
   const record: NodeRecord = {
     cell: fixed("cell", cellOf(config), existing?.cell),
     node: fixed("node", config.node, existing?.node),
@@ -194,6 +210,7 @@ export function resolveNodeRecord(
     ...(hub === undefined ? {} : { hub }),
     telemetry: config.telemetry ?? existing?.telemetry ?? true,
     evict: config.evict ?? existing?.evict ?? "careful",
+    ...(backupEvery === undefined ? {} : { backupEvery }),
   };
   refuseSharedPorts(record);
   return record;
@@ -216,7 +233,7 @@ function refuseSharedPorts({ ports }: NodeRecord): void {
 
 /** The record by the keys of the configuration. */
 export function configOf(record: NodeRecord): Partial<AgentConfig> {
-  const { cell, node, hub, ports, telemetry, evict } = record;
+  const { cell, node, hub, ports, telemetry, evict, backupEvery } = record;
   return {
     cell,
     node,
@@ -233,5 +250,6 @@ export function configOf(record: NodeRecord): Partial<AgentConfig> {
     ledgerPeersPort: ports.ledgerPeers,
     telemetry,
     evict,
+    ...(backupEvery === undefined ? {} : { backupEvery }),
   };
 }
