@@ -212,6 +212,7 @@ export async function runAgent({
     runner,
     keeper,
     strain,
+    ledgerSituation,
   });
   startMetricsPath(ground, { report: status.report, membership, identity: identityPath });
   const gateway = await lifecycle.start(

@@ -6,6 +6,7 @@
 import { every, type Clock, type Timer } from "../lib/clock.ts";
 import type { MonotonicMs } from "../lib/brand.ts";
 import type { Log } from "../lib/log.ts";
+import type { LedgerReport } from "../api/index.ts";
 import type { Ledger, LedgerStatus } from "../ledger/index.ts";
 import type { Ground } from "./ground.ts";
 import type { LedgerMember, LedgerSituation } from "../membership/index.ts";
@@ -22,6 +23,8 @@ const membersEveryMs = 1000;
 const timeoutMs = 1000;
 /** A quorum that has answered within this time is held, whatever became of the last question. */
 const provedFreshMs = 3000;
+/** Members are asked every second; this many seconds without an answer are silence. */
+const answeredFreshMs = 3000;
 /** Nobody writes here: what is asked is the quorum. */
 const probeKey = "meta/quorum";
 
@@ -75,6 +78,29 @@ export function watchLedger(deps: {
     stop() {
       for (const timer of timers) timer.cancel();
     },
+  };
+}
+
+/** For people: `nodes` are the cell's, so that who is none of them is a witness. */
+export function ledgerReport(
+  situation: LedgerSituation,
+  nodes: readonly string[],
+  nowMs: MonotonicMs,
+): LedgerReport | undefined {
+  if (situation.state === "sole") return undefined;
+  const ago = (atMs: MonotonicMs) => Math.max(0, Math.round(nowMs - atMs));
+  return {
+    quorum: situation.quorum,
+    ...(situation.provedMs === undefined ? {} : { provedAgoMs: ago(situation.provedMs) }),
+    members: situation.members.map(({ name, votes, leads, answeredMs }) => {
+      const answers = answeredMs !== undefined && nowMs - answeredMs < answeredFreshMs;
+      return {
+        name,
+        role: !votes ? "learner" : nodes.includes(name) ? "server" : "witness",
+        state: !answers ? "silent" : leads ? "leader" : "follower",
+        ...(answeredMs === undefined ? {} : { answeredAgoMs: ago(answeredMs) }),
+      };
+    }),
   };
 }
 

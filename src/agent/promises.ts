@@ -2,7 +2,8 @@
  * What a cell promises in the situation it is in, and what it does not, in sentences for a person who
  * has to decide something now. Pure. Nothing stands here that the design does not keep.
  */
-import type { Ladder, NodeVerdict } from "../api/index.ts";
+import type { Ladder, LedgerReport, NodeVerdict } from "../api/index.ts";
+import { countVoters } from "./ledger-count.ts";
 
 export type PromiseView = {
   readonly self: string;
@@ -19,6 +20,8 @@ export type PromiseView = {
   readonly waitingForHub: number;
   /** By silent node: why its pods are not replaced (rule E). */
   readonly held: ReadonlyMap<string, string>;
+  /** Where several servers share the ledger and one of them answers. */
+  readonly ledger: LedgerReport | undefined;
 };
 
 export type Promises = {
@@ -34,10 +37,11 @@ export function promisesOf(view: PromiseView): Promises {
   const servers = nodes.filter(({ isServer }) => isServer);
   const isGone = ({ verdict }: { verdict: NodeVerdict }) =>
     verdict.state === "unreachable" || verdict.state === "agent-down";
+  const quorumLost = ladder.quorum === "lost" || view.ledger?.quorum === "lost";
   const serverLost =
-    ladder.quorum === "lost" || (servers.length > 0 && servers.every((server) => isGone(server)));
+    ladder.quorum === "no-server" ||
+    (servers.length > 0 && servers.every((server) => isGone(server)));
   const names = servers.map(({ name }) => name).join(", ") || "the server";
-  const reached = nodes.length - lost.length;
   const kept: string[] = [];
   const suspended: string[] = [];
   const say = (holds: boolean, text: string, otherwise?: string) => {
@@ -64,17 +68,23 @@ export function promisesOf(view: PromiseView): Promises {
       "Entries that may leave go to the hub, and hub is acknowledged.",
       `hub is not acknowledged: ${view.waitingForHub} entries wait on disk and are sent when it is back; what the hub shows of this cell is old.`,
     );
-  say(
-    !serverLost,
-    `Changes by kubectl take effect, and survive a power cut of ${names} once they are answered.`,
-    `Changes by kubectl are refused at once (server-lost) until ${names} answers; reads show what was last known.`,
-  );
-  if (serverLost) {
+  if (serverLost || quorumLost) {
     suspended.push(
+      serverLost
+        ? `Changes by kubectl are refused at once (server-lost) until ${servers.length > 1 ? `one of ${names}` : names} answers; reads show what was last known.`
+        : `Changes by kubectl are refused until the ledger has its quorum again${needed(view.ledger)}; reads show what was last known.`,
       "No pod is replaced, scaled or rolled out, whatever else is lost; pods with skerry.dev/on-partition: stop end 30 s after the loss.",
       "No node can join, and no certificate is renewed; those there are go on.",
     );
+  } else if (servers.length > 1) {
+    const shared = sharedPromises(view.ledger, names);
+    kept.push(...shared.kept);
+    suspended.push(...shared.suspended);
   } else {
+    kept.push(
+      `Changes by kubectl take effect, and survive a power cut of ${names} once they are answered.`,
+    );
+    const reached = nodes.length - lost.length;
     say(
       (reached - 1) * 2 > nodes.length,
       "Pods of another node that is lost are started elsewhere within seconds.",
@@ -82,7 +92,7 @@ export function promisesOf(view: PromiseView): Promises {
         ? `Pods of another node that is lost are not replaced: with ${reached} of ${nodes.length} nodes left, nobody could tell who is cut off.`
         : undefined,
     );
-    if (servers.length === 1 && nodes.length > 1)
+    if (nodes.length > 1)
       suspended.push(
         `${names} is the only server: if it is lost, desired state cannot be changed until it is back.`,
       );
@@ -99,3 +109,53 @@ export function promisesOf(view: PromiseView): Promises {
       );
   return { kept, suspended };
 }
+
+/** With two servers or more: the quorum decides, and what counts is how many more may be lost. */
+function sharedPromises(ledger: LedgerReport | undefined, names: string): Promises {
+  const changes =
+    "Changes by kubectl take effect, and survive any power cut once they are answered.";
+  if (!ledger)
+    return {
+      kept: [changes],
+      suspended: [
+        `What of ${names} may still be lost is not known here: none of them told how the ledger is.`,
+      ],
+    };
+  const { voters, answering, majority, faultsLeft } = countVoters(ledger);
+  const left = answering.map(({ name }) => name).join(", ");
+  if (faultsLeft > 0) {
+    const spare = faultsLeft === 1 ? "Any one" : `Any ${faultsLeft}`;
+    return {
+      kept: [
+        changes,
+        `${spare} of ${left} may be lost: changes go on, and what was answered stands.`,
+        "Pods of another node that is lost, servers included, are started elsewhere within seconds.",
+      ],
+      suspended: [],
+    };
+  }
+  const why =
+    voters.length === 2
+      ? `${names} are two and have no witness`
+      : `${answering.length} of ${voters.length} members of the ledger are left, and ${majority} are needed`;
+  return {
+    kept: [
+      changes,
+      "Pods of another node that is lost and is no server are started elsewhere within seconds.",
+    ],
+    suspended: [
+      `One fault from losing quorum: ${why}. If one of ${left} is lost, nothing can be changed and no pod is replaced until it is back.`,
+      ...(voters.length === 2
+        ? [
+            "A third server, or a witness on any small box, would make the loss of any one harmless.",
+          ]
+        : []),
+    ],
+  };
+}
+
+const needed = (ledger: LedgerReport | undefined) => {
+  if (!ledger) return "";
+  const { voters, majority } = countVoters(ledger);
+  return `: ${majority} of ${voters.map(({ name }) => name).join(", ")} have to answer`;
+};

@@ -3,16 +3,19 @@ import type {
   CellStatus,
   Deployment,
   Ladder,
+  LedgerReport,
   NodeEndpoints,
   NodeReport,
   NodeVerdict,
   Pod,
   PodStatusLine,
+  ReachRecord,
 } from "../api/index.ts";
 import { podIsReady, podStatusText } from "../api/index.ts";
 import type { LadderStory } from "../membership/index.ts";
-import { formatDuration } from "../lib/duration.ts";
+import { countVoters } from "./ledger-count.ts";
 import { promisesOf } from "./promises.ts";
+import { wordsOf } from "./status-words.ts";
 
 export type CellView = {
   readonly cell: string;
@@ -31,10 +34,12 @@ export type CellView = {
   readonly ladder: Ladder;
   /** By silent node: why its pods are not replaced; known on servers. */
   readonly held: ReadonlyMap<string, string>;
+  readonly reach: ReachRecord;
 };
 
 export function cellStatus(view: CellView): CellStatus {
   const verdictOf = (name: string): NodeVerdict => view.verdicts.get(name) ?? { state: "unknown" };
+  const ledger = bestLedger([...view.reports.values()]);
   return {
     cell: view.cell,
     seenFrom: view.self,
@@ -58,11 +63,18 @@ export function cellStatus(view: CellView): CellStatus {
       desired: spec.replicas ?? 1,
     })),
     pods: allPods(view),
-    words: words(view, verdictOf),
+    words: wordsOf({
+      ...view,
+      nodes: view.nodes.map(({ name }) => ({ name, verdict: verdictOf(name) })),
+      ledger,
+    }),
+    ...(ledger === undefined ? {} : { ledger }),
+    reach: view.reach,
     promises: promisesOf({
       self: view.self,
       ladder: view.ladder,
       held: view.held,
+      ledger,
       nodes: view.nodes.map(({ name, endpoints }) => ({
         name,
         isServer: endpoints?.isServer ?? view.reports.get(name)?.role === "server",
@@ -75,6 +87,16 @@ export function cellStatus(view: CellView): CellStatus {
       ),
     }),
   };
+}
+
+/** Of servers that are cut off from one another, the one that reaches more of the ledger. */
+function bestLedger(reports: readonly NodeReport[]): CellStatus["ledger"] {
+  const told = reports.flatMap(({ node, ledger }) =>
+    ledger ? [{ ...ledger, seenFrom: node }] : [],
+  );
+  const rank = (ledger: LedgerReport) =>
+    (ledger.quorum === "held" ? 1000 : 0) + countVoters(ledger).answering.length;
+  return told.sort((a, b) => rank(b) - rank(a))[0];
 }
 
 /** A node that answers knows its own pods best; of the others the API's word is taken. */
@@ -116,42 +138,4 @@ function whyNotReady(pod: Pod): string {
     ({ type, status, message }) => type === "PodScheduled" && status === "False" && message,
   );
   return pod.status?.message ?? told?.message ?? podStatusText(pod);
-}
-
-function words(view: CellView, verdictOf: (name: string) => NodeVerdict): string[] {
-  const { story } = view;
-  const missing = view.nodes
-    .map(({ name }) => name)
-    .filter((name) => !["alive", "unknown"].includes(verdictOf(name).state));
-  const lines =
-    story.rung === "whole"
-      ? [
-          missing.length === 0
-            ? story.title
-            : `Not whole: ${missing.join(", ")}. Everything else goes on.`,
-        ]
-      : [`${story.title}.`, `To do: ${story.toDo}`];
-  for (const { name } of view.nodes) {
-    const verdict = verdictOf(name);
-    if (verdict.state === "agent-down")
-      lines.push(
-        `${name}: its agent is down for ${formatDuration(verdict.forMs)}; its pods run on, nothing is replaced yet.`,
-      );
-    if (verdict.state === "unreachable")
-      lines.push(
-        `${name}: unreachable for ${formatDuration(verdict.forMs)}, to every node that could hear it.`,
-      );
-    if (verdict.state === "link-down")
-      lines.push(
-        `${name}: not heard here for ${formatDuration(verdict.forMs)}, but ${verdict.heardBy.join(", ")} hears it: the link is what failed.`,
-      );
-  }
-  for (const { metadata, spec, status } of view.deployments) {
-    const [ready, desired] = [status?.readyReplicas ?? 0, spec.replicas ?? 1];
-    if (ready < desired)
-      lines.push(
-        `Deployment ${metadata.namespace}/${metadata.name}: ${ready} of ${desired} pods are ready.`,
-      );
-  }
-  return lines;
 }

@@ -32,11 +32,13 @@ export {
   type ReachRecord,
   type ReachRow,
 } from "./records/health.ts";
+export { tellEars, tellUnreachable, tellVerdict } from "./records/verdict-words.ts";
 export type {
   BacklogStatus,
   CellStatus,
   FleetStatus,
   HubStatus,
+  LedgerReport,
   NodeReport,
   PodStatusLine,
   StreamStatusLine,

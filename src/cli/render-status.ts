@@ -1,5 +1,14 @@
 /** The status screens, pure: for a tired person first, for scripts (tabs) second. */
-import type { CellStatus, FleetStatus, NodeReport, NodeVerdict } from "../api/index.ts";
+import {
+  hubName,
+  tellVerdict,
+  type CellStatus,
+  type FleetStatus,
+  type NodeReport,
+  type ReachMark,
+  type ReachRecord,
+  type ReachRow,
+} from "../api/index.ts";
 import { formatBytes, formatDuration } from "../lib/duration.ts";
 import { renderTable } from "./output.ts";
 
@@ -17,7 +26,7 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
       status.nodes.map(({ name, role, address, verdict, report }) => [
         name,
         role,
-        verdictWords(verdict),
+        tellVerdict(verdict),
         report ? `${report.pods.filter((pod) => pod.ready).length}/${report.pods.length}` : "?",
         report ? hubWords(report) : "?",
         report ? backlogWords(report.hub.backlog) : "?",
@@ -27,6 +36,16 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
       options,
     ),
   ];
+  if (status.ledger) {
+    const rows = status.ledger.members.map(({ name, role, state, answeredAgoMs }) => [
+      name,
+      role,
+      state,
+      answeredAgoMs === undefined ? "never" : ago(answeredAgoMs),
+    ]);
+    const header = ["LEDGER MEMBER", "ROLE", "STATE", `ANSWERED ${status.ledger.seenFrom}`];
+    sections.push("", table(header, rows, options));
+  }
   if (status.workloads.length > 0) {
     const rows = status.workloads.map(({ kind, namespace, name, ready, desired }) => [
       `${kind} ${namespace}/${name}`,
@@ -48,9 +67,62 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
   return sections.join("\n");
 }
 
+/** Fresh enough to be no silence: a beat comes four times a second, a link's ping every second. */
+const freshMs = 1500;
+
+/** Who heard whom: rows hear, columns are heard. */
+export function renderMatrix(status: CellStatus, options: RenderOptions): string {
+  const { reach } = status;
+  const rowByNode = new Map(reach.rows.map((row) => [row.to, row]));
+  const hearers = reach.names.filter((name) => rowByNode.has(name) || isNode(status, name));
+  const rows = hearers.map((to) => [
+    hearerWords(to, rowByNode.get(to), reach),
+    ...reach.names.map((from) => cellWords(from, to, rowByNode.get(to))),
+  ]);
+  return [
+    heading(
+      `cell ${status.cell}, seen from ${reach.seenFrom}: who heard whom, how, and when`,
+      options,
+    ),
+    ...status.words.map((words) => `  ${words}`),
+    "",
+    table(["HEARD BY \\ FROM", ...reach.names.map(plainName)], rows, options),
+    "",
+    "  beat, link: from the node itself; relayed: a peer heard it; ledger: its member answered; hub: by its own way to the hub.",
+    "  ?: no word from there.",
+  ].join("\n");
+}
+
+const isNode = ({ nodes }: CellStatus, name: string) => nodes.some((node) => node.name === name);
+const plainName = (name: string) => (name === hubName ? "hub" : name);
+const ago = (ms: number) => (ms < 10_000 ? `${(ms / 1000).toFixed(1)}s` : formatDuration(ms));
+
+function hearerWords(to: string, row: ReachRow | undefined, { seenFrom }: ReachRecord): string {
+  const isOld = row !== undefined && to !== seenFrom && row.toldAgoMs >= freshMs;
+  return isOld ? `${plainName(to)}, ${ago(row.toldAgoMs)} ago` : plainName(to);
+}
+
+/** `0.2s beat+link`, `0.4s relayed by n3`, `silent 12s`, `never`, `?` */
+function cellWords(from: string, to: string, row: ReachRow | undefined): string {
+  if (from === to) return "-";
+  if (!row) return "?";
+  const marks = row.heard.filter((mark) => mark.from === from);
+  const fresh = marks.filter(({ agoMs }) => agoMs < freshMs);
+  const own = fresh.filter(({ path }) => path !== "relayed");
+  if (own.length > 0) return `${ago(youngest(own))} ${own.map(({ path }) => path).join("+")}`;
+  const [relayed] = fresh;
+  if (relayed) return `${ago(relayed.agoMs)} relayed by ${relayed.by ?? "?"}`;
+  // The hub is asked once a second, and what it says of others is as old as its last answer.
+  return marks.length === 0 ? "never" : `silent ${ago(youngest(marks))}`;
+}
+
+const youngest = (marks: readonly ReachMark[]) => Math.min(...marks.map(({ agoMs }) => agoMs));
+
 /** Where all is well nobody needs to read on. */
-function promiseLines({ promises, nodes }: CellStatus): string[] {
+function promiseLines({ promises, nodes, reach, ledger }: CellStatus): string[] {
   const isWell =
+    reach.deaf.length === 0 &&
+    (ledger?.members ?? []).every(({ state }) => state !== "silent") &&
     nodes.every(({ verdict }) => verdict.state === "alive") &&
     nodes.every(({ report }) => report === undefined || report.rung === "whole");
   if (isWell) return [];
@@ -106,21 +178,6 @@ function streamRows(reports: readonly NodeReport[]): string[][] {
   return [...fullestByName]
     .sort(([a], [b]) => a.localeCompare(b))
     .map(([name, { entries, bytes }]) => [name, `${entries}`, formatBytes(bytes)]);
-}
-
-function verdictWords(verdict: NodeVerdict): string {
-  switch (verdict.state) {
-    case "alive":
-      return "alive";
-    case "agent-down":
-      return `agent down for ${formatDuration(verdict.forMs)}, pods alive`;
-    case "unreachable":
-      return `unreachable for ${formatDuration(verdict.forMs)}${verdict.witnesses.length > 0 ? `, also to ${verdict.witnesses.join(", ")}` : ""}`;
-    case "link-down":
-      return `no link for ${formatDuration(verdict.forMs)}, but ${verdict.heardBy.join(", ")} hears it`;
-    case "unknown":
-      return "not heard yet";
-  }
 }
 
 function hubWords({ hub }: NodeReport): string {

@@ -12,7 +12,7 @@ import {
 } from "../api/index.ts";
 import type { MonotonicMs } from "../lib/brand.ts";
 import type { Evidence } from "./evidence.ts";
-import type { VerdictOptions } from "./verdict.ts";
+import { verdictDefaults, type VerdictOptions } from "./verdict.ts";
 
 type ReachOptions = Pick<VerdictOptions, "silenceMs">;
 
@@ -68,7 +68,7 @@ export function reachOf(
 export function withRows(
   record: ReachRecord,
   told: readonly ReachRow[],
-  options: ReachOptions,
+  options: ReachOptions = verdictDefaults,
 ): ReachRecord {
   const rows = [
     ...record.rows.filter(({ to }) => !told.some((row) => row.to === to)),

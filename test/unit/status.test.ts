@@ -57,6 +57,7 @@ const view = (more: Partial<CellView> = {}): CellView => ({
   story: tellLadder(whole),
   ladder: whole,
   held: new Map(),
+  reach: { seenFrom: "n1", names: ["n1", "n2"], rows: [], deaf: [] },
   ...more,
 });
 const verdictsWith = (n2: NodeVerdict) =>
@@ -115,8 +116,15 @@ const three = (verdictByNode: Readonly<Record<string, NodeVerdict>> = {}, short:
   }));
 const gone: NodeVerdict = { state: "unreachable", forMs: 5000, witnesses: [] };
 const promises = (more: Partial<PromiseView> = {}) => {
-  const all = { self: "n2", ladder: whole, nodes: three(), waitingForHub: 0, held: new Map() };
-  const { kept, suspended } = promisesOf({ ...all, ...more });
+  const { kept, suspended } = promisesOf({
+    self: "n2",
+    ladder: whole,
+    nodes: three(),
+    waitingForHub: 0,
+    held: new Map(),
+    ledger: undefined,
+    ...more,
+  });
   return { kept: kept.join("\n"), suspended: suspended.join("\n") };
 };
 
@@ -131,7 +139,7 @@ test("promises: a whole cell keeps all, and says what its only server means", ()
 
 test("promises: without the server all but desired state goes on, and a write is refused at once", () => {
   for (const lost of [
-    { ladder: { ...whole, quorum: "lost" } as const, nodes: three({ n1: gone }) },
+    { ladder: { ...whole, quorum: "no-server" } as const, nodes: three({ n1: gone }) },
     { nodes: three({ n1: { state: "agent-down", forMs: 5000 } }) },
   ]) {
     const { kept, suspended } = promises(lost);
@@ -244,7 +252,9 @@ test("the cell's screen: every verdict in words, unknown things as ?, tabs for s
   });
   const lines = screen.split("\n");
   assert.ok(
-    lines.includes("n2\tworker\tunreachable for 9s, also to n3\t?\t?\t?\t?\t10.0.0.2"),
+    lines.includes(
+      "n2\tworker\tunreachable for 9s, also to n3: dead or cut off\t?\t?\t?\t?\t10.0.0.2",
+    ),
     screen,
   );
   assert.match(screen, /n1\tserver\talive\t0\/0\tlost for 61s\t5 entries, 2.*KiB, oldest 61s\t/);

@@ -20,7 +20,7 @@ import {
 } from "../../api/index.ts";
 import { every } from "../../lib/clock.ts";
 import type { Keeper } from "../../keeper/index.ts";
-import { rungOf, type Membership } from "../../membership/index.ts";
+import { rungOf, withRows, type LedgerSituation, type Membership } from "../../membership/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import { bootTimeMs } from "../../runtime/clock/index.ts";
 import { ownProcess } from "../../runtime/process/index.ts";
@@ -28,6 +28,7 @@ import type { WriteResult } from "../../resources/index.ts";
 import { startNodeReporter, type NodeWrite, type PodRunner } from "../../workloads/index.ts";
 import { hostDescription } from "../doctor.ts";
 import type { HostStrain } from "../host-strain.ts";
+import { ledgerReport } from "../ledger-watch.ts";
 import type { Ground } from "../ground.ts";
 import { cellStatus, podLine } from "../status.ts";
 import type { StatePath } from "./command-path.ts";
@@ -50,6 +51,7 @@ export function startStatusPath(
     runner: PodRunner;
     keeper: Keeper;
     strain: Pick<HostStrain, "short">;
+    ledgerSituation: () => LedgerSituation;
   },
 ): StatusPath {
   const { clock, record, router, version } = ground;
@@ -69,6 +71,11 @@ export function startStatusPath(
     const nowMs = clock.monotonicMs();
     const hubAgoMs = membership.hubAgoMs();
     const { lastContactMs } = state.mirror;
+    const ledger = ledgerReport(
+      deps.ledgerSituation(),
+      nodes.map(({ metadata }) => metadata.name),
+      nowMs,
+    );
     return {
       node: record.node,
       role: record.role,
@@ -100,11 +107,13 @@ export function startStatusPath(
         ),
       short: strain.short,
       memoryBytes: process.memoryUsage.rss(),
+      ...(ledger === undefined ? {} : { ledger }),
     };
   };
-  router.handle("node.status", async () =>
-    new TextEncoder().encode(JSON.stringify(await report())),
-  );
+  router.handle("node.status", async () => {
+    const [reach] = membership.reach().rows;
+    return new TextEncoder().encode(JSON.stringify({ ...(await report()), reach }));
+  });
 
   const askPeer = async (node: string): Promise<NodeReport | undefined> => {
     const link = links.linkTo(node);
@@ -123,10 +132,13 @@ export function startStatusPath(
   };
   const status = async (): Promise<CellStatus> => {
     const names = [...new Set([record.node, ...nodes.map(({ metadata }) => metadata.name)])];
-    const reports = await Promise.all(
+    const answers = await Promise.all(
       names.map((name) => (name === record.node ? report() : askPeer(name))),
     );
     const { items: pods } = await state.mirror.list(podKind);
+    const rows = answers.flatMap((one) => (one?.reach === undefined ? [] : [one.reach]));
+    // Stands in the matrix, and not twice.
+    const reports = answers.map((one) => one && { ...one, reach: undefined });
     const verdicts = membership.verdicts();
     const silent = [...verdicts].filter(([, { state: verdict }]) => verdict === "unreachable");
     const decisions = silent.map(([name]) => [name, membership.mayEvict(name)] as const);
@@ -150,6 +162,7 @@ export function startStatusPath(
       deployments,
       pods,
       story: membership.story(),
+      reach: withRows(membership.reach(), rows),
     });
   };
   return { report, routes: (app) => void app.get("/v1/status", status) };

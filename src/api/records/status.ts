@@ -1,5 +1,6 @@
 /** What `skerry status` shows; assembled by any node, from what it knows and what its peers answer. */
-import type { Ladder, LadderRung, NodeVerdict } from "./health.ts";
+import type { BackupReport } from "./backup.ts";
+import type { Ladder, LadderRung, NodeVerdict, ReachRecord, ReachRow } from "./health.ts";
 
 export type PodStatusLine = {
   readonly namespace: string;
@@ -37,6 +38,21 @@ export type HubStatus = {
   readonly backlog: BacklogStatus;
 };
 
+/** The ledger of a cell with more than one server, as one of them measures it. */
+export type LedgerReport = {
+  readonly quorum: "held" | "lost";
+  /** Since a quorum last answered that server; absent: never. */
+  readonly provedAgoMs?: number;
+  readonly members: readonly {
+    /** The node's, or a witness's own. */
+    readonly name: string;
+    readonly role: "server" | "learner" | "witness";
+    readonly state: "leader" | "follower" | "silent";
+    /** Since it last answered; absent: never. */
+    readonly answeredAgoMs?: number;
+  }[];
+};
+
 /** What one node says of itself. */
 export type NodeReport = {
   readonly node: string;
@@ -53,8 +69,14 @@ export type NodeReport = {
   readonly pods: readonly PodStatusLine[];
   /** What this host is short of, in words: `disk: 120 MiB free`; empty or absent when there is enough. */
   readonly short?: readonly string[];
+  /** Servers: the backups of their cell. */
+  readonly backup?: BackupReport;
   /** Resident memory of the agent, bytes. */
   readonly memoryBytes: number;
+  /** Only from servers that share the ledger with others. */
+  readonly ledger?: LedgerReport;
+  /** Whom it heard itself; only in answers to peers. */
+  readonly reach?: ReachRow;
 };
 
 export type CellStatus = {
@@ -79,6 +101,10 @@ export type CellStatus = {
   readonly pods: readonly PodStatusLine[];
   /** What it all means, most important first. */
   readonly words: readonly string[];
+  /** Where several servers share the ledger: as that one sees it which reaches most of it. */
+  readonly ledger?: LedgerReport & { readonly seenFrom: string };
+  /** Who heard whom, by which path, and when. */
+  readonly reach: ReachRecord;
   /** What the cell promises in this situation, and what it does not, as sentences. */
   readonly promises: { readonly kept: readonly string[]; readonly suspended: readonly string[] };
 };

@@ -5,7 +5,7 @@ import type { CellStatus, FleetStatus } from "../../api/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
 import { callJson, openLocalApi, type LocalApi } from "../local-api.ts";
-import { renderCellStatus, renderFleetStatus } from "../render-status.ts";
+import { renderCellStatus, renderFleetStatus, renderMatrix } from "../render-status.ts";
 
 const watchEveryMs = 1000;
 
@@ -15,20 +15,23 @@ export function registerStatus(program: Command, context: Context): void {
     .description("one screen: nodes, pods, streams, backlog, and what is wrong in words")
     .option(dataFlag, dataFlagText)
     .option("-w, --watch", "again every second until Ctrl-C")
-    .option("--json", "as JSON")
+    .option("--matrix", "who heard whom, by which path, and when, as this node knows it")
+    .option("--json", "as JSON, with the matrix")
     .addHelpText(
       "after",
-      "\nExamples:\n  skerry status\n  skerry status --data .skerry/demo/hub     the hub's view of its cells",
+      "\nExamples:\n  skerry status\n  skerry status --matrix --watch\n  skerry status --data .skerry/demo/hub     the hub's view of its cells",
     )
-    .action(async (flags: { data?: string; watch?: boolean; json?: boolean }) => {
+    .action(async (flags: StatusFlags) => {
       const dataDir = dataDirOf(flags.data, context);
       if (!isHubFolder(dataDir)) readAgentInfo(dataDir);
       const api = await openLocalApi(dataDir, context);
       try {
-        if (flags.watch) await watch(api, dataDir, context);
+        if (flags.watch) await watch(api, dataDir, flags, context);
         else
           context.output.line(
-            flags.json ? JSON.stringify(await read(api)) : await render(api, dataDir, context),
+            flags.json
+              ? JSON.stringify(await read(api))
+              : await render(api, dataDir, flags, context),
           );
       } finally {
         await api.close();
@@ -36,20 +39,33 @@ export function registerStatus(program: Command, context: Context): void {
     });
 }
 
+type StatusFlags = { data?: string; watch?: boolean; matrix?: boolean; json?: boolean };
+
 const read = (api: LocalApi) => callJson<CellStatus | FleetStatus>(api, "/v1/status");
 
-async function render(api: LocalApi, dataDir: string, { output }: Context): Promise<string> {
+async function render(
+  api: LocalApi,
+  dataDir: string,
+  { matrix }: StatusFlags,
+  { output }: Context,
+): Promise<string> {
   const status = await read(api);
   const options = { tabs: !output.isTerminal, colors: output.isTerminal };
-  return isHubFolder(dataDir)
-    ? renderFleetStatus(status as FleetStatus, options)
+  if (isHubFolder(dataDir)) return renderFleetStatus(status as FleetStatus, options);
+  return matrix
+    ? renderMatrix(status as CellStatus, options)
     : renderCellStatus(status as CellStatus, options);
 }
 
-async function watch(api: LocalApi, dataDir: string, context: Context): Promise<void> {
+async function watch(
+  api: LocalApi,
+  dataDir: string,
+  flags: StatusFlags,
+  context: Context,
+): Promise<void> {
   const signal = context.stop();
   while (!signal.aborted) {
-    const text = await render(api, dataDir, context);
+    const text = await render(api, dataDir, flags, context);
     context.output.line(context.output.isTerminal ? `\u001b[H\u001b[2J${text}` : text);
     await context.clock.sleep(watchEveryMs, { signal }).catch(() => undefined);
   }

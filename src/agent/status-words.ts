@@ -1,0 +1,171 @@
+/**
+ * What a cell's state means, in sentences for a tired person, most important first. Pure. The words are
+ * those of the evidence: what cannot be told apart from here is not.
+ */
+import {
+  hubName,
+  ledgerEar,
+  tellEars,
+  tellUnreachable,
+  type CellStatus,
+  type DeafLink,
+  type Deployment,
+  type LedgerReport,
+  type NodeReport,
+  type NodeVerdict,
+  type ReachRecord,
+} from "../api/index.ts";
+import { formatDuration } from "../lib/duration.ts";
+import type { LadderStory } from "../membership/index.ts";
+import { countVoters } from "./ledger-count.ts";
+
+export type WordsView = {
+  readonly self: string;
+  readonly nodes: readonly { readonly name: string; readonly verdict: NodeVerdict }[];
+  readonly reports: ReadonlyMap<string, NodeReport>;
+  readonly deployments: readonly Deployment[];
+  readonly story: LadderStory;
+  readonly ledger: CellStatus["ledger"];
+  readonly reach: ReachRecord;
+};
+
+export function wordsOf(view: WordsView): string[] {
+  const { story, nodes } = view;
+  const quorum = view.ledger ? ledgerWords(view.ledger) : [];
+  const links = linkWords(view);
+  const missing = nodes
+    .filter(({ verdict }) => verdict.state !== "alive" && verdict.state !== "unknown")
+    .map(({ name }) => name);
+  return [
+    ...titleWords(story, missing, { links, quorum }),
+    ...hubWords(view),
+    ...quorum,
+    ...nodes.flatMap(({ name, verdict }) => verdictWords(name, verdict, view)),
+    ...links,
+    ...deploymentWords(view.deployments),
+  ];
+}
+
+function titleWords(
+  story: LadderStory,
+  missing: readonly string[],
+  { links, quorum }: { links: readonly string[]; quorum: readonly string[] },
+): string[] {
+  if (story.rung !== "whole") return [`${story.title}.`, `To do: ${story.toDo}`];
+  const wrong = [
+    ...missing,
+    ...(missing.length === 0 && links.length > 0 ? ["links between nodes"] : []),
+    ...(quorum.length > 0 ? ["the ledger"] : []),
+  ];
+  return wrong.length === 0
+    ? [story.title]
+    : [`Not whole: ${wrong.join(", ")}. Everything else goes on.`];
+}
+
+/** Whether it is the WAN, or this node's way to it. */
+function hubWords({ self, reports }: WordsView): string[] {
+  const told = [...reports.values()].filter(({ hub }) => hub.state !== "none");
+  const lost = told.filter(({ hub }) => hub.state === "lost").map(({ node }) => node);
+  if (lost.length === 0) return [];
+  const connected = told.filter(({ hub }) => hub.state === "connected").map(({ node }) => node);
+  if (connected.length > 0)
+    return [
+      `${lost.join(", ")} ${verb(lost, "does", "do")} not reach the hub, ${connected.join(", ")} ${verb(connected, "does", "do")}: the WAN is there, the way from ${lost.join(", ")} is cut.`,
+    ];
+  return told.length > 1
+    ? [`The WAN is lost, or the hub is: no node that answers ${self} reaches it.`]
+    : [];
+}
+
+/** Only what is not as it should be. */
+export function ledgerWords(ledger: LedgerReport): string[] {
+  const { voters, answering, faultsLeft } = countVoters(ledger);
+  const silent = voters.filter((member) => !answering.includes(member));
+  const who = silent.map(
+    ({ name, role, answeredAgoMs }) =>
+      `${role === "witness" ? "the witness " : ""}${name} (${answeredAgoMs === undefined ? "never heard" : `silent for ${formatDuration(answeredAgoMs)}`})`,
+  );
+  const learners = ledger.members
+    .filter(({ role }) => role === "learner")
+    .map(({ name }) => `${name} catches up with the ledger; it has no vote yet.`);
+  if (ledger.quorum === "lost")
+    return [
+      `Quorum lost: ${answering.length} of ${voters.length} members of the ledger answer${who.length > 0 ? `, not ${who.join(", ")}` : ""}.`,
+      ...learners,
+    ];
+  // Two members never have one to spare: that is what was chosen, and the promises say so.
+  if (silent.length === 0) return learners;
+  const rest = faultsLeft === 0 ? "One fault from losing quorum" : "The ledger misses a member";
+  return [
+    `${rest}: ${answering.length} of ${voters.length} members answer, not ${who.join(", ")}.`,
+    ...learners,
+  ];
+}
+
+function verdictWords(name: string, verdict: NodeVerdict, { self, reach }: WordsView): string[] {
+  switch (verdict.state) {
+    case "alive":
+    case "unknown":
+      return [];
+    case "agent-down":
+      return [
+        verdict.knownBy === "ledger"
+          ? `${name}: its agent and its keeper are silent for ${formatDuration(verdict.forMs)}, its ledger member answers: the machine is alive and its pods run on; nothing is replaced yet.`
+          : `${name}: its agent is down for ${formatDuration(verdict.forMs)}; its pods run on, nothing is replaced yet.`,
+      ];
+    case "unreachable":
+      return [
+        `${name}: unreachable for ${formatDuration(verdict.forMs)}, to every node that could hear it: ${tellUnreachable(verdict)}.`,
+      ];
+    case "link-down": {
+      const heard = `${name}: not heard here for ${formatDuration(verdict.forMs)}, but ${tellEars(verdict.heardBy)}`;
+      const link = reach.deaf.find(({ from, to }) => from === name && to === self);
+      if (verdict.heardBy.includes(ledgerEar))
+        return [`${heard}: the link is what failed, or its agent and keeper.`];
+      return [
+        link?.back === "heard"
+          ? `${heard}, and it hears ${self}: the link is cut in one direction, from ${name} to ${self}.`
+          : `${heard}: the link is what failed.`,
+      ];
+    }
+    default:
+      return verdict satisfies never;
+  }
+}
+
+/** Links that do not end here; those that do are told with the verdict on the other end. */
+function linkWords({ self, reach, nodes }: WordsView): string[] {
+  const isSilent = (name: string) =>
+    nodes.some(
+      (node) =>
+        node.name === name &&
+        (node.verdict.state === "unreachable" || node.verdict.state === "agent-down"),
+    );
+  return reach.deaf.flatMap((link) => {
+    const { from, to, back } = link;
+    if (to === self || from === hubName || isSilent(from) || isSilent(to)) return [];
+    if (back === "deaf") return from < to && from !== self ? [bothWays(link)] : [];
+    return [
+      `${to} does not hear ${from}${since(link)}${back === "heard" ? `, while ${from} hears ${to}: the link is cut in one direction, from ${from} to ${to}.` : "."}`,
+    ];
+  });
+}
+
+const bothWays = (link: DeafLink) =>
+  `${link.from} and ${link.to} do not hear each other${since(link)}: the link between them is what failed.`;
+
+const since = ({ forMs }: DeafLink) => (forMs === undefined ? "" : ` for ${formatDuration(forMs)}`);
+
+function deploymentWords(deployments: readonly Deployment[]): string[] {
+  return deployments.flatMap(({ metadata, spec, status }) => {
+    const [ready, desired] = [status?.readyReplicas ?? 0, spec.replicas ?? 1];
+    return ready < desired
+      ? [
+          `Deployment ${metadata.namespace}/${metadata.name}: ${ready} of ${desired} pods are ready.`,
+        ]
+      : [];
+  });
+}
+
+const verb = (names: readonly string[], one: string, many: string) =>
+  names.length === 1 ? one : many;

@@ -1,0 +1,12 @@
+/** How the backups of a cell stand; told by its servers. */
+export type BackupReport = {
+  /** `waiting`: the first one is about to be made. */
+  readonly state: "fresh" | "waiting" | "stale" | "off";
+  /** Of the newest verified backup; absent when there is none. */
+  readonly ageMs?: number;
+  readonly revision?: number;
+  /** Nodes that hold it, and `hub`. */
+  readonly on: readonly string[];
+  /** One sentence. */
+  readonly words: string;
+};
