@@ -30,6 +30,12 @@ export {
   type SqliteRestore,
 } from "./sqlite/index.ts";
 export {
+  convertLedger,
+  createSwitchingLedger,
+  type Conversion,
+  type SwitchingLedger,
+} from "./switching/index.ts";
+export {
   connectLedger,
   serveLedger,
   type LedgerEmit,
