@@ -18,6 +18,7 @@ export {
   type Beat,
   type BeatParts,
 } from "./records/beat.ts";
+export type { BackupReport } from "./records/backup.ts";
 export type { EgressPolicy } from "./records/egress.ts";
 export {
   hubName,
