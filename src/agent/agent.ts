@@ -25,6 +25,7 @@ import { watchHostStrain } from "./host-strain.ts";
 import { startLedgerWatch } from "./ledger-watch.ts";
 import { agentLogPath, type AgentInfo } from "./local.ts";
 import { notReady, startApiPath, startStatePath } from "./paths/command-path.ts";
+import { startCoordinationPath } from "./paths/coordination-path.ts";
 import { startFailoverPath } from "./paths/failover-path.ts";
 import { startHubEnrolment, startHubHeartbeat } from "./paths/hub-path.ts";
 import { keepIdentityFresh, openIdentity } from "./paths/identity-path.ts";
@@ -215,13 +216,19 @@ export async function runAgent({
     ledgerSituation,
   });
   startMetricsPath(ground, { report: status.report, membership, identity: identityPath });
+  const coordination = await startCoordinationPath(ground, {
+    state,
+    links,
+    trustDomain: identity.trust.trustDomain,
+    authenticateToken,
+  });
   const gateway = await lifecycle.start(
     "gateway",
     () =>
       createGateway(
         {
           authenticate: authenticateToken,
-          routes: [sensor.routes, sync.routes, status.routes],
+          routes: [sensor.routes, sync.routes, status.routes, coordination.routes],
           clock,
           log,
           metrics,
@@ -231,6 +238,12 @@ export async function runAgent({
         { host: gatewayHost, port: record.ports.gateway },
       ),
     (part) => part.stop(),
+  );
+  // Stopped before the gateway, which would wait for them.
+  await lifecycle.start(
+    "coordination streams",
+    () => coordination,
+    (part) => part.endStreams(),
   );
   const api = await startApiPath(ground, {
     state,

@@ -14,6 +14,8 @@ import type { Log } from "../../lib/log.ts";
 import { answerClientError } from "./server.ts";
 
 export type HttpApp = FastifyInstance;
+export type HttpRequest = FastifyRequest;
+export type HttpReply = FastifyReply;
 /** What a room offers over HTTP; mounted by a root. */
 export type Routes = (app: HttpApp) => void;
 

@@ -1,5 +1,12 @@
 export { httpErrorOf, type HttpError } from "../http-error/index.ts";
-export { createHttpApp, type HttpApp, type HttpAppOptions, type Routes } from "./app.ts";
+export {
+  createHttpApp,
+  type HttpApp,
+  type HttpAppOptions,
+  type HttpReply,
+  type HttpRequest,
+  type Routes,
+} from "./app.ts";
 export { callerOf, setCaller } from "./caller.ts";
 export { createEmbeddedHttpApp, type EmbeddedHttpApp } from "./embedded.ts";
 export {

@@ -1,0 +1,76 @@
+/**
+ * Coordination over a link: JSON both ways. The application's own token travels with each request
+ * and is verified again where it arrives (C2); what a node says of itself is not asked.
+ */
+import { SkerryError } from "../../lib/errors.ts";
+import {
+  parseRequest,
+  parseStreamRequest,
+  type Caller,
+  type Coordination,
+  type CoordinationAnswer,
+  type CoordinationRequest,
+  type StreamItem,
+  type StreamRequest,
+} from "./coordination.ts";
+
+export const callMethod = "coordination.call";
+export const streamMethod = "coordination.stream";
+
+type Asked<Request> = { readonly token: string; readonly request: Request };
+
+export interface CoordinationHandlers {
+  call(body: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;
+  stream(body: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** What a server answers on its links; the caller has judged that the peer is a node of the cell. */
+export function serveCoordination(deps: {
+  coordination: Coordination;
+  /** Undefined for a token that is not valid now. */
+  authenticate: (token: string) => Promise<{ id: string } | undefined>;
+}): CoordinationHandlers {
+  const callerOf = async (token: unknown): Promise<Caller> => {
+    const subject = typeof token === "string" ? await deps.authenticate(token) : undefined;
+    if (subject && typeof token === "string") return { id: subject.id, token };
+    throw new SkerryError({
+      code: "unauthenticated",
+      message: "the application's token is not valid at the server, or no longer",
+      hint: "a pod finds its own in the file that SKERRY_TOKEN_FILE names",
+    });
+  };
+  return {
+    async call(body, signal) {
+      const { token, request } = decode<Asked<unknown>>(body);
+      const caller = await callerOf(token);
+      return encode(await deps.coordination.call(caller, parseRequest(request), { signal }));
+    },
+    async *stream(body, signal) {
+      const { token, request } = decode<Asked<unknown>>(body);
+      const caller = await callerOf(token);
+      const items = deps.coordination.stream(caller, parseStreamRequest(request), { signal });
+      for await (const item of items) yield encode(item);
+    },
+  };
+}
+
+export const encodeAsked = (token: string, request: CoordinationRequest | StreamRequest) =>
+  encode({ token, request } satisfies Asked<unknown>);
+export const decodeAnswer = (body: Uint8Array) => decode<CoordinationAnswer>(body);
+export const decodeItem = (body: Uint8Array) => decode<StreamItem>(body);
+
+const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
+
+/** What a peer sends is JSON of the shape above, or a request that says so. Throws `invalid-request`. */
+function decode<T>(body: Uint8Array): T {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(body));
+    if (typeof value === "object" && value !== null) return value as T;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new SkerryError({
+    code: "invalid-request",
+    message: "what the peer sent is no JSON object",
+  });
+}

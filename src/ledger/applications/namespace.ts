@@ -1,0 +1,60 @@
+/**
+ * Where an application's things stand in the ledger. A namespace ends in `/` and its name holds
+ * none, so that no key of one can be a key of another.
+ */
+import { SkerryError } from "../../lib/errors.ts";
+import type { ClaimKind } from "./coordination.ts";
+
+/** Keys below this belong to applications. */
+export const applicationsPrefix = "apps/";
+
+/** With the longest key it stays below what a ledger takes (1024 characters). */
+const applicationCharactersMax = 400;
+
+/**
+ * `spiffe://mill.skerry/app/scale-4` is `app:scale-4`. No part of a SPIFFE id holds a colon, so two
+ * identities never meet in one name. Throws `forbidden` for who is no application, service account
+ * or user.
+ */
+export function applicationOf(id: string): string {
+  const [scheme, empty, , ...path] = id.split("/");
+  const application = path.join(":");
+  if (
+    scheme === "spiffe:" &&
+    empty === "" &&
+    /^(app|user|ns):[a-z0-9._:-]+$/.test(application) &&
+    application.length <= applicationCharactersMax
+  )
+    return application;
+  throw new SkerryError({
+    code: "forbidden",
+    message: `${id} has no namespace for coordination`,
+    hint: "ask with the token of an application, a pod or a user; names of at most 400 characters",
+  });
+}
+
+export type Namespace = {
+  readonly application: string;
+  readonly root: string;
+  readonly keys: string;
+  session(id: string): string;
+  claim(kind: ClaimKind, name: string): string;
+};
+
+export function namespaceOf(application: string): Namespace {
+  const root = `${applicationsPrefix}${application}/`;
+  return {
+    application,
+    root,
+    keys: `${root}keys/`,
+    session: (id) => `${root}sessions/${id}`,
+    claim: (kind, name) => `${root}${kind}s/${name}`,
+  };
+}
+
+/** Whose a ledger key is, and whether it is a session; undefined outside of all namespaces. */
+export function placeOf(key: string): { application: string; isSession: boolean } | undefined {
+  if (!key.startsWith(applicationsPrefix)) return undefined;
+  const [, application = "", folder] = key.split("/", 3);
+  return { application, isSession: folder === "sessions" };
+}

@@ -1,0 +1,166 @@
+/**
+ * Coordination from this node's own ledger: who may ask how much at a time (C9), and which of the
+ * ledger's failures is told as what. What the answers mean is the other files' of this folder.
+ */
+import type { Clock } from "../../../lib/clock.ts";
+import { SkerryError } from "../../../lib/errors.ts";
+import type { Log } from "../../../lib/log.ts";
+import type { Random } from "../../../lib/random.ts";
+import { createShares, type Shares } from "../../../lib/shares.ts";
+import type { Ledger } from "../../ledger.ts";
+import type { Coordination, CoordinationAnswer, CoordinationRequest } from "../coordination.ts";
+import {
+  coordinationBusy,
+  coordinationLimits,
+  quotaExceeded,
+  shownLimits,
+  type CoordinationLimits,
+} from "../limits.ts";
+import { applicationOf, namespaceOf, type Namespace } from "../namespace.ts";
+import { createClaims } from "./claims.ts";
+import { createKeys } from "./keys.ts";
+import { createSessions, type CallOptions } from "./sessions.ts";
+import { observeClaim, watchKeys } from "./streams.ts";
+import { createUsage } from "./usage.ts";
+
+/** `close` ends its own watch of the ledger. */
+export type CoordinationService = Coordination & { close(): void };
+
+const ttlMsDefault = 10_000;
+const statusMs = 500;
+
+/** Asks nothing of the ledger before the first request. */
+export function createCoordinationService(
+  deps: { ledger: Ledger; clock: Clock; random: Random; log: Log },
+  options: {
+    limits?: Partial<CoordinationLimits>;
+    /** Within which a write is answered, or its outcome unknown. Default 5 s. */
+    timeoutMs?: number;
+  } = {},
+): CoordinationService {
+  const { ledger, clock } = deps;
+  const timeoutMs = options.timeoutMs ?? 5000;
+  const limits = { ...coordinationLimits, ...options.limits };
+  const usage = createUsage(deps);
+  const sessions = createSessions({ ledger, usage }, { sessionsMax: limits.sessions });
+  const keys = createKeys({ ledger, usage, sessions }, limits);
+  const claims = createClaims({ ledger, usage, sessions, clock }, limits);
+  const calls = createShares({
+    perTakerMax: limits.callsOfOne,
+    totalMax: limits.calls,
+    reserveMax: Math.ceil(limits.calls * 1.25),
+    littleMax: 4,
+  });
+  const watches = createShares({
+    perTakerMax: limits.watches,
+    totalMax: Infinity,
+    reserveMax: Infinity,
+    littleMax: 0,
+  });
+
+  const answer = (
+    namespace: Namespace,
+    request: CoordinationRequest,
+    call: CallOptions,
+  ): Promise<CoordinationAnswer> => {
+    switch (request.type) {
+      case "describe":
+        return describe(namespace, call);
+      case "get":
+        return keys.get(namespace, request, call);
+      case "list":
+        return keys.list(namespace, request, call);
+      case "put":
+        return keys.put(namespace, request, call);
+      case "delete":
+        return keys.delete(namespace, request, call);
+      case "session-create":
+        return sessions.create(namespace, request.ttlMs ?? ttlMsDefault, call);
+      case "session-renew":
+        return sessions.renew(namespace, request.session);
+      case "session-end":
+        return sessions.end(namespace, request.session);
+      case "claim":
+        return claims.claim(namespace, request, call);
+      case "holder":
+        return claims.holder(namespace, request, call);
+      case "release":
+        return claims.release(namespace, request, call);
+    }
+  };
+
+  const describe = async (namespace: Namespace, call: CallOptions): Promise<CoordinationAnswer> => {
+    const { application } = namespace;
+    const { keys: held, bytes, sessions: open } = await usage.of(application, call);
+    const used = {
+      keys: held,
+      bytes,
+      sessions: open,
+      watches: watches.heldBy(application),
+      waiters: claims.waiting(application),
+    };
+    const description = { application, usage: used, limits: shownLimits(limits) };
+    return { state: "description", description };
+  };
+
+  return {
+    async call(caller, request, { signal } = {}) {
+      const namespace = namespaceOf(applicationOf(caller.id));
+      const call = { timeoutMs, signal: signal ?? new AbortController().signal };
+      // Who waits has a limit of its own, and holds up nobody meanwhile.
+      const isWait = request.type === "claim" && (request.waitMs ?? 0) > 0;
+      const release = isWait ? undefined : take(calls, namespace.application);
+      try {
+        return await answer(namespace, request, call);
+      } catch (error) {
+        throw await withQuorum({ ledger, clock }, error);
+      } finally {
+        release?.();
+      }
+    },
+    async *stream(caller, request, { signal = new AbortController().signal } = {}) {
+      const namespace = namespaceOf(applicationOf(caller.id));
+      const { application } = namespace;
+      if (watches.take(application, 1) === "taker-full")
+        throw quotaExceeded("watches", limits.watches, watches.heldBy(application));
+      try {
+        yield* request.type === "watch"
+          ? watchKeys(ledger, namespace, request, signal)
+          : observeClaim(ledger, namespace, request, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        throw await withQuorum({ ledger, clock }, error);
+      } finally {
+        watches.release(application, 1);
+      }
+    },
+    close: () => usage.close(),
+  };
+}
+
+/** Throws `coordination-busy`; gives what lets the place go. */
+export function take(shares: Shares, taker: string, what = "requests"): () => void {
+  if (shares.take(taker, 1) !== "taken") throw coordinationBusy(what);
+  return () => shares.release(taker, 1);
+}
+
+/** The same error, or `quorum-lost` when that is why the ledger did nothing. */
+async function withQuorum(
+  { ledger, clock }: { ledger: Ledger; clock: Clock },
+  error: unknown,
+): Promise<unknown> {
+  if (!(error instanceof SkerryError && error.code === "ledger-unavailable")) return error;
+  const told = ledger.status().then(
+    ({ quorum }) => quorum,
+    () => undefined,
+  );
+  const quorum = await Promise.race([told, clock.sleep(statusMs).then(() => undefined)]);
+  if (quorum !== "lost") return error;
+  return new SkerryError({
+    code: "quorum-lost",
+    message: "most servers of the cell cannot be reached, so that nothing can be agreed on",
+    hint: "this call changed nothing; try again when a majority of the servers is back",
+    retryable: true,
+    cause: error,
+  });
+}

@@ -1,0 +1,192 @@
+/**
+ * How much of the ledger each application takes, counted by following all namespaces: one listing,
+ * then every change. What a write will add is reserved before it is sent, and the reservation given
+ * back when the watch has passed it, so that nothing is forgotten between the two.
+ */
+import { isAbort, SkerryError } from "../../../lib/errors.ts";
+import { createBackoff } from "../../../lib/backoff.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import type { Log } from "../../../lib/log.ts";
+import type { Random } from "../../../lib/random.ts";
+import type { KeyValue, Ledger, LedgerEvent, Revision } from "../../ledger.ts";
+import { applicationsPrefix, placeOf } from "../namespace.ts";
+
+export type Amount = {
+  readonly keys: number;
+  /** Of keys and values. */
+  readonly bytes: number;
+  readonly sessions: number;
+};
+
+export interface Usage {
+  /** What the ledger holds for an application, with what is reserved. Waits for the first count. */
+  of(application: string, options: { signal: AbortSignal }): Promise<Amount>;
+  /** `settle` with the revision of the write, `undefined` when it did not happen, or `unknown`. */
+  reserve(
+    application: string,
+    amount: Amount,
+  ): { settle(revision: number | "unknown" | undefined): void };
+  close(): void;
+}
+
+/** A write whose outcome is unknown counts for as long as it may still be on its way. */
+const unknownMs = 30_000;
+const pageKeys = 64;
+const nothing: Amount = { keys: 0, bytes: 0, sessions: 0 };
+
+/** Starts to count when it is first asked. */
+export function createUsage(deps: {
+  ledger: Pick<Ledger, "list" | "watch">;
+  clock: Clock;
+  random: Random;
+  log: Log;
+}): Usage {
+  const { ledger, clock, log } = deps;
+  const stop = new AbortController();
+  const reserved = new Map<string, Amount>();
+  const settledLater: { revision: number; release: () => void }[] = [];
+  let counted = new Map<string, Amount>();
+  let seen = 0;
+  let firstCount: Promise<void> | undefined;
+
+  const reached = (revision: number) => {
+    seen = Math.max(seen, revision);
+    for (let index = settledLater.length - 1; index >= 0; index--) {
+      const waiting = settledLater[index];
+      if (!waiting || waiting.revision > seen) continue;
+      settledLater.splice(index, 1);
+      waiting.release();
+    }
+  };
+
+  const count = async (): Promise<Revision> => {
+    const fresh = new Map<string, Amount>();
+    let revision: Revision | undefined;
+    for (let after: string | undefined; ;) {
+      const page = await ledger.list(applicationsPrefix, {
+        limit: pageKeys,
+        ...(after === undefined ? {} : { after }),
+        ...(revision === undefined ? {} : { atRevision: revision }),
+        signal: stop.signal,
+      });
+      revision ??= page.revision;
+      for (const item of page.items) add(fresh, item.key, weightOf(item), 1);
+      after = page.items.at(-1)?.key;
+      if (!page.more || after === undefined) break;
+    }
+    counted = fresh;
+    reached(revision);
+    return revision;
+  };
+
+  const follow = async (onCounted: () => void) => {
+    const backoff = createBackoff(deps, { initialMs: 100, maxMs: 5000 });
+    while (!stop.signal.aborted) {
+      try {
+        const after = await count();
+        onCounted();
+        for await (const batch of ledger.watch(applicationsPrefix, {
+          after,
+          signal: stop.signal,
+        })) {
+          backoff.reset();
+          for (const event of batch.events) apply(counted, event);
+          reached(batch.revision);
+        }
+      } catch (error) {
+        if (stop.signal.aborted || isAbort(error)) return;
+        log.debug("what applications use is counted again", { error });
+      }
+      await clock.sleep(backoff.nextMs(), { signal: stop.signal });
+    }
+  };
+
+  const start = () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    follow(resolve).catch((error: unknown) => {
+      if (!stop.signal.aborted)
+        log.error("what applications use is not counted any more", { error });
+    });
+    return promise;
+  };
+
+  return {
+    async of(application, { signal }) {
+      firstCount ??= start();
+      await orAbort(firstCount, signal);
+      return sum(counted.get(application) ?? nothing, reserved.get(application) ?? nothing, 1);
+    },
+    reserve(application, amount) {
+      reserved.set(application, sum(reserved.get(application) ?? nothing, amount, 1));
+      let isHeld = true;
+      const release = () => {
+        if (!isHeld) return;
+        isHeld = false;
+        const left = sum(reserved.get(application) ?? nothing, amount, -1);
+        if (left.keys === 0 && left.bytes === 0 && left.sessions === 0)
+          reserved.delete(application);
+        else reserved.set(application, left);
+      };
+      return {
+        settle(revision) {
+          if (revision === "unknown") clock.after(unknownMs, release);
+          else if (revision === undefined || revision <= seen) release();
+          else settledLater.push({ revision, release });
+        },
+      };
+    },
+    close: () => stop.abort(),
+  };
+}
+
+type Weight = { readonly bytes: number; readonly isSession: boolean };
+
+const weightOf = ({ key, value }: KeyValue): number => key.length + value.byteLength;
+
+function add(
+  counted: Map<string, Amount>,
+  key: string,
+  bytes: Weight["bytes"],
+  sign: 1 | -1,
+): void {
+  const place = placeOf(key);
+  if (!place) return;
+  const amount = place.isSession
+    ? { keys: 0, bytes: 0, sessions: 1 }
+    : { keys: 1, bytes, sessions: 0 };
+  const left = sum(counted.get(place.application) ?? nothing, amount, sign);
+  if (left.keys === 0 && left.sessions === 0) counted.delete(place.application);
+  else counted.set(place.application, left);
+}
+
+function apply(counted: Map<string, Amount>, event: LedgerEvent): void {
+  if (event.previous) add(counted, event.previous.key, weightOf(event.previous), -1);
+  if (event.type === "put") add(counted, event.keyValue.key, weightOf(event.keyValue), 1);
+}
+
+const sum = (left: Amount, right: Amount, sign: 1 | -1): Amount => ({
+  keys: left.keys + sign * right.keys,
+  bytes: left.bytes + sign * right.bytes,
+  sessions: left.sessions + sign * right.sessions,
+});
+
+async function orAbort(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = () =>
+    reject(
+      new SkerryError({
+        code: "ledger-unavailable",
+        message: "the ledger has not told yet what this application uses",
+        hint: "the call changed nothing; try again",
+        retryable: true,
+        cause: signal.reason,
+      }),
+    );
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
