@@ -80,7 +80,6 @@ export {
 export type { Container, EnvVar, PodSpec, Probe, Volume } from "./kinds/pod-spec.ts";
 export type { LabelSelector, NodeSelectorTerm, Toleration } from "./kinds/pod-placement.ts";
 export {
-  onPartitionOf,
   podIsReady,
   podKind,
   podStatusText,
@@ -89,6 +88,12 @@ export {
   type Pod,
   type PodStatus,
 } from "./kinds/pod.ts";
+export {
+  onPartitionOf,
+  partitionTtlDefaultMs,
+  partitionTtlMsOf,
+  partitionWaitOf,
+} from "./kinds/pod-partition.ts";
 export { replicaSetKind, type ReplicaSet } from "./kinds/replica-set.ts";
 export { isScalable, scaleOf, scaleSchema, type Scale } from "./kinds/scale.ts";
 export { serviceKind, type Service, type ServicePort } from "./kinds/service.ts";
@@ -102,8 +107,11 @@ export {
   namespaceFinalizer,
   nodeLeaseNamespace,
   notReadyTaint,
+  fenceAnnotation,
   onPartitionAnnotation,
   onPartitionValues,
+  partitionTtlAnnotation,
+  podLeasesAnnotation,
   podTemplateHashLabel,
   processRuntimeClass,
   restartedAtAnnotation,

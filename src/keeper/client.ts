@@ -62,6 +62,8 @@ export interface KeeperProcesses {
 /** Requests throw `keeper-lost` (retryable; whether it ran is not known) and what the keeper refuses. */
 export interface Keeper extends AsyncDisposable {
   readonly processes: KeeperProcesses;
+  /** Of the keeper that is connected now. */
+  readonly hello: Hello | undefined;
   status(): Promise<KeeperStatus>;
   startAgent(spec: AgentSpec): Promise<AgentState>;
   stopAgent(options: { graceMs: number }): Promise<AgentState>;
@@ -213,6 +215,9 @@ export async function connectKeeper(
           offConnected();
         };
       },
+    },
+    get hello() {
+      return connection?.hello;
     },
     status: () => request("status", {}),
     startAgent: (spec) => request("agentStart", { spec }),

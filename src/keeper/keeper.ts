@@ -50,6 +50,7 @@ export async function runKeeper(
     bootId,
     startedMs: clock.wallMs(),
     version: version(),
+    leases: "per-container",
   };
   const ended = Promise.withResolvers<void>();
   let server: KeeperServer | undefined;
@@ -73,7 +74,7 @@ export async function runKeeper(
   const agentUp = () => agent.alive() && clock.monotonicMs() - pingedMs <= agentSilentMs;
   const beats = createBeats({ clock, log, hello, agentUp });
   const lease = createLease(
-    { ...deps, onLost: () => containers.stopLeased() },
+    { ...deps, onLook: (isOver) => containers.stopLeased(isOver) },
     { path: paths.lease, bootId },
   );
 
@@ -104,8 +105,9 @@ export async function runKeeper(
     }),
     agentStart: ({ spec }) => agent.start(spec),
     agentStop: ({ graceMs }) => agent.stop(graceMs),
-    containerStart({ spec }) {
-      if (spec?.leased && !lease.held()) {
+    async containerStart({ spec }) {
+      const terms = { ttlMs: spec?.leaseTtlMs, sentBootMs: spec?.leaseSentBootMs };
+      if (spec?.leased && !lease.held(terms)) {
         throw new SkerryError({
           code: "lease-expired",
           message: `${spec.id} may run only while this node's lease does, and it does not`,
@@ -113,7 +115,11 @@ export async function runKeeper(
           retryable: true,
         });
       }
-      return containers.start(spec);
+      try {
+        return await containers.start(spec);
+      } finally {
+        lease.watch();
+      }
     },
     containerStop: ({ id, graceMs }) => containers.stop(id, graceMs),
     containerRemove({ id }) {
@@ -145,6 +151,7 @@ export async function runKeeper(
   };
 
   await containers.adopt();
+  lease.watch();
   await agent.adopt();
   const socketPath = chooseSocketPath(paths);
   server = await startKeeperServer({ log, hello, handlers }, { socketPath });

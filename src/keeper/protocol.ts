@@ -29,6 +29,8 @@ export type Hello = {
   readonly startedMs: number;
   /** The package's; absent in keepers of before 0.2. */
   readonly version?: string;
+  /** Knows `leaseTtlMs` and `leaseSentBootMs`; absent in keepers of before 0.2. */
+  readonly leases?: "per-container";
 };
 
 /** What the keeper needs in order to run an agent, now and after each of its deaths. */
@@ -73,6 +75,10 @@ export type ContainerSpec = {
   readonly graceMs: number;
   /** Runs only while the node's lease does (`leaseRenew`). */
   readonly leased?: boolean;
+  /** How long one renewal lets it run; absent: as long as the renewal says. */
+  readonly leaseTtlMs?: number;
+  /** Of the renewal after which the agent made sure that it is still wanted: starts by none later. */
+  readonly leaseSentBootMs?: number;
 };
 
 export type ExitReason =

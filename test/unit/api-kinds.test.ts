@@ -395,3 +395,61 @@ test("every kind is complete and found by resource and by object", () => {
     true,
   );
 });
+
+const stopping = (annotations: Record<string, string>) => ({
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { name: "one", namespace: "default", annotations },
+  spec: { containers: [{ name: "main", image: "host" }], nodeName: "n1" },
+  status: { phase: "Running" },
+});
+
+test("rule F: what a pod wants under a partition is checked, and by its claims and devices else", () => {
+  const refusedFor = (annotations: Record<string, string>) => {
+    const checked = checkObject(podKind, stopping(annotations));
+    return checked.ok ? undefined : checked.issues.map(({ message }) => message).join();
+  };
+  assert.equal(refusedFor({ "skerry.dev/on-partition": "stop" }), undefined);
+  assert.equal(refusedFor({ "skerry.dev/partition-ttl": "8s" }), undefined);
+  assert.match(refusedFor({ "skerry.dev/on-partition": "pause" }) ?? "", /"pause".*keep or stop/);
+  assert.match(refusedFor({ "skerry.dev/partition-ttl": "soon" }) ?? "", /"soon".*5s to 10m/);
+  assert.match(refusedFor({ "skerry.dev/partition-ttl": "1s" }) ?? "", /"1s".*5s to 10m/);
+  const withSpec = (spec: object) => ({ spec: { containers: [], ...spec } });
+  assert.equal(onPartitionOf(withSpec({})), "keep");
+  const claim = { volumes: [{ name: "d", persistentVolumeClaim: { claimName: "d" } }] };
+  assert.equal(onPartitionOf(withSpec(claim)), "stop");
+  const kept = { metadata: { annotations: { "skerry.dev/on-partition": "keep" } } };
+  assert.equal(onPartitionOf({ ...withSpec(claim), ...kept }), "keep");
+  const device = { name: "a", image: "host", resources: { limits: { "vendor/gpu": "1" } } };
+  assert.equal(onPartitionOf(withSpec({ containers: [device] })), "stop");
+});
+
+test("rule F: what two sides count by does not change on a node, and an end is final", () => {
+  const before = checkObject(podKind, stopping({ "skerry.dev/on-partition": "stop" }));
+  assert.ok(before.ok);
+  const stands = before.object;
+  const issuesOf = (change: (pod: typeof stands) => void) => {
+    const next = structuredClone(stands);
+    change(next);
+    const checked = checkObject(podKind, next, stands);
+    return checked.ok ? [] : checked.issues.map(({ field }) => field);
+  };
+  const on = "metadata.annotations[skerry.dev/on-partition]";
+  assert.deepEqual(
+    issuesOf((pod) => void delete pod.metadata.annotations),
+    [on],
+  );
+  assert.deepEqual(
+    issuesOf((pod) => void (pod.spec.terminationGracePeriodSeconds = 1)),
+    ["spec.terminationGracePeriodSeconds"],
+  );
+  assert.deepEqual(
+    issuesOf((pod) => void (pod.status = { phase: "Failed" })),
+    [],
+  );
+  stands.status = { phase: "Failed" };
+  assert.deepEqual(
+    issuesOf((pod) => void (pod.status = { phase: "Running" })),
+    ["status.phase"],
+  );
+});

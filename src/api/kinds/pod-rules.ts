@@ -3,8 +3,8 @@ import type { FieldIssue } from "../kind.ts";
 import { dnsLabelProblem } from "../values/names.ts";
 import { labelIssues } from "./metadata.ts";
 import { parseQuantity } from "../values/quantity.ts";
+import { partitionIssues } from "./pod-partition.ts";
 import type { Container, PodSpec, Probe } from "./pod-spec.ts";
-import { onPartitionAnnotation, onPartitionValues } from "./well-known.ts";
 
 export function defaultPodSpec(spec: PodSpec): void {
   spec.restartPolicy ??= "Always";
@@ -116,27 +116,10 @@ function containerIssues(
   return issues;
 }
 
-/** Rules for the labels and annotations of a pod or a pod template. */
-export function podMetadataIssues(
-  metadata: { labels?: Record<string, string>; annotations?: Record<string, string> } | undefined,
-  path: string,
-): FieldIssue[] {
-  const onPartition = metadata?.annotations?.[onPartitionAnnotation];
-  const allowed: readonly string[] = onPartitionValues;
-  return onPartition === undefined || allowed.includes(onPartition)
-    ? []
-    : [
-        {
-          field: `${path}.annotations[${onPartitionAnnotation}]`,
-          message: `"${onPartition}" is not allowed, use ${allowed.join(" or ")}`,
-        },
-      ];
-}
-
-/** The same for templates, whose labels no other rule looks at. */
+/** Of templates, whose labels no other rule looks at. */
 export function templateMetadataIssues(
   metadata: { labels?: Record<string, string>; annotations?: Record<string, string> } | undefined,
   path: string,
 ): FieldIssue[] {
-  return [...labelIssues(metadata, path), ...podMetadataIssues(metadata, path)];
+  return [...labelIssues(metadata, path), ...partitionIssues(metadata, path)];
 }

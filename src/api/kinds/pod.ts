@@ -6,9 +6,9 @@ import { stable } from "../values/stable.ts";
 import { conditionIsTrue, conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";
 import { ageOf, metadataSchema } from "./metadata.ts";
-import { defaultPodSpec, podMetadataIssues, podSpecIssues } from "./pod-rules.ts";
+import { partitionChangeIssues, partitionIssues } from "./pod-partition.ts";
+import { defaultPodSpec, podSpecIssues } from "./pod-rules.ts";
 import { podSpecSchema } from "./pod-spec.ts";
-import { onPartitionAnnotation, type OnPartition } from "./well-known.ts";
 
 const containerStateSchema = z
   .strictObject({
@@ -152,7 +152,7 @@ export const podKind = defineKind<Pod>({
     pod.status.phase ??= "Pending";
   },
   validate: (pod, previous) => [
-    ...podMetadataIssues(pod.metadata, "metadata"),
+    ...partitionIssues(pod.metadata, "metadata"),
     ...podSpecIssues(pod.spec, "spec"),
     ...(previous ? changeIssues(pod, previous) : []),
   ],
@@ -182,7 +182,7 @@ function restartsText(pod: Pod, nowMs: number): string {
   return `${restarts} (${ageOf(new Date(lastMs).toISOString(), nowMs)} ago)`;
 }
 
-/** Kubernetes' rule: images, grace and added tolerations may change, the node is set once. */
+/** Kubernetes' rule: images, grace and added tolerations may change, the node is set once, an end is final. */
 function changeIssues(pod: Pod, previous: Pod): FieldIssue[] {
   // `stable` leaves out what is undefined.
   const fixed = ({ spec }: Pod) =>
@@ -211,14 +211,18 @@ function changeIssues(pod: Pod, previous: Pod): FieldIssue[] {
         "may not change, apart from container images, activeDeadlineSeconds, terminationGracePeriodSeconds and tolerations; delete the pod and create it anew",
     });
   }
+  if (before) issues.push(...partitionChangeIssues(pod, previous));
+  const ended = previous.status?.phase;
+  // A node that was cut off may still have another word under way: what has ended never runs again.
+  if ((ended === "Succeeded" || ended === "Failed") && pod.status?.phase !== ended) {
+    issues.push({
+      field: "status.phase",
+      message: `"${pod.status?.phase ?? ""}" is not allowed: the pod has ended (${ended})`,
+    });
+  }
   return issues;
 }
 
 export function podIsReady(pod: Pod): boolean {
   return !pod.metadata.deletionTimestamp && conditionIsTrue(pod.status?.conditions, "Ready");
-}
-
-/** What the pod wants on a cut-off node; `keep` unless it says `stop`. */
-export function onPartitionOf(pod: { metadata: Pod["metadata"] }): OnPartition {
-  return pod.metadata.annotations?.[onPartitionAnnotation] === "stop" ? "stop" : "keep";
 }

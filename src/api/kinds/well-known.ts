@@ -4,6 +4,12 @@
 export const onPartitionAnnotation = "skerry.dev/on-partition";
 export const onPartitionValues = ["keep", "stop"] as const;
 export type OnPartition = (typeof onPartitionValues)[number];
+/** `30s`: how long a pod that stops may run without its node's lease being renewed. */
+export const partitionTtlAnnotation = "skerry.dev/partition-ttl";
+/** The revision of the pod when the scheduler bound it; greater in each further incarnation. */
+export const fenceAnnotation = "skerry.dev/fence";
+/** On a node's Lease: its agent keeps rule F for each pod by its own TTL, and asks before each start. */
+export const podLeasesAnnotation = "skerry.dev/pod-leases";
 
 export const hostnameLabel = "kubernetes.io/hostname";
 /** Present (with an empty value) on nodes that hold the ledger. */

@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, watch, type FSWatcher } from "node:fs";
 import { every, type Clock, type Timer } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
+import type { LeaseTerms } from "../lease.ts";
 import type { KeeperPaths } from "../paths.ts";
 import type { ContainerSpec, ContainerStatus, Enforcement, ExecResult } from "../protocol.ts";
 import type { Cgroups } from "./cgroups.ts";
@@ -33,8 +34,11 @@ export interface Containers {
   remove(id: string): void;
   list(): ContainerStatus[];
   exec(id: string, argv: readonly string[], timeoutMs: number): Promise<ExecResult>;
-  /** Stops those that may run only while the node's lease does. */
-  stopLeased(): void;
+  /**
+   * Stops those that may run only while the node's lease does and for whom it is over; returns the TTLs
+   * of all others that have not ended.
+   */
+  stopLeased(isOver: (terms: LeaseTerms) => boolean): readonly (number | undefined)[];
   stopAll(): Promise<void>;
   enforcement(): Enforcement;
   /** Follows no more output and watches nobody; processes go on. */
@@ -52,6 +56,7 @@ export function createContainers(
   const { paths } = options;
   const containersById = new Map<string, Container>();
   const startingById = new Map<string, Promise<ContainerStatus>>();
+  const leaseStopped = new Set<string>();
   let watcher: FSWatcher | undefined;
   let sweep: Timer | undefined;
 
@@ -163,6 +168,7 @@ export function createContainers(
         });
       }
       containersById.delete(id);
+      leaseStopped.delete(id);
       rmSync(containerFiles(paths.containers, id).directory, { recursive: true, force: true });
     },
     list: () => [...containersById.values()].map((container) => container.status),
@@ -175,15 +181,25 @@ export function createContainers(
       const doors = record.enforcement.kill === "cgroup" ? cgroups.doors(record.cgroup) : [];
       return runInside({ clock }, { pid: identity.pid, doors, argv, timeoutMs, spec: record.spec });
     },
-    stopLeased() {
+    stopLeased(isOver) {
+      const left: (number | undefined)[] = [];
       for (const container of containersById.values()) {
         const { spec } = container.record;
-        if (!spec.leased || container.status.current.state !== "running") continue;
+        const { state } = container.status.current;
+        if (!spec.leased || state === "exited" || leaseStopped.has(spec.id)) continue;
+        // One that is still starting is stopped at the next look, when there is somebody to stop.
+        if (state === "starting" || !isOver({ ttlMs: spec.leaseTtlMs })) {
+          left.push(spec.leaseTtlMs);
+          continue;
+        }
+        // Also one that is stopping: whoever asked for that may have granted it more time.
+        leaseStopped.add(spec.id);
         log.warn("the node's lease ran out: stopping", { container: spec.id });
         container
           .stop(spec.graceMs, "lease-expired")
           .catch((error: unknown) => log.error("stopping for the lease", { error }));
       }
+      return left;
     },
     async stopAll() {
       await Promise.all(
