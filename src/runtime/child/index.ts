@@ -22,25 +22,26 @@ export type StartEntryOptions = {
   readonly detached?: boolean;
   readonly stdio?: StdioOptions;
   readonly cwd?: string;
+  /** Turns the command line into one that runs it elsewhere, such as in another namespace. */
+  readonly on?: (argv: readonly string[]) => readonly string[];
 };
 
 /** Starts an entry as a Node process of the same binary that runs this one. */
 export function startEntry(url: URL, options: StartEntryOptions = {}): ChildProcess {
-  const child = spawn(
+  const argv = [
     process.execPath,
-    [
-      "--disable-warning=ExperimentalWarning",
-      ...(options.nodeArgs ?? []),
-      fileURLToPath(url),
-      ...(options.args ?? []),
-    ],
-    {
-      env: { ...process.env, ...options.env },
-      detached: options.detached ?? false,
-      stdio: options.stdio ?? ["ignore", "inherit", "inherit"],
-      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    },
-  );
+    "--disable-warning=ExperimentalWarning",
+    ...(options.nodeArgs ?? []),
+    fileURLToPath(url),
+    ...(options.args ?? []),
+  ];
+  const [file = "", ...args] = options.on?.(argv) ?? argv;
+  const child = spawn(file, args, {
+    env: { ...process.env, ...options.env },
+    detached: options.detached ?? false,
+    stdio: options.stdio ?? ["ignore", "inherit", "inherit"],
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+  });
   if (options.detached) child.unref();
   return child;
 }

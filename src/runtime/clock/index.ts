@@ -43,6 +43,12 @@ export const systemRandom: Random = {
 };
 
 /**
+ * CLOCK_MONOTONIC in milliseconds: as fine as `systemClock.monotonicMs`, but with one beginning for
+ * all processes of the host, so that what several of them recorded can be put in order.
+ */
+export const hostMonotonicMs = (): number => Number(process.hrtime.bigint()) / 1e6;
+
+/**
  * Milliseconds since the host booted, suspend included (CLOCK_BOOTTIME, by steps of about 10 ms).
  * For deadlines that must hold across a suspend and be compared between processes of one boot.
  */
