@@ -102,7 +102,11 @@ export function ledgerWords(ledger: LedgerReport): string[] {
   ];
 }
 
-function verdictWords(name: string, verdict: NodeVerdict, { self, reach }: WordsView): string[] {
+function verdictWords(
+  name: string,
+  verdict: NodeVerdict,
+  { self, reach, story }: WordsView,
+): string[] {
   switch (verdict.state) {
     case "alive":
     case "unknown":
@@ -114,6 +118,11 @@ function verdictWords(name: string, verdict: NodeVerdict, { self, reach }: Words
           : `${name}: its agent is down for ${formatDuration(verdict.forMs)}; its pods run on, nothing is replaced yet.`,
       ];
     case "unreachable":
+      // Who hears nobody cannot say that it is the other who is cut off.
+      if (verdict.hub === "hears" && story.rung === "alone")
+        return [
+          `${name}: not heard here for ${formatDuration(verdict.forMs)}, but the hub hears it: it is not dead, this node and ${name} are cut off from each other.`,
+        ];
       return [
         `${name}: unreachable for ${formatDuration(verdict.forMs)}, to every node that could hear it: ${tellUnreachable(verdict)}.`,
       ];

@@ -6,7 +6,6 @@ import {
   type FleetStatus,
   type NodeReport,
   type ReachMark,
-  type ReachRecord,
   type ReachRow,
 } from "../api/index.ts";
 import { formatBytes, formatDuration } from "../lib/duration.ts";
@@ -67,8 +66,12 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
   return sections.join("\n");
 }
 
-/** Fresh enough to be no silence: a beat comes four times a second, a link's ping every second. */
+/**
+ * Fresh enough to be no silence: a beat comes four times a second, a link's ping every second. The hub is
+ * told once a second, and what it heard of others comes with its answer: older by both.
+ */
 const freshMs = 1500;
+const isFresh = ({ path, agoMs }: ReachMark) => agoMs < (path === "hub" ? 3 * freshMs : freshMs);
 
 /** Who heard whom: rows hear, columns are heard. */
 export function renderMatrix(status: CellStatus, options: RenderOptions): string {
@@ -76,8 +79,8 @@ export function renderMatrix(status: CellStatus, options: RenderOptions): string
   const rowByNode = new Map(reach.rows.map((row) => [row.to, row]));
   const hearers = reach.names.filter((name) => rowByNode.has(name) || isNode(status, name));
   const rows = hearers.map((to) => [
-    hearerWords(to, rowByNode.get(to), reach),
-    ...reach.names.map((from) => cellWords(from, to, rowByNode.get(to))),
+    hearerWords(to, rowByNode.get(to)),
+    ...reach.names.map((from) => cellWords(status, { from, to, row: rowByNode.get(to) })),
   ]);
   return [
     heading(
@@ -89,7 +92,7 @@ export function renderMatrix(status: CellStatus, options: RenderOptions): string
     table(["HEARD BY \\ FROM", ...reach.names.map(plainName)], rows, options),
     "",
     "  beat, link: from the node itself; relayed: a peer heard it; ledger: its member answered; hub: by its own way to the hub.",
-    "  ?: no word from there.",
+    "  `N ago` in a row with an age: as it was when that node last told; `?`: it did not tell.",
   ].join("\n");
 }
 
@@ -97,22 +100,27 @@ const isNode = ({ nodes }: CellStatus, name: string) => nodes.some((node) => nod
 const plainName = (name: string) => (name === hubName ? "hub" : name);
 const ago = (ms: number) => (ms < 10_000 ? `${(ms / 1000).toFixed(1)}s` : formatDuration(ms));
 
-function hearerWords(to: string, row: ReachRow | undefined, { seenFrom }: ReachRecord): string {
-  const isOld = row !== undefined && to !== seenFrom && row.toldAgoMs >= freshMs;
-  return isOld ? `${plainName(to)}, ${ago(row.toldAgoMs)} ago` : plainName(to);
+const isOld = (row: ReachRow) => row.toldAgoMs >= 3 * freshMs;
+
+function hearerWords(to: string, row: ReachRow | undefined): string {
+  return row && isOld(row) ? `${plainName(to)}, ${ago(row.toldAgoMs)} ago` : plainName(to);
 }
 
 /** `0.2s beat+link`, `0.4s relayed by n3`, `silent 12s`, `never`, `?` */
-function cellWords(from: string, to: string, row: ReachRow | undefined): string {
+function cellWords(
+  status: CellStatus,
+  { from, to, row }: { from: string; to: string; row: ReachRow | undefined },
+): string {
   if (from === to) return "-";
-  if (!row) return "?";
+  if (!row || (row.knownBy !== "self" && !isNode(status, from))) return "?";
   const marks = row.heard.filter((mark) => mark.from === from);
-  const fresh = marks.filter(({ agoMs }) => agoMs < freshMs);
+  // An old word tells when it was heard last, and not that it is silent since.
+  if (isOld(row)) return marks.length === 0 ? "?" : `${ago(youngest(marks))} ago`;
+  const fresh = marks.filter(isFresh);
   const own = fresh.filter(({ path }) => path !== "relayed");
   if (own.length > 0) return `${ago(youngest(own))} ${own.map(({ path }) => path).join("+")}`;
   const [relayed] = fresh;
   if (relayed) return `${ago(relayed.agoMs)} relayed by ${relayed.by ?? "?"}`;
-  // The hub is asked once a second, and what it says of others is as old as its last answer.
   return marks.length === 0 ? "never" : `silent ${ago(youngest(marks))}`;
 }
 

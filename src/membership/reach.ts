@@ -41,6 +41,7 @@ export function reachOf(
   const rows: ReachRow[] = [
     {
       to: self,
+      knownBy: "self",
       toldAgoMs: 0,
       heard: [...own, ...mark(hubName, "hub", hub?.contactMs), ...ofWitnesses],
     },
@@ -52,15 +53,24 @@ export function reachOf(
     );
     rows.push({
       to,
+      knownBy: "beats",
       toldAgoMs: Math.round(nowMs - heard.beatMs),
       heard: [...mark(self, "beat", evidence.selfHeardByPeer.get(to)), ...marks],
     });
   }
   if (hub) {
-    const heard = [...hub.heardByHub].flatMap(([from, atMs]) => mark(from, "hub", atMs));
-    rows.push({ to: hubName, toldAgoMs: Math.round(nowMs - hub.contactMs), heard });
+    // Its answer to this node says that it heard this node.
+    const heard = [...hub.heardByHub, [self, hub.contactMs] as const].flatMap(([from, atMs]) =>
+      mark(from, "hub", atMs),
+    );
+    const toldAgoMs = Math.round(nowMs - hub.contactMs);
+    rows.push({ to: hubName, knownBy: "hub", toldAgoMs, heard });
   }
-  const names = [self, ...nodes.keys(), ...(hub ? [hubName] : []), ...witnesses.keys()];
+  const names = [
+    ...[self, ...nodes.keys()].sort((a, b) => a.localeCompare(b)),
+    ...(hub ? [hubName] : []),
+    ...[...witnesses.keys()].sort((a, b) => a.localeCompare(b)),
+  ];
   return { seenFrom: self, names, rows, deaf: deafLinks(self, rows, options) };
 }
 

@@ -253,7 +253,7 @@ test("the cell's screen: every verdict in words, unknown things as ?, tabs for s
   const lines = screen.split("\n");
   assert.ok(
     lines.includes(
-      "n2\tworker\tunreachable for 9s, also to n3: dead or cut off\t?\t?\t?\t?\t10.0.0.2",
+      "n2\tworker\tunreachable for 9s: dead or cut off\t?\t?\t?\t?\t10.0.0.2",
     ),
     screen,
   );

@@ -68,6 +68,8 @@ export type ReachMark = {
 /** Whom `to` heard, as far as the observer knows. */
 export type ReachRow = {
   readonly to: string;
+  /** `beats` tell of nodes only; `self` is the hearer's own word, here or in its report. */
+  readonly knownBy: "self" | "beats" | "hub";
   /** How old this word is: 0 for the observer's own. */
   readonly toldAgoMs: number;
   readonly heard: readonly ReachMark[];
@@ -89,7 +91,7 @@ export const hubName = "@hub";
 /** Who reached whom, by which path, and when: as one node knows it. */
 export type ReachRecord = {
   readonly seenFrom: string;
-  /** The cell's nodes, the observer first; then `hubName` and witnesses, where there are. */
+  /** The cell's nodes; then `hubName` and witnesses, where there are. */
   readonly names: readonly string[];
   readonly rows: readonly ReachRow[];
   readonly deaf: readonly DeafLink[];

@@ -14,6 +14,8 @@ export function tellUnreachable({ hub }: Pick<Unreachable, "hub">): string {
   return "dead or cut off";
 }
 
+const shortly = { hears: "cut off", misses: "dead, it seems", silent: "dead or cut off" } as const;
+
 /** A few words, for a table. */
 export function tellVerdict(verdict: NodeVerdict): string {
   switch (verdict.state) {
@@ -23,11 +25,8 @@ export function tellVerdict(verdict: NodeVerdict): string {
       return verdict.knownBy === "ledger"
         ? `agent and keeper down for ${formatDuration(verdict.forMs)}, machine alive`
         : `agent down for ${formatDuration(verdict.forMs)}, pods alive`;
-    case "unreachable": {
-      const { forMs, witnesses } = verdict;
-      const also = witnesses.length > 0 ? `, also to ${witnesses.join(", ")}` : "";
-      return `unreachable for ${formatDuration(forMs)}${also}: ${tellUnreachable(verdict)}`;
-    }
+    case "unreachable":
+      return `unreachable for ${formatDuration(verdict.forMs)}: ${shortly[verdict.hub ?? "silent"]}`;
     case "link-down":
       return `no link for ${formatDuration(verdict.forMs)}, but ${tellEars(verdict.heardBy)}`;
     case "unknown":
