@@ -23,6 +23,7 @@ import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } 
 import type { Ground } from "./ground.ts";
 import { watchHostStrain } from "./host-strain.ts";
 import { startLedgerWatch } from "./ledger-watch.ts";
+import { foundCellAddress, startAddressPath } from "./paths/address-path.ts";
 import { agentLogPath, type AgentInfo } from "./local.ts";
 import { notReady, startApiPath, startStatePath } from "./paths/command-path.ts";
 import { startCoordinationPath } from "./paths/coordination-path.ts";
@@ -144,6 +145,7 @@ export async function runAgent({
   const state = await startStatePath(ground, identityPath);
   const { mirrored } = state;
   feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
+  await foundCellAddress(ground, state, config);
   const sync = await startSyncPath(ground, { mirrored, trustDomain: identity.trust.trustDomain });
   const verifier = createAppTokenVerifier({ nowMs, trust: () => identity.trust });
   const authenticateToken = async (token: string) => {
@@ -245,7 +247,7 @@ export async function runAgent({
     () => coordination,
     (part) => part.endStreams(),
   );
-  const api = await startApiPath(ground, {
+  const apiPath = await startApiPath(ground, {
     state,
     identity: identityPath,
     podLogs: podLogsOf(record, { runner: () => runner, links: () => links }),
@@ -276,6 +278,16 @@ export async function runAgent({
   await startNodeReports(ground, {
     state,
     membership,
+  const api = apiPath.address;
+  await startAddressPath(ground, {
+    state,
+    membership,
+    traffic: proxy.traffic,
+    mqtt: sensor.listeners,
+    api: apiPath,
+    identity,
+    renewal,
+  });
     keeper,
     ports: {
       api: apiPort,

@@ -74,6 +74,17 @@ export const agentConfigKeys: Readonly<Record<keyof AgentConfig, ConfigKey>> = {
     default: "true",
     kept: true,
   },
+  cellAddress: {
+    text: "first machine: address of the cell for ingress, MQTT and API, held by one node at a time; several by commas. Changed later by `kubectl edit celladdress cell`",
+    takes: "<ip/prefix>",
+    default: "none",
+    kept: false,
+  },
+  cellAddressInterface: {
+    text: "network interface for it, on every node; default: the one in its network",
+    takes: "<name>",
+    kept: false,
+  },
   evict: {
     text: "servers, in a cell of two: eager replaces the pods of a silent node although it may be the link that failed, so that two copies may run",
     takes: "<careful|eager>",

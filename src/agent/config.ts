@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
+import { isAddressInNetwork } from "../api/index.ts";
 import { parseJoinToken } from "../identity/index.ts";
 import { parseDurationMs } from "../lib/duration.ts";
 import { SkerryError } from "../lib/errors.ts";
@@ -57,6 +58,14 @@ export const agentConfigSchema = z.strictObject({
   ledgerPort: port.optional(),
   ledgerPeersPort: port.optional(),
   telemetry: switchField.optional(),
+  /** First machine: an address of the cell, which its nodes hold in turn; several by commas. */
+  cellAddress: textField
+    .refine(
+      (text) => text.split(",").every(isAddressInNetwork),
+      "expected addresses with their network's prefix, as 192.0.2.50/24",
+    )
+    .optional(),
+  cellAddressInterface: textField.optional(),
   /** `eager`: in a cell of two, silence of the other is enough to start its pods here (rule E). */
   evict: z.enum(["careful", "eager"], "expected careful or eager").optional(),
   /** Servers: how often the cell is backed up. */

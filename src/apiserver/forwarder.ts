@@ -7,6 +7,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { every, type Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
+import { listenAlso, type SecondListener } from "../runtime/listen/index.ts";
 import { listen, type ApiServer } from "./server.ts";
 
 export type ServerAddress = { readonly host: string; readonly port: number };
@@ -22,6 +23,8 @@ export type ForwarderOptions = {
 export interface Forwarder {
   readonly host: string;
   readonly port: number;
+  /** At another address of this machine as well. Throws `port-in-use` or `cannot-listen`. */
+  alsoAt(host: string): Promise<SecondListener>;
   /** Connections passed on right now. */
   readonly connections: number;
   /** Stops accepting and ends what is passed on. Idempotent. */
@@ -115,6 +118,7 @@ export async function listenForwarder(
   let closed: Promise<void> | undefined;
   return {
     ...bound,
+    alsoAt: (host) => listenAlso(server, { host, port: bound.port, what: "the cell API" }),
     get connections() {
       return passed.size;
     },

@@ -20,6 +20,7 @@ import { createDocuments } from "./documents.ts";
 import { createHandler, type HandlerDependencies } from "./handler.ts";
 import { createKindIndex } from "./kind-index.ts";
 import type { MountedRoute } from "./mounted.ts";
+import { listenAlso, type SecondListener } from "../runtime/listen/index.ts";
 import { createConnectionGate } from "../runtime/connections/index.ts";
 import { failure } from "./status.ts";
 import type { Authenticate, PodLogs, ServingCredentials } from "./ports.ts";
@@ -48,6 +49,8 @@ export type ApiServerOptions = {
 export interface ApiServer {
   /** Throws `api-listen-failed`. `port` 0 picks a free one. */
   listen(at: { host: string; port: number }): Promise<{ host: string; port: number }>;
+  /** Once it listens: at another address of this machine as well. Throws `port-in-use` or `cannot-listen`. */
+  alsoAt(host: string): Promise<SecondListener>;
   /** Serves an accepted TCP connection from what this node knows; writes are refused. */
   standIn(socket: Socket): void;
   /** New handshakes use these from now on; connections that stand end at their own age. */
@@ -162,6 +165,10 @@ export function createApiServer(deps: ApiServerDependencies, options: ApiServerO
 
   return {
     listen: (at) => listen(main, at),
+    alsoAt(host) {
+      const { port } = main.address() as AddressInfo;
+      return listenAlso(main, { host, port, what: "the cell API" });
+    },
     standIn(socket) {
       standIn.emit("connection", socket);
       socket.resume();

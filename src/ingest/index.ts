@@ -17,6 +17,7 @@ export type {
   MqttCredentials,
   MqttDependencies,
   MqttIngest,
+  MqttListener,
   MqttListenOptions,
   MqttOptions,
 } from "./mqtt/mqtt.ts";

@@ -73,6 +73,8 @@ export type ProxyMethods = {
   start(options: ProxyStart): Promise<ProxyPorts>;
   setTable(table: RouteTable): void;
   setIdentity(identity: ProxyIdentity): void;
+  /** The ingress listens on these as well, and on no others. Throws `port-in-use` or `cannot-listen`. */
+  setIngressAlso(hosts: readonly string[]): Promise<void>;
   /** Takes nothing new, waits for what is under way, then closes everything. */
   stop(options: { readonly graceMs: number }): Promise<void>;
 };

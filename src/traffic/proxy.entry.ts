@@ -59,6 +59,7 @@ const methods: ProxyMethods = {
   },
   setTable: (table) => running().setTable(table),
   setIdentity: (identity) => running().setIdentity(identity),
+  setIngressAlso: (hosts) => running().setIngressAlso(hosts),
   stop: (options) => running().stop(options),
 };
 

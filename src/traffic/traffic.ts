@@ -4,7 +4,7 @@
  */
 import { createBackoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
-import { decodeError } from "../lib/errors.ts";
+import { decodeError, SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
 import { entryUrl } from "../runtime/child/index.ts";
@@ -51,6 +51,13 @@ export interface Traffic {
   setTable(table: RouteTable): Promise<void>;
   /** New connections use it; old ones end with what they carry. */
   setIdentity(identity: ProxyIdentity): Promise<void>;
+  /** False while its thread is being started again. */
+  readonly running: boolean;
+  /**
+   * The ingress listens on another address of this machine as well, at its port, until the answer is
+   * called. Throws `port-in-use`, `cannot-listen`, or `traffic-stopped` (retryable).
+   */
+  listenAlso(host: string): Promise<() => Promise<void>>;
   /** Takes nothing new, lets requests under way end for `graceMs` (default 5 s), then closes. */
   stop(options?: { readonly graceMs?: number }): Promise<void>;
 }
@@ -70,6 +77,8 @@ export async function startTraffic(
   let identity = options.identity;
   let ports: ProxyPorts = {};
   let restarts = 0;
+  const also = new Set<string>();
+  let alsoTold: Promise<void> = Promise.resolve();
 
   const startOne = async (): Promise<ProxyThread> => {
     const thread = await startThread<ProxyMethods, ProxyEvents>(
@@ -100,6 +109,10 @@ export async function startTraffic(
       // What changed while it started went past it.
       if (table && table !== startTable) await thread.call("setTable", table);
       if (identity !== startIdentity) await thread.call("setIdentity", identity);
+      // An address may have gone with the thread that listened there.
+      await thread
+        .call("setIngressAlso", [...also])
+        .catch((error: unknown) => log.error("the ingress does not listen everywhere", { error }));
     } catch (error) {
       await thread.terminate();
       throw error;
@@ -139,9 +152,40 @@ export async function startTraffic(
     }
   };
 
+  /** One at a time, the whole set each. */
+  const tellAlso = (): Promise<void> => {
+    const telling = alsoTold.then(async () => {
+      if (!current)
+        throw new SkerryError({
+          code: "traffic-stopped",
+          message: "the proxy thread does not run",
+          retryable: true,
+        });
+      await current.call("setIngressAlso", [...also]);
+    });
+    alsoTold = telling.catch(() => undefined);
+    return telling;
+  };
+
   return {
     get ingressPort() {
       return ports.ingressPort;
+    },
+    get running() {
+      return current !== undefined;
+    },
+    async listenAlso(host) {
+      also.add(host);
+      try {
+        await tellAlso();
+      } catch (error) {
+        also.delete(host);
+        throw error;
+      }
+      return async () => {
+        also.delete(host);
+        await tellAlso();
+      };
     },
     get meshPort() {
       return ports.meshPort;

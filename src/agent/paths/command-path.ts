@@ -7,6 +7,7 @@ import { join } from "node:path";
 import {
   createApiServer,
   listenForwarder,
+  type ApiServer,
   type MountedRoute,
   type PodLogs,
 } from "../../apiserver/index.ts";
@@ -137,7 +138,14 @@ export async function startStatePath(
   return { ledger, upstream, fenced, mirror, mirrored, isKnown, servers, silence };
 }
 
-/** The cell's API on this node's port. Resolves with HOST:PORT. */
+export type ApiPath = {
+  /** HOST:PORT. */
+  readonly address: string;
+  /** At an address of the cell as well. */
+  readonly alsoAt: ApiServer["alsoAt"];
+};
+
+/** The cell's API on this node's port. */
 export async function startApiPath(
   ground: Ground,
   deps: {
@@ -147,7 +155,7 @@ export async function startApiPath(
     routes: readonly MountedRoute[];
     verdicts: () => ReadonlyMap<string, NodeVerdict>;
   },
-): Promise<string> {
+): Promise<ApiPath> {
   const { clock, log, lifecycle, record } = ground;
   const { identity, time } = deps.identity;
   const { state } = deps;
@@ -186,7 +194,7 @@ export async function startApiPath(
   const at = { host: record.host, port: record.ports.api };
   if (state.ledger) {
     const { host, port } = await api.listen(at);
-    return `${host}:${port}`;
+    return { address: `${host}:${port}`, alsoAt: (also) => api.alsoAt(also) };
   }
   const forwarder = await lifecycle.start(
     "api forwarder",
@@ -205,7 +213,8 @@ export async function startApiPath(
       }),
     (part) => part.close(),
   );
-  return `${forwarder.host}:${forwarder.port}`;
+  const { host, port } = forwarder;
+  return { address: `${host}:${port}`, alsoAt: (also) => forwarder.alsoAt(also) };
 }
 
 /** Where pods' tokens are written. */

@@ -24,6 +24,7 @@ import {
   type Authority,
   type CellTime,
   type NodeIdentity,
+  type Renewal,
   type TokenStore,
   type Trust,
 } from "../../identity/index.ts";
@@ -202,7 +203,7 @@ export function keepIdentityFresh(
   deps: Deps,
   path: IdentityPath,
   servers: () => readonly { host: string; port: number }[],
-): { stop(): void; refreshTrust(): Promise<boolean> } {
+): Pick<Renewal, "stop" | "refreshTrust" | "renew"> {
   const { identity, time } = path;
   const nowMs = () => time.nowMs();
   const renewal = startRenewal({
@@ -235,7 +236,7 @@ export function keepIdentityFresh(
       throw failure;
     },
   });
-  return { stop: () => renewal.stop(), refreshTrust: () => renewal.refreshTrust() };
+  return renewal;
 }
 
 /**

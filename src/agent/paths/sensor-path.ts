@@ -12,6 +12,7 @@ import {
   httpIngestRoutes,
   nextEpoch,
   startTelemetry,
+  type MqttListener,
   type StreamDeclaration,
 } from "../../ingest/index.ts";
 import { createHostReader, measureFsyncMs } from "../../runtime/host/index.ts";
@@ -28,6 +29,8 @@ export type SensorPath = {
   /** HOST:PORT of each listener. */
   readonly mqtt: string;
   readonly mqttPlain: string | undefined;
+  /** For the cell's addresses. */
+  readonly listeners: readonly MqttListener[];
 };
 
 export async function startSensorPath(
@@ -105,6 +108,7 @@ export async function startSensorPath(
     routes: httpIngestRoutes({ append, intake, streams, deadLetters, metrics }),
     mqtt: `${host}:${secure.port}`,
     mqttPlain: plain && `${host}:${plain.port}`,
+    listeners: plain === undefined ? [secure] : [secure, plain],
   };
 }
 

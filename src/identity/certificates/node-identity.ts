@@ -41,8 +41,10 @@ export interface NodeIdentity {
   readonly validUntilMs: number;
   /** Half of the leaf's life: from then on it should be renewed. */
   readonly renewAtMs: number;
-  /** A request for new leaves, signed by the key of the old one. */
-  prepareRenewal(): Promise<PreparedEnrolment>;
+  /** IP addresses that the node serves under. */
+  readonly addresses: readonly string[];
+  /** A request for new leaves, signed by the key of the old one; `addresses` replace those of before. */
+  prepareRenewal(options?: { addresses?: readonly string[] }): Promise<PreparedEnrolment>;
   /** Takes a `trust` answer: new anchors, the hub's certificate. True when something changed. */
   acceptTrust(answer: Uint8Array): boolean;
   onChange(listener: () => void): () => void;
@@ -216,8 +218,12 @@ function nodeIdentity(folder: string, initial: Stored): NodeIdentity {
     get renewAtMs() {
       return current.renewAtMs;
     },
-    async prepareRenewal() {
-      const { node, addresses, identity } = current.stored;
+    get addresses() {
+      return current.stored.addresses;
+    },
+    async prepareRenewal(options = {}) {
+      const { node, identity } = current.stored;
+      const addresses = options.addresses ?? current.stored.addresses;
       const keys = await freshKeys();
       const signature = sign("sha256", renewalText(keys.requests), {
         key: createPrivateKey(identity.keyPem),

@@ -22,8 +22,11 @@ export type RenewalDeps = {
 };
 
 export interface Renewal {
-  /** Asks now, whatever is due. Throws what the exchange throws. */
-  renew(): Promise<void>;
+  /**
+   * Asks now, whatever is due; with `addresses` for a serving leaf under these from now on. Throws what
+   * the exchange throws.
+   */
+  renew(options?: { addresses?: readonly string[] }): Promise<void>;
   /** Looks for new trust now. True when there was some. */
   refreshTrust(): Promise<boolean>;
   stop(): void;
@@ -42,8 +45,8 @@ export function startRenewal(deps: RenewalDeps, options: { checkMs?: number } = 
 
   const holds = () => deps.nowMs() >= identity.validFromMs && deps.nowMs() <= identity.validUntilMs;
 
-  const renew = async () => {
-    const prepared = await identity.prepareRenewal();
+  const renew: Renewal["renew"] = async (options) => {
+    const prepared = await identity.prepareRenewal(options);
     const { nowMs } = prepared.accept(await deps.exchange(prepared.request));
     deps.onServerTime?.(nowMs);
     log.info("certificates renewed", {

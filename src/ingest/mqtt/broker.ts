@@ -13,7 +13,7 @@ import { Aedes, type Client, type ConnectPacket, type PublishPacket } from "aede
 import { deadline, every } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { createConnectionGate } from "../../runtime/connections/index.ts";
-import { listenOn } from "../../runtime/listen/index.ts";
+import { listenAlso, listenOn } from "../../runtime/listen/index.ts";
 import { createBatcher } from "../batcher.ts";
 import { createTopicMapping } from "../mapping.ts";
 import type { Subject } from "../ports.ts";
@@ -289,10 +289,13 @@ export async function createMqttIngest(
       });
       if (tls)
         server.on("tlsClientError", (error) => deps.log.debug("handshake failed", { error }));
-      const listening = await listenOn(server, { host, port, what: "MQTT" });
+      const bound = await listenOn(server, { host, port, what: "MQTT" });
       server.on("error", (error) => deps.log.error("MQTT listener failed", { error }));
       servers.add(server);
-      return listening;
+      return {
+        port: bound.port,
+        alsoAt: (also) => listenAlso(server, { host: also, port: bound.port, what: "MQTT" }),
+      };
     },
     setTls(tls) {
       for (const server of servers) if (server instanceof TlsServer) server.setSecureContext(tls);

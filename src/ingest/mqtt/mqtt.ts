@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { TlsOptions } from "node:tls";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
+import type { SecondListener } from "../../runtime/listen/index.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
 import type { Batcher } from "../batcher.ts";
 import type { DeadLetters } from "../dead-letters.ts";
@@ -55,9 +56,15 @@ export type MqttListenOptions = {
   readonly tls?: TlsOptions;
 };
 
+export type MqttListener = {
+  readonly port: number;
+  /** Takes connections at another address of this machine as well. Throws `port-in-use` or `cannot-listen`. */
+  alsoAt(host: string): Promise<SecondListener>;
+};
+
 export interface MqttIngest {
   /** Throws `port-in-use` or `cannot-listen`. May be called for several listeners. */
-  listen(options: MqttListenOptions): Promise<{ readonly port: number }>;
+  listen(options: MqttListenOptions): Promise<MqttListener>;
   /** A renewed certificate or trust: new connections of the TLS listeners use it. */
   setTls(tls: TlsOptions): void;
   readonly connections: number;

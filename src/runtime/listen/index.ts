@@ -1,6 +1,6 @@
 /** Opens a listener, or says in words why not. */
 import { createSocket } from "node:dgram";
-import { createServer, isIPv6, type AddressInfo, type Server } from "node:net";
+import { createServer, isIPv6, type AddressInfo, type Server, type ServerOpts, type Socket } from "node:net";
 import { explain, SkerryError, systemCode } from "../../lib/errors.ts";
 
 /** Resolves once `server` listens, with the port it got. Throws `port-in-use` or `cannot-listen`. */
@@ -17,6 +17,37 @@ export function listenOn(
       resolve({ port: (server.address() as AddressInfo).port });
     });
   });
+}
+
+export type SecondListener = {
+  /** Takes no more, and ends the connections that came this way. */
+  close(): void;
+};
+
+/**
+ * A second place at which a server takes connections, as if they had come to its own; a node's server
+ * listens at one place only. Throws `port-in-use` or `cannot-listen`.
+ */
+export async function listenAlso(
+  target: Server,
+  options: { readonly host: string; readonly port: number; readonly what: string },
+): Promise<SecondListener> {
+  const open = new Set<Socket>();
+  // As the server was made: its listeners count on it.
+  const { allowHalfOpen = false, pauseOnConnect = false } = target as Partial<ServerOpts>;
+  const sockets = { allowHalfOpen, pauseOnConnect, noDelay: true };
+  const listener = createServer(sockets, (socket) => {
+    open.add(socket);
+    socket.once("close", () => open.delete(socket));
+    target.emit("connection", socket);
+  });
+  await listenOn(listener, options);
+  return {
+    close() {
+      listener.close();
+      for (const socket of open) socket.destroy();
+    },
+  };
 }
 
 function cannotListen(

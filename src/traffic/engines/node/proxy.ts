@@ -4,7 +4,7 @@ import { createServer as createSecureServer, type Server as SecureServer } from 
 import { deadline, every, type Clock } from "../../../lib/clock.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { Random } from "../../../lib/random.ts";
-import { listenOn } from "../../../runtime/listen/index.ts";
+import { listenAlso, listenOn, type SecondListener } from "../../../runtime/listen/index.ts";
 import { createServer } from "../../../runtime/node-http/index.ts";
 import { serverTlsOptions } from "../../../transport/index.ts";
 import { createBalancer } from "../../balance.ts";
@@ -31,6 +31,7 @@ export interface Proxy {
   readonly ports: ProxyPorts;
   setTable(table: RouteTable): void;
   setIdentity(identity: ProxyIdentity): void;
+  setIngressAlso(hosts: readonly string[]): Promise<void>;
   stop(options: { readonly graceMs: number }): Promise<void>;
 }
 
@@ -157,6 +158,19 @@ export async function startProxy(
     return port;
   };
 
+  const alsoByHost = new Map<string, SecondListener>();
+  const setIngressAlso = async (hosts: readonly string[]) => {
+    for (const [host, listener] of alsoByHost) {
+      if (hosts.includes(host)) continue;
+      alsoByHost.delete(host);
+      listener.close();
+    }
+    for (const host of hosts) {
+      if (alsoByHost.has(host) || ingressPort === undefined) continue;
+      const at = { host, port: ingressPort, what: "the ingress" };
+      alsoByHost.set(host, await listenAlso(ingressServer, at));
+    }
+  };
   let secure: SecureServer | undefined;
   let ingressPort: number | undefined;
   let meshPort: number | undefined;
@@ -202,6 +216,7 @@ export async function startProxy(
   return {
     ports: { ingressPort, meshPort },
     setTable,
+    setIngressAlso,
     setIdentity(next) {
       identity = next;
       upstreams.setIdentity(next);
@@ -213,6 +228,7 @@ export async function startProxy(
       // A connection that others believe idle is not closed while they may be writing to it: what
       // comes on it now is told that this node stops, by `connection: close` or as not sent.
       await deps.clock.sleep(Math.min(graceMs, lingerMs));
+      await setIngressAlso([]);
       const closed = servers.map(
         (server) => new Promise<void>((resolve) => server.close(() => resolve())),
       );
