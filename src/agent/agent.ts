@@ -25,6 +25,7 @@ import { watchHostStrain } from "./host-strain.ts";
 import { startLedgerWatch } from "./ledger-watch.ts";
 import { foundCellAddress, startAddressPath } from "./paths/address-path.ts";
 import { agentLogPath, type AgentInfo } from "./local.ts";
+import { startBackupPath } from "./paths/backup-path.ts";
 import { notReady, startApiPath, startStatePath } from "./paths/command-path.ts";
 import { startCoordinationPath } from "./paths/coordination-path.ts";
 import { startFailoverPath } from "./paths/failover-path.ts";
@@ -207,7 +208,9 @@ export async function runAgent({
     gatewayUrl: `http://${gatewayHost}:${record.ports.gateway}`,
     searchPath,
   });
+  const backup = await startBackupPath(ground, { state, links: () => links, strain });
   const status = startStatusPath(ground, {
+    backup: backup.report,
     state,
     links,
     sync,
@@ -253,6 +256,7 @@ export async function runAgent({
     podLogs: podLogsOf(record, { runner: () => runner, links: () => links }),
     verdicts: () => membership.verdicts(),
     routes: [
+      ...backup.routes,
       {
         prefix: "/metrics",
         allows: () => true,

@@ -113,7 +113,11 @@ export const nodeRecordPath = (dataDir: string) => join(dataDir, "node.json");
 export function readNodeRecord(dataDir: string): NodeRecord | undefined {
   const path = nodeRecordPath(dataDir);
   const value = withoutFormat(path, readOrExplain(path));
-  if (value === undefined) return undefined;
+  return value === undefined ? undefined : nodeRecordOf(value, path);
+}
+
+/** `path` says where `value` comes from. Throws `invalid-config` when it is no record. */
+export function nodeRecordOf(value: unknown, path: string): NodeRecord {
   const result = nodeRecordSchema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

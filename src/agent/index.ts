@@ -3,4 +3,6 @@ export { agentConfigSchema, type AgentConfig } from "./config.ts";
 export { examineHost, type Finding } from "./doctor.ts";
 export { followNode, startNode, stopNode } from "./launch.ts";
 export { examineNodeConfig, type Preflight } from "./preflight.ts";
+export { keptBackups, proveBackupFile, readKeyHere } from "./kept-backups.ts";
+export { planRestore, restoreCell, type Restored, type RestorePlan } from "./restore.ts";
 export { mintLocalToken, readAgentInfo, renderAccessKubeconfig, type AgentInfo } from "./local.ts";

@@ -74,3 +74,6 @@ export function renderAccessKubeconfig(access: Access): string {
     tlsServerName: access.serverName,
   });
 }
+
+/** Where this node keeps sealed backups. */
+export const backupsFolder = (dataDir: string) => join(dataDir, "backups");

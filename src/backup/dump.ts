@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { damaged } from "./age/header.ts";
-import type { LedgerRecord } from "./ports.ts";
+import type { LedgerRecord } from "./record.ts";
 
 type Line = {
   readonly key: string;

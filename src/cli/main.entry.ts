@@ -13,6 +13,7 @@ const usageCodes = new Set([
   "invalid-size",
   "invalid-token",
   "tool-missing",
+  "confirmation-needed",
   // As each drill's help says: 1 is kept for a promise that broke.
   "drill-not-run",
 ]);

@@ -29,6 +29,7 @@ import { createRouter, listen, verifyPeer, type Listener } from "../transport/in
 import { readHubRecord, resolveHubRecord, writeHubRecord, type HubConfig } from "./config.ts";
 import type { HubGround } from "./ground.ts";
 import { lockHubFolder, type HubInfo } from "./launch.ts";
+import { startBackupPath } from "./paths/backup-path.ts";
 import { startEnrolPath } from "./paths/enrol-path.ts";
 import { mountMetrics, openPaths } from "./paths/metrics-path.ts";
 import type { HubStorageData } from "./storage.ts";
@@ -91,6 +92,7 @@ export async function runHub(
   registerGlobalStore(router, store, (peer) =>
     peer.path[0] === "node" ? registry.cellOf(peer.trustDomain) : undefined,
   );
+  startBackupPath(ground, { router, cellOf: (domain) => registry.cellOf(domain) });
   router.handle("hub.heartbeat", async ({ peer, body }) => {
     const cell = registry.cellOf(peer.trustDomain);
     if (cell === undefined || peer.path[0] !== "node")

@@ -1,3 +1,4 @@
+export { hubBackups } from "./paths/backup-path.ts";
 export { hubConfigKeys, hubConfigSchema, type HubConfig } from "./config.ts";
 export { runHub } from "./hub.ts";
 export { runningHub, startHub, stopHub, type HubInfo } from "./launch.ts";

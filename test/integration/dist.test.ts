@@ -242,6 +242,11 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
   started.add("agent/storage.entry.ts");
   started.add("hub/storage.entry.ts");
 
+  // A backup is sealed and proved in a thread of its own.
+  const backup = skerry<{ keys: number }>("backup", "now", "--data", dataDir);
+  assert.ok(backup.keys > 0);
+  started.add("agent/backup.entry.ts");
+
   for (const folder of [dataDir, hub.dataDir])
     assert.deepEqual(skerry("down", "--data", folder), { dataDir: folder, stopped: true });
   assert.equal(processes(), "");

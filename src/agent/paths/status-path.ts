@@ -11,6 +11,7 @@ import {
   nodeLeaseNamespace,
   podKind,
   streamKind,
+  type BackupReport,
   type CellStatus,
   type Deployment,
   type KubeObject,
@@ -44,6 +45,8 @@ const streamReportMs = 15_000;
 export function startStatusPath(
   ground: Ground,
   deps: {
+    /** Servers only. */
+    backup: (() => BackupReport) | undefined;
     state: StatePath;
     links: LinkPath;
     sync: SyncPath;
@@ -106,6 +109,7 @@ export function startStatusPath(
           podLine(status ? { ...pod, status } : pod, pidsOf(pod.metadata.uid, processes)),
         ),
       short: strain.short,
+      ...(deps.backup === undefined ? {} : { backup: deps.backup() }),
       memoryBytes: process.memoryUsage.rss(),
       ...(ledger === undefined ? {} : { ledger }),
     };

@@ -107,7 +107,7 @@ export function openHeader(header: Buffer, keys: readonly RecoveryKey[]): Buffer
   throw new SkerryError({
     code: "backup-wrong-key",
     message: "none of the keys here opens this backup",
-    hint: "give the recovery key of the cell that it comes from",
+    hint: "give the recovery key that `skerry backup key` printed in the cell it comes from: --key FILE",
   });
 }
 
@@ -169,5 +169,5 @@ export const damaged = (why: string) =>
   new SkerryError({
     code: "backup-damaged",
     message: `the backup is damaged: ${why}`,
-    hint: "take another copy of it, or another backup",
+    hint: "take another copy of it, or another backup: skerry backup list",
   });

@@ -40,7 +40,7 @@ export function parseRecoveryKey(text: string): RecoveryKey {
       decoded?.prefix === recipientPrefix
         ? "the key is a public one (age1…), which only seals"
         : "the key is cut short, malformed, or no recovery key",
-    hint: "it is one line that begins with AGE-SECRET-KEY-1",
+    hint: "it is the line AGE-SECRET-KEY-1… that `skerry backup key` printed",
   });
 }
 

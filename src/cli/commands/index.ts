@@ -1,6 +1,7 @@
 /** One file a command; each registers itself on the program. */
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
+import { registerBackup } from "./backup.ts";
 import { registerConfig } from "./config.ts";
 import { registerData } from "./data.ts";
 import { registerDemo } from "./demo.ts";
@@ -9,6 +10,7 @@ import { registerDown } from "./down.ts";
 import { registerDrill } from "./drill.ts";
 import { registerHub } from "./hub.ts";
 import { registerKubeconfig } from "./kubeconfig.ts";
+import { registerRestore } from "./restore.ts";
 import { registerStatus } from "./status.ts";
 import { registerToken } from "./token.ts";
 import { registerUp } from "./up.ts";
@@ -22,6 +24,8 @@ export const commands: readonly ((program: Command, context: Context) => void)[]
   registerToken,
   registerKubeconfig,
   registerData,
+  registerBackup,
+  registerRestore,
   registerDrill,
   registerConfig,
   registerDoctor,

@@ -94,6 +94,9 @@ export function writeAccess(dataDir: string, access: Access): void {
   replace(accessPath(dataDir), `${JSON.stringify(access)}\n`, 0o600);
 }
 
+/** Whether this machine is, or was, a server or a hub. */
+export const hasAccess = (dataDir: string) => existsSync(accessPath(dataDir));
+
 /** Throws `no-admin-access` on machines that are not servers. */
 export function readAccess(dataDir: string): Access {
   const content = readFileIfExists(accessPath(dataDir));

@@ -1,0 +1,57 @@
+/** How the cell's backups stand, in words. Pure. */
+import type { BackupReport } from "../api/index.ts";
+import { formatDuration } from "../lib/duration.ts";
+import type { LastBackup } from "./ports.ts";
+
+export type BackupView = {
+  readonly isOff: boolean;
+  readonly last: LastBackup | undefined;
+  readonly nowMs: number;
+  readonly upMs: number;
+  readonly staleMs: number;
+  /** Why the last try failed. */
+  readonly failure: string | undefined;
+};
+
+/** A start is given this long before a missing backup is told of. */
+const patienceMs = 10 * 60_000;
+
+export function reportOf(view: BackupView): BackupReport {
+  const { last, nowMs, staleMs, failure, isOff } = view;
+  const because = failure === undefined ? "" : `: ${failure}`;
+  const ageMs = last === undefined ? undefined : Math.max(0, nowMs - last.meta.atMs);
+  const known = {
+    on: last?.on ?? [],
+    ...(ageMs === undefined ? {} : { ageMs }),
+    ...(last === undefined ? {} : { revision: last.meta.revision }),
+  };
+  const newest =
+    ageMs === undefined
+      ? "none was made yet"
+      : `the last verified one is ${formatDuration(ageMs)} old, on ${listed(known.on)}`;
+  if (isOff) return { state: "off", ...known, words: `Backups are switched off; ${newest}.` };
+  if (ageMs === undefined) {
+    const isLate = view.upMs > patienceMs || failure !== undefined;
+    return {
+      state: isLate ? "stale" : "waiting",
+      ...known,
+      words: isLate
+        ? `There is no backup of this cell yet${because}.`
+        : "The first backup of this cell is about to be made.",
+    };
+  }
+  // After a start the last one may be old: it was not possible to make one meanwhile.
+  const isStale = ageMs > staleMs && (view.upMs > patienceMs || failure !== undefined);
+  return {
+    state: isStale ? "stale" : "fresh",
+    ...known,
+    words: isStale
+      ? `The cell was not backed up lately${because}; ${newest}.`
+      : `Last verified backup ${formatDuration(ageMs)} ago (revision ${last?.meta.revision}), on ${listed(known.on)}${known.on.length < 2 ? " alone" : ""}.`,
+  };
+}
+
+const listed = (names: readonly string[]) =>
+  names.length === 0
+    ? "no machine"
+    : names.map((name) => (name === "hub" ? "the hub" : name)).join(", ");
