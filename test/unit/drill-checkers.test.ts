@@ -195,6 +195,11 @@ test("a double lock is found: two proofs at once", () => {
   assert.equal(checkLocks({ holds: behind, writes: [] }).length, 2);
 });
 
+test("who hears of its lock when its lease may be over has claimed nothing", () => {
+  const holds = [hold(1, 5, [0, 12, 4]), hold(2, 9, [3, 8, 20])];
+  assert.deepEqual(checkLocks({ holds, writes: [] }), []);
+});
+
 test("a token that does not grow, or is given twice, is found", () => {
   assert.deepEqual(
     whats(checkLocks({ holds: [hold(1, 9, [0, 1, 2]), hold(2, 7, [3, 4, 5])], writes: [] })),

@@ -126,9 +126,15 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
   if (report.ok && !flags.keep) rmSync(dir, { recursive: true, force: true });
   else
     output.note(
-      `the site's folder is kept: ${dir}; the same again: skerry drill ${drill.name} --seed ${seed}`,
+      `the site's folder is kept: ${dir}; the same again: ${sameAgain(drill, seed, flags)}`,
     );
   process.exitCode = report.ok ? 0 : 1;
+}
+
+/** Everything that decides what happens and what is asked. */
+function sameAgain(drill: Drill, seed: number, flags: Flags): string {
+  const slow = flags.slow === undefined || flags.slow === "1" ? "" : ` --slow ${flags.slow}`;
+  return `skerry drill ${drill.name} --seed ${seed} --for ${flags.for}${slow}`;
 }
 
 function describe(report: DrillReport, { output }: Context): void {

@@ -86,7 +86,9 @@ function tokensThatDidNotGrow(holds: readonly Hold[]): Found[] {
 function holdersAtOnce(holds: readonly Hold[]): Found[] {
   const found: Found[] = [];
   let last: Hold | undefined;
-  for (const hold of holds.toSorted((a, b) => a.answeredAt - b.answeredAt)) {
+  // Who was told so late that its lease may have been over never claimed the lock.
+  const claimed = holds.filter(({ answeredAt, provedUntil }) => provedUntil > answeredAt);
+  for (const hold of claimed.sort((a, b) => a.answeredAt - b.answeredAt)) {
     if (last && hold.answeredAt < last.provedUntil)
       found.push({
         what: "two-holders",

@@ -35,6 +35,8 @@ export function createMachines(options: {
   clock: Clock;
   /** Given to every process that is started on that machine. */
   envOf(machine: MachineName): Environment;
+  /** Turns the command line that starts a machine into one that starts it otherwise. */
+  startedBy?(machine: MachineName, argv: readonly string[]): readonly string[];
 }): Machines {
   const { network, clock } = options;
   const dataDirOf = (machine: MachineName) => join(options.dir, machine);
@@ -53,7 +55,10 @@ export function createMachines(options: {
     dataDirOf,
     skerry: (machine, args, signal) =>
       skerryJson([...args, "--data", dataDirOf(machine)], {
-        on: (argv) => network.on(machine, argv),
+        on: (argv) => {
+          const starts = args[0] === "up" ? options.startedBy?.(machine, argv) : undefined;
+          return network.on(machine, starts ?? argv);
+        },
         env: options.envOf(machine),
         ...(signal === undefined ? {} : { signal }),
       }),

@@ -40,7 +40,7 @@ export type SiteNode = NodeInfo & { readonly token: string };
 export type Site = Machines & {
   readonly hub: HubInfo;
   readonly hubAccess: Access;
-  /** The first is the server. */
+  /** The first is the server, or was the first one. */
   readonly nodes: readonly SiteNode[];
   /** Through the server's API. */
   readonly cluster: Cluster;
@@ -60,6 +60,10 @@ export type SiteOptions = {
   readonly network: Network;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** How many of the nodes hold the ledger, in their order; default 1. */
+  readonly servers?: 1 | 3;
+  /** Turns the command line that starts a node into one that starts it otherwise. */
+  startedBy?(machine: MachineName, argv: readonly string[]): readonly string[];
   /** Given to every process of the site, or of one machine; what a pod sees is the keeper's affair. */
   readonly env?: Environment | ((machine: MachineName) => Environment);
   progress(text: string): void;
@@ -77,6 +81,7 @@ export async function startSite(options: SiteOptions): Promise<Site> {
     network: options.network,
     clock: options.clock,
     envOf: (machine) => (typeof env === "function" ? env(machine) : env),
+    ...(options.startedBy === undefined ? {} : { startedBy: options.startedBy }),
   });
   const { hostOf } = machines;
   const closers: (() => Promise<unknown>)[] = [];
@@ -141,6 +146,10 @@ export async function startSite(options: SiteOptions): Promise<Site> {
       })),
     );
 
+    if (options.servers === 3) {
+      options.progress("making them servers");
+      await machines.skerry(firstName, ["server", "add", ...workers], signal);
+    }
     const access = await machines.skerry<Access>(firstName, ["kubeconfig"], signal);
     const hubAccess = await machines.skerry<Access>("hub", ["kubeconfig"], signal);
     const tls = createTlsFetch(access);

@@ -18,6 +18,8 @@ export type WorkerOptions<Config> = {
   readonly config: Config;
   /** It works until `finish`; otherwise until it is done. */
   readonly untilFinished: boolean;
+  /** Turns its command line into one that runs it on another machine. */
+  readonly on?: (argv: readonly string[]) => readonly string[];
 };
 
 export function startWorker<Config, Result>(
@@ -30,6 +32,7 @@ export function startWorker<Config, Result>(
   const child: ChildProcess = startEntry(entry, {
     args: [configPath, resultPath],
     stdio: [options.untilFinished ? "pipe" : "ignore", "inherit", "inherit"],
+    ...(options.on === undefined ? {} : { on: options.on }),
   });
   const ended = exited(child);
   // Whoever gave it up does not ask how it ended.
