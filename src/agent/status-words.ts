@@ -43,7 +43,16 @@ export function wordsOf(view: WordsView): string[] {
     ...nodes.flatMap(({ name, verdict }) => verdictWords(name, verdict, view)),
     ...links,
     ...deploymentWords(view.deployments),
+    ...backupWords(view),
   ];
+}
+
+/** Every server tells the same cell's backups: one that knows of a fresh one is right. */
+function backupWords({ reports }: WordsView): string[] {
+  const told = [...reports.values()].flatMap(({ backup }) => backup ?? []);
+  return told.every(({ state }) => state === "stale")
+    ? told.slice(0, 1).map(({ words }) => words)
+    : [];
 }
 
 function titleWords(

@@ -19,6 +19,7 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
     heading(`cell ${status.cell}, seen from ${status.seenFrom}`, options),
     ...status.words.map((words) => `  ${words}`),
     ...promiseLines(status),
+    ...backupLines(reports),
     "",
     table(
       ["NODE", "ROLE", "STATE", "PODS", "HUB", "WAITING FOR HUB", "MEMORY", "ADDRESS"],
@@ -64,6 +65,15 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
   const streams = streamRows(reports);
   if (streams.length > 0) sections.push("", table(["STREAM", "ENTRIES", "SIZE"], streams, options));
   return sections.join("\n");
+}
+
+/** A stale one stands among the words already. */
+function backupLines(reports: readonly NodeReport[]): string[] {
+  const [newest] = reports
+    .flatMap(({ backup }) => backup ?? [])
+    .filter(({ state }) => state !== "stale")
+    .toSorted((a, b) => (a.ageMs ?? Infinity) - (b.ageMs ?? Infinity));
+  return newest ? [`  ${newest.words}`] : [];
 }
 
 /**
