@@ -33,6 +33,7 @@ export {
   type ReachRecord,
   type ReachRow,
 } from "./records/health.ts";
+export type { ServerLine, ServerProgress, ServersView, ServerVerb } from "./records/servers.ts";
 export { tellEars, tellUnreachable, tellVerdict } from "./records/verdict-words.ts";
 export type {
   BacklogStatus,
@@ -46,6 +47,15 @@ export type {
 } from "./records/status.ts";
 
 export { kindByObject, kindByResource, kinds } from "./kinds/all.ts";
+export {
+  canHoldAddress,
+  cellAddressAnnotation,
+  cellAddressKind,
+  isAddressInNetwork,
+  whyNotHold,
+  withoutPrefix,
+  type CellAddress,
+} from "./kinds/cell-address.ts";
 export { conditionIsTrue, withCondition, type Condition } from "./kinds/conditions.ts";
 export { configMapKind, type ConfigMap } from "./kinds/config-map.ts";
 export { deploymentKind, type Deployment, type PodTemplate } from "./kinds/deployment.ts";
@@ -58,15 +68,6 @@ export {
 export { eventKind, type Event, type ObjectReference } from "./kinds/event.ts";
 export { ingressKind, type Ingress, type IngressBackend } from "./kinds/ingress.ts";
 export { leaseKind, type Lease } from "./kinds/lease.ts";
-export {
-  canHoldAddress,
-  cellAddressAnnotation,
-  cellAddressKind,
-  isAddressInNetwork,
-  whyNotHold,
-  withoutPrefix,
-  type CellAddress,
-} from "./kinds/cell-address.ts";
 export { ageOf, type ManagedFieldsEntry } from "./kinds/metadata.ts";
 export { namespaceKind, type Namespace } from "./kinds/namespace.ts";
 export { addressOf, nodeKind, type Node, type Taint } from "./kinds/node.ts";

@@ -11,6 +11,7 @@ import { registerDrill } from "./drill.ts";
 import { registerHub } from "./hub.ts";
 import { registerKubeconfig } from "./kubeconfig.ts";
 import { registerRestore } from "./restore.ts";
+import { registerServer } from "./server.ts";
 import { registerStatus } from "./status.ts";
 import { registerToken } from "./token.ts";
 import { registerUp } from "./up.ts";
@@ -21,6 +22,7 @@ export const commands: readonly ((program: Command, context: Context) => void)[]
   registerHub,
   registerDemo,
   registerStatus,
+  registerServer,
   registerToken,
   registerKubeconfig,
   registerData,

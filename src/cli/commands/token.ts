@@ -12,6 +12,7 @@ type Flags = {
   node?: string;
   cell?: string;
   app?: string;
+  server?: boolean;
   ttl: string;
   json?: boolean;
 };
@@ -28,6 +29,7 @@ export function registerToken(program: Command, context: Context): void {
     )
     .option(dataFlag, dataFlagText)
     .option("--node <name>", "join token for the node of this name only")
+    .option("--server", "the machine that joins with it becomes a server of the cell")
     .option("--cell <name>", "on a hub: enrol token for the cell of this name only")
     .option(
       "--app <name>",
@@ -40,6 +42,7 @@ export function registerToken(program: Command, context: Context): void {
       "after",
       "\nExamples:\n" +
         "  skerry token create --node till-2            then there: skerry up --node till-2 --join TOKEN --server HOST:7445\n" +
+        "  skerry token create --node till-3 --server   one that becomes a server by itself\n" +
         "  skerry token create --data hub --cell shop-12\n" +
         "  skerry token create --app scale-4 --ttl 30d  a bearer token for HTTP, or a password for MQTT",
     )
@@ -53,10 +56,10 @@ export function registerToken(program: Command, context: Context): void {
 async function create(flags: Flags, dataDir: string, context: Context): Promise<string> {
   const ttlMs = parseDurationMs(flags.ttl, "--ttl");
   const onHub = isHubFolder(dataDir);
-  if (onHub && (flags.node ?? flags.app) !== undefined) {
+  if (onHub && (flags.node ?? flags.app ?? flags.server) !== undefined) {
     throw new SkerryError({
       code: "invalid-argument",
-      message: "--node and --app: not on a hub",
+      message: "--node, --server and --app: not on a hub",
       hint: "a hub makes enrol tokens: --cell NAME",
     });
   }
@@ -79,7 +82,11 @@ async function create(flags: Flags, dataDir: string, context: Context): Promise<
     const answer = await callJson<{ token: string }>(api, "/skerry/v1/tokens", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ name: flags.node ?? flags.cell, ttlMs }),
+      body: JSON.stringify({
+        name: flags.node ?? flags.cell,
+        ttlMs,
+        ...(flags.server ? { server: true } : {}),
+      }),
     });
     return answer.token;
   } finally {

@@ -8,7 +8,7 @@ import { spkiPin } from "../certificates/keys.ts";
 import { verifyCertificates } from "../certificates/verify-chain.ts";
 import { spiffeId, type Subject } from "../spiffe.ts";
 import { redeemJoinToken } from "../tokens/join-token.ts";
-import type { TokenStore } from "../tokens/token-store.ts";
+import type { TokenRecord, TokenStore } from "../tokens/token-store.ts";
 import {
   decodeRequest,
   encodeMessage,
@@ -28,7 +28,7 @@ export type NodeEnrolmentDeps = {
   /** False for a node that was removed from the cell. */
   readonly mayRenew?: (node: Subject) => Promise<boolean>;
   /** Called after a node was let in, before it is told. */
-  readonly onJoined?: (node: Subject) => void | Promise<void>;
+  readonly onJoined?: (node: Subject, token: Pick<TokenRecord, "server">) => void | Promise<void>;
 };
 
 type Renewal = Extract<EnrolRequest, { kind: "renew-node" }>;
@@ -52,7 +52,7 @@ export function createNodeEnrolment(
         // Judged before the token is spent: a bad request costs nobody a token.
         const key = await keyOfRequest(fromBase64(request.identityRequest));
         await keyOfRequest(fromBase64(request.servingRequest));
-        await redeemJoinToken(
+        const token = await redeemJoinToken(
           { store: deps.tokens, nowMs: deps.nowMs },
           {
             token: request.token,
@@ -62,7 +62,7 @@ export function createNodeEnrolment(
           },
         );
         const answer = await issue(deps, subject, request);
-        await deps.onJoined?.(subject);
+        await deps.onJoined?.(subject, token);
         return encodeMessage(answer);
       }
       case "renew-node":

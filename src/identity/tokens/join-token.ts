@@ -58,7 +58,7 @@ export function parseJoinToken(text: string): JoinToken {
 /** Makes and stores a token; `name` binds it to one node (or cell). Throws what the store throws. */
 export async function createJoinToken(
   deps: { random: Random; store: TokenStore; nowMs: () => number },
-  options: { cell: string; pin: string; name?: string; lifetimeMs?: number },
+  options: { cell: string; pin: string; name?: string; server?: boolean; lifetimeMs?: number },
 ): Promise<{ token: string; id: string; expiresAtMs: number }> {
   const { random, store } = deps;
   const id = Buffer.from(random.bytes(6)).toString("hex");
@@ -72,18 +72,19 @@ export async function createJoinToken(
     secretHash: hashOf(secret).toString("hex"),
     expiresAtMs,
     ...(options.name !== undefined && { name: options.name }),
+    ...(options.server && { server: true }),
   });
   return { token, id, expiresAtMs };
 }
 
 /**
- * Spends a token for the joiner `name` whose key has the pin `by`. Throws `invalid-token`,
+ * Spends a token for the joiner `name` whose key has the pin `by`; answers what was kept of it. Throws `invalid-token`,
  * `token-unknown`, `token-expired`, `token-wrong-name`, `token-used`.
  */
 export async function redeemJoinToken(
   deps: { store: TokenStore; nowMs: () => number },
   options: { token: string; trustDomain: string; name: string; by: string },
-): Promise<void> {
+): Promise<TokenRecord> {
   const token = parseJoinToken(options.token);
   if (token.trustDomain !== options.trustDomain) {
     throw new SkerryError({
@@ -114,7 +115,7 @@ export async function redeemJoinToken(
     });
   }
   const usedBy = await deps.store.takeOnce(token.id, options.by);
-  if (usedBy === options.by) return;
+  if (usedBy === options.by) return record;
   throw new SkerryError({
     code: "token-used",
     message: `token ${token.id} was used before`,

@@ -4,11 +4,16 @@ import { SkerryError } from "../../lib/errors.ts";
 const ttlMsMax = 7 * 86_400_000;
 
 /** Throws `invalid-argument` naming the field. */
-export function parseTokenRequest(body: unknown): { name: string | undefined; ttlMs: number } {
-  const { name, ttlMs } = (typeof body === "object" && body !== null ? body : {}) as Record<
-    string,
-    unknown
-  >;
+export function parseTokenRequest(body: unknown): {
+  name: string | undefined;
+  ttlMs: number;
+  server: boolean;
+} {
+  const {
+    name,
+    ttlMs,
+    server = false,
+  } = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
   if (
     name !== undefined &&
     (typeof name !== "string" || !/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name))
@@ -26,5 +31,12 @@ export function parseTokenRequest(body: unknown): { name: string | undefined; tt
       hint: "more than 0 and at most 7 days",
     });
   }
-  return { name, ttlMs };
+  if (typeof server !== "boolean") {
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: `server: ${JSON.stringify(server)} is neither true nor false`,
+      hint: "true for a machine that shall become a server",
+    });
+  }
+  return { name, ttlMs, server };
 }

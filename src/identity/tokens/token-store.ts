@@ -20,6 +20,8 @@ export type TokenRecord = {
   readonly expiresAtMs: number;
   /** Who may use it; absent: anybody. */
   readonly name?: string;
+  /** The node that joins with it shall become a server, and be handed the cell's authority. */
+  readonly server?: boolean;
 };
 
 export interface TokenStore {

@@ -1,0 +1,36 @@
+/** What a number of voters means, in words for a person who has to decide something now. Pure. */
+
+export const quorumOf = (voters: number): number => Math.floor(voters / 2) + 1;
+
+/** How many of them may be lost at the same time. */
+export const survives = (voters: number): number => voters - quorumOf(voters);
+
+const words = ["no", "one", "two", "three", "four", "five", "six", "seven"];
+export const numberWord = (count: number): string => words[count] ?? String(count);
+
+export const servers = (count: number): string =>
+  `${numberWord(count)} ${count === 1 ? "server" : "servers"}`;
+
+/** "two servers survive no loss; add a third or a witness" */
+export function survivalOf(voters: number): string {
+  switch (voters) {
+    case 0:
+    case 1:
+      return "one server: while it is down, nothing can be changed; three survive the loss of any one";
+    case 2:
+      return "two servers survive no loss; add a third or a witness";
+    case 3:
+      return "three servers survive the loss of any one";
+    default: {
+      const lost = survives(voters);
+      const even = voters % 2 === 0;
+      return `${servers(voters)} survive the loss of any ${numberWord(lost)}${even ? `, as ${numberWord(voters - 1)} do` : ""}`;
+    }
+  }
+}
+
+/** "n1, n2 and n3" */
+export function namesInWords(names: readonly string[]): string {
+  if (names.length < 2) return names[0] ?? "none";
+  return `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+}
