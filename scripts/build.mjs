@@ -10,10 +10,11 @@ const compiler = join(root, "node_modules", ".bin", "tsc");
 
 // What an earlier version compiled must not stay behind.
 rmSync(out, { recursive: true, force: true });
-const { status, error } = spawnSync(compiler, ["-p", "tsconfig.build.json", "--outDir", out], {
-  cwd: root,
-  stdio: "inherit",
-});
+const compile = (project) =>
+  spawnSync(compiler, ["-p", project, "--outDir", out], { cwd: root, stdio: "inherit" });
+let { status, error } = compile("tsconfig.build.json");
+// Types for programs that import skerry/client.
+if (status === 0) ({ status, error } = compile("tsconfig.client.json"));
 if (error) console.error(`build: ${error.message}; mend it with: npm ci`);
 // Built with cc on the machine where the drills run that need them.
 const faults = join("drill", "faults");

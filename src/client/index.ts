@@ -6,6 +6,24 @@ export {
   exampleStream,
   type ExampleOptions,
 } from "./example.ts";
+export { createCoordination } from "./coordination/coordination.ts";
+export type {
+  ChangeBatch,
+  ChangeEvent,
+  ClaimOptions,
+  CoordinationClient,
+  CoordinationOptions,
+  FenceToken,
+  Holder,
+  KeyEntry,
+  Leadership,
+  Lock,
+  PutOptions,
+  ReadOptions,
+  Session,
+  WriteOptions,
+  WriteOutcome,
+} from "./coordination/types.ts";
 export {
   importCsv,
   sendCsv,

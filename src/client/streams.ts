@@ -2,7 +2,7 @@
  * Streams over the application gateway (or the hub): append, query, tail. Browser-safe; everything
  * goes through the `fetch` given.
  */
-import { SkerryError } from "../lib/errors.ts";
+import { SkerryError, type SkerryErrorInit } from "../lib/errors.ts";
 
 export type ClientOptions = {
   /** `http://127.0.0.1:7480` */
@@ -157,10 +157,11 @@ async function* linesOf(answer: Response): AsyncIterable<string> {
   if (rest !== "") yield rest;
 }
 
-function refusalOf(status: number, text: string): SkerryError {
+/** What an answer that is no success says, whoever sent it. */
+export function refusalOf(status: number, text: string): SkerryError {
   try {
     const { error } = JSON.parse(text) as {
-      error: { code: string; message: string; hint?: string; retryable: boolean };
+      error: SkerryErrorInit;
     };
     return new SkerryError(error);
   } catch {

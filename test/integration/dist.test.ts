@@ -6,6 +6,7 @@ import { strict as assert } from "node:assert";
 import { spawnSync } from "node:child_process";
 import {
   cpSync,
+  existsSync,
   globSync,
   mkdtempSync,
   readFileSync,
@@ -96,13 +97,24 @@ test("npm packs what the package needs, and nothing else", () => {
   const [packed] = JSON.parse(stdout) as { files: { path: string }[] }[];
   const paths = (packed?.files ?? []).map(({ path }) => path);
   const belongs =
-    /^(dist\/.+\.js|dist\/drill\/faults\/[a-z-]+\.c|bin\/skerry\.mjs|docs\/.+\.md|examples\/.+\.(?:yaml|json)|package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md|CONTRIBUTING\.md)$/;
+    /^(dist\/.+\.js|dist\/(?:client|api|lib)\/.+\.d\.ts|dist\/drill\/faults\/[a-z-]+\.c|bin\/skerry\.mjs|docs\/.+\.md|examples\/.+\.(?:yaml|json|mjs)|package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md|CONTRIBUTING\.md)$/;
   assert.deepEqual(
     paths.filter((path) => !belongs.test(path)),
     [],
   );
   for (const path of ["bin/skerry.mjs", "dist/cli/main.entry.js", "README.md", "LICENSE"])
     assert.ok(paths.includes(path), path);
+});
+
+test("a program imports skerry/client, with its types", () => {
+  const script =
+    "import { createCoordination } from 'skerry/client'; console.log(typeof createCoordination);";
+  const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
+    cwd: packageDir,
+    encoding: "utf8",
+  });
+  assert.equal(stdout.trim(), "function", stderr);
+  assert.ok(existsSync(join(packageDir, "dist", "client", "index.d.ts")));
 });
 
 test("a hub and a node run from dist/, take entries, and stop", async () => {

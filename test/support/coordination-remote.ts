@@ -1,0 +1,46 @@
+/** Coordination as a node that is no server has it: real links, of which each can be cut. */
+import type { TestContext } from "node:test";
+import {
+  callMethod,
+  createRemoteCoordination,
+  serveCoordination,
+  streamMethod,
+  type Coordination,
+  type RemoteCoordinationOptions,
+} from "../../src/ledger/applications/index.ts";
+import { systemClock } from "../../src/runtime/clock/index.ts";
+import type { Link } from "../../src/transport/index.ts";
+import { authenticate } from "./coordination.ts";
+import { testCell, testPair, type TestPair } from "./transport.ts";
+
+export type TestServer = { readonly pair: TestPair; readonly link: () => Link | undefined };
+
+/** A server whose link answers with `coordination`; the node at the other end has dialled it. */
+export async function startServer(t: TestContext, coordination: Coordination): Promise<TestServer> {
+  const pair = await testPair(await testCell());
+  t.after(() => pair[Symbol.asyncDispose]());
+  const handlers = serveCoordination({ coordination, authenticate });
+  pair.acceptor.handle(callMethod, ({ body, signal }) => handlers.call(body, signal));
+  pair.acceptor.handle(streamMethod, ({ body, signal }) => handlers.stream(body, signal));
+  return { pair, link: () => pair.dialled.link };
+}
+
+/** The node's side, over whichever of the servers has a link. */
+export function remoteOf(
+  servers: readonly TestServer[],
+  options: RemoteCoordinationOptions = {},
+): Coordination {
+  return createRemoteCoordination(
+    {
+      clock: systemClock,
+      servers: () =>
+        servers.flatMap(({ link }, index) => {
+          const now = link();
+          return now
+            ? [{ node: `s${index}`, request: now.request.bind(now), open: now.open.bind(now) }]
+            : [];
+        }),
+    },
+    options,
+  );
+}
