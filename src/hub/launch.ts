@@ -46,6 +46,9 @@ export function runningHub(dataDir: string): HubInfo | undefined {
   return info && isAlive(info.process) ? info : undefined;
 }
 
+/** As on a node: garbage is a third of what is alive, not several times as much. */
+const hubNodeArgs = ["--initial-old-space-size=16", "--heap-growing-percent=30"];
+
 /** Resolves when it is ready. Throws `hub-start-failed` with what it said. */
 export async function startHub(config: HubConfig, deps: { clock: Clock }): Promise<HubInfo> {
   const running = runningHub(config.dataDir);
@@ -55,6 +58,7 @@ export async function startHub(config: HubConfig, deps: { clock: Clock }): Promi
   const logFd = openSync(logPath, "a", 0o600);
   const child = startEntry(entryUrl(import.meta.url, "./hub.entry"), {
     args: [JSON.stringify(config)],
+    nodeArgs: hubNodeArgs,
     detached: true,
     stdio: ["ignore", logFd, logFd],
   });

@@ -1,6 +1,9 @@
 /** The soak's verdict finds what grows, and nothing else. */
 import { strict as assert } from "node:assert";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { test } from "node:test";
+import { systemClock } from "../../src/runtime/clock/index.ts";
 import {
   growthOf,
   soakPromises,
@@ -8,14 +11,16 @@ import {
   type SoakSample,
   type SoakSeen,
 } from "../../src/drill/scripts/soak-verdict.ts";
+import { collectGarbage, state } from "../../src/drill/scripts/soak-collect.ts";
 import { roleOf, weigh } from "../../src/drill/scripts/soak-sample.ts";
 import { seededRandom } from "../../src/lib/random.ts";
+import { loopbackNetwork } from "../../src/drill/site/network.ts";
 
 const MB = 1e6;
 const minuteMs = 60_000;
 const forMs = 10 * minuteMs;
 
-/** Ten minutes of one process a second: a saw of garbage over what it holds, and noise. */
+/** Ten minutes of one process a second: what it holds, and noise. */
 function series(
   place: string,
   plant: { leakMbPerMinute?: number; fromMs?: number; toMs?: number; pid?: number } = {},
@@ -25,7 +30,7 @@ function series(
   return Array.from({ length: (toMs - fromMs) / 1000 }, (_, second) => {
     const livedMs = second * 1000;
     const start = 20 * MB * (1 - Math.exp(-livedMs / 20_000));
-    const garbage = ((second % 7) / 7) * 8 * MB + random.float() * MB;
+    const garbage = random.float() * MB;
     const leak = (leakMbPerMinute * MB * livedMs) / minuteMs;
     return {
       atMs: fromMs + livedMs,
@@ -40,6 +45,7 @@ function series(
 
 const seenOf = (samples: readonly SoakSample[]): SoakSeen => ({
   samples,
+  held: samples.filter((_, index) => index % 15 === 0),
   warmUpMs: 90_000,
   firstFaultMs: 150_000,
   quietFromMs: 510_000,
@@ -80,7 +86,7 @@ test("soak: handles and threads that stay after the last fault are found", () =>
 });
 
 test("soak: what was not watched is not held", () => {
-  assert.deepEqual(broken(seenOf([])), ["W1", "W2", "W3", "W4"]);
+  assert.deepEqual(broken(seenOf([])), ["W1", "W2", "W3", "W4", "W6"]);
   assert.deepEqual(broken(seenOf(series("hub", { toMs: 100_000 }))), ["W1", "W2", "W3", "W4"]);
 });
 
@@ -100,4 +106,50 @@ test("soak: a process is weighed, and one that has ended is not", () => {
   assert.ok(own.fileHandles > 2 && own.threads > 1 && own.cpuMs > 0);
   assert.equal(weigh(2 ** 22 + 1), undefined);
   assert.equal(roleOf(process.pid), undefined);
+});
+
+/** In its main thread and another one: what is alive, and much garbage that lived long enough to be old. */
+const litterer = `
+  const { Worker, isMainThread, parentPort } = require("node:worker_threads");
+  let kept = [];
+  for (let i = 0; i < 400_000; i++) kept.push({ number: i, text: "x" + i });
+  kept = kept.slice(0, 10);
+  if (!isMainThread) parentPort.postMessage("littered");
+  else new Worker(process.argv[1], { eval: true, argv: [] }).on("message", () => console.log("littered"));
+  setInterval(() => kept.length, 1000);
+`;
+
+test("soak: a process is weighed without the garbage of any of its threads", async () => {
+  const child = spawn(
+    process.execPath,
+    [
+      "--inspect-port=127.0.0.1:0",
+      "-e",
+      `process.argv[1] = ${JSON.stringify(litterer)}; ${litterer}`,
+    ],
+    { stdio: ["ignore", "pipe", "ignore"] },
+  );
+  try {
+    await once(child.stdout, "data");
+    const pid = child.pid ?? 0;
+    const before = weigh(pid)?.anonymousBytes ?? 0;
+    const around = {
+      network: loopbackNetwork(51),
+      clock: systemClock,
+      signal: AbortSignal.timeout(60_000),
+    };
+    assert.equal(await collectGarbage("n1", pid, around), true);
+    const after = weigh(pid)?.anonymousBytes ?? before;
+    assert.ok(before - after > 30 * MB, `${before} to ${after}`);
+    assert.equal(await collectGarbage("n1", pid, around), true, "a second time");
+    child.kill("SIGSTOP");
+    const stopped = AbortSignal.timeout(20_000);
+    while (state(pid) !== "stopped") stopped.throwIfAborted();
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    assert.equal(state(pid), "ended");
+    assert.equal(await collectGarbage("n1", 2 ** 22 + 1, around).catch(() => "no such"), "no such");
+  } finally {
+    child.kill("SIGKILL");
+  }
 });

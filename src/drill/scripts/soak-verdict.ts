@@ -12,13 +12,18 @@ export type SoakSample = {
   /** `n1 agent`, `hub`: the same for every process that takes its place. */
   readonly place: string;
   readonly pid: number;
+  /** Garbage included. */
   readonly ownBytes: number;
   readonly fileHandles: number;
   readonly threads: number;
 };
 
+/** Weighed right after a full collection in all its threads. */
+export type HeldSample = Pick<SoakSample, "atMs" | "place" | "pid" | "ownBytes">;
+
 export type SoakSeen = {
   readonly samples: readonly SoakSample[];
+  readonly held: readonly HeldSample[];
   /** A process' first time is no growth: it loads, connects and fills its caches. */
   readonly warmUpMs: number;
   readonly firstFaultMs: number;
@@ -28,10 +33,8 @@ export type SoakSeen = {
   readonly otherFilesBytes: number;
 };
 
-/** Kept small by collecting garbage in between: the least of each window is what is really held. */
-const windowMs = 10_000;
 /** Fewer give no slope worth the name. */
-const windowsMin = 6;
+const pointsMin = 6;
 /** Beyond the 95 % confidence of its slope. At this pace a node gains its own weight in half a day. */
 const growthMbPerMinute = 0.15;
 /** Connections come and go with the load; a leak of one a fault shows all the same. */
@@ -39,6 +42,8 @@ const handlesSlack = 8;
 /** The pool of libuv and the helpers of V8 start when they are first needed. */
 const threadsSlack = 4;
 const otherFilesMb = 64;
+/** Garbage may pile up between two collections, but not without end. */
+const ownMbMax = 256;
 const megabyte = 1e6;
 const minuteMs = 60_000;
 
@@ -77,19 +82,16 @@ export function trendOf(
 export type Growth = Trend & { readonly place: string; readonly pid: number };
 
 /** Of every process that was watched long enough after its warm-up, in bytes a minute. */
-export function growthOf({ samples, warmUpMs }: Pick<SoakSeen, "samples" | "warmUpMs">): Growth[] {
-  return Map.groupBy(samples, ({ place, pid }) => `${place} ${pid}`)
+export function growthOf({ held, warmUpMs }: Pick<SoakSeen, "held" | "warmUpMs">): Growth[] {
+  return Map.groupBy(held, ({ place, pid }) => `${place} ${pid}`)
     .values()
     .flatMap((series) => {
       const [first] = series;
       if (!first) return [];
-      const warm = series.filter(({ atMs }) => atMs - first.atMs >= warmUpMs);
-      const least = Map.groupBy(warm, ({ atMs }) => Math.floor(atMs / windowMs))
-        .values()
-        .map((window) => window.reduce((a, b) => (b.ownBytes < a.ownBytes ? b : a)))
-        .map(({ atMs, ownBytes }) => ({ atMs, value: ownBytes }))
-        .toArray();
-      const trend = least.length < windowsMin ? undefined : trendOf(least);
+      const points = series
+        .filter(({ atMs }) => atMs - first.atMs >= warmUpMs)
+        .map(({ atMs, ownBytes }) => ({ atMs, value: ownBytes }));
+      const trend = points.length < pointsMin ? undefined : trendOf(points);
       return trend ? [{ ...trend, place: first.place, pid: first.pid }] : [];
     })
     .toArray();
@@ -116,7 +118,7 @@ export function soakPromises(seen: SoakSeen): PromiseResult[] {
   return [
     atMost(
       "W1",
-      "growth of the process that grows fastest, surely at least",
+      "growth of what the process that grows fastest holds, surely at least",
       growth.length === 0 ? notMeasured : Math.max(0, fastest) / megabyte,
       growthMbPerMinute,
       "MB/min",
@@ -147,6 +149,15 @@ export function soakPromises(seen: SoakSeen): PromiseResult[] {
       "files that are no store of entries, at the end",
       seen.otherFilesBytes / megabyte,
       otherFilesMb,
+      "MB",
+    ),
+    atMost(
+      "W6",
+      "the heaviest process at its heaviest, garbage included",
+      seen.samples.length === 0
+        ? notMeasured
+        : Math.max(...seen.samples.map(({ ownBytes }) => ownBytes)) / megabyte,
+      ownMbMax,
       "MB",
     ),
   ];

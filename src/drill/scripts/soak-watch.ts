@@ -1,48 +1,76 @@
-/** Weighs every long-lived process of the site at intervals, beside whatever else goes on. */
+/** Weighs every long-lived process of the site at intervals, with and without its garbage, beside whatever else goes on. */
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { systemCode } from "../../lib/errors.ts";
 import { every } from "../../lib/clock.ts";
 import type { MachineName } from "../site/network.ts";
+import { collectGarbage, state } from "./soak-collect.ts";
 import { roleOf, weigh } from "./soak-sample.ts";
-import type { SoakSample } from "./soak-verdict.ts";
+import type { HeldSample, SoakSample } from "./soak-verdict.ts";
 import type { Stage } from "./stage.ts";
 
 const intervalMs = 1000;
+/** What a process holds is looked at less often: a full collection is work. */
+const heldIntervalMs = 15_000;
 
 export type SoakWatch = Disposable & {
   /** Ends the watch. Throws what kept it from measuring. */
-  finish(): readonly SoakSample[];
+  finish(): { readonly samples: readonly SoakSample[]; readonly held: readonly HeldSample[] };
 };
 
+type Found = { readonly machine: MachineName; readonly place: string; readonly pid: number };
+
 export function watchProcesses(
-  { site, clock, since }: Pick<Stage, "site" | "clock" | "since">,
+  stage: Pick<Stage, "site" | "clock" | "since" | "network" | "signal">,
   machines: readonly MachineName[],
 ): SoakWatch {
+  const { site, clock, since } = stage;
   const samples: SoakSample[] = [];
+  const held: HeldSample[] = [];
   let failure: unknown;
-  const look = () => {
-    for (const machine of machines)
-      for (const pid of site.processesOf(machine)) {
+  const onFailure = (error: unknown) => {
+    failure ??= error;
+  };
+  const found = (): Found[] =>
+    machines.flatMap((machine) =>
+      site.processesOf(machine).flatMap((pid) => {
         const role = roleOf(pid);
-        const weight = role === undefined || role === "shim" ? undefined : weigh(pid);
-        // What was killed and is not yet collected weighs nothing.
-        if (!weight || weight.pssBytes === 0) continue;
-        const { anonymousBytes: ownBytes, fileHandles, threads } = weight;
-        const place = role === "hub" ? "hub" : `${machine} ${role}`;
-        samples.push({ atMs: since(), place, pid, ownBytes, fileHandles, threads });
-      }
+        if (role === undefined || role === "shim") return [];
+        return [{ machine, place: role === "hub" ? "hub" : `${machine} ${role}`, pid }];
+      }),
+    );
+  const look = () => {
+    for (const { place, pid } of found()) {
+      const weight = weigh(pid);
+      // What was killed and is not yet collected weighs nothing.
+      if (!weight || weight.pssBytes === 0) continue;
+      const { anonymousBytes: ownBytes, fileHandles, threads } = weight;
+      samples.push({ atMs: since(), place, pid, ownBytes, fileHandles, threads });
+    }
     return Promise.resolve();
   };
-  const timer = every(clock, intervalMs, look, (error) => {
-    failure ??= error;
-  });
+  /** One after the other: a collection here shall not slow down another one's answers too. */
+  const lookWithoutGarbage = async () => {
+    for (const { machine, place, pid } of found()) {
+      if (state(pid) !== "running" || !(await collectGarbage(machine, pid, stage))) continue;
+      const weight = weigh(pid);
+      if (weight && weight.pssBytes > 0)
+        held.push({ atMs: since(), place, pid, ownBytes: weight.anonymousBytes });
+    }
+  };
+  const timers = [
+    every(clock, intervalMs, look, onFailure),
+    every(clock, heldIntervalMs, lookWithoutGarbage, onFailure),
+  ];
+  const stop = () => {
+    for (const timer of timers) timer.cancel();
+  };
   return {
-    [Symbol.dispose]: () => timer.cancel(),
+    [Symbol.dispose]: stop,
     finish() {
-      timer.cancel();
+      stop();
       if (failure !== undefined) throw failure;
-      return samples;
+      return { samples, held };
     },
   };
 }

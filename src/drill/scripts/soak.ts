@@ -9,6 +9,7 @@ import type { MachineName } from "../site/network.ts";
 import { waitWhole } from "../site/whole.ts";
 import { killAgent } from "./kill-agent.ts";
 import { loseNode, nextVictim, pauseNode, wholePatienceMs } from "./losses.ts";
+import { collectableEnvironment } from "./soak-collect.ts";
 import { growthLine, growthOf, soakPromises, type SoakSeen } from "./soak-verdict.ts";
 import { filesBelow, watchProcesses } from "./soak-watch.ts";
 import { withStage, type Stage } from "./stage.ts";
@@ -36,7 +37,7 @@ export const soak: Drill = {
   ],
   cutsLinks: false,
   defaultForMs: 600_000,
-  run: (options) => withStage(options, play),
+  run: (options) => withStage({ ...options, env: collectableEnvironment }, play),
 };
 
 async function play(stage: Stage): Promise<DrillReport> {
@@ -50,7 +51,7 @@ async function play(stage: Stage): Promise<DrillReport> {
   const quietFromMs = stage.since();
   await stage.until(1);
   const soaked: SoakSeen = {
-    samples: watch.finish(),
+    ...watch.finish(),
     warmUpMs: Math.max(warmUpMsMin, forMs * warmUp),
     firstFaultMs,
     quietFromMs,

@@ -1,0 +1,64 @@
+/**
+ * `soak-collect.entry PORT`: the debugger's part, run on the machine whose process it is. The protocol
+ * is Chrome's (HeapProfiler), with Node's own domain for threads (NodeWorker).
+ */
+type Message = {
+  readonly id?: number;
+  readonly method?: string;
+  readonly params?: Record<string, unknown>;
+  readonly error?: { readonly message: string };
+};
+
+const [, , port] = process.argv;
+const answerWithinMs = 20_000;
+
+const targets = (await (
+  await fetch(`http://127.0.0.1:${port}/json/list`, { signal: AbortSignal.timeout(answerWithinMs) })
+).json()) as readonly { readonly webSocketDebuggerUrl: string }[];
+const socket = new WebSocket(targets[0]?.webSocketDebuggerUrl ?? "");
+const waiting = new Map<string, (message: Message) => void>();
+const threads: string[] = [];
+let nextId = 0;
+
+const limit = setTimeout(() => fail("no answer in time"), answerWithinMs);
+
+function fail(text: string): never {
+  process.stderr.write(`${text}\n`);
+  process.exit(1);
+}
+
+/** `thread` is the session of one, or "" for the main one. */
+function settle(thread: string, message: Message): void {
+  if (message.error) fail(message.error.message);
+  const key = `${thread}/${message.id}`;
+  waiting.get(key)?.(message);
+  waiting.delete(key);
+}
+
+function ask(thread: string, method: string, params: object = {}): Promise<Message> {
+  const id = nextId++;
+  const answer = new Promise<Message>((resolve) => waiting.set(`${thread}/${id}`, resolve));
+  const text = JSON.stringify({ id, method, params });
+  if (thread === "") socket.send(text);
+  else void ask("", "NodeWorker.sendMessageToWorker", { sessionId: thread, message: text });
+  return answer;
+}
+
+socket.addEventListener("message", ({ data }) => {
+  const message = JSON.parse(String(data)) as Message;
+  const session = String(message.params?.["sessionId"]);
+  if (message.method === "NodeWorker.attachedToWorker") threads.push(session);
+  else if (message.method === "NodeWorker.receivedMessageFromWorker") {
+    const inner = JSON.parse(String(message.params?.["message"])) as Message;
+    if (inner.id !== undefined) settle(session, inner);
+  } else if (message.id !== undefined) settle("", message);
+});
+socket.addEventListener("close", () => fail("the inspector closed"));
+socket.addEventListener("error", () => fail("the inspector cannot be reached"));
+await new Promise((resolve) => socket.addEventListener("open", resolve, { once: true }));
+
+// Its answer comes after every thread that runs has been told of.
+await ask("", "NodeWorker.enable", { waitForDebuggerOnStart: false });
+for (const thread of ["", ...threads]) await ask(thread, "HeapProfiler.collectGarbage");
+clearTimeout(limit);
+process.exit(0);
