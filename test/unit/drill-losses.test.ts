@@ -176,6 +176,7 @@ const steady = Object.fromEntries(
 function serverSeen(more: Partial<ServerLossSeen> = {}): ServerLossSeen {
   const pods = new Map([["uid", '{"web":7}']]);
   return {
+    lost: "server",
     outage: { ...loss, node: "n1", fault: "lose server n1" },
     others: ["n2", "n3"],
     writes: [refused, refused],

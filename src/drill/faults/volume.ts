@@ -4,13 +4,24 @@
  * that the mount ends with the drill's processes whatever became of it; see mount_namespaces(7).
  */
 import { execFile } from "node:child_process";
-import { mkdirSync, rmSync, statfsSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { explain, SkerryError } from "../../lib/errors.ts";
+import { explain, SkerryError, systemCode } from "../../lib/errors.ts";
 
 const run = promisify(execFile);
 const commandTimeoutMs = 30_000;
+/** A file system needs some blocks to describe so large a file. */
+const restBlocks = 1024;
 
 export type Volume = {
   /** Takes all that is free; whoever writes next is told that the disk is full. */
@@ -39,7 +50,10 @@ export async function mountVolume(options: {
   return {
     async fill() {
       const { bavail, bsize } = statfsSync(folder);
-      if (bavail > 0) await command("fallocate", ["-l", String(bavail * bsize), filler]);
+      // Nearly all of it at once; the rest, of which others take a part meanwhile, bit by bit.
+      const most = (bavail - restBlocks) * bsize;
+      if (most > 0) await command("fallocate", ["-l", String(most), filler]);
+      fillUp(filler, Buffer.alloc(bsize));
     },
     free: () => rmSync(filler, { force: true }),
     async unmount() {
@@ -47,6 +61,17 @@ export async function mountVolume(options: {
       rmSync(image, { force: true });
     },
   };
+}
+
+function fillUp(path: string, block: Uint8Array): void {
+  const file = openSync(path, "a", 0o600);
+  try {
+    for (;;) writeSync(file, block);
+  } catch (error) {
+    if (systemCode(error) !== "ENOSPC") throw error;
+  } finally {
+    closeSync(file);
+  }
 }
 
 async function command(file: string, args: readonly string[]): Promise<void> {

@@ -34,14 +34,17 @@ export type LossesSeen = {
  * R1 counts from the fault until every ingress that lives has answered, and each that has no old pod
  * beside it (an ingress prefers the pod beside it) by a pod that did not run before; R2 looks at what was under way from the fault until then and a second on.
  */
-export function lossPromises(seen: LossesSeen): PromiseResult[] {
+export function lossPromises(
+  seen: LossesSeen,
+  limits: { readonly replacedWithinMs: number } = { replacedWithinMs },
+): PromiseResult[] {
   const replacedMs = seen.losses.map((loss) => replacementMs(seen, loss));
   return [
     atMost(
       "R1",
       "a lost machine's pod replaced by one that answers, as does every ingress that lives",
       replacedMs.length === 0 ? notMeasured : Math.max(...replacedMs),
-      replacedWithinMs,
+      limits.replacedWithinMs,
       "ms",
     ),
     atMost(

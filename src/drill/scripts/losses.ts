@@ -18,11 +18,15 @@ const pauseMs = 700;
 /** By when a pause that was mistaken for a death would have shown. */
 const pauseAftermathMs = 4000;
 
-/** Takes a machine away until it is replaced, then gives it back; resolves when the cell has settled. */
+/**
+ * Takes a machine away until it is replaced, then gives it back; resolves when the cell has settled.
+ * `meanwhile` begins when it is gone, and is waited for before it returns.
+ */
 export async function loseNode(
   stage: Stage,
   node: string,
   kind: LossKind,
+  meanwhile?: (fromMs: number) => Promise<void>,
 ): Promise<{ readonly loss: Loss; readonly podsOff: number }> {
   const { site, clock, signal, progress } = stage;
   const podsBefore = (await echoPods(site)).map(({ metadata, spec }) => ({
@@ -34,7 +38,7 @@ export async function loseNode(
   if (kind === "cut and kill") await site.cutLink(node);
   if (kind === "freeze") await site.freezeNode(node);
   else await site.killNode(node);
-  await waitReplaced(stage, node);
+  await Promise.all([waitReplaced(stage, node), meanwhile?.(begin.fromMs)]);
   await clock.sleep(afterReplacementMs * Math.min(stage.slowness, holdFactorMax), { signal });
 
   progress(`${node} comes back`);

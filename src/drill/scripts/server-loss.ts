@@ -1,9 +1,12 @@
-/** The server's machine goes away, stays away, and comes back; meanwhile the others are questioned. */
+/**
+ * The server's machine goes away, or so many that the quorum is lost, stay away, and come back;
+ * meanwhile the others are questioned.
+ */
 import { configMapKind } from "../../api/index.ts";
 import { explain } from "../../lib/errors.ts";
 import { podProcesses, podsOffAfter, waitUntil } from "../site/whole.ts";
 import { wholePatienceMs } from "./losses.ts";
-import type { Attempt, ServerLossSeen } from "./server-verdict.ts";
+import type { Attempt, Lost, ServerLossSeen } from "./server-verdict.ts";
 import type { Stage } from "./stage.ts";
 
 const attemptPeriodMs = 500;
@@ -17,6 +20,8 @@ const patienceMs = 30_000;
 export async function loseServer(
   stage: Stage,
   options: {
+    /** Default: the first node, which is the only server. */
+    readonly lost?: { readonly what: Lost; readonly nodes: readonly string[] };
     readonly holdMs: number;
     readonly untouched: readonly string[];
     readonly meanwhile?: () => Promise<void>;
@@ -26,21 +31,25 @@ export async function loseServer(
 > {
   const { site, clock, signal, progress } = stage;
   const patience = { clock, signal, timeoutMs: patienceMs };
-  const [server = "", ...others] = site.nodes.map(({ node }) => node);
+  const all = site.nodes.map(({ node }) => node);
+  const lost = options.lost ?? { what: "server", nodes: all.slice(0, 1) };
+  const others = all.filter((node) => !lost.nodes.includes(node));
   const witness = options.untouched[0] ?? "";
   const look = { from: witness, nodes: options.untouched, ...patience };
   await writeThrough(stage, witness, -1);
   const before = await podProcesses(site, look);
 
-  progress(`losing the machine of ${server}, the server`);
-  const begin = {
-    node: server,
-    fault: `lose server ${server}`,
+  progress(`losing ${lost.nodes.join(" and ")}: ${lost.what} lost`);
+  const begun = lost.nodes.map((node) => ({
+    node,
+    fault: `lose server ${node}`,
     atMs: stage.since(),
     fromMs: clock.wallMs(),
-  };
-  await site.cutLink(server);
-  await site.killNode(server);
+  }));
+  const [begin] = begun;
+  if (!begin) throw new RangeError("nothing to lose");
+  await Promise.all(lost.nodes.map((node) => site.cutLink(node)));
+  await Promise.all(lost.nodes.map((node) => site.killNode(node)));
   const fromByte = stage.acknowledgedBytes();
   const asked = questionUntil(stage, options.untouched, begin.fromMs + options.holdMs);
   await options.meanwhile?.();
@@ -55,15 +64,17 @@ export async function loseServer(
     .finish();
   const after = await podProcesses(site, look);
 
-  progress(`${server} comes back`);
+  progress(`${lost.nodes.join(" and ")} come${lost.nodes.length > 1 ? "" : "s"} back`);
   const returnedMs = clock.wallMs();
-  await site.healLink(server);
-  await site.startNode(server);
+  await Promise.all(lost.nodes.map((node) => site.healLink(node)));
+  // Together: none of them is ready before there is a quorum again.
+  await Promise.all(lost.nodes.map((node) => site.startNode(node)));
   const readyMs = clock.wallMs();
-  stage.outages.push({ ...begin, returnedMs: readyMs });
+  for (const one of begun) stage.outages.push({ ...one, returnedMs: readyMs });
   const writesBackMs = await writesBack(stage, witness, readyMs);
   const podsOff = await podsOffAfter(site, { ...patience, timeoutMs: wholePatienceMs });
   return {
+    lost: lost.what,
     outage: { ...begin, returnedMs },
     others,
     writes,
@@ -112,7 +123,7 @@ async function attempt({ clock }: Stage, action: () => Promise<unknown>): Promis
 }
 
 /** Written once before the loss, so that there is something to read. */
-function writeThrough({ site }: Stage, node: string, turn: number): Promise<unknown> {
+export function writeThrough({ site }: Stage, node: string, turn: number): Promise<unknown> {
   return site.asKubectl(node, (cluster) =>
     cluster.apply(configMapKind, {
       apiVersion: "v1",

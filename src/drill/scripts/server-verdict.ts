@@ -20,7 +20,11 @@ const writesBackWithinMs = 10_000;
 /** One try of what kubectl does, through one of the other nodes. */
 export type Attempt = { readonly tookMs: number; readonly failure?: string };
 
+/** What is lost, and with which code a write is refused then. */
+export type Lost = "server" | "quorum";
+
 export type ServerLossSeen = {
+  readonly lost: Lost;
   readonly outage: Outage & { readonly returnedMs: number };
   /** The nodes that live on. */
   readonly others: readonly string[];
@@ -43,50 +47,56 @@ export type ServerLossSeen = {
  * machine's pods would have to be replaced, and a second on.
  */
 export function serverPromises(seen: ServerLossSeen): PromiseResult[] {
-  const { outage, others, writes, reads } = seen;
-  const notRefused = writes.filter(({ failure }) => !failure?.includes("server-lost")).length;
+  const { lost, outage, others, writes, reads } = seen;
+  const notRefused = writes.filter(({ failure }) => !failure?.includes(`${lost}-lost`)).length;
   const failedReads = reads.filter(({ failure }) => failure !== undefined).length;
   const changed = [...seen.before].filter(([uid, pids]) => seen.after.get(uid) !== pids).length;
   return [
     atMost(
       "S1",
-      "writes of desired state, server lost, answered by anything but server-lost",
+      `writes of desired state, ${lost} lost, answered by anything but ${lost}-lost`,
       writes.length === 0 ? notMeasured : notRefused,
       0,
       "writes",
     ),
-    atMost("S2", "slowest refusal of a write, server lost", slowest(writes), refusedWithinMs, "ms"),
+    atMost(
+      "S2",
+      `slowest refusal of a write, ${lost} lost`,
+      slowest(writes),
+      refusedWithinMs,
+      "ms",
+    ),
     atMost(
       "S3",
-      "reads of desired state that failed, server lost",
+      `reads of desired state that failed, ${lost} lost`,
       reads.length === 0 ? notMeasured : failedReads,
       0,
       "reads",
     ),
     atMost(
       "S4",
-      "pods of the other nodes whose uid or pid changed, server lost",
+      `pods of the other nodes whose uid or pid changed, ${lost} lost`,
       seen.before.size === 0 ? notMeasured : changed,
       0,
       "pods",
     ),
     atLeast(
       "S5",
-      "entries acknowledged by the other nodes, server lost",
+      `entries acknowledged by the other nodes, ${lost} lost`,
       acknowledgedMeanwhile(seen),
       Math.floor((wholeSeconds(outage).length * entriesPerSecond) / 2 / seen.slowness),
       "entries",
     ),
     atMost(
       "S6",
-      "these entries in every other node and in the hub, before the server returned",
+      `these entries in every other node and in the hub, before the ${lost} returned`,
       Math.max(...[...others, "hub"].map((view) => caughtUp(seen.meanwhile, view))),
       replicatedWithinMs,
       "ms",
     ),
     atMost(
       "S7",
-      "p99 of requests through the other nodes, for 4 s from the loss of the server",
+      `p99 of requests through the other nodes, for 4 s from the loss of the ${lost}`,
       p99Between(seen.samples, others, {
         fromMs: outage.fromMs,
         toMs: outage.fromMs + replacedWithinMs + afterglowMs,
@@ -96,7 +106,7 @@ export function serverPromises(seen: ServerLossSeen): PromiseResult[] {
     ),
     atMost(
       "S8",
-      "writes accepted again after the server's agent is ready",
+      "writes accepted again after the agents of what was lost are ready",
       seen.writesBackMs ?? notMeasured,
       writesBackWithinMs,
       "ms",

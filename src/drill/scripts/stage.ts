@@ -50,7 +50,7 @@ export type Stage = DrillOptions & {
 };
 
 export async function withStage<Result>(
-  options: DrillOptions & Pick<SiteOptions, "env">,
+  options: DrillOptions & Pick<SiteOptions, "env" | "firstNodeFlags" | "servers" | "startedBy">,
   play: (stage: Stage) => Promise<Result>,
 ): Promise<Result> {
   const { clock, progress, signal } = options;
@@ -162,7 +162,7 @@ async function deployOffServer(site: Site): Promise<void> {
   await deployEcho(site.cluster, { stream, nodePath: process.execPath });
 }
 
-async function cordon(site: Site, node: string, unschedulable: boolean): Promise<void> {
+export async function cordon(site: Site, node: string, unschedulable: boolean): Promise<void> {
   await site.cluster.apply(nodeKind, {
     apiVersion: "v1",
     kind: "Node",

@@ -42,8 +42,10 @@ export type Site = Machines & {
   readonly hubAccess: Access;
   /** The first is the server, or was the first one. */
   readonly nodes: readonly SiteNode[];
-  /** Through the server's API. */
+  /** Through the API of the node that is looked from: at first the first one. */
   readonly cluster: Cluster;
+  /** For when that one is about to be lost. */
+  lookFrom(node: string): void;
   /** Through a node's API and a connection of its own, as every kubectl makes one. */
   asKubectl<T>(node: string, use: (cluster: Cluster) => Promise<T>): Promise<T>;
   readonly wan: LinkProxy;
@@ -60,6 +62,8 @@ export type SiteOptions = {
   readonly network: Network;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** More flags of the first node's `up`. */
+  readonly firstNodeFlags?: readonly string[];
   /** How many of the nodes hold the ledger, in their order; default 1. */
   readonly servers?: 1 | 3;
   /** Turns the command line that starts a node into one that starts it otherwise. */
@@ -132,7 +136,12 @@ export async function startSite(options: SiteOptions): Promise<Site> {
     const hubToken = await token("hub", "--cell", cell);
     const toHub = ["--hub", `${hostOf("observer")}:${wan.port}`, "--hub-token", hubToken];
     const [firstName, ...workers] = nodeNames;
-    const first = await up(firstName, ["--cell", cell, ...toHub]);
+    const first = await up(firstName, [
+      "--cell",
+      cell,
+      ...toHub,
+      ...(options.firstNodeFlags ?? []),
+    ]);
     options.progress("joining two more nodes");
     const others = await Promise.all(
       workers.map(async (name) =>
@@ -158,13 +167,19 @@ export async function startSite(options: SiteOptions): Promise<Site> {
       createCluster({ server, fetch, fieldManager: "skerry-drill" });
     const nodeInfo = (name: string) =>
       JSON.parse(readFileSync(join(machines.dataDirOf(name), "agent.json"), "utf8")) as NodeInfo;
+    let cluster = clusterOf(access.server, tls);
     return {
       ...machines,
       hub,
       hubAccess,
       nodes,
       wan,
-      cluster: clusterOf(access.server, tls),
+      get cluster() {
+        return cluster;
+      },
+      lookFrom(node) {
+        cluster = clusterOf(`https://${nodeInfo(node).api}`, tls);
+      },
       async asKubectl(node, use) {
         const own = createTlsFetch(access);
         try {

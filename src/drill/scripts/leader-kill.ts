@@ -1,0 +1,72 @@
+/**
+ * `leader-kill`: of three servers the one that leads is cut off and killed, comes back, and so does its
+ * successor: writes are accepted again and its pods replaced, soon, while nothing acknowledged is lost.
+ */
+import { atMost, type Drill, type DrillReport } from "../drill.ts";
+import { ledgerLeader, loseLeader, placePodOn, type LeaderLoss } from "./leader-loss.ts";
+import { lossPromises, recordsOf, type LossesSeen } from "./loss-verdict.ts";
+import { withStage, type Stage } from "./stage.ts";
+import {
+  dataPromises,
+  endOutages,
+  ingressBackPromise,
+  notMeasured,
+  remarksOn,
+  reportOf,
+  requestPromises,
+} from "./verdict.ts";
+
+/** What a cell of several servers promises for the one that led. */
+const leaderReplacedWithinMs = 5000;
+const losses = 2;
+
+export const leaderKill: Drill = {
+  name: "leader-kill",
+  summary: "the leading server cut off and killed, then its successor: writes and pods come back",
+  faults: ["cut off and kill the leading server, then start it", "the same to its successor"],
+  cutsLinks: true,
+  defaultForMs: 75_000,
+  run: (options) => withStage({ ...options, servers: 3 }, play),
+};
+
+async function play(stage: Stage): Promise<DrillReport> {
+  const { site, progress } = stage;
+  const lost: LeaderLoss[] = [];
+  for (let turn = 0; turn < losses; turn++) {
+    await stage.until(0.1 + turn * 0.45);
+    const asked = site.nodes[turn]?.node ?? "";
+    const leader = await ledgerLeader(stage, asked);
+    progress(`${leader} leads`);
+    await placePodOn(stage, leader);
+    lost.push(await loseLeader(stage, leader));
+  }
+  await stage.until(1);
+  const seen = await stage.finish();
+  const outages = endOutages(seen);
+  const judged: LossesSeen = {
+    nodes: seen.nodes,
+    samples: seen.requests.samples,
+    losses: lost.map(({ loss }) => loss),
+    outages,
+    podsOff: Math.max(...lost.map(({ podsOff }) => podsOff)),
+  };
+  const promises = [
+    ...dataPromises(seen),
+    ...requestPromises(seen, outages),
+    ...lossPromises(judged, { replacedWithinMs: leaderReplacedWithinMs }),
+    ingressBackPromise(outages),
+    atMost(
+      "K1",
+      "from the loss of the leading server until writes of desired state are accepted through every other",
+      Math.max(...lost.map(({ writesBackMs }) => writesBackMs ?? notMeasured)),
+      leaderReplacedWithinMs,
+      "ms",
+    ),
+  ];
+  for (const remark of remarksOn(seen, outages)) progress(remark);
+  return reportOf("leader-kill", seen, {
+    promises,
+    outages,
+    faults: [...seen.faults, ...recordsOf(judged)],
+  });
+}

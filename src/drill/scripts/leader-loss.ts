@@ -1,0 +1,88 @@
+/** Who leads, a pod beside it, and what its loss does to writes of desired state. */
+import { podKind, type CellStatus } from "../../api/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { echoPods, waitUntil, waitWhole, type Patience } from "../site/whole.ts";
+import type { Loss } from "./loss-verdict.ts";
+import { loseNode } from "./losses.ts";
+import { writeThrough } from "./server-loss.ts";
+import { cordon, type Stage } from "./stage.ts";
+
+const patienceMs = 30_000;
+const retryMs = 50;
+
+/** The member that leads the ledger, as `from` sees it. Throws `drill-step-failed` when nobody does. */
+export function ledgerLeader(
+  { site, clock, signal, slowness }: Stage,
+  from: string,
+): Promise<string> {
+  return waitUntil<string>(
+    "a leader of the ledger",
+    async () => {
+      const { ledger } = await site.skerry<CellStatus>(from, ["status"]);
+      const leader = ledger?.members.find(({ state }) => state === "leader");
+      return leader ? { found: leader.name } : { missing: JSON.stringify(ledger ?? "no ledger") };
+    },
+    { clock, signal, timeoutMs: patienceMs * slowness },
+  );
+}
+
+/** So that the loss of the node takes a pod away. Moves one there, as a person with kubectl would. */
+export async function placePodOn(stage: Stage, node: string): Promise<void> {
+  const { site, clock, signal, slowness } = stage;
+  const patience: Patience = { clock, signal, timeoutMs: patienceMs * slowness };
+  const others = site.nodes.map((one) => one.node).filter((name) => name !== node);
+  const pods = await echoPods(site);
+  if (pods.some(({ spec }) => spec.nodeName === node)) return;
+  const [moved] = pods;
+  if (!moved) {
+    throw new SkerryError({ code: "drill-step-failed", message: "the application has no pods" });
+  }
+  for (const other of others) await cordon(site, other, true);
+  await site.cluster.delete(podKind, moved.metadata);
+  await waitUntil(
+    `a pod on ${node}`,
+    async () => {
+      const there = (await echoPods(site)).some(({ spec }) => spec.nodeName === node);
+      return there ? { found: undefined } : { missing: "none" };
+    },
+    patience,
+  );
+  for (const other of others) await cordon(site, other, false);
+  await waitWhole(site, patience);
+}
+
+export type LeaderLoss = {
+  readonly loss: Loss;
+  readonly podsOff: number;
+  /** From the loss until a write was accepted through every survivor; absent when it was not. */
+  readonly writesBackMs?: number;
+};
+
+/** Cuts the leader's machine off and kills it, until its pods are replaced and it is back. */
+export async function loseLeader(stage: Stage, leader: string): Promise<LeaderLoss> {
+  const { site } = stage;
+  const survivors = site.nodes.map(({ node }) => node).filter((node) => node !== leader);
+  site.lookFrom(survivors[0] ?? "");
+  let writesBackMs: number | undefined;
+  const outcome = await loseNode(stage, leader, "cut and kill", async (fromMs) => {
+    const took = await Promise.all(survivors.map((node) => firstWrite(stage, node, fromMs)));
+    const all = took.flatMap((ms) => ms ?? []);
+    if (all.length === took.length) writesBackMs = Math.max(...all);
+  });
+  return { ...outcome, ...(writesBackMs === undefined ? {} : { writesBackMs }) };
+}
+
+/** Since the fault. Each try has a connection of its own, as every kubectl makes one. */
+async function firstWrite(stage: Stage, node: string, fromMs: number): Promise<number | undefined> {
+  const { clock, signal, slowness } = stage;
+  const giveUpMs = fromMs + patienceMs * slowness;
+  for (let turn = 0; clock.wallMs() < giveUpMs; turn++) {
+    const accepted = await writeThrough(stage, node, turn).then(
+      () => true,
+      () => false,
+    );
+    if (accepted) return Math.round(clock.wallMs() - fromMs);
+    await clock.sleep(retryMs, { signal });
+  }
+  return undefined;
+}
