@@ -104,6 +104,14 @@ export const leaseNotFound = (lease: string) =>
     details: { lease },
   });
 
+/** A snapshot never overwrites. */
+export const fileExists = (path: string) =>
+  new SkerryError({
+    code: "file-exists",
+    message: `${path} exists already`,
+    hint: "give the path of a new file; nothing was overwritten",
+  });
+
 /** Nothing was changed by the call that gets this. */
 export const unavailable = (message: string, cause?: unknown) =>
   new SkerryError({

@@ -6,6 +6,7 @@ import { dirname } from "node:path";
 import { SkerryError } from "../../lib/errors.ts";
 import { ensureDirectory, syncDirectory } from "../../runtime/files/index.ts";
 import { openDatabase, sqliteFailure, type Database } from "../../runtime/sqlite/index.ts";
+import { fileExists } from "../checks.ts";
 import type { Revision } from "../ledger.ts";
 
 /** Throws `file-exists` when `path` is taken, `disk-full` or `file-unwritable`. */
@@ -13,13 +14,7 @@ export async function writeSnapshot(
   db: Database,
   path: string,
 ): Promise<{ revision: Revision; bytes: number; sha256: string }> {
-  if (existsSync(path)) {
-    throw new SkerryError({
-      code: "file-exists",
-      message: `${path} exists already`,
-      hint: "give the path of a new file; nothing was overwritten",
-    });
-  }
+  if (existsSync(path)) throw fileExists(path);
   const temporary = `${path}.new`;
   try {
     ensureDirectory(dirname(path));

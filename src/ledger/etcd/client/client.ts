@@ -33,6 +33,11 @@ export interface EtcdClient {
     request: Q,
     options: AttemptOptions,
   ): Promise<EtcdStream<never, R>>;
+  /**
+   * A member that has seen everything that was acknowledged before the call. Throws EtcdFailure, or
+   * the signal's reason.
+   */
+  upToDate(options: CallOptions): Promise<string>;
   /** A stream of that member broke: others come first for now. */
   failed(member: string): void;
   /** How long the attempt of that number, from 0, may take of what is left: later ones take longer. */
@@ -149,7 +154,10 @@ export function createEtcdClient(deps: EtcdDeps, options: EtcdConnectOptions): E
         const leftMs = untilMs - clock.monotonicMs();
         try {
           return await on(undefined, (connection) =>
-            connection.unary(method, request, { timeoutMs: attemptMs(attempt, leftMs), signal }),
+            connection.unary(method, request, {
+              timeoutMs: Math.max(1, attemptMs(attempt, leftMs)),
+              signal,
+            }),
           );
         } catch (error) {
           if (!(error instanceof EtcdFailure) || error.kind === "refused") throw error;
@@ -163,6 +171,26 @@ export function createEtcdClient(deps: EtcdDeps, options: EtcdConnectOptions): E
       on(member, (connection) => connection.stream(method, rest)),
     serverStream: (method, request, { member, ...rest }) =>
       on(member, (connection) => connection.serverStream(method, request, rest)),
+    async upToDate({ timeoutMs, signal }) {
+      const untilMs = clock.monotonicMs() + timeoutMs;
+      for (let attempt = 0; ; attempt++) {
+        const { name } = pick(undefined).endpoint;
+        const leftMs = untilMs - clock.monotonicMs();
+        try {
+          await on(name, (connection) =>
+            connection.unary(
+              range,
+              { key: probeKey },
+              { timeoutMs: Math.max(1, attemptMs(attempt, leftMs)), signal },
+            ),
+          );
+          return name;
+        } catch (error) {
+          if (signal?.aborted || !(error instanceof EtcdFailure) || leftMs <= 0) throw error;
+          await clock.sleep(Math.min(50, Math.max(1, leftMs)), { signal });
+        }
+      }
+    },
     failed(name) {
       const member = heldByName.get(name);
       if (member) markFailed(member);

@@ -1,0 +1,55 @@
+/** The etcd engine's door. gRPC is loaded by those who open something, and by nobody else. */
+import type {
+  EtcdCluster,
+  EtcdConnectOptions,
+  EtcdDeps,
+  EtcdLedger,
+  EtcdLedgerOptions,
+} from "./types.ts";
+
+export type {
+  EtcdAlarm,
+  EtcdCluster,
+  EtcdConnectOptions,
+  EtcdCredentials,
+  EtcdDeps,
+  EtcdEndpoint,
+  EtcdLedger,
+  EtcdLedgerOptions,
+  EtcdMember,
+  EtcdMemberStatus,
+} from "./types.ts";
+
+/** Throws `ledger-unavailable` when no quorum of members answers in time; try again then. */
+export async function openEtcdLedger(
+  deps: EtcdDeps,
+  options: EtcdLedgerOptions,
+): Promise<EtcdLedger> {
+  const engine = await import("./ledger.ts");
+  return await engine.openEtcdLedger(deps, options);
+}
+
+/** A cluster without its ledger: for a server that joins one, or a cell that lost its quorum. */
+export async function openEtcdCluster(
+  deps: EtcdDeps,
+  options: EtcdConnectOptions,
+): Promise<EtcdCluster & Disposable> {
+  const engine = await import("./cluster.ts");
+  return engine.openEtcdCluster(deps, options);
+}
+
+export {
+  defaultTimers,
+  etcdCommand,
+  etcdUrl,
+  type EtcdCommand,
+  type EtcdMemberOptions,
+  type EtcdTimers,
+} from "./process/flags.ts";
+export {
+  assertReads,
+  detectEtcd,
+  parseEtcdVersion,
+  versionText,
+  type EtcdVersion,
+} from "./process/version.ts";
