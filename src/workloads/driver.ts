@@ -21,6 +21,10 @@ export type InstanceSpec = {
   readonly graceMs: number;
   /** `skerry.dev/on-partition: stop`: runs only while the node's lease does. */
   readonly leased: boolean;
+  /** Of a leased one: how long a renewal lets it run. */
+  readonly leaseTtlMs?: number;
+  /** It may be started by this renewal and by none sent later. */
+  readonly leaseSentBootMs?: number;
 };
 
 /** Whose instance it is; kept by the driver and given back. */

@@ -5,6 +5,13 @@ export {
   type NodeWrite,
 } from "./node/reporter.ts";
 export {
+  startNodeLease,
+  type LeaseKeeper,
+  type LeaseObjects,
+  type LeaseWrite,
+  type NodeLease,
+} from "./node/node-lease.ts";
+export {
   type Driver,
   type DriverAbilities,
   type ExecOutcome,
@@ -21,6 +28,7 @@ export {
   type PodRunnerOptions,
 } from "./pods/pod-runner.ts";
 export type {
+  Admission,
   ConfigMapSource,
   PodEnvironment,
   PodEvent,
@@ -28,6 +36,7 @@ export type {
   ProcessHost,
   ReportOutcome,
   Rotation,
+  SingleStarts,
   StatusSink,
 } from "./ports.ts";
 export { createProcessDriver } from "./process/process-driver.ts";

@@ -26,6 +26,8 @@ export type ProcessSpec = {
   readonly labels: Readonly<Record<string, string>>;
   readonly graceMs: number;
   readonly leased?: boolean;
+  readonly leaseTtlMs?: number;
+  readonly leaseSentBootMs?: number;
 };
 
 export type ProcessEnforcement = {
@@ -103,4 +105,17 @@ export interface PodEnvironment {
   variables(pod: Pod): Promise<Readonly<Record<string, string>>>;
   /** The pod is gone: what was made for it may go. */
   release(podUid: string): Promise<void>;
+}
+
+/** May a pod that runs at most once be started now? By which renewal of the node's lease. */
+export type Admission =
+  | { readonly ok: true; readonly sentBootMs: number }
+  | { readonly ok: false; readonly reason: string; readonly message: string };
+
+export interface SingleStarts {
+  /**
+   * Renews the node's lease where it is not fresh, and then asks the ledger, not a copy of it, whether
+   * the pod is still wanted here: whatever was decided while this node was cut off stands in there.
+   */
+  admit(pod: Pod, options: { signal: AbortSignal }): Promise<Admission>;
 }

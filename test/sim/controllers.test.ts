@@ -5,8 +5,10 @@ import {
   deploymentKind,
   endpointsKind,
   eventKind,
+  leaseKind,
   namespaceKind,
   nodeKind,
+  nodeLeaseNamespace,
   podKind,
   replicaSetKind,
   serviceKind,
@@ -121,8 +123,12 @@ test("C4: without the right to evict nothing is replaced, and the pod says why",
   await cell.until("the replacement", async () => (await cell.pods()).length === 3);
 });
 
-test("C5: an agent that is down is replaced after 30 s, and never what runs at most once", async () => {
+test("C5: an agent that is down is replaced after 30 s, and what runs at most once only when its lease tells", async () => {
   await using cell = await openTestCell();
+  // As agents of before rule F wrote it.
+  const metadata = { name: "n2", namespace: nodeLeaseNamespace };
+  const lease = { apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata } as const;
+  done(await cell.resources.create(leaseKind, lease));
   await cell.apply(deploymentOf("web", 3));
   const recreate = { strategy: { type: "Recreate" as const } };
   await cell.apply(deploymentOf("only", 3, recreate));

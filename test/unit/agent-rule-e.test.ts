@@ -1,15 +1,12 @@
-/** What the agent adds to rule E and the ladder: the hub's word, the pods' lease, the host's strain. */
+/** What the agent adds to rule E and the ladder: the hub's word, the host's strain. */
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import { createHubWord } from "../../src/agent/hub-word.ts";
 import { shortages, watchHostStrain } from "../../src/agent/host-strain.ts";
-import { leaseRenewal } from "../../src/agent/paths/status-path.ts";
 import type { MonotonicMs } from "../../src/lib/brand.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import type { HostSample } from "../../src/runtime/host/index.ts";
-import { bootTimeMs } from "../../src/runtime/clock/index.ts";
-import { createKeeperFolder, shellContainer } from "../support/keeper.ts";
 
 const at = (ms: number) => ms as MonotonicMs;
 
@@ -89,28 +86,4 @@ test("the strain follows the samples, and a host that cannot be measured is not 
   await clock.advance(5000);
   assert.equal(strain.resources, "enough");
   strain.stop();
-});
-
-test("a Lease that the cell took lets leased pods run; one that it did not take does not", async () => {
-  await using folder = createKeeperFolder();
-  const keeper = await folder.open();
-  const renewing = leaseRenewal({ keeper, bootTimeMs, log: silentLog });
-  const pod = () => keeper.processes.start(shellContainer(folder, "sleep 1000", { leased: true }));
-  assert.equal(await renewing(async () => "failed"), "failed");
-  await assert.rejects(pod(), { code: "lease-expired" });
-  const sentAfterMs = bootTimeMs();
-  assert.equal(await renewing(async () => "done"), "done");
-  assert.equal((await pod()).current.state, "running");
-  const { leaseUntilBootMs = 0 } = await keeper.status();
-  assert.ok(leaseUntilBootMs >= sentAfterMs + 30_000);
-  assert.ok(leaseUntilBootMs <= bootTimeMs() + 30_000);
-});
-
-test("a keeper that does not answer does not turn a written Lease into a failure", async () => {
-  const renewing = leaseRenewal({
-    keeper: { renewLease: async () => Promise.reject(new Error("keeper-lost")) },
-    bootTimeMs,
-    log: silentLog,
-  });
-  assert.equal(await renewing(async () => "done"), "done");
 });

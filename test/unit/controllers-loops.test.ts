@@ -1,19 +1,20 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import type { NodeVerdict, Pod } from "../../src/api/index.ts";
+import type { NodeVerdict, Pod, ReplicaSet } from "../../src/api/index.ts";
 import { createCache } from "../../src/controllers/cache/cache.ts";
 import { eventFor, surplusEvents } from "../../src/controllers/events/plan.ts";
 import { createLoop } from "../../src/controllers/loop/loop.ts";
 import { written } from "../../src/controllers/loop/outcome.ts";
+import type { LeaseView } from "../../src/controllers/node-lifecycle/leases.ts";
 import {
   lifecycleDefaults,
   markedStatus,
-  partitionWish,
   planPod,
   toleratedFor,
 } from "../../src/controllers/node-lifecycle/plan.ts";
 import { planNode, type NodeView } from "../../src/controllers/node-lifecycle/node-plan.ts";
 import { createPendingPods } from "../../src/controllers/replica-set/pending.ts";
+import { planReplicaSet } from "../../src/controllers/replica-set/plan.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
@@ -193,7 +194,7 @@ const unreachable = (forMs: number): NodeVerdict => ({
 const step = (
   pod: Pod,
   verdict: NodeVerdict | undefined,
-  more: { allowed?: boolean; backForMs?: number } = {},
+  more: { allowed?: boolean; backForMs?: number; lease?: Partial<LeaseView> } = {},
 ) =>
   planPod(
     {
@@ -202,6 +203,7 @@ const step = (
       verdict,
       backForMs: more.backForMs ?? 0,
       mayEvict: { allowed: more.allowed ?? true, because: "because" },
+      lease: { ageMs: 0, version: "7", isExact: true, ...more.lease },
       nowMs: 0,
     },
     lifecycleDefaults,
@@ -250,16 +252,64 @@ test("C5: agent-down waits 30 s; stop pods, claims and devices are held", () => 
     ...pod,
     spec: { containers: [{ name: "m", resources: { limits: { "vendor.dev/gpu": 1 } } }] },
   };
-  for (const held of [stop, claim, device]) {
-    assert.equal(partitionWish(held), "stop");
-    assert.equal(step(held, unreachable(9e6)).do, "hold");
-    assert.equal(step(held, { state: "agent-down", forMs: 9e6 }).do, "hold");
+  const down: NodeVerdict = { state: "agent-down", forMs: 9e6 };
+  for (const single of [stop, claim, device]) {
+    for (const verdict of [unreachable(9e6), down]) {
+      const held = step(single, verdict, { lease: { ageMs: 62_999 } });
+      assert.ok(held.do === "hold" && held.againMs === 1);
+      assert.match(
+        held.message,
+        /started elsewhere 63 s after .* renewed \(30 s of lease, 30 s to/,
+      );
+      const ended = step(single, verdict, { lease: { ageMs: 63_000 } });
+      assert.ok(ended.do === "end" && ended.leaseVersion === "7");
+      assert.equal(markedStatus(single, ended, 0)?.phase, "Failed");
+      const former = step(single, verdict, { lease: { ageMs: 9e9, isExact: false } });
+      assert.ok(former.do === "hold" && former.againMs === undefined);
+    }
+    assert.equal(step(single, unreachable(9e6), { allowed: false }).do, "hold");
   }
   const keeps = {
     ...claim,
     metadata: { ...claim.metadata, annotations: { "skerry.dev/on-partition": "keep" } },
   };
-  assert.equal(partitionWish(keeps), "keep");
+  assert.equal(step(keeps, unreachable(9e6)).do, "displace");
+  const brief: Pod = {
+    ...stop,
+    metadata: {
+      ...stop.metadata,
+      annotations: { ...stop.metadata.annotations, "skerry.dev/partition-ttl": "5s" },
+    },
+    spec: { ...stop.spec, terminationGracePeriodSeconds: 1 },
+  };
+  assert.equal(step(brief, unreachable(2000), { lease: { ageMs: 9000 } }).do, "end");
+  const going: Pod = { ...brief, metadata: { ...brief.metadata, deletionTimestamp: "pending" } };
+  const gone = step(going, unreachable(2000), { lease: { ageMs: 9000, version: undefined } });
+  assert.deepEqual(gone, { do: "forget", lease: { version: undefined } });
+});
+
+test("C19: what may still run of a single pod keeps its place", () => {
+  const template = {
+    metadata: { labels: { app: "one" }, annotations: { "skerry.dev/on-partition": "stop" } },
+    spec: { containers: [{ name: "m", image: "host" }] },
+  };
+  const replicaSet: ReplicaSet = {
+    apiVersion: "apps/v1",
+    kind: "ReplicaSet",
+    metadata: { name: "one" },
+    spec: { replicas: 1, selector: { matchLabels: { app: "one" } }, template },
+  };
+  const mine = (more: Partial<Pod["metadata"]>, status: Pod["status"] = {}): Pod => ({
+    ...podOf("a", 1, { ...owned, labels: { app: "one" }, ...more }),
+    status,
+  });
+  const missing = (...pods: Pod[]) =>
+    planReplicaSet({ replicaSet, owned: pods, orphans: [], nowMs: 60_000 }).create;
+  const displaced = { type: "skerry.dev/Displaced", status: "True", reason: "NodeLost" } as const;
+  assert.equal(missing(), 1);
+  assert.equal(missing(mine({ deletionTimestamp: "pending" })), 0);
+  assert.equal(missing(mine({}, { conditions: [displaced] })), 0);
+  assert.equal(missing(mine({}, { phase: "Failed" })), 1);
 });
 
 test("C3: a mark is set once, taken back after the node settled, and then left alone", () => {

@@ -6,9 +6,7 @@ import { cpus, totalmem } from "node:os";
 import {
   deploymentKind,
   endpointsOf,
-  leaseKind,
   nodeKind,
-  nodeLeaseNamespace,
   podKind,
   streamKind,
   type BackupReport,
@@ -23,7 +21,6 @@ import { every } from "../../lib/clock.ts";
 import type { Keeper } from "../../keeper/index.ts";
 import { rungOf, withRows, type LedgerSituation, type Membership } from "../../membership/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
-import { bootTimeMs } from "../../runtime/clock/index.ts";
 import { ownProcess } from "../../runtime/process/index.ts";
 import type { WriteResult } from "../../resources/index.ts";
 import { startNodeReporter, type NodeWrite, type PodRunner } from "../../workloads/index.ts";
@@ -186,18 +183,16 @@ function pidsOf(
   );
 }
 
-/** The Node object and its Lease, told to the cell's state again and again. */
+/** The Node object, told to the cell's state again and again. */
 export async function startNodeReports(
   ground: Ground,
   deps: {
     state: StatePath;
     ports: NodePorts;
     membership: Membership;
-    keeper: Pick<Keeper, "renewLease">;
   },
 ): Promise<void> {
   const { clock, log, lifecycle, record } = ground;
-  const renewing = leaseRenewal({ keeper: deps.keeper, bootTimeMs, log });
   const { upstream } = deps.state;
   const outcome = (result: WriteResult<KubeObject>): NodeWrite => {
     if (result.state === "done") {
@@ -206,7 +201,6 @@ export async function startNodeReports(
     }
     return result.state === "refused" && result.reason === "not-found" ? "missing" : "failed";
   };
-  const lease = (name: string) => ({ namespace: nodeLeaseNamespace, name });
   const host = hostDescription();
   await lifecycle.start(
     "node reports",
@@ -225,12 +219,6 @@ export async function startNodeReports(
                   { type: "merge", body },
                   part === "status" ? { subresource: "status" } : {},
                 ),
-              ),
-            createLease: (object) =>
-              renewing(async () => outcome(await upstream.create(leaseKind, object))),
-            patchLease: (name, body) =>
-              renewing(async () =>
-                outcome(await upstream.patch(leaseKind, lease(name), { type: "merge", body })),
               ),
           },
         },
@@ -278,28 +266,4 @@ export async function startStreamReports(
       every(clock, streamReportMs, report, (error) => log.warn("streams not reported", { error })),
     (timer) => timer.cancel(),
   );
-}
-
-/** Pods that say `on-partition: stop` run this long after the last renewal was sent, no longer. */
-const podLeaseMs = 30_000;
-
-/**
- * Writes of the node's Lease that the cell took renew what the keeper lets leased pods run by, from
- * the moment they were sent: the cell may count from no earlier one.
- */
-export function leaseRenewal(deps: {
-  keeper: Pick<Keeper, "renewLease">;
-  bootTimeMs: () => number;
-  log: Ground["log"];
-}): (write: () => Promise<NodeWrite>) => Promise<NodeWrite> {
-  return async (write) => {
-    const sentBootMs = deps.bootTimeMs();
-    const written = await write();
-    if (written === "done")
-      await deps.keeper
-        .renewLease({ sentBootMs, ttlMs: podLeaseMs })
-        // The Lease in the cell stands all the same; leased pods stop at the end of the old one.
-        .catch((error: unknown) => deps.log.warn("the keeper's lease was not renewed", { error }));
-    return written;
-  };
 }

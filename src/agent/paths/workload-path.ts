@@ -19,6 +19,7 @@ import {
 import type { Ground } from "../ground.ts";
 import { tokensFolder, type StatePath } from "./command-path.ts";
 import type { IdentityPath } from "./identity-path.ts";
+import { startLeasePath } from "./lease-path.ts";
 import type { LinkPath } from "./link-path.ts";
 
 /** Pods cannot renew it by themselves; it is written anew at every start of a container. */
@@ -38,6 +39,12 @@ export async function startWorkloadPath(
   const { clock, random, log, lifecycle, record, dataDir } = ground;
   const { state, keeper } = deps;
   const { mirror } = state;
+  let running: PodRunner | undefined;
+  const singleStarts = await startLeasePath(ground, {
+    state,
+    keeper,
+    pods: () => running?.pods() ?? [],
+  });
   const runner = await lifecycle.start(
     "pods",
     async () => {
@@ -82,6 +89,7 @@ export async function startWorkloadPath(
               );
             },
           },
+          singleStarts,
           configMaps: {
             data: async (namespace, name) => {
               const map = await mirror.get(configMapKind, { namespace, name });
@@ -106,6 +114,7 @@ export async function startWorkloadPath(
         },
       );
       await part.start();
+      running = part;
       return part;
     },
     (part) => part.stop(),

@@ -7,6 +7,7 @@ import {
   kinds,
   leaseKind,
   namespaceKind,
+  nodeLeaseNamespace,
   nodeKind,
   podKind,
   replicaSetKind,
@@ -16,6 +17,7 @@ import {
   type Endpoints,
   type KindDefinition,
   type KubeObject,
+  type Lease,
   type Namespace,
   type Node,
   type Pod,
@@ -52,6 +54,8 @@ export type Caches = {
   readonly endpoints: Cache<Endpoints>;
   readonly nodes: Cache<Node>;
   readonly namespaces: Cache<Namespace>;
+  /** Of the nodes, renewed all the time: rule F counts by them. Not among `all`. */
+  readonly nodeLeases: Cache<Lease>;
   readonly cellAddresses: Cache<CellAddress>;
   /** Every kind but events and leases, which change all the time and own nothing. */
   readonly all: readonly CachedKind[];
@@ -76,9 +80,18 @@ export function createCaches(deps: {
   ): Cache<T> => {
     const cache: CacheWriter<T> = createCache<T>(indexes, onError);
     all.push({ kind, cache });
-    followers.push((signal) => followKind(deps, kind, cache, signal));
+    followers.push((signal) => followKind(deps, { kind, cache, signal }));
     return cache;
   };
+  const nodeLeases: CacheWriter<Lease> = createCache<Lease>({}, onError);
+  followers.push((signal) =>
+    followKind(deps, {
+      kind: leaseKind,
+      cache: nodeLeases,
+      namespace: nodeLeaseNamespace,
+      signal,
+    }),
+  );
   const caches = {
     pods: add(podKind, podIndexes),
     replicaSets: add(replicaSetKind),
@@ -97,12 +110,14 @@ export function createCaches(deps: {
   }
   return {
     ...caches,
+    nodeLeases,
     all,
     async run(signal) {
       await Promise.all(followers.map((follow) => follow(signal)));
     },
     async synced(signal) {
-      while (!all.every(({ cache }) => cache.synced)) await deps.clock.sleep(20, { signal });
+      while (!nodeLeases.synced || !all.every(({ cache }) => cache.synced))
+        await deps.clock.sleep(20, { signal });
     },
   };
 }

@@ -18,21 +18,27 @@ const pageItems = 500;
 /** Runs until the signal aborts; never throws. */
 export async function followKind<T extends KubeObject>(
   deps: { resources: Resources; clock: Clock; random: Random; log: Log },
-  kind: KindDefinition<T>,
-  cache: CacheWriter<T>,
-  signal: AbortSignal,
+  what: {
+    kind: KindDefinition<T>;
+    cache: CacheWriter<T>;
+    /** Default: all. */
+    namespace?: string;
+    signal: AbortSignal;
+  },
 ): Promise<void> {
+  const { kind, cache, signal } = what;
+  const within = what.namespace === undefined ? {} : { namespace: what.namespace };
   const backoff = createBackoff(deps, { initialMs: 50, maxMs: 5000 });
   let resumeAt: number | undefined;
   while (!signal.aborted) {
     try {
       if (resumeAt === undefined) {
-        const { items, revision } = await listAll(deps.resources, kind, signal);
+        const { items, revision } = await listAll(deps.resources, kind, { ...within, signal });
         cache.replace(items, revision);
         resumeAt = revision;
       }
       let last = resumeAt;
-      const options = { resourceVersion: String(resumeAt), signal };
+      const options = { ...within, resourceVersion: String(resumeAt), signal };
       for await (const event of deps.resources.watch(kind, options)) {
         backoff.reset();
         if (event.type === "BOOKMARK") {
@@ -63,12 +69,12 @@ export async function followKind<T extends KubeObject>(
 async function listAll<T extends KubeObject>(
   resources: Resources,
   kind: KindDefinition<T>,
-  signal: AbortSignal,
+  options: { namespace?: string; signal: AbortSignal },
 ): Promise<{ items: T[]; revision: number }> {
   const items: T[] = [];
   let continueToken: string | undefined;
   for (;;) {
-    const page = await resources.list(kind, { limit: pageItems, continueToken, signal });
+    const page = await resources.list(kind, { ...options, limit: pageItems, continueToken });
     items.push(...page.items);
     continueToken = page.continueToken;
     if (!continueToken) return { items, revision: Number(page.resourceVersion) };

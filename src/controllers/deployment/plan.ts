@@ -8,6 +8,7 @@ import {
   deploymentKind,
   deploymentRevisionAnnotation,
   onPartitionAnnotation,
+  onPartitionOf,
   podTemplateHashLabel,
   sameValue,
   stable,
@@ -84,7 +85,9 @@ export function planDeployment(view: DeploymentView): DeploymentPlan {
 /** How many pods the newest set may ask for now, within the surge. */
 function roomForNew(replicas: number, deployment: Deployment, old: readonly OwnedSet[]): number {
   const { surge } = bounds(deployment);
-  const others = old.reduce((sum, set) => sum + Math.max(spec(set), set.active), 0);
+  // What runs at most once counts for as long as it may run at all.
+  const counted = (set: OwnedSet) => (isSingle(deployment) ? set.existing : set.active);
+  const others = old.reduce((sum, set) => sum + Math.max(spec(set), counted(set)), 0);
   return Math.min(replicas, replicas + surge - others);
 }
 
@@ -126,12 +129,17 @@ function forgetOldest(deployment: Deployment, old: readonly OwnedSet[]): Deploym
     .map(({ replicaSet }) => ({ do: "delete", replicaSet }));
 }
 
-/** Whole pods; percentages of surge round up, of unavailable down, and both are never zero. */
+const isSingle = (deployment: Deployment) => onPartitionOf(deployment.spec.template) === "stop";
+
+/**
+ * Whole pods; percentages of surge round up, of unavailable down, and both are never zero. What runs at
+ * most once knows no surge.
+ */
 export function bounds(deployment: Deployment): { surge: number; unavailable: number } {
   const replicas = deployment.spec.replicas ?? 1;
   const { maxSurge = "25%", maxUnavailable = "25%" } =
     deployment.spec.strategy?.rollingUpdate ?? {};
-  const surge = pods(maxSurge, replicas, Math.ceil);
+  const surge = isSingle(deployment) ? 0 : pods(maxSurge, replicas, Math.ceil);
   const unavailable = Math.min(replicas, pods(maxUnavailable, replicas, Math.floor));
   return surge === 0 && unavailable === 0 ? { surge, unavailable: 1 } : { surge, unavailable };
 }

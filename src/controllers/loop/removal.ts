@@ -14,7 +14,7 @@ export async function deleteThis<T extends KubeObject>(
   resources: Resources,
   kind: KindDefinition<T>,
   object: T,
-  options: Pick<DeleteOptions, "signal" | "gracePeriodSeconds" | "propagationPolicy">,
+  options: Pick<DeleteOptions, "signal" | "gracePeriodSeconds" | "propagationPolicy" | "onlyWhile">,
 ): Promise<T | undefined> {
   const key = objectKey(keyOf(object));
   const uid = uidOf(object);

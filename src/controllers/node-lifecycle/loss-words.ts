@@ -1,8 +1,8 @@
 /** What people read about a lost node, in `kubectl get events` and `kubectl describe node`. Pure. */
 import type { NodeVerdict } from "../../api/index.ts";
-import { formatDuration } from "../../lib/duration.ts";
 import type { MayEvict } from "../ports.ts";
 import type { PodStep } from "./plan.ts";
+import { tellSeconds } from "./seconds.ts";
 
 export type Silent = Extract<NodeVerdict, { state: "unreachable" }>;
 
@@ -19,8 +19,10 @@ export type Phases = {
 /** What becomes of the pods of one silent node. */
 export type Decision = {
   readonly replaced: number;
-  /** They may run at most once, or nothing owns them. */
+  /** Nothing owns them, or nobody knows for how long they may run on. */
   readonly held: number;
+  /** They run at most once: replaced when the node's lease is over. */
+  readonly leased: number;
   /** They tolerate the silence for a while. */
   readonly waiting: number;
   /** Rule E. */
@@ -31,14 +33,18 @@ export function decisionOf(
   steps: readonly { readonly step: PodStep; readonly displaced: boolean }[],
   mayEvict: Decision["mayEvict"],
 ): Decision {
-  const replaced = steps.filter(({ step, displaced }) => step.do === "displace" || displaced);
-  const held = steps.filter(({ step }) => step.do === "hold");
+  const replaced = steps.filter(
+    ({ step, displaced }) => step.do === "displace" || step.do === "end" || displaced,
+  );
+  const held = steps.filter(({ step }) => step.do === "hold" && step.againMs === undefined);
+  const leased = steps.filter(({ step }) => step.do === "hold" && step.againMs !== undefined);
   const waiting = steps.filter(
     ({ step, displaced }) => step.do === "nothing" && step.againMs !== undefined && !displaced,
   );
   return {
     replaced: replaced.length,
     held: held.length,
+    leased: leased.length,
     waiting: waiting.length,
     mayEvict,
   };
@@ -52,14 +58,17 @@ export function tellSilence(node: string, { forMs, witnesses }: Silent, self: st
 /** The loss when it is decided what becomes of the node's pods. */
 export function tellDecision(
   silence: string,
-  { replaced, held, waiting, mayEvict }: Decision,
+  { replaced, held, leased, waiting, mayEvict }: Decision,
 ): string {
-  if (replaced + held + waiting === 0) return `${silence}; no pods to replace`;
+  if (replaced + held + leased + waiting === 0) return `${silence}; no pods to replace`;
   if (!mayEvict.allowed)
-    return `${silence}; ${pods(replaced + held + waiting)} not replaced: ${mayEvict.because}`;
+    return `${silence}; ${pods(replaced + held + leased + waiting)} not replaced: ${mayEvict.because}`;
   const parts = [
     replaced > 0 ? `${pods(replaced)} being replaced: ${mayEvict.because}` : "",
     held > 0 ? `${pods(held)} held where they may still run` : "",
+    leased > 0
+      ? `${pods(leased)} of those that run at most once left until the node's lease is over`
+      : "",
     waiting > 0 ? `${pods(waiting)} left for as long as they tolerate it` : "",
   ];
   return [silence, ...parts.filter((part) => part !== "")].join("; ");
@@ -88,12 +97,6 @@ export function tellReturn(node: string, goneMs: number | undefined, survivors: 
 
 const tellPhases = ({ decidedMs, scheduledMs, startedMs, routedMs }: Phases) =>
   `decided ${Math.round(decidedMs)} ms, scheduled ${Math.round(scheduledMs)} ms, started ${Math.round(startedMs)} ms, routed ${Math.round(routedMs)} ms`;
-
-/** `1.5 s`, `75 s`, `10m` */
-export function tellSeconds(ms: number): string {
-  if (ms < 10_000) return `${Number((ms / 1000).toFixed(1))} s`;
-  return ms < 120_000 ? `${Math.round(ms / 1000)} s` : formatDuration(ms);
-}
 
 const its = (count: number) => (count === 1 ? "its pod" : `its ${count} pods`);
 const pods = (count: number) => `${count} pod${count === 1 ? "" : "s"}`;

@@ -11,7 +11,7 @@ import {
 } from "../../api/index.ts";
 import { conditionOf, timeText } from "../objects.ts";
 import type { MayEvict, Tolerance } from "../ports.ts";
-import { tellSeconds } from "./loss-words.ts";
+import { tellSeconds } from "./seconds.ts";
 import type { LifecycleOptions } from "./plan.ts";
 
 export type NodePlan = {

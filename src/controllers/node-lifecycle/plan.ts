@@ -1,16 +1,17 @@
 /**
  * From a verdict on a node to what becomes of its pods. Pure. Nothing is deleted on a silent node: a pod
  * that is given up there is *displaced*, which lets its owner start another; when the node returns it
- * counts again, and the surplus goes newest first.
+ * counts again, and the surplus goes newest first. A pod that runs at most once is *ended* instead, for
+ * good, and not before the node's lease proves that it runs no more.
  */
 import {
   notReadyTaint,
   onPartitionAnnotation,
   onPartitionOf,
+  partitionWaitOf,
   unreachableTaint,
   withCondition,
   type NodeVerdict,
-  type OnPartition,
   type Pod,
   type Taint,
 } from "../../api/index.ts";
@@ -26,6 +27,8 @@ import {
 } from "../objects.ts";
 import type { MayEvict } from "../ports.ts";
 import { toleratesOne } from "../scheduler/filter.ts";
+import type { LeaseView } from "./leases.ts";
+import { tellSeconds } from "./seconds.ts";
 
 export type LifecycleOptions = {
   /** An agent may restart this long before its node counts as not ready. */
@@ -53,11 +56,24 @@ export type PodStep =
   /** Its owner may start another. */
   | { readonly do: "displace"; readonly reason: string; readonly message: string }
   /** It may run on there and must not be started elsewhere; a person is told why. */
-  | { readonly do: "hold"; readonly reason: string; readonly message: string }
+  | {
+      readonly do: "hold";
+      readonly reason: string;
+      readonly message: string;
+      /** Held for no longer: its lease is over then. */
+      readonly againMs?: number;
+    }
+  /** It ran at most once and runs no more, for as long as the Lease stands at this version. */
+  | {
+      readonly do: "end";
+      readonly reason: string;
+      readonly message: string;
+      readonly leaseVersion: string | undefined;
+    }
   /** Its node is back: it counts again. */
   | { readonly do: "recall" }
   /** It was asked to go, its node cannot confirm, and the node is given up. */
-  | { readonly do: "forget" };
+  | { readonly do: "forget"; readonly lease?: { readonly version: string | undefined } };
 
 export type PodView = {
   readonly pod: Pod;
@@ -66,6 +82,7 @@ export type PodView = {
   /** How long the node has been back, where it is. */
   readonly backForMs: number;
   readonly mayEvict: MayEvict;
+  readonly lease: LeaseView;
   readonly nowMs: number;
 };
 
@@ -88,18 +105,12 @@ export function planPod(view: PodView, options: LifecycleOptions): PodStep {
     return Number.isFinite(waitMs) ? { do: "nothing", againMs: waitMs } : { do: "nothing" };
 
   const reason = silent ? "NodeLost" : "AgentDown";
-  if (partitionWish(pod) === "stop") {
-    return {
-      do: "hold",
-      reason,
-      message: `runs at most once (${onPartitionAnnotation}: stop) and may still run on ${view.node}: not replaced until that node returns or is deleted`,
-    };
-  }
   if (silent && view.mayEvict.againMs !== undefined)
     return { do: "nothing", againMs: view.mayEvict.againMs };
   // An agent that is down was seen to be down: no question of who is cut off.
   if (silent && !view.mayEvict.allowed)
     return { do: "hold", reason, message: `not replaced: ${view.mayEvict.because}` };
+  if (onPartitionOf(pod) === "stop") return planSingle(view, reason);
   if (isTerminating(pod)) return silent ? planTerminating(view, options) : { do: "nothing" };
   if (isDisplaced(pod)) return { do: "nothing" };
   if (!controllerOf(pod))
@@ -117,6 +128,27 @@ export function planPod(view: PodView, options: LifecycleOptions): PodStep {
   };
 }
 
+/** Runs at most once (rule F): nothing elsewhere before its node's lease proves that it runs no more. */
+function planSingle({ pod, node, lease }: PodView, reason: string): PodStep {
+  const once = `runs at most once (${onPartitionAnnotation}: stop)`;
+  if (!lease.isExact) {
+    const message = `${once} and may still run on ${node}, whose agent is of a version that does not say for how long: not replaced until that node returns or is deleted`;
+    return { do: "hold", reason, message };
+  }
+  const { ttlMs, graceMs, marginMs, totalMs } = partitionWaitOf(pod);
+  const waitMs = totalMs - lease.ageMs;
+  if (waitMs > 0) {
+    const parts = `${tellSeconds(ttlMs)} of lease, ${tellSeconds(graceMs)} to stop, ${tellSeconds(marginMs)} of margin`;
+    const message = `${once} and may still run on ${node}: started elsewhere ${tellSeconds(totalMs)} after that node's lease was last renewed (${parts})`;
+    return { do: "hold", reason: "WaitsForLease", message, againMs: waitMs };
+  }
+  if (isTerminating(pod)) return { do: "forget", lease: { version: lease.version } };
+  if (!controllerOf(pod))
+    return { do: "hold", reason, message: `not replaced: nothing owns it, and ${node} is silent` };
+  const message = `${once}: the lease of ${node} was not renewed for ${tellSeconds(totalMs)}, so it runs there no more`;
+  return { do: "end", reason, message, leaseVersion: lease.version };
+}
+
 function planTerminating({ pod, nowMs }: PodView, options: LifecycleOptions): PodStep {
   // `deletionTimestamp` is when the grace period ends (Kubernetes API conventions).
   const waitMs = Date.parse(pod.metadata.deletionTimestamp ?? "") + options.forceDeleteMs - nowMs;
@@ -129,7 +161,8 @@ export function isMarked(pod: Pod): boolean {
   return (
     (mark !== undefined && mark.reason !== returnedReason) ||
     pod.status?.reason === "NodeLost" ||
-    pod.status?.reason === "AgentDown"
+    pod.status?.reason === "AgentDown" ||
+    pod.status?.reason === "WaitsForLease"
   );
 }
 
@@ -145,21 +178,9 @@ export function toleratedFor(pod: Pod, taintKey: string): number {
   );
 }
 
-/** What the pod says; without a word, `stop` for what holds a claim or a device, `keep` for the rest. */
-export function partitionWish(pod: Pod): OnPartition {
-  if (pod.metadata.annotations?.[onPartitionAnnotation]) return onPartitionOf(pod);
-  const hasClaim = (pod.spec.volumes ?? []).some((volume) => volume.persistentVolumeClaim);
-  const hasDevice = pod.spec.containers.some(({ resources }) =>
-    Object.keys({ ...resources?.requests, ...resources?.limits }).some((name) =>
-      name.includes("/"),
-    ),
-  );
-  return hasClaim || hasDevice ? "stop" : "keep";
-}
-
 /** The pod's status with the mark, or with word of its return; undefined when it stands already. */
 export function markedStatus(pod: Pod, step: PodStep, nowMs: number): Pod["status"] | undefined {
-  if (step.do !== "displace" && step.do !== "hold" && step.do !== "recall") return undefined;
+  if (step.do === "nothing" || step.do === "forget") return undefined;
   const { reason: _reason, message: _message, ...rest } = pod.status ?? {};
   const said =
     step.do === "recall"
@@ -175,5 +196,9 @@ export function markedStatus(pod: Pod, step: PodStep, nowMs: number): Pod["statu
     ...said,
     lastTransitionTime: timeText(nowMs),
   });
-  return step.do === "recall" ? { ...rest, conditions } : { ...rest, ...said, conditions };
+  if (step.do === "recall") return { ...rest, conditions };
+  if (step.do !== "end") return { ...rest, ...said, conditions };
+  const lastTransitionTime = timeText(nowMs);
+  const notReady = { type: "Ready", status: "False", ...said, lastTransitionTime } as const;
+  return { ...rest, ...said, phase: "Failed", conditions: withCondition(conditions, notReady) };
 }

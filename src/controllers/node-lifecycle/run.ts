@@ -1,5 +1,13 @@
 /** Runs the plans for nodes and for the pods on them, and tells what became of a loss. */
-import { nodeKind, podKind, type Node, type NodeVerdict, type Pod } from "../../api/index.ts";
+import {
+  leaseKind,
+  nodeKind,
+  nodeLeaseNamespace,
+  podKind,
+  type Node,
+  type NodeVerdict,
+  type Pod,
+} from "../../api/index.ts";
 import type { MonotonicMs } from "../../lib/brand.ts";
 import { fieldManager, type Context, type Controller } from "../context.ts";
 import { selectsPod } from "../endpoints/plan.ts";
@@ -16,6 +24,7 @@ import {
   uidOf,
 } from "../objects.ts";
 import type { Verdicts } from "../ports.ts";
+import { createLeaseBook } from "./leases.ts";
 import type { Phases } from "./loss-words.ts";
 import { createLosses } from "./losses.ts";
 import { flappingCondition, planNode } from "./node-plan.ts";
@@ -69,6 +78,10 @@ export function createNodeLifecycle(
     { lateMs: options.replaceLateMs },
   );
 
+  const leases = createLeaseBook(() => clock.monotonicMs());
+  const leaseKeyOf = (node: string) => ({ namespace: nodeLeaseNamespace, name: node });
+  const leaseOf = (node: string) => caches.nodeLeases.get(`${nodeLeaseNamespace}/${node}`);
+
   const stepOf = (pod: Pod, node: string, verdict: NodeVerdict | undefined) => {
     const nowMs = clock.monotonicMs();
     return planPod(
@@ -78,6 +91,7 @@ export function createNodeLifecycle(
         verdict,
         backForMs: nowMs - (backSinceMs.get(node) ?? nowMs),
         mayEvict: verdicts.mayEvict(node),
+        lease: leases.of(node, leaseOf(node)),
         nowMs: clock.wallMs(),
       },
       options,
@@ -90,6 +104,7 @@ export function createNodeLifecycle(
       backSinceMs.delete(name);
       losses.forget(name);
       teller.forget(name);
+      leases.forget(name);
       return undefined;
     }
     const verdict = verdicts.verdicts().get(name);
@@ -172,10 +187,11 @@ export function createNodeLifecycle(
     const verdict = verdicts.verdicts().get(name);
     noteReturn(name, verdict);
     const step = stepOf(pod, name, verdict);
-    if (step.do === "forget") await forget(pod, signal);
-    else if (step.do === "displace" && verdict) await displace(pod, name, step, verdict, signal);
+    if (step.do === "forget") await forget(pod, name, step, signal);
+    else if ((step.do === "displace" || step.do === "end") && verdict)
+      await displace(pod, name, step, verdict, signal);
     else await mark(pod, step, signal);
-    return step.do === "nothing" && step.againMs !== undefined
+    return (step.do === "nothing" || step.do === "hold") && step.againMs !== undefined
       ? { againMs: step.againMs }
       : undefined;
   };
@@ -183,7 +199,7 @@ export function createNodeLifecycle(
   const displace = async (
     pod: Pod,
     node: string,
-    step: PodStep,
+    step: Extract<PodStep, { do: "displace" | "end" }>,
     verdict: NodeVerdict,
     signal: AbortSignal,
   ) => {
@@ -198,16 +214,29 @@ export function createNodeLifecycle(
   const mark = async (pod: Pod, step: PodStep, signal: AbortSignal): Promise<boolean> => {
     const status = markedStatus(pod, step, clock.wallMs());
     if (!status) return false;
+    const lease = step.do === "end" ? { version: step.leaseVersion } : undefined;
     const result = await resources.update(
       podKind,
       { ...pod, status },
-      { fieldManager, signal, subresource: "status" },
+      { fieldManager, signal, subresource: "status", ...whileLease(pod.spec.nodeName, lease) },
     );
     return written(result, `pod ${keyOf(pod)}`, ["not-found"]) !== undefined;
   };
 
-  const forget = async (pod: Pod, signal: AbortSignal) => {
-    await deleteThis(resources, podKind, pod, { signal, gracePeriodSeconds: 0 });
+  /** A renewal that this leader has not seen yet refuses the write: the pod may run again by it. */
+  const whileLease = (node = "", lease: { readonly version: string | undefined } | undefined) =>
+    lease && {
+      onlyWhile: [{ kind: leaseKind, key: leaseKeyOf(node), resourceVersion: lease.version }],
+    };
+
+  const forget = async (
+    pod: Pod,
+    node: string,
+    { lease }: Extract<PodStep, { do: "forget" }>,
+    signal: AbortSignal,
+  ) => {
+    const options = { signal, gracePeriodSeconds: 0, ...whileLease(node, lease) };
+    await deleteThis(resources, podKind, pod, options);
   };
 
   const loop = createLoop(context, reconcile, { name: "node-lifecycle", workers: 2 });
@@ -222,6 +251,10 @@ export function createNodeLifecycle(
     // Only what may need a mark, or has one: healthy nodes' pods cost nothing here.
     const ready = conditionOf(caches.nodes.get(name)?.status?.conditions, "Ready")?.status;
     if (ready !== "True" || isMarked(object)) podLoop.add(key);
+  });
+  caches.nodeLeases.onChange(({ object, previous }) => {
+    const name = (object ?? previous)?.metadata.name;
+    if (name !== undefined) leases.seen(name, object);
   });
   caches.endpoints.onChange(() => losses.routesChanged());
   const unsubscribe = verdicts.onChange((name) => {

@@ -13,12 +13,12 @@ import {
   tellLate,
   tellReplaced,
   tellReturn,
-  tellSeconds,
   tellSilence,
   type Silent,
 } from "./loss-words.ts";
 import type { LossEnd } from "./losses.ts";
 import type { PodStep } from "./plan.ts";
+import { tellSeconds } from "./seconds.ts";
 
 /**
  * On the event `PodsReplaced`, as JSON: when the verdict fell (events know whole seconds only), how many

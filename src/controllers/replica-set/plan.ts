@@ -2,6 +2,7 @@
 import {
   conditionIsTrue,
   matchesLabels,
+  onPartitionOf,
   withCondition,
   type Pod,
   type ReplicaSet,
@@ -58,8 +59,12 @@ export function planReplicaSet(view: ReplicaSetView): ReplicaSetPlan {
   const holding = ended.filter((pod) => nowMs - endedMs(pod) < failedHoldMs);
   const removeEnded = ended.filter((pod) => !holding.includes(pod));
 
+  // Of what runs at most once nothing is started beside what may still run, however it is called.
+  const isSingle = onPartitionOf(replicaSet.spec.template) === "stop";
+  const lingering = isSingle ? mine.filter((pod) => !hasEnded(pod) && !isActive(pod)) : [];
+
   const surplus = active.length + adopt.length - wanted;
-  const missing = Math.max(0, -surplus - holding.length);
+  const missing = Math.max(0, -surplus - holding.length - lingering.length);
   const doomed = surplus > 0 ? [...active, ...adopt].sort(doomedFirst).slice(0, surplus) : [];
   const again = [
     ...holding.map((pod) => failedHoldMs - (nowMs - endedMs(pod))),

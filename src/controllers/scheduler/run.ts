@@ -1,5 +1,5 @@
 /** Binds pods that have no node, one after the other, so that each sees what the last one took. */
-import { podKind, withCondition, type Pod } from "../../api/index.ts";
+import { fenceAnnotation, podKind, withCondition, type Pod } from "../../api/index.ts";
 import { fieldManager, type Context, type Controller } from "../context.ts";
 import { createLoop } from "../loop/loop.ts";
 import { written } from "../loop/outcome.ts";
@@ -42,7 +42,17 @@ export function createScheduler(context: Context, drivers: Drivers): Controller 
 
   const bind = async (pod: Pod, node: string, signal: AbortSignal) => {
     const key = keyOf(pod);
-    const next = { ...pod, spec: { ...pod.spec, nodeName: node } };
+    // The fencing token of this incarnation. Whoever replaces it is created, and so bound, at a later
+    // revision than this one, because this binding holds only while the pod stands at its version.
+    const annotations = {
+      ...pod.metadata.annotations,
+      [fenceAnnotation]: pod.metadata.resourceVersion ?? "0",
+    };
+    const next = {
+      ...pod,
+      metadata: { ...pod.metadata, annotations },
+      spec: { ...pod.spec, nodeName: node },
+    };
     // Before the write: whatever becomes of it, nobody else is given this room meanwhile.
     usage.assume(next, node);
     const result = await resources.update(podKind, next, { fieldManager, signal });

@@ -1,15 +1,13 @@
 /**
- * What a node says of itself in the cell's state: its Node object (address, ports, capacity, versions)
- * and its Lease. It says it again and again, so that a Node that somebody deleted or a new ledger
+ * What a node says of itself in the cell's state: its Node object (address, ports, capacity, versions).
+ * It says it again and again, so that a Node that somebody deleted or a new ledger
  * gets it back, and never waits for an answer before anything else may run.
  */
 import {
   formatPorts,
   hostnameLabel,
-  nodeLeaseNamespace,
   portsAnnotation,
   serverRoleLabel,
-  type Lease,
   type Node,
   type NodePorts,
 } from "../../api/index.ts";
@@ -24,8 +22,6 @@ export interface NodeObjects {
   createNode(node: Node): Promise<NodeWrite>;
   /** Merge patches of the node's own fields; what controllers wrote there stays. */
   patchNode(name: string, patch: object, part: "metadata" | "status"): Promise<NodeWrite>;
-  createLease(lease: Lease): Promise<NodeWrite>;
-  patchLease(name: string, patch: object): Promise<NodeWrite>;
 }
 
 export type NodeFacts = {
@@ -50,7 +46,6 @@ export type NodeReporter = {
 
 const periodMs = 10_000;
 const retryMs = 1000;
-const leaseDurationSeconds = 40;
 
 export function startNodeReporter(
   deps: { objects: NodeObjects; clock: Clock; log: Log },
@@ -71,24 +66,9 @@ export function startNodeReporter(
     if (written === "missing") return (await objects.createNode(nodeObject(facts))) === "done";
     return written === "done" && (await objects.patchNode(name, { status }, "status")) === "done";
   };
-  const reportLease = async (): Promise<boolean> => {
-    const renewTime = microTime(clock.wallMs());
-    const written = await objects.patchLease(name, { spec: { renewTime } });
-    if (written !== "missing") return written === "done";
-    const spec = { holderIdentity: name, leaseDurationSeconds, acquireTime: renewTime, renewTime };
-    const metadata = { name, namespace: nodeLeaseNamespace };
-    return (
-      (await objects.createLease({
-        apiVersion: "coordination.k8s.io/v1",
-        kind: "Lease",
-        metadata,
-        spec,
-      })) === "done"
-    );
-  };
   const report = async () => {
     const before = ok;
-    ok = (await reportNode()) && (await reportLease());
+    ok = await reportNode();
     if (ok) resolve();
     if (ok !== before)
       log.info(
@@ -106,9 +86,6 @@ export function startNodeReporter(
   const timer = every(clock, () => (ok ? periodMs : retryMs), report, failed);
   return { reported, stop: () => timer.cancel() };
 }
-
-/** MicroTime of the Kubernetes API: RFC 3339 with six digits. */
-const microTime = (wallMs: number) => new Date(wallMs).toISOString().replace("Z", "000Z");
 
 function nodeObject(facts: NodeFacts): Node & { status: NonNullable<Node["status"]> } {
   const resources = {

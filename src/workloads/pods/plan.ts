@@ -84,10 +84,13 @@ export function nextStart(
     options.policy === "Always" ||
     (options.policy === "OnFailure" && (exit.code !== 0 || options.unhealthy));
   if (!again) return { state: "none" };
+  const attempt = last.owner.attempt + 1;
+  // It did nothing wrong: it starts again as soon as the lease is back.
+  if (exit.reason === "lease-expired")
+    return { state: "now", attempt, crashes: last.owner.crashes };
   const ranMs = endedMs - (startedMs ?? endedMs);
   const crashes = ranMs >= steadyAfterMs ? 1 : last.owner.crashes + 1;
   const delayMs = restartDelayMs(crashes);
-  const attempt = last.owner.attempt + 1;
   // A wall clock that was set back must not prolong the wait beyond its own length.
   const inMs = Math.min(delayMs, Math.max(0, endedMs + delayMs - options.nowMs));
   return inMs === 0

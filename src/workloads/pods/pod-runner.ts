@@ -9,7 +9,14 @@ import { isAbort, SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import type { Driver, DriverAbilities, Instance, LogOptions } from "../driver.ts";
-import type { ConfigMapSource, PodEnvironment, PodSource, Rotation, StatusSink } from "../ports.ts";
+import type {
+  ConfigMapSource,
+  PodEnvironment,
+  PodSource,
+  Rotation,
+  SingleStarts,
+  StatusSink,
+} from "../ports.ts";
 import type { NodeFacts } from "./environment.ts";
 import { createInstanceTable } from "./instance-table.ts";
 import { latestOf, previousOf } from "./plan.ts";
@@ -23,6 +30,8 @@ export type PodRunnerDeps = {
   readonly pods: PodSource;
   readonly statuses: StatusSink;
   readonly rotation?: Rotation;
+  /** Absent: pods that run at most once start whenever the driver lets them. */
+  readonly singleStarts?: SingleStarts;
   readonly configMaps: ConfigMapSource;
   readonly environment: PodEnvironment;
 };

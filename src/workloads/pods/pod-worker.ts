@@ -3,13 +3,19 @@
  * something changed. Slow things (a stop's grace, a report) run beside it, so that a look never
  * waits for them.
  */
-import { sameValue, type Container, type Pod, type PodStatus } from "../../api/index.ts";
+import {
+  onPartitionOf,
+  sameValue,
+  type Container,
+  type Pod,
+  type PodStatus,
+} from "../../api/index.ts";
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { explain, SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import type { Driver, DriverAbilities, Instance } from "../driver.ts";
-import type { Rotation, StatusSink } from "../ports.ts";
+import type { Rotation, SingleStarts, StatusSink } from "../ports.ts";
 import type { Refusal } from "./environment.ts";
 import {
   initDone,
@@ -34,6 +40,7 @@ export type PodWorkerDeps = {
   readonly driver: Driver;
   readonly statuses: StatusSink;
   readonly rotation?: Rotation | undefined;
+  readonly singleStarts?: SingleStarts | undefined;
   readonly specification: SpecificationDeps;
 };
 
@@ -65,6 +72,7 @@ const retryMaxMs = 300_000;
 const passing: Readonly<Record<string, string>> = {
   "keeper-lost": "RuntimeUnavailable",
   "lease-expired": "LeaseExpired",
+  "ledger-unavailable": "LeaseExpired",
 };
 
 export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions): PodWorker {
@@ -149,6 +157,12 @@ export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions):
     dirty = true;
   };
 
+  const stopping = new AbortController();
+  const admit = async () =>
+    onPartitionOf(pod) === "stop"
+      ? await deps.singleStarts?.admit(pod, { signal: stopping.signal })
+      : undefined;
+
   const start = async (step: Extract<Step, { do: "start" }>) => {
     const { container } = step;
     const hopeless = refusalOf(pod, container, {
@@ -157,7 +171,13 @@ export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions):
     });
     if (hopeless) return refused(container.name, hopeless, { steady: false });
     try {
-      const spec = await instanceSpecOf(deps.specification, pod, container, step);
+      const admission = await admit();
+      if (admission && !admission.ok)
+        return refused(container.name, { ...admission, final: false }, { steady: true });
+      const spec = await instanceSpecOf(deps.specification, pod, container, {
+        ...step,
+        leaseSentBootMs: admission?.sentBootMs,
+      });
       if (!spec.ok) return refused(container.name, spec.refusal, { steady: false });
       const instance = await driver.start(spec.value);
       refusalsByContainer.delete(container.name);
@@ -305,6 +325,7 @@ export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions):
     wake,
     async close() {
       closed = true;
+      stopping.abort();
       timer?.cancel();
       reporter.close();
       for (const prober of probersByInstance.values()) prober.stop();

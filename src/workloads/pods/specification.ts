@@ -1,8 +1,10 @@
 /** From a container in a pod to what the driver starts, or to a clear word why it cannot be. */
 import {
+  fenceAnnotation,
   onPartitionOf,
   parseMilliQuantity,
   parseQuantity,
+  partitionTtlMsOf,
   processRuntimeClass,
   type Container,
   type Pod,
@@ -93,14 +95,17 @@ export async function instanceSpecOf(
   deps: SpecificationDeps,
   pod: Pod,
   container: Container,
-  counts: { attempt: number; crashes: number },
+  start: { attempt: number; crashes: number; leaseSentBootMs?: number | undefined },
 ): Promise<Outcome<InstanceSpec>> {
+  const fence = pod.metadata.annotations?.[fenceAnnotation];
+  const leased = onPartitionOf(pod) === "stop";
   const base = {
     ...deps.baseEnvironment,
     POD_NAME: pod.metadata.name,
     POD_NAMESPACE: pod.metadata.namespace ?? "default",
     POD_IP: deps.node.address,
     NODE_NAME: deps.node.name,
+    ...(fence === undefined ? {} : { SKERRY_FENCE: fence }),
     ...(await deps.environment.variables(pod)),
   };
   const environment = await resolveEnvironment(deps, pod, container, { node: deps.node, base });
@@ -120,8 +125,8 @@ export async function instanceSpecOf(
     namespace: pod.metadata.namespace ?? "default",
     podName: pod.metadata.name,
     container: container.name,
-    attempt: counts.attempt,
-    crashes: counts.crashes,
+    attempt: start.attempt,
+    crashes: start.crashes,
   };
   return {
     ok: true,
@@ -134,7 +139,9 @@ export async function instanceSpecOf(
       ),
       env,
       graceMs: graceMsOf(pod),
-      leased: onPartitionOf(pod) === "stop",
+      leased,
+      ...(leased ? { leaseTtlMs: partitionTtlMsOf(pod) } : {}),
+      ...(start.leaseSentBootMs === undefined ? {} : { leaseSentBootMs: start.leaseSentBootMs }),
       limits: {
         ...(memory === undefined ? {} : { memoryBytes: Math.ceil(parseQuantity(memory)) }),
         ...(cpu === undefined ? {} : { cpuMilli: parseMilliQuantity(cpu) }),

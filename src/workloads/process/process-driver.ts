@@ -64,6 +64,8 @@ export function createProcessDriver(deps: { clock: Clock; host: ProcessHost }): 
           labels: labelsOf(spec),
           graceMs: spec.graceMs,
           leased: spec.leased,
+          ...(spec.leaseTtlMs === undefined ? {} : { leaseTtlMs: spec.leaseTtlMs }),
+          ...(spec.leaseSentBootMs === undefined ? {} : { leaseSentBootMs: spec.leaseSentBootMs }),
           ...(spec.user === undefined ? {} : { uid: spec.user }),
           ...(spec.group === undefined ? {} : { gid: spec.group }),
         }),
