@@ -17,7 +17,7 @@ export type LedgerWatch = {
 };
 
 /** Rule E wants a proof of the quorum that is younger than 750 ms. */
-const proveEveryMs = 400;
+const proveEveryMs = 300;
 const membersEveryMs = 1000;
 /** One member that does not answer must not hide for long what the others say. */
 const timeoutMs = 1000;

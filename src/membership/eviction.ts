@@ -10,7 +10,8 @@
  * "With it" means heard just now. When the observer's own wire breaks all others fall silent at once, but
  * their last beats were sent at different moments: for up to a beat's period the first is condemned while
  * the rest still count as alive, and an observer that took their word would evict onto them. The same
- * holds for the quorum: a write sent into a broken wire is carried out when it heals.
+ * holds for the quorum: a write sent into a broken wire is carried out when it heals. And when the wire
+ * heals, the quorum may answer before the first beat is there: it must have answered for a while.
  */
 import type { NodeVerdict } from "../api/index.ts";
 import type { MonotonicMs } from "../lib/brand.ts";
@@ -36,6 +37,8 @@ export type EvictionView = {
   /** Since the observer itself last heard each node, in ms; absent: never. */
   readonly heardAgoMs: ReadonlyMap<string, number>;
   readonly ledger: LedgerSituation;
+  /** For how long the ledger's quorum has answered without a gap. */
+  readonly quorumForMs: number;
   readonly nowMs: MonotonicMs;
 };
 
@@ -95,7 +98,7 @@ function decideAlone(one: Case): EvictionDecision {
 }
 
 function decideWithOthers(one: Case, ledger: SharedLedger): EvictionDecision {
-  const { node, verdict, verdicts, nowMs, options } = one;
+  const { node, verdict, verdicts, quorumForMs, options } = one;
   if (ledger.quorum === "lost") {
     return { allowed: false, because: "the ledger's quorum is lost: nothing can be written" };
   }
@@ -109,7 +112,7 @@ function decideWithOthers(one: Case, ledger: SharedLedger): EvictionDecision {
 
   const isConnected =
     (1 + heard.length) * 2 > voters.length ||
-    (ledger.provedMs !== undefined && nowMs - ledger.provedMs < options.heardFreshMs);
+    (isProved(ledger, one) && quorumForMs >= options.heardFreshMs);
   const areAsked = (1 + asked.length) * 2 > servers || unasked.length === 0;
   if (isConnected && areAsked) {
     const who =
@@ -164,6 +167,18 @@ function isHeard(name: string, one: Case): boolean {
 
 function isFresh(name: string, { heardAgoMs, options }: Case): boolean {
   return (heardAgoMs.get(name) ?? Infinity) < options.heardFreshMs;
+}
+
+/** A quorum answered a question that was sent just now. */
+export function isProved(
+  ledger: LedgerSituation,
+  { nowMs, options }: { readonly nowMs: MonotonicMs; readonly options: EvictionOptions },
+): boolean {
+  return (
+    ledger.state === "shared" &&
+    ledger.provedMs !== undefined &&
+    nowMs - ledger.provedMs < options.heardFreshMs
+  );
 }
 
 function isDeafForSure(name: string, one: Case): boolean {

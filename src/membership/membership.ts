@@ -10,6 +10,7 @@ import type { Signals } from "../lib/signals.ts";
 import { createEvidence, type BeatOutcome } from "./evidence.ts";
 import {
   evictionDefaults,
+  isProved,
   mayEvict,
   type EvictionDecision,
   type EvictionOptions,
@@ -105,6 +106,8 @@ export function createMembership(
   const book = createEvidence(self);
   let told: ReadonlyMap<string, NodeVerdict> = new Map();
   let rungs: LadderState | undefined;
+  /** Since when the ledger's quorum has answered without a gap. */
+  let quorumSinceMs: MonotonicMs | undefined;
   let lastTickMs = clock.monotonicMs();
   let timer: Timer | undefined;
   let stopped = false;
@@ -126,6 +129,8 @@ export function createMembership(
   /** What other paths than beats have brought. */
   const lookAround = (nowMs: MonotonicMs) => {
     const ledger = ports.ledger();
+    const proved = isProved(ledger, { nowMs, options: evictionOptions });
+    quorumSinceMs = proved ? (quorumSinceMs ?? nowMs) : undefined;
     const members = ledger.state === "sole" ? [] : ledger.members;
     const answers = members.flatMap(({ name, answeredMs }) =>
       answeredMs === undefined ? [] : [[name, answeredMs] as const],
@@ -201,7 +206,8 @@ export function createMembership(
       const verdicts = judgeNow();
       const nowMs = clock.monotonicMs();
       const heardAgoMs = new Map(Object.entries(book.heard(nowMs, reportAgeMsMax)));
-      const view = { verdicts, heardAgoMs, ledger: ports.ledger(), nowMs };
+      const quorumForMs = quorumSinceMs === undefined ? 0 : nowMs - quorumSinceMs;
+      const view = { verdicts, heardAgoMs, ledger: ports.ledger(), quorumForMs, nowMs };
       return mayEvict(node, view, evictionOptions);
     },
     tolerance(node) {

@@ -1,18 +1,18 @@
 /**
  * A cell in virtual time: per node a keeper that beats and an agent that listens, over directed links
- * that can be cut one way. Everything random comes from the seed.
+ * that can be cut one way. With `wires` its agents hold mTLS links too, and its servers share a ledger
+ * (`membership-wires.ts`). Everything random comes from the seed.
  */
 import type { Beat, NodeVerdict } from "../../src/api/index.ts";
-import type { MonotonicMs } from "../../src/lib/brand.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import type { Clock } from "../../src/lib/clock.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
 import { createSignals } from "../../src/lib/signals.ts";
+import { createWires, type WiresOptions } from "./membership-wires.ts";
 import {
   createMembership,
   type HeardReport,
-  type LedgerSituation,
   type Membership,
   type MembershipEvents,
   type MembershipOptions,
@@ -42,9 +42,10 @@ type VirtualNode = {
   sequence: number;
   keeperStartedMs: number;
   situation: Situation;
-  links: ReadonlyMap<string, MonotonicMs>;
-  ledger: LedgerSituation;
 };
+
+/** Firewalls may let some of it pass. A link that is cut lets nothing pass. */
+export type Traffic = "beats" | "links" | "ledger";
 
 export type VirtualCell = {
   readonly clock: SimulatedClock;
@@ -55,8 +56,12 @@ export type VirtualCell = {
   onVerdict(listener: (record: VerdictRecord) => void): void;
   /** Its agent works at this moment. */
   runs(name: string): boolean;
-  /** Whether what `from` sends reaches `to`. */
-  hears(to: string, from: string): boolean;
+  /** Whether what `from` sends reaches `to`; without `traffic`, its beats. */
+  hears(to: string, from: string, traffic?: Traffic): boolean;
+  /** One direction only, of some of the traffic only. */
+  setTraffic(traffic: Traffic, from: string, to: string, up: boolean): void;
+  /** Since when a quorum of the ledger has been within reach of that server; undefined: it is not. */
+  quorumSinceMs(server: string): number | undefined;
   state(observer: string, node: string): NodeVerdict["state"] | undefined;
   /** One direction only. */
   setLink(from: string, to: string, up: boolean): void;
@@ -82,6 +87,7 @@ export function createVirtualCell(options: {
   seed: number;
   membership?: MembershipOptions;
   clock?: SimulatedClock;
+  wires?: WiresOptions;
 }): VirtualCell {
   const clock = options.clock ?? createSimulatedClock();
   const random = seededRandom(options.seed);
@@ -94,6 +100,9 @@ export function createVirtualCell(options: {
   const changed = (what: string) => changedMs.set(what, clock.monotonicMs());
   const nodes = new Map<string, VirtualNode>();
   let stopped = false;
+
+  const passes = (traffic: Traffic, from: string, to: string) =>
+    !cut.has(`${from}>${to}`) && !cut.has(`${traffic}:${from}>${to}`);
 
   const get = (name: string): VirtualNode => {
     const node = nodes.get(name);
@@ -141,8 +150,8 @@ export function createVirtualCell(options: {
           nodes: () => names,
           setHeard: (heard) => (node.report = { heard, atMs: clock.monotonicMs() }),
           situation: () => node.situation,
-          links: () => node.links,
-          ledger: () => node.ledger,
+          links: () => wires?.links(node.name) ?? new Map(),
+          ledger: () => wires?.ledger(node.name) ?? { state: "sole" },
         },
       },
       options.membership,
@@ -173,7 +182,7 @@ export function createVirtualCell(options: {
       ),
     };
     for (const to of names) {
-      if (to === node.name || cut.has(`${node.name}>${to}`)) continue;
+      if (to === node.name || !passes("beats", node.name, to)) continue;
       clock.after(random.float() * delayMsMax, () => {
         const receiver = get(to);
         inAgent(receiver, "sockets", () => receiver.membership?.onBeat(message));
@@ -186,6 +195,16 @@ export function createVirtualCell(options: {
     beat(node);
     clock.after(beatMs, () => beating(node));
   };
+
+  const machineRuns = (name: string) => {
+    const node = nodes.get(name);
+    // What is no node is a witness.
+    return node === undefined || (node.keeper === "up" && !node.frozen);
+  };
+  const runs = (name: string) => machineRuns(name) && get(name).agent === "up" && !get(name).paused;
+  const wires =
+    options.wires &&
+    createWires({ clock, random, names, passes, machineRuns, runs }, options.wires);
 
   for (const name of names) {
     const node: VirtualNode = {
@@ -200,8 +219,6 @@ export function createVirtualCell(options: {
       sequence: 0,
       keeperStartedMs: 1,
       situation: { hub: "connected", quorum: "held", resources: "enough" },
-      links: new Map(),
-      ledger: { state: "sole" },
     };
     nodes.set(name, node);
     startAgent(node);
@@ -225,11 +242,14 @@ export function createVirtualCell(options: {
       return membership;
     },
     onVerdict: (listener) => void verdictListeners.push(listener),
-    runs(name) {
-      const node = get(name);
-      return node.keeper === "up" && node.agent === "up" && !node.paused && !node.frozen;
+    runs,
+    hears: (to, from, traffic = "beats") => passes(traffic, from, to),
+    setTraffic(traffic, from, to, up) {
+      if (up) cut.delete(`${traffic}:${from}>${to}`);
+      else cut.add(`${traffic}:${from}>${to}`);
+      if (traffic === "beats") changed(`${from}>${to}`);
     },
-    hears: (to, from) => !cut.has(`${from}>${to}`),
+    quorumSinceMs: (server) => wires?.quorumSinceMs(server),
     state: (observer, node) => get(observer).membership?.verdicts().get(node)?.state,
     setLink,
     isolate(name, isolated) {
@@ -293,10 +313,10 @@ export function createVirtualCell(options: {
     pathHeldSince(node, observer, sinceMs) {
       const steady = (what: string) => (changedMs.get(what) ?? 0) <= sinceMs;
       const linked = (from: string, to: string) =>
-        !cut.has(`${from}>${to}`) && steady(`${from}>${to}`);
+        passes("beats", from, to) && steady(`${from}>${to}`);
       const listening = (name: string) =>
         get(name).agent === "up" && !get(name).paused && steady(name);
-      if (get(node).keeper === "dead" || !steady(node)) return false;
+      if (!machineRuns(node) || !steady(node)) return false;
       if (linked(node, observer)) return true;
       return names.some(
         (peer) =>
@@ -309,6 +329,7 @@ export function createVirtualCell(options: {
     },
     stop() {
       stopped = true;
+      wires?.stop();
       for (const node of nodes.values()) stopAgent(node);
     },
   };

@@ -110,6 +110,7 @@ test("M5: rule E of a sole server over sizes of the cell, the hub's word and eag
           verdicts: nodesOf(reached, [first, ...others]),
           heardAgoMs: heardAgo(reached, more.heardAgoMs ?? 100),
           ledger: { state: "sole" },
+          quorumForMs: 0,
           nowMs: at(100_000),
         },
         { ...evictionDefaults, evict: more.evict ?? "careful" },
@@ -133,6 +134,7 @@ test("M5: rule E of a sole server over sizes of the cell, the hub's word and eag
     verdicts: nodesOf(1, []),
     heardAgoMs: new Map<string, number>(),
     ledger: { state: "sole" } as const,
+    quorumForMs: 0,
     nowMs: at(0),
   };
   assert.equal(mayEvict("up0", view, evictionDefaults).allowed, false);
