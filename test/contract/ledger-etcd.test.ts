@@ -1,15 +1,18 @@
+/**
+ * The contract on etcd, with one member and with three. Each check has an empty ledger on the same
+ * members: all keys of the one before are deleted, the engine's own included, so that history begins
+ * anew wherever etcd's revisions are by then.
+ */
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
+import { after } from "node:test";
 import { memoryFolder, startEtcd, type TestEtcd } from "../support/etcd.ts";
 import { ledgerContract, type LedgerFixture } from "./ledger.ts";
 
-const subnet = "127.0.31";
-
-async function fixtureOf(
-  etcd: TestEtcd,
-  folder: { path: string } & AsyncDisposable,
-): Promise<LedgerFixture> {
+async function fixtureOf(etcd: TestEtcd): Promise<LedgerFixture> {
+  etcd.etcdctl(["del", "--from-key", ""]);
   let ledger = await etcd.openLedger();
+  const folder = await memoryFolder();
   return {
     ledger,
     folder: folder.path,
@@ -24,7 +27,6 @@ async function fixtureOf(
     openCopy: (path) => openCopy(path, join(folder.path, "copy")),
     async [Symbol.asyncDispose]() {
       await ledger.close();
-      await etcd[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();
     },
   };
@@ -38,10 +40,10 @@ async function openCopy(path: string, folder: string) {
   execFileSync(
     "etcdctl",
     [
-      ...["snapshot", "restore", path],
-      ...["--data-dir", member.dataDir, "--name", member.name],
+      ...["snapshot", "restore", path, "--data-dir", member.dataDir, "--name", member.name],
       ...["--initial-cluster", `${member.name}=${member.peerUrl}`],
-      ...["--initial-cluster-token", etcd.token, "--initial-advertise-peer-urls", member.peerUrl],
+      ...["--initial-cluster-token", etcd.token],
+      ...["--initial-advertise-peer-urls", member.peerUrl],
     ],
     { env: { ...process.env, ETCDCTL_API: "3" }, stdio: "pipe" },
   );
@@ -56,9 +58,16 @@ async function openCopy(path: string, folder: string) {
 }
 
 for (const members of [1, 3]) {
-  ledgerContract(members === 1 ? "etcd" : `etcd of ${members} members`, async () => {
-    const folder = await memoryFolder();
-    const etcd = await startEtcd({ subnet, folder: folder.path, members });
-    return await fixtureOf(etcd, folder);
+  const folder = memoryFolder();
+  const started = folder.then(({ path }) =>
+    startEtcd({ subnet: `127.0.31`, firstHost: members === 1 ? 1 : 11, folder: path, members }),
+  );
+  started.catch(() => {});
+  after(async () => {
+    await (await started)[Symbol.asyncDispose]();
+    await (await folder)[Symbol.asyncDispose]();
   });
+  ledgerContract(members === 1 ? "etcd" : `etcd of ${members} members`, async () =>
+    fixtureOf(await started),
+  );
 }

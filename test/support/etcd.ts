@@ -2,7 +2,7 @@
  * Real etcd members on loopback addresses, with mutual TLS by an authority of their own. Each member
  * is a child of the test and can be killed, stopped, continued and started again on its data.
  */
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -41,6 +41,8 @@ export type TestEtcdOptions = {
   /** Each test's own: `127.0.31` gives 127.0.31.1 and so on. */
   readonly subnet: string;
   readonly folder: string;
+  /** The last part of the first member's address. Default 1. */
+  readonly firstHost?: number;
   /** Default 1. */
   readonly members?: number;
   readonly timers?: EtcdTimers;
@@ -89,6 +91,8 @@ export interface TestEtcd extends AsyncDisposable {
   openLedger(
     options?: Partial<EtcdLedgerOptions> & { from?: readonly string[] },
   ): Promise<EtcdLedger & AsyncDisposable>;
+  /** What `etcdctl` prints when asked at the first member that runs. */
+  etcdctl(args: readonly string[]): string;
   openCluster(from?: readonly string[]): ReturnType<typeof openEtcdCluster>;
 }
 
@@ -96,7 +100,7 @@ export interface TestEtcd extends AsyncDisposable {
 export async function startEtcd(
   options: TestEtcdOptions & { start?: boolean; token?: string },
 ): Promise<TestEtcd> {
-  const { folder, subnet } = options;
+  const { folder, subnet, firstHost = 1 } = options;
   mkdirSync(folder, { recursive: true });
   const binary = options.binary ?? "etcd";
   const version = await detectEtcd(binary);
@@ -105,7 +109,7 @@ export async function startEtcd(
     { folder: join(folder, "authority"), trustDomain: "test.skerry" },
   );
   const token = options.token ?? Buffer.from(systemRandom.bytes(6)).toString("hex");
-  const addresses = Array.from({ length: 9 }, (_, index) => `${subnet}.${index + 1}`);
+  const addresses = Array.from({ length: 9 }, (_, index) => `${subnet}.${firstHost + index}`);
   const leaf = await authority.issue({ addresses });
   const files = {
     cert: join(folder, "leaf.pem"),
@@ -125,7 +129,7 @@ export async function startEtcd(
   ): Promise<TestMember> => {
     const number = members.length + 1;
     const name = `n${number}`;
-    const host = `${subnet}.${number}`;
+    const host = `${subnet}.${firstHost + number - 1}`;
     const [clientPort, peerPort] = await freePorts(host);
     const dataDir = join(folder, name);
     const output: string[] = [];
@@ -239,6 +243,18 @@ export async function startEtcd(
         ...rest,
       });
       return Object.assign(ledger, { [Symbol.asyncDispose]: () => ledger.close() });
+    },
+    etcdctl(args) {
+      const endpoints = members
+        .filter(({ pid }) => pid !== undefined)
+        .map(({ host, clientPort }) => etcdUrl(host, clientPort));
+      const flags = ["--endpoints", endpoints.join(","), "--command-timeout", "20s"];
+      const tls = ["--cacert", files.ca, "--cert", files.cert, "--key", files.key];
+      return execFileSync("etcdctl", [...flags, ...tls, ...args], {
+        env: { ...process.env, ETCDCTL_API: "3" },
+        encoding: "utf8",
+        stdio: ["ignore", "pipe", "pipe"],
+      });
     },
     openCluster: (from) => openEtcdCluster(hostDeps, connect(from)),
     async [Symbol.asyncDispose]() {

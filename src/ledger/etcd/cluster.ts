@@ -225,7 +225,7 @@ async function explained<T>(work: Promise<T>): Promise<T> {
       throw new SkerryError({
         code: "member-refused",
         message: `the ledger's members refuse the change: ${error.details.replace(/^etcdserver: /, "")}`,
-        hint: "look at skerry server list: all members but the one concerned have to answer",
+        hint: "all members but the one concerned have to answer: look at skerry server list",
         retryable: true,
         cause: error,
       });
