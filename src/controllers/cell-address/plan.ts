@@ -26,7 +26,7 @@ export type CellAddressOptions = {
 /** `leaseOverMs` is above the holders' own time (`cellAddressLeaseMs`) by what a kernel may be late. */
 export const cellAddressDefaults: CellAddressOptions = {
   agentGraceMs: 2000,
-  leaseOverMs: 8000,
+  leaseOverMs: 9000,
   settleMs: 10_000,
 };
 

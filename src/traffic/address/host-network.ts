@@ -1,7 +1,7 @@
 /**
  * Addresses of this machine's interfaces, by ip(8) and arping(8). An address is given for a few
  * seconds at a time: the kernel takes it away by itself when nobody extends it, whatever became of the
- * agent and the keeper (docs/decisions/0013).
+ * agent and the keeper (docs/decisions/0010).
  */
 import { execFile } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -31,6 +31,7 @@ export interface HostNetwork {
 
 export function createHostNetwork({ log }: { log: Log }): HostNetwork {
   let hasArping: Promise<boolean> | undefined;
+  let hasIp = false;
   /** iputils': others of the same name take other options. */
   const arping = () =>
     (hasArping ??= run("arping", ["-V"], { timeout: commandTimeoutMs }).then(
@@ -42,8 +43,12 @@ export function createHostNetwork({ log }: { log: Log }): HostNetwork {
     async whyNot() {
       if (!mayConfigureNetworks())
         return "its agent may not configure network interfaces: run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW";
+      if (hasIp) return undefined;
       try {
         await ip("-V");
+        hasIp = true;
+        // Asked now, not when neighbours wait to be told.
+        await arping();
         return undefined;
       } catch (error) {
         return systemCode(error) === "ENOENT"

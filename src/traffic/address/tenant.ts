@@ -11,10 +11,12 @@ import { placesOf, type Place, type Placed } from "./place.ts";
 import type { AddressPorts, AddressWish } from "./ports.ts";
 
 /** From the sending of a question that was answered well. The leader waits for longer (C22). */
-export const cellAddressLeaseMs = 5000;
+export const cellAddressLeaseMs = 6000;
 /** Between questions, while it is held. */
 export const tickMs = 1000;
-const askTimeoutMs = 1000;
+/** A server that is slow to answer has answered all the same; a holder keeps time to decide without it. */
+const askMsMax = 2500;
+const askMsMin = 300;
 /** Less is left of the lease, and no server answered: stay or go is decided now. */
 const decideMs = 3000;
 /** Ticks after it was taken; later every 30th. A neighbour may miss the first. */
@@ -60,6 +62,8 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
   let idle = 0;
   let heldTicks = 0;
   let isFirst = true;
+  /** What was found by the last look, for a holder that is in a hurry. */
+  let found: { readonly wish: AddressWish; readonly placed: Placed } | undefined;
 
   const say = async (word: string) => {
     if (told === word) return;
@@ -75,8 +79,17 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
     const placed = placesOf(interfaces, current);
     if (isFirst && placed.ok) adopt(placed.places, interfaces);
     isFirst = false;
+    found = { wish: current, placed };
     return placed;
   };
+
+  /** Just named: every process that is started first is a time without an answer for its clients. */
+  const lastLook = (current: AddressWish): Placed | undefined =>
+    found?.placed.ok === true &&
+    found.wish.interface === current.interface &&
+    found.wish.addresses.join() === current.addresses.join()
+      ? found.placed
+      : undefined;
 
   /** What an agent before this one held may be here still: it goes on or goes, as if this one had taken it. */
   const adopt = (wanted: readonly Place[], interfaces: Parameters<typeof placesOf>[0]) => {
@@ -93,15 +106,16 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
   };
 
   const ask = async (): Promise<"here" | "elsewhere" | "silence"> => {
-    const limit = deadline(clock, askTimeoutMs);
+    const leftMs = places.length > 0 ? untilBootMs - bootTimeMs() - askMsMin : askMsMax;
+    const limit = deadline(clock, Math.max(askMsMin, Math.min(askMsMax, leftMs)));
     const late = new Promise<never>((_resolve, reject) => {
       limit.signal.addEventListener("abort", () => reject(limit.signal.reason as Error), {
         once: true,
       });
     });
     try {
-      const found = await Promise.race([ports.ask(name, limit.signal), late]);
-      return found?.holder === ports.node ? "here" : "elsewhere";
+      const said = await Promise.race([ports.ask(name, limit.signal), late]);
+      return said?.holder === ports.node ? "here" : "elsewhere";
     } catch (error) {
       log.debug("no server said whose the address is", { error });
       return "silence";
@@ -204,7 +218,8 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
       if (!wish) return release("it is no address of the cell any more");
       const isNamed = wish.holder === ports.node;
       if (!isHeld && !isNamed && tick && ++idle % idleTicks !== 0) return;
-      const placed = await look(wish);
+      const isTaking = isNamed && !isHeld && !tick;
+      const placed = (isTaking ? lastLook(wish) : undefined) ?? (await look(wish));
       const problem = ports.notReady() ?? (placed.ok ? cannotListen : placed.because);
       const saying = say(problem ?? deps.canHold).catch((error: unknown) =>
         log.debug("the cell was not told whether an address could be held here", { error }),
