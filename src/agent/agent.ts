@@ -145,8 +145,8 @@ export async function runAgent({
 
   const state = await startStatePath(ground, identityPath);
   const { mirrored } = state;
-  feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
   await foundCellAddress(ground, state, config);
+  feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
   const sync = await startSyncPath(ground, { mirrored, trustDomain: identity.trust.trustDomain });
   const verifier = createAppTokenVerifier({ nowMs, trust: () => identity.trust });
   const authenticateToken = async (token: string) => {
@@ -278,10 +278,6 @@ export async function runAgent({
       },
     ],
   });
-  const apiPort = Number(api.slice(api.lastIndexOf(":") + 1));
-  await startNodeReports(ground, {
-    state,
-    membership,
   const api = apiPath.address;
   await startAddressPath(ground, {
     state,
@@ -292,7 +288,10 @@ export async function runAgent({
     identity,
     renewal,
   });
-    keeper,
+  const apiPort = Number(api.slice(api.lastIndexOf(":") + 1));
+  await startNodeReports(ground, {
+    state,
+    membership,
     ports: {
       api: apiPort,
       mesh: proxy.meshPort,
