@@ -21,6 +21,7 @@ export {
   type NodeEvidence,
 } from "./evidence.ts";
 export {
+  dueInMs,
   hubWordOn,
   judge,
   toleranceOf,

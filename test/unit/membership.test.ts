@@ -1,6 +1,12 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import type { Beat, Ladder, NodeVerdict } from "../../src/api/index.ts";
+import {
+  hubName,
+  ledgerEar,
+  type Beat,
+  type Ladder,
+  type NodeVerdict,
+} from "../../src/api/index.ts";
 import type { MonotonicMs } from "../../src/lib/brand.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
@@ -9,15 +15,18 @@ import {
   climb,
   createEvidence,
   createMembership,
+  dueInMs,
   evictionDefaults,
   hubWordOn,
   judge,
   ladderDefaults,
   ladderOf,
   mayEvict,
+  reachOf,
   rungOf,
   tellLadder,
   verdictDefaults,
+  withRows,
   type MembershipEvents,
 } from "../../src/membership/index.ts";
 
@@ -183,6 +192,269 @@ test("M5: the hub's word counts when it spoke after the silence began, lately, a
   // What the hub heard just after the last beat was the same end, and is no life for ever.
   assert.equal(ask({ contact: 96_000, heard: 95_200 }), undefined);
   assert.equal(ask({ contact: 99_000, heard: 95_200 }), "misses");
+});
+
+/** What a server of two or more sees: who is heard, who vouches, what the quorum does. */
+type Row = {
+  readonly what: string;
+  /** Server or worker by name: `s…` serves the ledger; `w` is a witness. */
+  readonly others: Readonly<Record<string, NodeVerdict>>;
+  readonly witness?: boolean;
+  readonly heardAgoMs?: Readonly<Record<string, number>>;
+  readonly quorum?: "held" | "lost";
+  readonly provedAgoMs?: number;
+  readonly quorumForMs?: number;
+  readonly answer: boolean | "not yet";
+  readonly because: RegExp;
+};
+const missedBy = (...witnesses: string[]): NodeVerdict => ({ ...silent, witnesses });
+const deaf: NodeVerdict = { state: "link-down", forMs: 5000, heardBy: [ledgerEar] };
+const agentDown: NodeVerdict = { state: "agent-down", forMs: 5000 };
+
+const rows: readonly Row[] = [
+  {
+    what: "three servers, one dead",
+    others: { s2: alive, s3: missedBy("s2") },
+    answer: true,
+    because: /2 of 3 servers miss it, and the ledger's quorum is held/,
+  },
+  {
+    what: "three servers, one dead, and a peer that was not heard just now",
+    others: { s2: alive, s3: missedBy("s2") },
+    heardAgoMs: { s2: 1200 },
+    answer: "not yet",
+    because: /waits for a sign of s2/,
+  },
+  {
+    what: "three servers and a worker that is silent to this server alone",
+    others: { s2: deaf, s3: deaf, n4: missedBy() },
+    answer: false,
+    because: /does not hear s2, s3, which may hear n4: it may be this server that is deaf/,
+  },
+  {
+    what: "three servers, two machines dead, the quorum lost",
+    others: { s2: missedBy(), s3: missedBy() },
+    quorum: "lost",
+    answer: false,
+    because: /quorum is lost/,
+  },
+  {
+    what: "three servers, all silent, the quorum not asked since: this server may be cut off",
+    others: { s2: missedBy(), s3: missedBy(), n4: missedBy() },
+    provedAgoMs: 1400,
+    answer: "not yet",
+    because: /waits for a sign of the ledger's quorum/,
+  },
+  {
+    what: "three servers, a dead worker, and a server whose keeper says that its agent is down",
+    others: { s2: agentDown, s3: missedBy(), n4: missedBy() },
+    heardAgoMs: { s2: 100 },
+    answer: true,
+    because: /no other server is there to ask/,
+  },
+  {
+    what: "two servers and a witness, the other server dead",
+    others: { s2: missedBy() },
+    witness: true,
+    answer: true,
+    because: /no other server is there to ask, and the ledger's quorum is held/,
+  },
+  {
+    what: "two servers and a witness, the quorum only just back",
+    others: { s2: missedBy() },
+    witness: true,
+    quorumForMs: 300,
+    answer: "not yet",
+    because: /waits for a sign of the ledger's quorum/,
+  },
+  {
+    what: "two servers and a witness, a worker silent to this server, the other server deaf to it",
+    others: { s2: deaf, n3: missedBy() },
+    witness: true,
+    answer: false,
+    because: /may be this server that is deaf/,
+  },
+  {
+    what: "the same, and the hub misses the worker too",
+    others: { s2: deaf, n3: { ...silent, hub: "misses" } },
+    witness: true,
+    answer: true,
+    because: /the hub reaches this server and does not reach n3/,
+  },
+  {
+    what: "two servers without a witness, the other dead",
+    others: { s2: missedBy() },
+    quorum: "lost",
+    answer: false,
+    because: /quorum is lost/,
+  },
+  {
+    what: "five servers, more than half asked",
+    others: { s2: alive, s3: alive, s4: deaf, s5: missedBy("s2", "s3") },
+    answer: true,
+    because: /3 of 5 servers miss it/,
+  },
+  {
+    what: "five servers, fewer than half asked",
+    others: { s2: alive, s3: deaf, s4: deaf, s5: missedBy("s2") },
+    answer: false,
+    because: /does not hear s3, s4, which may hear s5/,
+  },
+  {
+    what: "a minority of the cell, with the quorum: three servers, and four workers lost",
+    others: {
+      s2: alive,
+      s3: alive,
+      n4: missedBy("s2", "s3"),
+      n5: missedBy("s2", "s3"),
+      n6: missedBy("s2", "s3"),
+      n7: missedBy("s2", "s3"),
+    },
+    answer: true,
+    because: /3 of 3 servers miss it/,
+  },
+];
+
+for (const row of rows)
+  test(`M12: ${row.what}: ${row.answer === "not yet" ? "not yet decided" : row.answer ? "evicts" : "evicts nobody"}`, () => {
+    const nowMs = at(100_000);
+    const names = Object.keys(row.others);
+    const servers = ["s1", ...names.filter((name) => name.startsWith("s"))];
+    const member = (name: string) => ({ name, votes: true, leads: false, answeredMs: nowMs });
+    const heard = names.filter((name) => row.others[name]?.state === "alive");
+    const lost = names.findLast((name) => row.others[name]?.state === "unreachable") ?? "";
+    const decision = mayEvict(
+      lost,
+      {
+        verdicts: new Map(Object.entries(row.others)),
+        heardAgoMs: new Map([
+          ...heard.map((name) => [name, 100] as const),
+          ...Object.entries(row.heardAgoMs ?? {}),
+        ]),
+        ledger: {
+          state: "shared",
+          quorum: row.quorum ?? "held",
+          provedMs: at(nowMs - (row.provedAgoMs ?? 100)),
+          members: [...servers, ...(row.witness ? ["w"] : [])].map(member),
+        },
+        quorumForMs: row.quorumForMs ?? 60_000,
+        nowMs,
+      },
+      evictionDefaults,
+    );
+    assert.equal(told(decision), row.answer, decision.because);
+    assert.match(decision.because, row.because);
+  });
+
+test("M13: of every path that brings a sign of life the verdict takes the word", () => {
+  const nowMs = at(20_000);
+  const judgeWith = (
+    tell: (book: ReturnType<typeof createEvidence>) => void,
+  ): NodeVerdict | undefined => {
+    const book = createEvidence("n1");
+    book.expect(["n1", "n2", "n3"], at(0));
+    book.take(beat({ node: "n2" }), at(1000));
+    tell(book);
+    return judge(book.evidence, nowMs, verdictDefaults).get("n2");
+  };
+  const listener = (book: ReturnType<typeof createEvidence>) =>
+    book.take(beat({ node: "n3", heard: { n1: 10 } }), at(19_900));
+
+  assert.equal(judgeWith(() => {})?.state, "unreachable");
+  // Frames over the link come from a living agent.
+  const link = (atMs: number) => (book: ReturnType<typeof createEvidence>) =>
+    book.note("link", new Map([["n2", at(atMs)]]), nowMs);
+  assert.equal(judgeWith(link(19_000))?.state, "alive");
+  assert.equal(judgeWith(link(18_000))?.state, "unreachable");
+  assert.equal(judgeWith(link(20_001))?.state, "unreachable", "from the future is from nowhere");
+  // A later beat that says "agent down" is newer than the last frame.
+  const down = judgeWith((book) => {
+    link(19_000)(book);
+    book.take(beat({ node: "n2", sequence: 2, agent: "down" }), at(19_500));
+  });
+  assert.equal(down?.state, "agent-down");
+  // The ledger's member answers: the machine is there. Another ear tells whose fault the silence is.
+  const ledger = (book: ReturnType<typeof createEvidence>) =>
+    book.note("ledger", new Map([["n2", at(19_500)]]), nowMs);
+  assert.deepEqual(judgeWith(ledger), { state: "link-down", forMs: 19_000, heardBy: [ledgerEar] });
+  assert.deepEqual(
+    judgeWith((book) => {
+      ledger(book);
+      listener(book);
+    }),
+    { state: "agent-down", forMs: 19_000, knownBy: "ledger" },
+  );
+  // Of the hub it is said what it says; the verdict stays, for nobody in the cell reaches the node.
+  const hub = (heard: Record<string, number>) => (book: ReturnType<typeof createEvidence>) =>
+    book.hubContact(heard, Infinity, at(19_900));
+  const word = (heard: Record<string, number>) => {
+    const verdict = judgeWith(hub(heard));
+    return verdict?.state === "unreachable" ? verdict.hub : verdict?.state;
+  };
+  assert.equal(word({ n2: 500 }), "hears");
+  assert.equal(word({ n2: 60_000 }), "misses");
+  assert.equal(word({}), "misses");
+});
+
+test("M13: a node that dies is not called deaf first because its ledger answered a moment longer", () => {
+  const book = createEvidence("n1");
+  book.expect(["n1", "n2"], at(0));
+  book.take(beat({ node: "n2" }), at(1000));
+  book.note("ledger", new Map([["n2", at(1240)]]), at(1240));
+  const state = (ms: number) => judge(book.evidence, at(ms), verdictDefaults).get("n2")?.state;
+  assert.deepEqual(
+    [state(2400), state(2600), state(2739), state(2740)],
+    ["alive", "alive", "alive", "unreachable"],
+  );
+  assert.equal(dueInMs(book.evidence, at(2600), 250, verdictDefaults), 140);
+});
+
+test("M14: the matrix holds every path with its age, and names the directions that are deaf", () => {
+  const book = createEvidence("n1");
+  book.expect(["n1", "n2", "n3", "n4"], at(0));
+  // n3 hears n1, n1 does not hear n3; n2 hears both; n4 was never heard by anybody.
+  book.take(beat({ node: "n2", heard: { n1: 100, n3: 200 } }), at(9900));
+  book.take(beat({ node: "n3", heard: { n1: 50, n2: 60 } }), at(4000));
+  book.note("link", new Map([["n2", at(9500)]]), at(10_000));
+  book.note(
+    "ledger",
+    new Map([
+      ["n2", at(9700)],
+      ["w", at(9800)],
+    ]),
+    at(10_000),
+  );
+  book.hubContact({ n3: 700 }, Infinity, at(9600));
+  const record = reachOf(book.evidence, at(10_000), verdictDefaults);
+  assert.deepEqual(record.names, ["n1", "n2", "n3", "n4", hubName, "w"]);
+  const row = (to: string) =>
+    record.rows
+      .find((one) => one.to === to)
+      ?.heard.map(({ from, path, by, agoMs }) => `${from} ${path} ${by ?? ""}${agoMs}`);
+  assert.deepEqual(row("n1"), [
+    "n2 beat 100",
+    "n2 link 500",
+    "n2 relayed n36060",
+    "n2 ledger 300",
+    "n3 beat 6000",
+    "n3 relayed n2300",
+    `${hubName} hub 400`,
+    "w ledger 200",
+  ]);
+  assert.deepEqual(row("n2"), ["n1 beat 200", "n3 beat 300"]);
+  assert.deepEqual(row(hubName), ["n3 hub 1100", "n1 hub 400"]);
+  // What n3 told six seconds ago says nothing of now.
+  assert.deepEqual(record.deaf, [{ from: "n3", to: "n1", forMs: 6000, back: "unknown" }]);
+  // Asked over another way, it tells: the link is cut in one direction only.
+  const asked = withRows(record, [
+    { to: "n3", knownBy: "self", toldAgoMs: 0, heard: [{ from: "n1", path: "beat", agoMs: 90 }] },
+    { to: "stranger", knownBy: "self", toldAgoMs: 0, heard: [] },
+  ]);
+  assert.deepEqual(
+    asked.deaf.find(({ to }) => to === "n1"),
+    { from: "n3", to: "n1", forMs: 6000, back: "heard" },
+  );
+  assert.ok(!asked.rows.some(({ to }) => to === "stranger"));
 });
 
 test("M7: all 54 situations have a rung and words, and the rung is the worst of the four", () => {
