@@ -73,7 +73,11 @@ export async function loseLeader(stage: Stage, leader: string): Promise<LeaderLo
 }
 
 /** Since the fault. Each try has a connection of its own, as every kubectl makes one. */
-async function firstWrite(stage: Stage, node: string, fromMs: number): Promise<number | undefined> {
+export async function firstWrite(
+  stage: Stage,
+  node: string,
+  fromMs: number,
+): Promise<number | undefined> {
   const { clock, signal, slowness } = stage;
   const giveUpMs = fromMs + patienceMs * slowness;
   for (let turn = 0; clock.wallMs() < giveUpMs; turn++) {

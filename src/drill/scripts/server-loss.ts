@@ -112,7 +112,7 @@ async function questionUntil(
   return { writes, reads };
 }
 
-async function attempt({ clock }: Stage, action: () => Promise<unknown>): Promise<Attempt> {
+export async function attempt({ clock }: Stage, action: () => Promise<unknown>): Promise<Attempt> {
   const startedMs = clock.monotonicMs();
   try {
     await action();

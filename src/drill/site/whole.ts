@@ -96,7 +96,12 @@ export async function wantedPods(site: Site): Promise<number> {
  */
 export function podProcesses(
   site: Site,
-  { from, nodes, ...patience }: Patience & { from: string; nodes: readonly string[] },
+  {
+    from,
+    nodes,
+    of,
+    ...patience
+  }: Patience & { from: string; nodes: readonly string[]; /** Names begin so. */ of?: string },
 ): Promise<Map<string, string>> {
   return waitUntil<Map<string, string>>(
     "pids of the pods",
@@ -106,7 +111,7 @@ export function podProcesses(
       const silent = reports.filter(({ report }) => report === undefined);
       const pods = reports
         .flatMap(({ report }) => report?.pods ?? [])
-        .filter(({ namespace }) => namespace === "default");
+        .filter(({ namespace, name }) => namespace === "default" && name.startsWith(of ?? ""));
       const without = pods.filter(({ pids }) => Object.keys(pids).length === 0);
       if (pods.length > 0 && silent.length === 0 && without.length === 0)
         return { found: new Map(pods.map((pod) => [pod.uid, JSON.stringify(pod.pids)])) };
