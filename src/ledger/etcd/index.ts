@@ -53,3 +53,13 @@ export {
   versionText,
   type EtcdVersion,
 } from "./process/version.ts";
+export {
+  createEtcdSupervisor,
+  etcdLabel,
+  type EtcdState,
+  type EtcdSupervisor,
+  type EtcdSupervisorEvents,
+  type EtcdSupervisorOptions,
+} from "./process/supervisor.ts";
+export { eventOfLine, type EtcdEvent } from "./process/log-events.ts";
+export { restartSafely, whyNotRestart } from "./process/rolling.ts";
