@@ -55,9 +55,14 @@ const condemned = (cell: VirtualCell) =>
   cell.verdicts.filter(({ verdict }) => verdict.state === "unreachable");
 
 /** Looks again and again: often enough to see what stands for as long as two beats. */
-async function watch(cell: VirtualCell, forMs: number, look: () => void): Promise<void> {
-  for (let passedMs = 0; passedMs < forMs; passedMs += 250) {
-    await cell.clock.advance(250);
+async function watch(
+  cell: VirtualCell,
+  forMs: number,
+  look: () => void,
+  stepMs = 250,
+): Promise<void> {
+  for (let passedMs = 0; passedMs < forMs; passedMs += stepMs) {
+    await cell.clock.advance(stepMs);
     look();
   }
 }
@@ -151,7 +156,7 @@ for (const shape of shared)
         cut(false);
         await watch(cell, 12_000, mayNot);
         cut(true);
-        await watch(cell, 3000, mayNot);
+        await watch(cell, 1500, mayNot, 25);
         cell.stop();
       }
   });
@@ -216,7 +221,7 @@ test("M13: keeper and agent gone, machine alive: its ledger member tells, and no
 
 /**
  * The oracle knows the true network. Wrong is `unreachable` while a path was whole (M8), and an eviction
- * by a server that was outside every quorum for longer than a proof lasts.
+ * on nobody's word but its own by a server that was outside every quorum for longer than a proof lasts.
  */
 test("M8, M12: under random faults of wires, firewalls, machines and agents nobody is evicted wrongly", async () => {
   const steadyMs = 1500 + 2 * 300 + 2 * 250 + 40;
@@ -253,11 +258,14 @@ test("M8, M12: under random faults of wires, firewalls, machines and agents nobo
             if (cell.quorumSinceMs(server) !== undefined) lastQuorumMs.set(server, nowMs);
             if (!cell.runs(server)) continue;
             for (const other of cell.names) {
-              if (other === server || !cell.membership(server).mayEvict(other).allowed) continue;
+              const decision = other !== server && cell.membership(server).mayEvict(other);
+              if (!decision || !decision.allowed) continue;
               evictions++;
               const what = `SEEDS=${seed}, ${shape.name}, step ${step}: ${server} evicts ${other}`;
               assert.ok(!cell.pathHeldSince(other, server, nowMs - steadyMs), what);
-              assert.ok(nowMs - (lastQuorumMs.get(server) ?? 0) <= proofMs, `${what} cut off`);
+              // Another server's word shows that this one is not cut off; without any the quorum must.
+              if (/no other server/.test(decision.because))
+                assert.ok(nowMs - (lastQuorumMs.get(server) ?? 0) <= proofMs, `${what}, cut off`);
             }
           }
         });
