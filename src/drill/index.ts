@@ -2,12 +2,21 @@ export type { Drill, DrillOptions, DrillReport, FaultRecord, PromiseResult } fro
 import type { Drill } from "./drill.ts";
 import { nemesis } from "./scripts/nemesis.ts";
 import { nodeKill } from "./scripts/node-kill.ts";
+import { oneAddress } from "./scripts/one-address.ts";
 import { powerCut } from "./scripts/power-cut.ts";
 import { quick } from "./scripts/quick.ts";
 import { serverLost } from "./scripts/server-lost.ts";
 import { soak } from "./scripts/soak.ts";
 
-export const drills: readonly Drill[] = [quick, nodeKill, serverLost, powerCut, nemesis, soak];
+export const drills: readonly Drill[] = [
+  quick,
+  nodeKill,
+  serverLost,
+  powerCut,
+  oneAddress,
+  nemesis,
+  soak,
+];
 
 export { loopbackNetwork } from "./site/network.ts";
 export { guardedBy, networkOfGuard, runAsObserver } from "./site/observer.ts";
