@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { createAppTokenVerifier, parseTokenRequest, spiffeId } from "../identity/index.ts";
 import { createGateway } from "../gateway/index.ts";
 import { connectKeeper } from "../keeper/index.ts";
+import { readLedgerRecord } from "../ledger/index.ts";
 import { whenAborted } from "../lib/abort.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import { systemClock as clock, systemRandom as random } from "../runtime/clock/index.ts";
@@ -24,21 +25,24 @@ import type { Ground } from "./ground.ts";
 import { watchHostStrain } from "./host-strain.ts";
 import { startLedgerWatch } from "./ledger-watch.ts";
 import { foundCellAddress, startAddressPath } from "./paths/address-path.ts";
+import { createLedgerTokenStore } from "./ledger-tokens.ts";
 import { agentLogPath, type AgentInfo } from "./local.ts";
 import { startBackupPath } from "./paths/backup-path.ts";
 import { notReady, startApiPath, startStatePath } from "./paths/command-path.ts";
 import { startCoordinationPath } from "./paths/coordination-path.ts";
 import { startFailoverPath } from "./paths/failover-path.ts";
 import { startHubEnrolment, startHubHeartbeat } from "./paths/hub-path.ts";
-import { keepIdentityFresh, openIdentity } from "./paths/identity-path.ts";
+import { keepIdentityFresh, openIdentity, type IdentityPath } from "./paths/identity-path.ts";
+import { finishFarewell, startLedgerPath, type LedgerPath } from "./paths/ledger-path.ts";
 import { startLinkPath, type LinkPath } from "./paths/link-path.ts";
 import { measureAppends, startMetricsPath } from "./paths/metrics-path.ts";
 import { startSensorPath } from "./paths/sensor-path.ts";
 import { startNodeReports, startStatusPath, startStreamReports } from "./paths/status-path.ts";
+import { startServersPath, wishOf, type ServersPath } from "./paths/servers-path.ts";
 import { startSyncPath } from "./paths/sync-path.ts";
 import { feedProxy, startProxy } from "./paths/traffic-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
-import { situationOf } from "./situation.ts";
+import { quorumAtServer, situationOf } from "./situation.ts";
 import { startTraces } from "./traces.ts";
 import { forgetInStartConfig } from "./start-config.ts";
 import {
@@ -66,7 +70,7 @@ export async function runAgent({
   const { dataDir } = config;
   ensureDirectory(dataDir);
   const kept = readNodeRecord(dataDir);
-  const resolved = resolveNodeRecord(config, kept);
+  const resolved = finishFarewell(dataDir, resolveNodeRecord(config, kept));
   const logLevel = config.logLevel ?? "info";
   const logPath = agentLogPath(dataDir);
   const log = createLog({ level: logLevel, path: logPath, fields: { agent: resolved.node } });
@@ -79,8 +83,17 @@ export async function runAgent({
       await startTraces({ log }, { config, node: resolved.node, cell: resolved.cell, version }),
     (part) => part.stop(),
   );
-  const identityPath = await openIdentity({ clock, random, log }, config, resolved);
+  const nowMs = (): number => identityPath.time.nowMs();
+  let ledgerPath: LedgerPath | undefined;
+  let serversPath: ServersPath | undefined;
+  const identityPath: IdentityPath = await openIdentity({ clock, random, log }, config, resolved, {
+    tokens: () => createLedgerTokenStore({ ledger: () => ledgerPath?.ledger, nowMs }),
+    onJoined: async (node, token) => {
+      if (token.server) await serversPath?.wish(wishOf(node), node.id);
+    },
+  });
   const { identity, time, authority } = identityPath;
+  const restart = Promise.withResolvers<void>();
   await lifecycle.start(
     "cell time",
     () => time,
@@ -111,7 +124,7 @@ export async function runAgent({
           data: {
             dataDir,
             node: record.node,
-            role: record.role,
+            holdsLedger: record.role === "server" && !readLedgerRecord(dataDir),
             logLevel,
             logPath,
           } satisfies StorageData,
@@ -121,7 +134,6 @@ export async function runAgent({
     startProxy({ clock, random, log, metrics, lifecycle, record }, identityPath),
   ]);
   const router = createRouter();
-  const nowMs = () => time.nowMs();
   const ground: Ground = {
     clock,
     random,
@@ -143,7 +155,13 @@ export async function runAgent({
     (part) => part.close(),
   );
 
-  const state = await startStatePath(ground, identityPath);
+  ledgerPath = await startLedgerPath(ground, {
+    identity: identityPath,
+    keeper,
+    searchPath,
+    restart: restart.resolve,
+  });
+  const state = await startStatePath(ground, identityPath, ledgerPath.ledger);
   const { mirrored } = state;
   await foundCellAddress(ground, state, config);
   feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
@@ -176,7 +194,13 @@ export async function runAgent({
       watchHostStrain({ clock, log, host: createHostReader({ clock }, { dataFolder: dataDir }) }),
     (part) => part.stop(),
   );
-  const ledgerSituation = await startLedgerWatch(ground, state.ledger);
+  const ledgerSituation = await startLedgerWatch(ground, state.ledger, ledgerPath.record);
+  serversPath = await startServersPath(ground, {
+    state,
+    ledger: ledgerPath,
+    links: () => links,
+    trustDomain: identity.trust.trustDomain,
+  });
   const { membership } = await startFailoverPath(ground, {
     state,
     identity: identityPath,
@@ -255,8 +279,10 @@ export async function runAgent({
     identity: identityPath,
     podLogs: podLogsOf(record, { runner: () => runner, links: () => links }),
     verdicts: () => membership.verdicts(),
+    hasQuorum: () => quorumAtServer(ledgerSituation()) === "held",
     routes: [
       ...backup.routes,
+      ...serversPath.routes,
       {
         prefix: "/metrics",
         allows: () => true,
@@ -341,7 +367,7 @@ export async function runAgent({
   keepCompiled();
   log.info("agent is ready", { api: info.api, gateway: info.gateway, ingress: info.ingress });
 
-  const lost = await Promise.race([whenAborted(signal), storageLost(storage)]);
+  const lost = await Promise.race([whenAborted(signal), storageLost(storage), restart.promise]);
   log.info("agent is stopping");
   await lifecycle.stop();
   // The keeper starts it again, with a thread that works.

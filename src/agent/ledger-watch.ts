@@ -32,11 +32,19 @@ const probeKey = "meta/quorum";
 export async function startLedgerWatch(
   { clock, log, lifecycle }: Pick<Ground, "clock" | "log" | "lifecycle">,
   ledger: Ledger | undefined,
+  /** What stands on this server's disk of a ledger with several members. */
+  record: () => { readonly endpoints: readonly { readonly name: string }[] } | undefined,
 ): Promise<() => LedgerSituation> {
   if (!ledger) return () => ({ state: "sole" });
   const watch = await lifecycle.start(
     "ledger watch",
-    () => watchLedger({ clock, log, ledger }),
+    () =>
+      watchLedger({
+        clock,
+        log,
+        ledger,
+        expected: record()?.endpoints.map(({ name }) => name) ?? [],
+      }),
     (part) => part.stop(),
   );
   return () => watch.situation();
@@ -46,9 +54,16 @@ export function watchLedger(deps: {
   clock: Clock;
   log: Log;
   ledger: Pick<Ledger, "get" | "status">;
+  /** Members seen before this start: after a cold start nobody has answered yet. */
+  expected?: readonly string[];
 }): LedgerWatch {
   const { clock, log, ledger } = deps;
-  let members: readonly LedgerMember[] = [];
+  let members: readonly LedgerMember[] = (deps.expected ?? []).map((name) => ({
+    name,
+    votes: true,
+    leads: false,
+    answeredMs: undefined,
+  }));
   let provedMs: MonotonicMs | undefined;
 
   const isShared = () => members.filter(({ votes }) => votes).length > 1;

@@ -17,7 +17,7 @@ import { createLog } from "../runtime/log/index.ts";
 import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";
 import type { StorageData, StorageEvents } from "./storage.ts";
 
-const { dataDir, node, role, logLevel, logPath } = threadData<StorageData>();
+const { dataDir, node, holdsLedger, logLevel, logPath } = threadData<StorageData>();
 const log = createLog({
   level: logLevel,
   path: logPath,
@@ -28,10 +28,9 @@ const deps = { clock: systemClock, random: systemRandom, log };
 const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node });
 const mirror = openMirrorStore(deps, { path: join(dataDir, "mirror.db") });
 const gate = createGate({ encode: encodeBatch, log });
-const ledger =
-  role === "server"
-    ? openSqliteLedger({ ...deps, path: join(dataDir, "ledger.db"), name: node })
-    : undefined;
+const ledger = holdsLedger
+  ? openSqliteLedger({ ...deps, path: join(dataDir, "ledger.db"), name: node })
+  : undefined;
 
 /** Events of the ledger are events of this thread. */
 const emit: LedgerEmit = (name, event) =>

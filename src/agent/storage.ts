@@ -11,7 +11,8 @@ import type { Thread } from "../runtime/thread/index.ts";
 export type StorageData = {
   readonly dataDir: string;
   readonly node: string;
-  readonly role: "server" | "worker";
+  /** Whether the cell's ledger is a file of this thread: on the only server of a cell. */
+  readonly holdsLedger: boolean;
   readonly logLevel: LogLevel;
   readonly logPath: string;
 };

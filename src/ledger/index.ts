@@ -30,6 +30,44 @@ export {
   type SqliteRestore,
 } from "./sqlite/index.ts";
 export {
+  openEtcdCluster,
+  openEtcdLedger,
+  type EtcdCluster,
+  type EtcdConnectOptions,
+  type EtcdCredentials,
+  type EtcdEndpoint,
+  type EtcdLedger,
+  type EtcdMember,
+} from "./etcd/index.ts";
+export {
+  defaultTimers,
+  etcdCommand,
+  etcdUrl,
+  type EtcdMemberOptions,
+  type EtcdTimers,
+} from "./etcd/process/flags.ts";
+export { detectEtcd, versionText } from "./etcd/process/version.ts";
+export {
+  createServersBook,
+  ledgerFolder,
+  nodesOf,
+  planChange,
+  quorumOf,
+  readLedgerRecord,
+  removeLedgerRecord,
+  startPerformer,
+  survivalOf,
+  writeLedgerRecord,
+  type Change,
+  type LedgerRecord,
+  type MembershipView,
+  type Performer,
+  type ServerReport,
+  type ServersBook,
+  type ServersPort,
+  type Step,
+} from "./servers/index.ts";
+export {
   convertLedger,
   createSwitchingLedger,
   type Conversion,

@@ -21,7 +21,7 @@ import {
   type NodeVerdict,
 } from "../../api/index.ts";
 import { verifyPeer, verifyServer } from "../../identity/index.ts";
-import { connectLedger, type Ledger } from "../../ledger/index.ts";
+import type { Ledger, SwitchingLedger } from "../../ledger/index.ts";
 import {
   connectMirrorStore,
   createLedgerResources,
@@ -34,6 +34,7 @@ import {
 } from "../../resources/index.ts";
 import { mirrorScopes } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
+import { readsWithoutQuorum } from "../quorum-resources.ts";
 import { createMirrored, type Mirrored } from "../mirrored.ts";
 import { createSilence, type Silence } from "../silence.ts";
 import { addressOf, type IdentityPath } from "./identity-path.ts";
@@ -60,16 +61,9 @@ export type StatePath = {
 export async function startStatePath(
   ground: Ground,
   { identity, time }: IdentityPath,
+  ledger: SwitchingLedger | undefined,
 ): Promise<StatePath> {
   const { clock, random, log, lifecycle, record, storage } = ground;
-  const ledger =
-    record.role === "server"
-      ? await lifecycle.start(
-          "ledger",
-          () => connectLedger(storage, { clock, random, log }),
-          (part) => part.close(),
-        )
-      : undefined;
 
   let nodes: readonly NodeEndpoints[] = [];
   const servers = () => nodes.filter(({ isServer, node }) => isServer && node !== record.node);
@@ -101,7 +95,8 @@ export async function startStatePath(
           ),
         (part) => part.close(),
       );
-  if (ledger) await ensureNamespaces(upstream);
+  // A cell has them from its first start on; a server that waits for a quorum must not wait here.
+  if (ledger?.engine) await ensureNamespaces(upstream);
 
   const mirror = await lifecycle.start(
     "mirror",
@@ -113,7 +108,12 @@ export async function startStatePath(
           clock,
           random,
           log,
-          onUpstreamChange: silence.onChange,
+          onUpstreamChange(listener) {
+            const ends = [silence.onChange(listener), ledger?.onChange(listener)];
+            return () => {
+              for (const end of ends) end?.();
+            };
+          },
         },
         { scopes: mirrorScopes(record) },
       );
@@ -154,11 +154,14 @@ export async function startApiPath(
     podLogs: PodLogs;
     routes: readonly MountedRoute[];
     verdicts: () => ReadonlyMap<string, NodeVerdict>;
+    /** Servers: whether a majority of them answers. */
+    hasQuorum: () => boolean;
   },
 ): Promise<ApiPath> {
   const { clock, log, lifecycle, record } = ground;
   const { identity, time } = deps.identity;
   const { state } = deps;
+  const mirrored = new Set(mirrorScopes(record).map(({ kind }) => `${kind.group}/${kind.plural}`));
   const credentials = () => ({
     key: identity.serving.keyPem,
     cert: identity.serving.chainPem,
@@ -169,7 +172,14 @@ export async function startApiPath(
     () =>
       createApiServer(
         {
-          resources: state.ledger ? state.upstream : state.mirror,
+          resources: state.ledger
+            ? readsWithoutQuorum({
+                ledger: state.upstream,
+                mirror: state.mirror,
+                hasQuorum: deps.hasQuorum,
+                mirrors: (kind) => mirrored.has(`${kind.group}/${kind.plural}`),
+              })
+            : state.mirror,
           kinds,
           authenticate: (socket) => {
             const verdict = verifyPeer(socket, [identity.trust], time.nowMs());

@@ -3,12 +3,10 @@
  * token at a server. Afterwards certificates renew by themselves, and a server keeps the cell's
  * place at the hub.
  */
-import { join } from "node:path";
 import {
   acceptCellAnswer,
   cellRequest,
   createAuthority,
-  createFolderTokenStore,
   createJoinToken,
   createNodeEnrolment,
   intermediateIsDue,
@@ -25,6 +23,8 @@ import {
   type CellTime,
   type NodeIdentity,
   type Renewal,
+  type Subject,
+  type TokenRecord,
   type TokenStore,
   type Trust,
 } from "../../identity/index.ts";
@@ -46,42 +46,48 @@ export type IdentityPath = {
   readonly enrolHandler: EnrolHandler | undefined;
   /** After a join: the API of the server that let this node in. */
   readonly serverApi: string | undefined;
-  /** Servers only. */
+  /** Servers only; `server`: the node that joins with it becomes one too. */
   createToken(options: {
     name: string | undefined;
     ttlMs: number;
+    server: boolean;
   }): Promise<{ token: string; expiresAt: string }>;
 };
 
 type Deps = { readonly clock: Clock; readonly random: Random; readonly log: Log };
+
+/** Where tokens live, and who is told of those who joined: both are the ledger's, which opens later. */
+export type IdentityPorts = {
+  readonly tokens: () => TokenStore;
+  readonly onJoined: (node: Subject, token: Pick<TokenRecord, "server">) => void | Promise<void>;
+};
 
 /** Throws what joining throws (`token-used`, `enrol-wrong-authority`, `peer-unreachable`, …). */
 export async function openIdentity(
   deps: Deps,
   config: AgentConfig,
   record: NodeRecord,
+  ports: IdentityPorts,
 ): Promise<IdentityPath> {
   const { clock, random, log } = deps;
   const folder = identityFolder(config.dataDir);
   const time = openCellTime({ clock, log, steady: steadyClock() }, { folder });
   const nowMs = () => time.nowMs();
-  const tokens = createFolderTokenStore({ nowMs }, join(config.dataDir, "tokens"));
-
   const authority =
     record.role === "server" ? await openOrFound(deps, nowMs, folder, record) : undefined;
   const enrolHandler =
     authority &&
     createNodeEnrolment({
       authority,
-      tokens,
+      tokens: lateTokens(ports.tokens),
       nowMs,
+      onJoined: ports.onJoined,
       apiAddress: () => `${record.host}:${record.ports.api}`,
     });
   let identity = openNodeIdentity(folder);
   let serverApi: string | undefined;
   if (!identity) {
-    if (authority && enrolHandler)
-      await joinOwnCell({ random, tokens, nowMs, authority, enrolHandler }, folder, record);
+    if (authority) await joinOwnCell({ random, nowMs, authority }, folder, record);
     else serverApi = await joinByToken({ clock, time }, folder, config, record);
     identity = openNodeIdentity(folder);
   }
@@ -97,7 +103,7 @@ export async function openIdentity(
     authority,
     enrolHandler,
     serverApi,
-    async createToken({ name, ttlMs }) {
+    async createToken({ name, ttlMs, server }) {
       if (!authority)
         throw new SkerryError({
           code: "not-a-server",
@@ -108,10 +114,11 @@ export async function openIdentity(
         cell: record.cell,
         pin: authority.pin,
         lifetimeMs: ttlMs,
+        server,
         ...(name === undefined ? {} : { name }),
       };
       const { token, expiresAtMs } = await createJoinToken(
-        { random, store: tokens, nowMs },
+        { random, store: ports.tokens(), nowMs },
         options,
       );
       return { token, expiresAt: new Date(expiresAtMs).toISOString() };
@@ -144,23 +151,36 @@ async function openOrFound(
 
 /** The first server joins the cell it founded the way all others will. */
 async function joinOwnCell(
-  deps: {
-    random: Random;
-    tokens: TokenStore;
-    nowMs: () => number;
-    authority: Authority;
-    enrolHandler: EnrolHandler;
-  },
+  deps: { random: Random; nowMs: () => number; authority: Authority },
   folder: string,
   { cell, node, host }: NodeRecord,
 ): Promise<void> {
+  const store = tokenForOnce();
   const { token } = await createJoinToken(
-    { random: deps.random, store: deps.tokens, nowMs: deps.nowMs },
+    { random: deps.random, store, nowMs: deps.nowMs },
     { cell, pin: deps.authority.pin, name: node },
   );
+  const enrolSelf = createNodeEnrolment({ ...deps, tokens: store });
   const prepared = await prepareJoin({ folder, token, node, addresses: [host] });
-  prepared.accept(await deps.enrolHandler(prepared.request, { address: host }));
+  prepared.accept(await enrolSelf(prepared.request));
 }
+
+/** For one token that is spent in the same breath: there is no ledger yet to keep it in. */
+function tokenForOnce(): TokenStore {
+  let kept: TokenRecord | undefined;
+  let usedBy: string | undefined;
+  return {
+    put: async (record) => void (kept = record),
+    get: async (id) => (kept?.id === id ? kept : undefined),
+    takeOnce: async (_, by) => (usedBy ??= by),
+  };
+}
+
+const lateTokens = (store: () => TokenStore): TokenStore => ({
+  put: (record) => store().put(record),
+  get: (id) => store().get(id),
+  takeOnce: (id, by) => store().takeOnce(id, by),
+});
 
 async function joinByToken(
   deps: { clock: Clock; time: CellTime },

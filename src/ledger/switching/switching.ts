@@ -21,6 +21,8 @@ export interface SwitchingLedger extends Ledger {
   readonly engine: Ledger | undefined;
   /** Puts an engine in place where there is none, or instead of one that shares its history. */
   open(engine: Ledger): void;
+  /** Called when an engine has opened, or another holds. Returns the unsubscriber. */
+  onChange(listener: () => void): () => void;
   /**
    * Holds writes, waits for those under way, and goes on with what `move` answers; the old engine is
    * closed then. When `move` throws, everybody goes on with the old one. With `fatal` true its error
@@ -59,6 +61,7 @@ export function createSwitchingLedger(
   let closing: Promise<void> | undefined;
   let newLeases: ReadonlyMap<LeaseId, LeaseId> = new Map();
   const underWay = new Set<Promise<unknown>>();
+  const listeners = new Set<() => void>();
 
   const here = (): Place => {
     if (closing) throw unavailable("the ledger is closed");
@@ -100,13 +103,13 @@ export function createSwitchingLedger(
     }
   };
 
-  const take = (ledger: Ledger): Place => {
+  const take = (ledger: Ledger) => {
     const next = { ledger, left: new AbortController() };
     const before = place;
     place = next;
     lastEpoch = ledger.epoch;
     before?.left.abort();
-    return next;
+    for (const listener of [...listeners]) listener();
   };
 
   const closeLeft = async ({ ledger }: Place) =>
@@ -132,6 +135,7 @@ export function createSwitchingLedger(
   const campaign: Ledger["campaign"] = async (name, given) => {
     for (;;) {
       given.signal?.throwIfAborted();
+      if (!place) await opening(given.signal);
       const { ledger, left } = here();
       const stop = both(given.signal, left.signal);
       try {
@@ -146,6 +150,20 @@ export function createSwitchingLedger(
       }
     }
   };
+
+  /** Nobody can be elected before; who stands waits for it as for his turn. */
+  const opening = (signal: AbortSignal | undefined) =>
+    new Promise<void>((resolve, reject) => {
+      const done = (end: () => void) => {
+        listeners.delete(onOpen);
+        signal?.removeEventListener("abort", onAbort);
+        end();
+      };
+      const onOpen = () => done(resolve);
+      const onAbort = () => done(() => reject(signal?.reason));
+      listeners.add(onOpen);
+      signal?.addEventListener("abort", onAbort, { once: true });
+    });
 
   const endingWith = (won: Campaign, left: AbortSignal): Campaign => {
     const stop = () =>
@@ -195,6 +213,7 @@ export function createSwitchingLedger(
     status: async () => await here().ledger.status(),
     close() {
       closing ??= (async () => {
+        for (const listener of [...listeners]) listener();
         const last = place;
         if (!last) return;
         await last.ledger.close();
@@ -202,8 +221,10 @@ export function createSwitchingLedger(
       return closing;
     },
 
-    open(engine) {
-      take(engine);
+    open: take,
+    onChange(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
     },
 
     async switchOver(move, { holdMsMax, isFatal }) {
@@ -259,7 +280,11 @@ const hasMoved = () =>
 
 /** A watch's failures come from its iteration. */
 const failing = (error: unknown): AsyncIterable<never> => ({
-  [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }),
+  [Symbol.asyncIterator]: () => ({
+    async next() {
+      throw error;
+    },
+  }),
 });
 
 /** Aborts with either; `done` lets go of both. */

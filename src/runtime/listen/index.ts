@@ -88,6 +88,14 @@ export async function whyNotListen(place: Place): Promise<string | undefined> {
   }
 }
 
+/** One that was free a moment ago. Throws `cannot-listen`. */
+export async function freePort(host: string): Promise<number> {
+  const server = createServer();
+  const { port } = await listenOn(server, { host, port: 0, what: "a free port" });
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  return port;
+}
+
 async function tryTcp(place: Place): Promise<void> {
   const server = createServer();
   await listenOn(server, place);

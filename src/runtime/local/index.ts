@@ -2,7 +2,7 @@
  * What a running agent or hub leaves in its data folder for the command line on the same machine:
  * where it listens (`info`), and on servers and hubs an administrator's certificate (`access`).
  */
-import { closeSync, existsSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { closeSync, existsSync, ftruncateSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { SkerryError } from "../../lib/errors.ts";
 import { readFileIfExists, writeFileAtomic } from "../files/index.ts";
@@ -93,6 +93,9 @@ export function readInfo<Info>(dataDir: string, of: "node" | "hub"): Info {
 export function writeAccess(dataDir: string, access: Access): void {
   replace(accessPath(dataDir), `${JSON.stringify(access)}\n`, 0o600);
 }
+
+/** A machine that is no server any more holds no administrator's certificate. */
+export const forgetAccess = (dataDir: string) => rmSync(accessPath(dataDir), { force: true });
 
 /** Whether this machine is, or was, a server or a hub. */
 export const hasAccess = (dataDir: string) => existsSync(accessPath(dataDir));

@@ -1,0 +1,420 @@
+/**
+ * The way of the cell's truth: which engine holds this server's ledger, and how that changes. One
+ * server: SQLite in the storage thread. Several: etcd, a process of the keeper on each. The agent's
+ * start waits for no quorum: until there is one, the ledger in front of the engines refuses by name.
+ */
+import type { Keeper } from "../../keeper/index.ts";
+import {
+  connectLedger,
+  convertLedger,
+  createServersBook,
+  createSwitchingLedger,
+  etcdUrl,
+  openEtcdCluster,
+  openEtcdLedger,
+  readLedgerRecord,
+  removeLedgerRecord,
+  writeLedgerRecord,
+  type Epoch,
+  type EtcdCluster,
+  type EtcdConnectOptions,
+  type EtcdEndpoint,
+  type EtcdLedger,
+  type EtcdMember,
+  type LedgerRecord,
+  type ServersBook,
+  type SwitchingLedger,
+} from "../../ledger/index.ts";
+import {
+  acceptHandover,
+  dropAuthorities,
+  ensureLedgerAuthority,
+  ledgerServerName,
+  type Handover,
+} from "../../identity/index.ts";
+import { every } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { uuid } from "../../lib/random.ts";
+import { forgetAccess } from "../../runtime/local/index.ts";
+import { freePort } from "../../runtime/listen/index.ts";
+import { readNodeRecord, writeNodeRecord, type NodeRecord } from "../config.ts";
+import {
+  etcdFiles,
+  putSqliteAside,
+  readEtcdCredentials,
+  refreshEtcdLeaf,
+  removeLedgerFiles,
+  wipeEtcdFolder,
+} from "../etcd-files.ts";
+import { createEtcdRunner, findEtcd } from "../etcd-runner.ts";
+import type { Ground } from "../ground.ts";
+import { identityFolder } from "../local.ts";
+import type { IdentityPath } from "./identity-path.ts";
+
+/** What a server gives a node that becomes one: over their link, once. */
+export type JoinRequest = {
+  readonly handover: Handover;
+  readonly memberId: string;
+  readonly token: string;
+  /** All members, the new one included. */
+  readonly members: readonly { readonly name: string; readonly peerUrl: string }[];
+  readonly endpoints: readonly EtcdEndpoint[];
+  readonly epoch: string;
+  /** Where the cell is enrolled. */
+  readonly hub?: string;
+};
+
+export type LedgerPath = {
+  /** Servers only. */
+  readonly ledger: SwitchingLedger | undefined;
+  /** Servers only. */
+  readonly book: ServersBook | undefined;
+  record(): LedgerRecord | undefined;
+  /** With etcd: its members, whether or not there is a quorum. */
+  cluster(): EtcdCluster | undefined;
+  etcdVersion(): Promise<string | undefined>;
+  readonly peerUrl: string;
+  /** Takes in where members serve clients; kept, so that a cold start finds them. */
+  learnEndpoints(endpoints: readonly EtcdEndpoint[]): void;
+  convert(tell: (line: string) => void): Promise<void>;
+  join(request: JoinRequest): Promise<void>;
+  /** This member has its vote: the node starts again as a server. */
+  settle(): Promise<void>;
+  /** This member was removed: the node starts again as a worker. */
+  leave(): Promise<void>;
+};
+
+const openRetryMs = 500;
+const openPatienceMs = 1_000;
+const lookEveryMs = 5_000;
+const leafCheckMs = 6 * 3_600_000;
+/** etcd's first start on a slow disk. */
+const firstStartMs = 60_000;
+
+/** Throws `quorum-lost` by every call until the engine is open. */
+const noQuorumYet = () =>
+  new SkerryError({
+    code: "quorum-lost",
+    message: "this server waits for a majority of the cell's servers",
+    hint: "workloads, local data and ingress go on; skerry status names the servers that do not answer",
+    retryable: true,
+  });
+
+/**
+ * Before anything else of a start: finishes a farewell that was cut short, so that a node that is no
+ * server any more does not begin as one. Its etcd is stopped when the keeper is there.
+ */
+export function finishFarewell(dataDir: string, record: NodeRecord): NodeRecord {
+  if (readLedgerRecord(dataDir)?.state !== "leaving") return record;
+  dropAuthorities(identityFolder(dataDir));
+  forgetAccess(dataDir);
+  return { ...record, role: "worker" };
+}
+
+export async function startLedgerPath(
+  ground: Ground,
+  deps: { identity: IdentityPath; keeper: Keeper; searchPath: string; restart: () => void },
+): Promise<LedgerPath> {
+  const { clock, random, log, lifecycle, dataDir, nowMs, storage } = ground;
+  const node = ground.record;
+  const { trustDomain } = deps.identity.identity.trust;
+  const leaf = () => refreshEtcdLeaf({ random, nowMs }, dataDir, node.host);
+  let record = readLedgerRecord(dataDir);
+  const keep = (next: LedgerRecord) => {
+    writeLedgerRecord(dataDir, next);
+    record = next;
+  };
+  const [clientPort, peersPort] = [
+    record?.clientPort ?? (node.ports.ledger || (await freePort(node.host))),
+    record?.peersPort ?? (node.ports.ledgerPeers || (await freePort(node.host))),
+  ];
+  const peerUrl = etcdUrl(node.host, peersPort);
+
+  const runner = await lifecycle.start(
+    "etcd",
+    () => createEtcdRunner({ clock, random, log, host: deps.keeper.processes }, deps.searchPath),
+    (part) => part.close(),
+  );
+  const startEtcd = async (wanted: LedgerRecord) => {
+    await leaf();
+    await runner.start({
+      name: wanted.member,
+      dataDir: etcdFiles(dataDir).folder,
+      host: node.host,
+      clientPort: wanted.clientPort,
+      peerPort: wanted.peersPort,
+      files: etcdFiles(dataDir).tls,
+      initial: {
+        state: wanted.initial.cluster,
+        token: wanted.token,
+        peers: wanted.initial.members,
+      },
+      ...(wanted.timers ? { timers: wanted.timers } : {}),
+    });
+  };
+  const own = (): EtcdEndpoint => ({ name: node.node, host: node.host, port: clientPort });
+  const connecting = (endpoints: () => readonly EtcdEndpoint[]): EtcdConnectOptions => ({
+    members: () => [own(), ...endpoints().filter(({ name }) => name !== node.node)],
+    credentials: () => readEtcdCredentials(dataDir),
+    serverName: ledgerServerName(trustDomain),
+  });
+  const known = connecting(() => record?.endpoints ?? []);
+  const openEngine = (initial?: { epoch: Epoch; revision: number }): Promise<EtcdLedger> =>
+    openEtcdLedger(
+      { clock, random, log },
+      { ...known, name: node.node, ...(initial ? { initial: initial as never } : {}) },
+    );
+
+  let engine: EtcdLedger | undefined;
+  let cluster: EtcdCluster | undefined;
+  let ledger: SwitchingLedger | undefined;
+  const openCluster = async () => {
+    cluster ??= await lifecycle.start(
+      "etcd's members",
+      () => openEtcdCluster({ clock, random, log }, known),
+      (part) => part[Symbol.dispose](),
+    );
+    return cluster;
+  };
+
+  if (record?.state === "leaving") {
+    await runner.remove();
+    removeLedgerFiles(dataDir);
+    removeLedgerRecord(dataDir);
+    record = undefined;
+    log.info("this node is no server of the cell any more; to be one again: skerry server add", {
+      node: node.node,
+    });
+  }
+  if (node.role === "server") {
+    const { epoch } = record ?? {};
+    const sqlite = record ? undefined : await connectLedger(storage, { clock, random, log });
+    const front = createSwitchingLedger(
+      { clock, log },
+      { epoch: (sqlite?.epoch ?? epoch ?? "") as Epoch, absent: noQuorumYet },
+    );
+    ledger = front;
+    await lifecycle.start(
+      "ledger",
+      () => front,
+      (part) => part.close(),
+    );
+    if (sqlite) front.open(sqlite);
+  }
+  if (record) {
+    // Left behind by a conversion that was cut short after its commit.
+    putSqliteAside(dataDir);
+    await openCluster();
+    await startEtcd(record).catch((error: unknown) =>
+      log.error("this server's member of the ledger cannot be started", { error }),
+    );
+    const stopping = new AbortController();
+    await lifecycle.start(
+      "ledger's opening",
+      () => stopping,
+      (part) => part.abort(),
+    );
+    if (ledger) await withinMoment(openWhenPossible(ledger, stopping.signal));
+  } else {
+    // What a conversion or a join that never came to its commit left behind.
+    await runner.remove();
+    wipeEtcdFolder(dataDir);
+  }
+  const book = ledger && createServersBook(ledger);
+
+  async function openWhenPossible(front: SwitchingLedger, signal: AbortSignal): Promise<void> {
+    let isTold = false;
+    while (!signal.aborted) {
+      try {
+        engine = await openEngine();
+        if (signal.aborted) return await engine.close();
+        front.open(engine);
+        log.info("the ledger is open", { engine: "etcd" });
+        return;
+      } catch (error) {
+        if (!isTold) log.warn("the ledger waits for a majority of its servers", { error });
+        isTold = true;
+        await clock.sleep(openRetryMs, { signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  /** Where a majority answers the ledger opens at once, and nobody need meet it closed. */
+  async function withinMoment(opening: Promise<void>): Promise<void> {
+    await Promise.race([opening, clock.sleep(openPatienceMs)]);
+  }
+
+  const path: LedgerPath = {
+    ledger,
+    book,
+    record: () => record,
+    cluster: () => cluster,
+    peerUrl,
+    etcdVersion: () => findEtcd(deps.searchPath),
+    learnEndpoints(endpoints) {
+      if (!record || endpoints.length === 0) return;
+      if (JSON.stringify(endpoints) === JSON.stringify(record.endpoints)) return;
+      keep({ ...record, endpoints: [...endpoints] });
+    },
+
+    async convert(tell) {
+      if (!ledger) throw new SkerryError({ code: "not-a-server", message: "no ledger is here" });
+      if (record) return;
+      await ensureLedgerAuthority(
+        { random, nowMs },
+        { folder: identityFolder(dataDir), trustDomain },
+      );
+      await runner.remove();
+      wipeEtcdFolder(dataDir);
+      const draft: LedgerRecord = {
+        version: 1,
+        engine: "etcd",
+        state: "member",
+        token: `skerry-${uuid(random)}`,
+        member: node.node,
+        clientPort,
+        peersPort,
+        initial: { cluster: "new", members: [{ name: node.node, peerUrl }] },
+        epoch: ledger.epoch,
+        endpoints: [own()],
+      };
+      try {
+        await startEtcd(draft);
+        const members = await openCluster();
+        const memberId = await whenItLeads(members);
+        tell("etcd runs here; copying the ledger");
+        const told = await convertLedger({ clock, log }, ledger, {
+          openTarget: async ({ base, epoch }) =>
+            (engine = await openEngine({ epoch, revision: base })),
+          commit: () => keep({ ...draft, memberId }),
+        });
+        putSqliteAside(dataDir);
+        tell(
+          `copied ${told.keys} keys (${told.bytes} bytes); writes waited ${told.heldMs} ms, nothing was lost`,
+        );
+      } catch (error) {
+        // Before its commit nothing has happened; after a commit that failed only the disk knows.
+        if (ledger.engine === undefined) deps.restart();
+        else if (!record) await runner.remove();
+        throw error;
+      }
+    },
+
+    async join(request) {
+      if (record?.memberId === request.memberId) return await startEtcd(record);
+      if (node.role === "server" && !record)
+        throw new SkerryError({
+          code: "member-refused",
+          message: `${node.node} holds a ledger of its own`,
+          hint: "a server of another cell cannot join this one: give the machine an empty data folder",
+        });
+      await runner.remove();
+      wipeEtcdFolder(dataDir);
+      acceptHandover(identityFolder(dataDir), request.handover, deps.identity.identity.trust);
+      keep({
+        version: 1,
+        engine: "etcd",
+        state: "joining",
+        token: request.token,
+        member: node.node,
+        memberId: request.memberId,
+        clientPort,
+        peersPort,
+        initial: { cluster: "existing", members: [...request.members] },
+        epoch: request.epoch,
+        endpoints: [...request.endpoints, own()],
+      });
+      if (request.hub !== undefined && node.hub === undefined)
+        writeNodeRecord(dataDir, { ...node, hub: request.hub });
+      await openCluster();
+      if (record) await startEtcd(record);
+    },
+
+    async settle() {
+      if (!record || !cluster) throw notMember(node.node);
+      const { memberId } = record;
+      const member = (await cluster.members()).find(({ id }) => id === memberId);
+      if (!member || member.isLearner) throw notMember(node.node);
+      if (record.state !== "member") keep({ ...record, state: "member" });
+      if (node.role === "server") return;
+      // Its hub may have come with the request to join.
+      writeNodeRecord(dataDir, { ...(readNodeRecord(dataDir) ?? node), role: "server" });
+      log.info("this node becomes a server of the cell", { node: node.node });
+      deps.restart();
+    },
+
+    async leave() {
+      if (!record) return;
+      const { memberId } = record;
+      if (memberId === undefined || !book || !(await book.isRemoved(memberId))) return;
+      log.warn(
+        "this node's member was removed from the ledger: it goes on as a worker; to be a server again: skerry server add",
+        { node: node.node },
+      );
+      keep({ ...record, state: "leaving" });
+      writeNodeRecord(dataDir, { ...node, role: "worker" });
+      deps.restart();
+    },
+  };
+
+  const whenItLeads = async (members: EtcdCluster): Promise<string> => {
+    const giveUpMs = clock.monotonicMs() + firstStartMs;
+    for (;;) {
+      const [status] = await members.status();
+      if (status?.state === "answers" && status.leaderId === status.id) return status.id;
+      if (clock.monotonicMs() > giveUpMs)
+        throw new SkerryError({
+          code: "etcd-not-ready",
+          message: `etcd did not get ready within ${firstStartMs / 1000} s`,
+          hint: `its lines stand in ${dataDir}/logs/agent.log`,
+          retryable: true,
+        });
+      await clock.sleep(100);
+    }
+  };
+
+  await lifecycle.start(
+    "ledger's members watched",
+    () => {
+      const look = async () => {
+        if (record?.state !== "member" || !engine) return;
+        await path.leave();
+        const members = await engine.cluster.members();
+        path.learnEndpoints(members.flatMap(endpointOf));
+      };
+      const timers = [
+        every(clock, lookEveryMs, look, (error) =>
+          log.debug("whether this member was removed is not known now", { error }),
+        ),
+        every(
+          clock,
+          leafCheckMs,
+          async () => {
+            if (record) await leaf();
+          },
+          (error) => log.warn("the ledger's leaf was not renewed", { error }),
+        ),
+      ];
+      return timers;
+    },
+    (timers) => {
+      for (const timer of timers) timer.cancel();
+    },
+  );
+  return path;
+}
+
+/** Of a member that has told where it serves clients. */
+export function endpointOf({ name, clientUrls }: EtcdMember): EtcdEndpoint[] {
+  const url = URL.parse(clientUrls[0] ?? "");
+  if (name === "" || !url) return [];
+  return [{ name, host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) }];
+}
+
+const notMember = (node: string) =>
+  new SkerryError({
+    code: "member-refused",
+    message: `${node} has no vote in the ledger yet`,
+    hint: "look again: skerry server list",
+    retryable: true,
+  });

@@ -1,0 +1,279 @@
+/**
+ * The way of a wish about the cell's servers: the command line → cell API (any server) → the ledger's
+ * book → whichever server performs it → steps, here or over the link of the node concerned. What a
+ * node is asked to do it proves for itself: the authority by its key, a vote or a farewell by the
+ * ledger.
+ */
+import {
+  endpointsOf,
+  nodeKind,
+  type Node,
+  type ServerProgress,
+  type ServersView,
+} from "../../api/index.ts";
+import type { MountedAnswer, MountedRequest, MountedRoute } from "../../apiserver/index.ts";
+import { readHandover, type Subject } from "../../identity/index.ts";
+import {
+  nodesOf,
+  planChange,
+  startPerformer,
+  survivalOf,
+  type Change,
+  type MembershipView,
+  type Performer,
+  type ServerReport,
+  type ServersPort,
+  type Step,
+} from "../../ledger/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { Link } from "../../transport/index.ts";
+import type { Ground } from "../ground.ts";
+import { identityFolder } from "../local.ts";
+import { parseChange } from "../server-change.ts";
+import { serverLines } from "../server-lines.ts";
+import type { StatePath } from "./command-path.ts";
+import { endpointOf, type JoinRequest, type LedgerPath } from "./ledger-path.ts";
+import type { LinkPath } from "./link-path.ts";
+
+export type ServersPath = {
+  readonly routes: readonly MountedRoute[];
+  /** A node joined with a token that makes it a server. */
+  wish(change: Change, by: string): Promise<void>;
+};
+
+const examineTimeoutMs = 3_000;
+/** etcd's first start on the other node is in it. */
+const startTimeoutMs = 60_000;
+const prefix = "/skerry/v1/servers";
+
+export async function startServersPath(
+  ground: Ground,
+  deps: {
+    state: StatePath;
+    ledger: LedgerPath;
+    links: () => LinkPath | undefined;
+    trustDomain: string;
+  },
+): Promise<ServersPath> {
+  const { clock, log, lifecycle, record: node, router, nowMs } = ground;
+  const { state, ledger } = deps;
+  let nodes: readonly Node[] = [];
+  state.mirrored.follow(nodeKind, (now: readonly Node[]) => (nodes = now));
+
+  const report = async (): Promise<ServerReport> => ({
+    node: node.node,
+    role: node.role,
+    etcdVersion: await ledger.etcdVersion(),
+    peerUrl: ledger.peerUrl,
+    memberId: ledger.record()?.memberId,
+  });
+  /** Everything that is asked here comes from nodes of the cell; each answer is safe to give to any. */
+  const serve = (method: string, answer: (body: unknown) => Promise<unknown>) =>
+    router.handle(method, async ({ peer, body }) => {
+      if (peer.path[0] !== "node" || peer.trustDomain !== deps.trustDomain)
+        throw new SkerryError({ code: "forbidden", message: `${peer.id} is no node of this cell` });
+      return encode((await answer(decode(body))) ?? {});
+    });
+  serve("servers.examine", report);
+  serve("servers.start", (body) => ledger.join(body as JoinRequest));
+  serve("servers.settle", () => ledger.settle());
+  serve("servers.retire", () => ledger.leave());
+
+  const ask = async <T>(name: string, method: string, body: unknown, timeoutMs: number) => {
+    const link: Link | undefined = deps.links()?.linkTo(name);
+    if (!link) throw silent(name);
+    const answer = await link.request(method, encode(body), { timeoutMs, priority: 0 });
+    return decode(answer) as T;
+  };
+  const look = async (name: string): Promise<[string, NodeSeen] | undefined> => {
+    if (name === node.node) return [name, { state: "here", report: await report() }];
+    const known = nodes.find(({ metadata }) => metadata.name === name);
+    try {
+      const answer = await ask<ServerReport>(name, "servers.examine", {}, examineTimeoutMs);
+      return [name, { state: "here", report: answer }];
+    } catch (error) {
+      log.debug("a node did not say what it is", { node: name, error });
+      return known && [name, { state: "silent", why: "it does not answer over its link" }];
+    }
+  };
+
+  const port: ServersPort = {
+    async observe(names) {
+      const { self } = { self: node.node };
+      const seen = await Promise.all([...new Set([self, ...names])].map(look));
+      const known = new Map(seen.filter((one) => one !== undefined));
+      const cluster = ledger.record() ? ledger.cluster() : undefined;
+      if (!cluster) return { self, engine: "sqlite", members: [], nodes: known };
+      const members = await cluster.members();
+      ledger.learnEndpoints(members.flatMap(endpointOf));
+      const statuses = await cluster.status();
+      return {
+        self,
+        engine: "etcd",
+        nodes: known,
+        members: members.map(({ id, name, peerUrls, isLearner }) => {
+          const status = statuses.find((one) => one.state === "answers" && one.id === id);
+          return {
+            id,
+            name,
+            peerUrls,
+            isLearner,
+            answers: status !== undefined,
+            isLeader: status?.state === "answers" && status.leaderId === id,
+          };
+        }),
+      };
+    },
+    async perform(step, tell) {
+      const { book } = ledger;
+      const cluster = ledger.cluster();
+      if (step.step === "convert") return await ledger.convert(tell);
+      if (!book || !cluster) throw silent(node.node);
+      switch (step.step) {
+        case "add-learner":
+          return void (await cluster.addLearner([step.peerUrl]));
+        case "start":
+          return await start(step);
+        case "promote": {
+          const { state: now } = await cluster.promote(step.memberId);
+          if (now === "promoted") return undefined;
+          throw new SkerryError({
+            code: "member-refused",
+            message: `${step.node} has not caught up yet`,
+            retryable: true,
+          });
+        }
+        case "make-server":
+          return void (await ask(step.node, "servers.settle", {}, examineTimeoutMs));
+        case "move-leader":
+          return await cluster.moveLeader(step.memberId);
+        case "remove-member":
+          await book.markRemoved(step.memberId, step.node);
+          return await cluster.remove(step.memberId);
+        case "make-worker":
+          if (step.node === node.node) return await ledger.leave();
+          return void (await ask(step.node, "servers.retire", {}, examineTimeoutMs));
+        default:
+          return step satisfies never;
+      }
+    },
+  };
+
+  /** The keys of the cell go to the node that an administrator named, over its own link, and to no other. */
+  const start = async ({ node: name, memberId }: Extract<Step, { step: "start" }>) => {
+    const { book } = ledger;
+    const record = ledger.record();
+    const cluster = ledger.cluster();
+    if (!book || !record || !cluster) throw silent(node.node);
+    if (!(await book.isGranted(name)))
+      throw new SkerryError({
+        code: "not-granted",
+        message: `nobody named ${name} to become a server`,
+        hint: `skerry server add ${name}`,
+      });
+    const members = await cluster.members();
+    const request: JoinRequest = {
+      handover: readHandover(identityFolder(ground.dataDir)),
+      memberId,
+      token: record.token,
+      members: members.map((member) => ({
+        name: member.id === memberId ? name : member.name,
+        peerUrl: member.peerUrls[0] ?? "",
+      })),
+      endpoints: record.endpoints,
+      epoch: ledger.ledger?.epoch ?? record.epoch,
+      ...(node.hub === undefined ? {} : { hub: node.hub }),
+    };
+    await ask(name, "servers.start", request, startTimeoutMs);
+    await book.endGrant(name);
+    log.warn("the cell's authority was handed over", { to: name });
+  };
+
+  let performer: Performer | undefined;
+  if (ledger.ledger && ledger.book) {
+    const { ledger: switching, book } = ledger;
+    performer = await lifecycle.start(
+      "servers",
+      () => startPerformer({ clock, log, ledger: switching, book, port, self: node.node }),
+      (part) => part.stop(),
+    );
+  }
+
+  const wish: ServersPath["wish"] = async (change, by) => {
+    const { book } = ledger;
+    if (!book) throw notHere();
+    const kept = await book.wish({ change, by, atMs: nowMs() });
+    if (kept.state === "standing" && JSON.stringify(kept.wish.change) !== JSON.stringify(change))
+      throw new SkerryError({
+        code: "change-standing",
+        message: `another change of ${change.node} is under way: ${kept.wish.change.verb}`,
+        hint: "wait until it has ended: skerry server list",
+        retryable: true,
+      });
+    performer?.kick();
+  };
+
+  const view = async (): Promise<ServersView> => {
+    const record = ledger.record();
+    const cluster = record && ledger.cluster();
+    if (!record || !cluster) {
+      const name = node.role === "server" ? node.node : "?";
+      const servers = [{ name, kind: "server" as const, state: "leader" as const }];
+      return { engine: "sqlite", quorum: "held", words: survivalOf(1), servers };
+    }
+    const names = new Set(nodes.flatMap((one) => (endpointsOf(one) ? [one.metadata.name] : [])));
+    return await serverLines(cluster, record.endpoints, (name) => names.has(name));
+  };
+
+  /** Told at once where nothing needs to be tried: before anything is written down. */
+  const refuseEarly = async (change: Change) => {
+    const plan = planChange(change, await port.observe(nodesOf(change)));
+    if (plan.state !== "refused" || plan.mayPass) return;
+    throw new SkerryError({ code: "invalid-change", message: plan.message, hint: plan.hint });
+  };
+
+  const handle = async (request: MountedRequest): Promise<MountedAnswer> => {
+    const [, name] = new RegExp(`^${prefix}/changes/([a-z0-9-]+)$`).exec(request.path) ?? [];
+    if (!ledger.book) throw notHere();
+    if (request.method === "GET" && name !== undefined) {
+      const progress: ServerProgress = (await ledger.book.progress(name)) ?? { lines: [] };
+      return json(200, progress);
+    }
+    if (request.method === "GET") return json(200, await view());
+    const change = parseChange(await request.body());
+    await refuseEarly(change);
+    await wish(change, request.subject.id);
+    return json(202, { change });
+  };
+  return { routes: [{ prefix, handle }], wish };
+}
+
+type NodeSeen = MembershipView["nodes"] extends ReadonlyMap<string, infer Seen> ? Seen : never;
+
+const json = (status: number, body: unknown): MountedAnswer => ({
+  status,
+  contentType: "application/json",
+  body: JSON.stringify(body),
+});
+const encode = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+const decode = (bytes: Uint8Array): unknown => JSON.parse(new TextDecoder().decode(bytes));
+
+const silent = (name: string) =>
+  new SkerryError({
+    code: "peer-unreachable",
+    message: `there is no link to ${name} now`,
+    hint: "skerry status says why",
+    retryable: true,
+  });
+const notHere = () =>
+  new SkerryError({
+    code: "not-a-server",
+    message: "only servers know the cell's servers",
+    hint: "run this on a server machine of the cell",
+  });
+
+/** Of a node that joined by a token for servers: whoever it is, it shall be one. */
+export const wishOf = ({ path }: Subject): Change => {
+  const [, node = ""] = path;
+  return { verb: "replace", node, by: node };
+};
