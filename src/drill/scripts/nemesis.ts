@@ -133,22 +133,25 @@ async function play(
   const { clock, hands, progress, signal, since } = stage;
   const faults: FaultRecord[] = [];
   const until = (atMs: number) => clock.sleep(Math.max(0, atMs - since()), { signal });
-  // One after the other, except what the plan has at once; mending may take longer than planned.
+  // One after the other, except what the plan has at once. Where mending took longer than planned all that
+  // follows is as much later, so that the cell has its rest.
   let busy: Promise<void>[] = [];
   let endMs = 0;
+  let lateMs = 0;
   for (const step of plan) {
     if (step.atMs >= endMs) {
       await Promise.all(busy);
+      if (busy.length > 0) lateMs = Math.max(lateMs, since() - endMs);
       busy = [];
     }
     endMs = Math.max(endMs, step.atMs + step.forMs);
-    await until(step.atMs);
+    await until(step.atMs + lateMs);
     const text = describeFault(step);
     progress(text);
     const atMs = since();
     const undo = await hands.inflict(step);
     const record = async () => {
-      await until(Math.max(step.atMs, atMs) + step.forMs);
+      await until(atMs + step.forMs);
       if (!isMomentary(step)) progress(`over: ${text}`);
       await undo();
       faults.push({ atMs, fault: text, recoveredMs: since() - atMs });
