@@ -28,6 +28,9 @@ const recipientKey = "backup/recipient";
 /** A server that died while it made a backup holds up the others no longer than this. */
 const turnMs = 10 * 60_000;
 
+/** Who makes a backup when, and which is the newest, is no more true after a restore. */
+const isKept = (key: string) => isStateKey(key) && key !== lastKey && key !== turnKey;
+
 /** In `identity/` of a server: what opens the cell's backups. */
 export const recoveryKeyFile = "recovery.json";
 /** Files of `identity/` that make a machine a server of the cell. */
@@ -44,7 +47,7 @@ export function sourceOf(deps: { ledger: Ledger; dataDir: string; record: NodeRe
   const pages = async function* (atRevision: KeyValue["modRevision"]) {
     for (let after = ""; ;) {
       const page = await ledger.list("", { limit: pageKeys, atRevision, after });
-      yield page.items.filter(({ key }) => isStateKey(key)) satisfies readonly LedgerRecord[];
+      yield page.items.filter(({ key }) => isKept(key)) satisfies readonly LedgerRecord[];
       after = page.items.at(-1)?.key ?? after;
       if (!page.more) return;
     }
