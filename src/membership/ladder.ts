@@ -115,7 +115,7 @@ export const rungMeanings: Readonly<Record<LadderRung, RungMeaning>> = {
     title: "The cell's servers have lost their quorum",
     goesOn: "Running pods, local data, ingress, reading what was last known.",
     stopped: "Changes (kubectl apply, scale, delete), and replacing pods of a dead machine.",
-    toDo: "Bring servers back until more than half are; only if they are gone for good: `skerry recover`.",
+    toDo: "Bring servers back until more than half are; docs/operations.md says what to do when they are gone for good.",
   },
   alone: {
     title: "This node hears no other node",

@@ -12,6 +12,7 @@ import {
   planPod,
   toleratedFor,
 } from "../../src/controllers/node-lifecycle/plan.ts";
+import { tellSilence } from "../../src/controllers/node-lifecycle/loss-words.ts";
 import { planNode, type NodeView } from "../../src/controllers/node-lifecycle/node-plan.ts";
 import { createPendingPods } from "../../src/controllers/replica-set/pending.ts";
 import { planReplicaSet } from "../../src/controllers/replica-set/plan.ts";
@@ -366,6 +367,25 @@ test("a node's condition and taints follow the verdict; foreign taints stay; unk
   assert.deepEqual(back.taints, [foreign]);
   assert.equal(plan({ state: "agent-down", forMs: 1000 }, known).againMs, 4000);
   assert.equal(plan(undefined).conditions?.[0]?.reason, "NotHeardYet");
+});
+
+test("a node's condition and the event of its loss say what the evidence can tell apart", () => {
+  const node = { apiVersion: "v1", kind: "Node", metadata: { name: "n2" } } as const;
+  const said = (verdict: NodeVerdict) =>
+    planNode({ node, verdict, nowMs: 0 }, lifecycleDefaults).conditions?.[0]?.message ?? "";
+  const silent = { state: "unreachable", forMs: 2000, witnesses: ["n3"] } as const;
+  assert.match(said(silent), /for 2 s; asked: n3; dead or cut off$/);
+  assert.match(said({ ...silent, hub: "hears" }), /cut off from the cell, not dead/);
+  assert.match(said({ state: "link-down", forMs: 9000, heardBy: ["n3"] }), /but n3 hears it/);
+  assert.match(
+    said({ state: "agent-down", forMs: 9000, knownBy: "ledger" }),
+    /its ledger member answers.*neither its agent nor its keeper/,
+  );
+  assert.equal(tellSilence("n2", silent, "n1"), "n2 unreachable for 2 s to n1 and n3");
+  assert.equal(
+    tellSilence("n2", { ...silent, hub: "hears" }, "n1"),
+    "n2 unreachable for 2 s to n1 and n3 (cut off from the cell, not dead: the hub hears it)",
+  );
 });
 
 test("C10: repetitions share a name, other messages do not, and the oldest beyond the limit go", () => {

@@ -1,5 +1,5 @@
 /** What people read about a lost node, in `kubectl get events` and `kubectl describe node`. Pure. */
-import type { NodeVerdict } from "../../api/index.ts";
+import { tellUnreachable, type NodeVerdict } from "../../api/index.ts";
 import type { MayEvict } from "../ports.ts";
 import type { PodStep } from "./plan.ts";
 import { tellSeconds } from "./seconds.ts";
@@ -51,8 +51,13 @@ export function decisionOf(
 }
 
 /** `n3 unreachable for 1.5 s to n1 and n2` */
-export function tellSilence(node: string, { forMs, witnesses }: Silent, self: string): string {
-  return `${node} unreachable for ${tellSeconds(forMs)} to ${listed([self, ...witnesses].sort())}`;
+export function tellSilence(
+  node: string,
+  { forMs, witnesses, hub }: Silent,
+  self: string,
+): string {
+  const silence = `${node} unreachable for ${tellSeconds(forMs)} to ${listed([self, ...witnesses].sort())}`;
+  return hub === undefined ? silence : `${silence} (${tellUnreachable({ hub })})`;
 }
 
 /** The loss when it is decided what becomes of the node's pods. */

@@ -2,6 +2,8 @@
 import {
   notReadyTaint,
   sameValue,
+  tellEars,
+  tellUnreachable,
   unreachableTaint,
   withCondition,
   type Condition,
@@ -121,20 +123,23 @@ function sayReady(
       return {
         status: "True",
         reason: "LinkDown",
-        message: `the server does not hear the node, ${verdict.heardBy.join(", ")} does: the link between them is broken`,
+        message: `the server does not hear the node, but ${tellEars(verdict.heardBy)}: the link between them is broken`,
       };
     case "agent-down":
       if (verdict.forMs < options.agentGraceMs) return undefined;
       return {
         status: "False",
         reason: "AgentDown",
-        message: "the machine is alive and its pods run on, but its agent does not",
+        message:
+          verdict.knownBy === "ledger"
+            ? "the machine is alive (its ledger member answers), but neither its agent nor its keeper is heard"
+            : "the machine is alive and its pods run on, but its agent does not",
       };
     case "unreachable":
       return {
         status: "Unknown",
         reason: "NodeUnreachable",
-        message: `nobody has heard the node for ${tellSeconds(verdict.forMs)}${verdict.witnesses.length > 0 ? `; asked: ${verdict.witnesses.join(", ")}` : ""}`,
+        message: `nobody has heard the node for ${tellSeconds(verdict.forMs)}${verdict.witnesses.length > 0 ? `; asked: ${verdict.witnesses.join(", ")}` : ""}; ${tellUnreachable(verdict)}`,
       };
     case "unknown":
     case undefined:
