@@ -51,11 +51,7 @@ export function decisionOf(
 }
 
 /** `n3 unreachable for 1.5 s to n1 and n2` */
-export function tellSilence(
-  node: string,
-  { forMs, witnesses, hub }: Silent,
-  self: string,
-): string {
+export function tellSilence(node: string, { forMs, witnesses, hub }: Silent, self: string): string {
   const silence = `${node} unreachable for ${tellSeconds(forMs)} to ${listed([self, ...witnesses].sort())}`;
   return hub === undefined ? silence : `${silence} (${tellUnreachable({ hub })})`;
 }
