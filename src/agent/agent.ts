@@ -194,7 +194,7 @@ export async function runAgent({
       watchHostStrain({ clock, log, host: createHostReader({ clock }, { dataFolder: dataDir }) }),
     (part) => part.stop(),
   );
-  const ledgerSituation = await startLedgerWatch(ground, state.ledger, ledgerPath.record);
+  const ledgerSituation = await startLedgerWatch(ground, ledgerPath);
   serversPath = await startServersPath(ground, {
     state,
     ledger: ledgerPath,

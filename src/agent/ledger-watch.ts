@@ -1,15 +1,15 @@
 /**
- * What this server measures of its ledger, again and again, for membership, the ladder and status:
- * which members answer, who leads, and when a quorum last answered. A ledger on one server is asked
- * seldom: all there is to learn of it is that it is one no more.
+ * What this server measures of a ledger that it shares with others, again and again, for membership, the
+ * ladder and status: which members answer, who leads, and when a quorum last answered. A ledger that is
+ * one server's alone is not asked.
  */
-import { every, type Clock, type Timer } from "../lib/clock.ts";
+import type { LedgerReport } from "../api/index.ts";
+import { every, type Clock } from "../lib/clock.ts";
 import type { MonotonicMs } from "../lib/brand.ts";
 import type { Log } from "../lib/log.ts";
-import type { LedgerReport } from "../api/index.ts";
-import type { Ledger, LedgerStatus } from "../ledger/index.ts";
-import type { Ground } from "./ground.ts";
+import type { EtcdCluster, Ledger } from "../ledger/index.ts";
 import type { LedgerMember, LedgerSituation } from "../membership/index.ts";
+import type { Ground } from "./ground.ts";
 
 export type LedgerWatch = {
   situation(): LedgerSituation;
@@ -18,33 +18,40 @@ export type LedgerWatch = {
 
 /** Rule E wants a proof of the quorum that is younger than 750 ms. */
 const proveEveryMs = 300;
-const membersEveryMs = 1000;
-/** One member that does not answer must not hide for long what the others say. */
-const timeoutMs = 1000;
+const proveTimeoutMs = 1000;
+/**
+ * A member's answer must not grow older than a verdict takes (1.5 s) while another is waited for: that is
+ * two timeouts and a pause.
+ */
+const membersEveryMs = 300;
+const membersTimeoutMs = 500;
 /** A quorum that has answered within this time is held, whatever became of the last question. */
 const provedFreshMs = 3000;
-/** Members are asked every second; this many seconds without an answer are silence. */
+/** A member that has not answered for this long is told as silent. */
 const answeredFreshMs = 3000;
 /** Nobody writes here: what is asked is the quorum. */
 const probeKey = "meta/quorum";
 
+type EtcdMemberStatus = Awaited<ReturnType<EtcdCluster["status"]>>[number];
+
+type Shared = {
+  readonly ledger: Pick<Ledger, "get"> | undefined;
+  /** Undefined while the ledger is one server's alone. */
+  cluster(): Pick<EtcdCluster, "status"> | undefined;
+  /** What stands on this server's disk of a ledger with several members. */
+  record(): { readonly endpoints: readonly { readonly name: string }[] } | undefined;
+};
+
 /** Servers: measures from now on. Elsewhere the ledger is somebody else's. */
 export async function startLedgerWatch(
   { clock, log, lifecycle }: Pick<Ground, "clock" | "log" | "lifecycle">,
-  ledger: Ledger | undefined,
-  /** What stands on this server's disk of a ledger with several members. */
-  record: () => { readonly endpoints: readonly { readonly name: string }[] } | undefined,
+  { ledger, cluster, record }: Shared,
 ): Promise<() => LedgerSituation> {
   if (!ledger) return () => ({ state: "sole" });
+  const expected = record()?.endpoints.map(({ name }) => name) ?? [];
   const watch = await lifecycle.start(
     "ledger watch",
-    () =>
-      watchLedger({
-        clock,
-        log,
-        ledger,
-        expected: record()?.endpoints.map(({ name }) => name) ?? [],
-      }),
+    () => watchLedger({ clock, log, ledger, cluster, expected }),
     (part) => part.stop(),
   );
   return () => watch.situation();
@@ -53,7 +60,8 @@ export async function startLedgerWatch(
 export function watchLedger(deps: {
   clock: Clock;
   log: Log;
-  ledger: Pick<Ledger, "get" | "status">;
+  ledger: Pick<Ledger, "get">;
+  cluster: Shared["cluster"];
   /** Members seen before this start: after a cold start nobody has answered yet. */
   expected?: readonly string[];
 }): LedgerWatch {
@@ -68,21 +76,21 @@ export function watchLedger(deps: {
 
   const isShared = () => members.filter(({ votes }) => votes).length > 1;
   const askMembers = async () => {
-    const status = await ledger.status();
-    members = membersOf(status, members, clock.monotonicMs());
+    const sentMs = clock.monotonicMs();
+    const statuses = await deps.cluster()?.status({ timeoutMs: membersTimeoutMs });
+    if (statuses) members = membersOf(statuses, members, sentMs);
   };
   const prove = async () => {
     if (!isShared()) return;
     const sentMs = clock.monotonicMs();
-    await ledger.get(probeKey, { timeoutMs });
+    await ledger.get(probeKey, { timeoutMs: proveTimeoutMs });
     provedMs = sentMs;
   };
   const complain = (what: string) => (error: unknown) => log.debug(what, { error });
-  const timers: readonly Timer[] = [
+  const timers = [
     every(clock, membersEveryMs, askMembers, complain("the ledger did not tell its members")),
     every(clock, proveEveryMs, prove, complain("no quorum of the ledger answered")),
   ];
-  askMembers().catch(complain("the ledger did not tell its members"));
 
   return {
     situation() {
@@ -119,20 +127,21 @@ export function ledgerReport(
   };
 }
 
-/** What was known of a member that does not answer now stays: it tells since when. */
+/**
+ * A member that answers was there when it was asked: later is not known. What was known of one that
+ * does not answer now stays: it tells since when.
+ */
 function membersOf(
-  { members }: Pick<LedgerStatus, "members">,
+  statuses: readonly EtcdMemberStatus[],
   before: readonly LedgerMember[],
-  nowMs: MonotonicMs,
+  sentMs: MonotonicMs,
 ): LedgerMember[] {
-  return members.map(({ name, state }) => {
+  return statuses.map((status) => {
+    const { name } = status;
     const known = before.find((member) => member.name === name);
-    const answers = state !== "unreachable";
-    return {
-      name,
-      votes: state !== "learner" && (answers || known?.votes !== false),
-      leads: state === "leader",
-      answeredMs: answers ? nowMs : known?.answeredMs,
-    };
+    if (status.state === "unreachable")
+      return { name, votes: known?.votes !== false, leads: false, answeredMs: known?.answeredMs };
+    const { id, leaderId, isLearner } = status;
+    return { name, votes: !isLearner, leads: leaderId === id, answeredMs: sentMs };
   });
 }

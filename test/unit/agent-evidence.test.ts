@@ -6,77 +6,110 @@ import { promisesOf } from "../../src/agent/promises.ts";
 import { quorumAtServer, quorumElsewhere } from "../../src/agent/situation.ts";
 import { wordsOf, type WordsView } from "../../src/agent/status-words.ts";
 import type { LedgerReport, NodeVerdict, ReachRecord } from "../../src/api/index.ts";
-import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
-import type { LedgerStatus, Revision } from "../../src/ledger/index.ts";
+import type { EtcdCluster, Revision } from "../../src/ledger/index.ts";
 import { tellLadder } from "../../src/membership/index.ts";
 import { nodeReport } from "../support/status.ts";
 
-type State = LedgerStatus["members"][number]["state"];
+type EtcdMemberStatus = Awaited<ReturnType<EtcdCluster["status"]>>[number];
+type State = "leader" | "follower" | "learner" | "unreachable";
+
+const statusOf = (name: string, state: State): EtcdMemberStatus =>
+  state === "unreachable"
+    ? { state, name, error: new Error("no answer") }
+    : {
+        state: "answers",
+        name,
+        id: name,
+        clusterId: "c",
+        version: "3.5.0",
+        leaderId: state === "leader" ? name : "another",
+        isLearner: state === "learner",
+        raftTerm: 1,
+        raftIndex: 1,
+        raftAppliedIndex: 1,
+        etcdRevision: 1,
+        dbBytes: 0,
+        dbBytesInUse: 0,
+        errors: [],
+      };
 
 /** A ledger whose members and quorum a test turns as it likes. */
 function fakeLedger(
   clock: ReturnType<typeof createSimulatedClock>,
-  members: Record<string, State>,
+  members: Record<string, State> | undefined,
 ) {
-  const ledger = {
+  const fake = {
     members,
-    answers: true,
+    hasQuorum: true,
     takesMs: 0,
-    asked: { status: 0, quorum: 0 },
-    async status(): Promise<LedgerStatus> {
-      ledger.asked.status++;
-      return {
-        engine: Object.keys(ledger.members).length > 1 ? "etcd" : "sqlite",
-        revision: 1 as Revision,
-        compactedRevision: 0 as Revision,
-        bytes: 0,
-        members: Object.entries(ledger.members).map(([name, state]) => ({ name, state })),
-        quorum: "held",
-      };
+    asked: 0,
+    ledger: {
+      async get() {
+        fake.asked++;
+        await clock.sleep(fake.takesMs);
+        if (!fake.hasQuorum) throw new Error("no quorum");
+        return { keyValue: undefined, revision: 1 as Revision };
+      },
     },
-    async get() {
-      ledger.asked.quorum++;
-      await clock.sleep(ledger.takesMs);
-      if (!ledger.answers) throw new Error("no quorum");
-      return { keyValue: undefined, revision: 1 as Revision };
-    },
+    cluster: () =>
+      fake.members && {
+        async status({ timeoutMs = 0 } = {}) {
+          const now = Object.entries(fake.members ?? {});
+          if (now.some(([, state]) => state === "unreachable")) await clock.sleep(timeoutMs);
+          return now.map(([name, state]) => statusOf(name, state));
+        },
+      },
   };
-  return ledger;
+  return fake;
 }
 
-test("a sole server's ledger is asked for its members only; it is its own quorum", async () => {
+const watching = (
+  fake: ReturnType<typeof fakeLedger>,
+  clock: SimulatedClock,
+  expected?: string[],
+) =>
+  watchLedger({
+    clock,
+    log: silentLog,
+    ledger: fake.ledger,
+    cluster: fake.cluster,
+    ...(expected && { expected }),
+  });
+
+test("a sole server's ledger is not asked; it is its own quorum", async () => {
   const clock = createSimulatedClock();
-  const ledger = fakeLedger(clock, { local: "leader" });
-  const watch = watchLedger({ clock, log: silentLog, ledger });
+  const fake = fakeLedger(clock, undefined);
+  const watch = watching(fake, clock);
   await clock.advance(10_000);
   assert.deepEqual(watch.situation(), { state: "sole" });
-  assert.equal(ledger.asked.quorum, 0);
+  assert.equal(fake.asked, 0);
   assert.equal(quorumAtServer(watch.situation()), "held");
   assert.equal(ledgerReport(watch.situation(), ["n1"], clock.monotonicMs()), undefined);
-  // A second server has joined: from its next look on the quorum is measured.
-  ledger.members = { n1: "leader", n2: "learner" };
+  // A second server joins: from its vote on the quorum is measured.
+  fake.members = { n1: "leader", n2: "learner" };
   await clock.advance(2000);
   assert.deepEqual(watch.situation(), { state: "sole" }, "a learner has no vote");
-  ledger.members = { n1: "leader", n2: "follower" };
+  fake.members = { n1: "leader", n2: "follower" };
   await clock.advance(2000);
   assert.equal(quorumAtServer(watch.situation()), "held");
   watch.stop();
 });
 
-test("a quorum is proved by the moment the question was sent, and lost when none was answered for 3 s", async () => {
+test("M12: a quorum is proved by the moment the question was sent, and lost when none was answered for 3 s", async () => {
   const clock = createSimulatedClock();
-  const ledger = fakeLedger(clock, { n1: "leader", n2: "follower", w: "follower" });
-  ledger.takesMs = 200;
-  const watch = watchLedger({ clock, log: silentLog, ledger });
+  const fake = fakeLedger(clock, { n1: "leader", n2: "follower", w: "follower" });
+  fake.takesMs = 200;
+  const watch = watching(fake, clock);
   await clock.advance(5000);
   const situation = watch.situation();
   assert.ok(situation.state === "shared" && situation.provedMs !== undefined);
   const ageMs = clock.monotonicMs() - situation.provedMs;
   assert.ok(ageMs >= 200 && ageMs < 750, `rule E wants a proof younger than 750 ms: ${ageMs}`);
 
-  ledger.answers = false;
-  ledger.members = { n1: "leader", n2: "unreachable", w: "unreachable" };
+  fake.hasQuorum = false;
+  fake.members = { n1: "leader", n2: "unreachable", w: "unreachable" };
   await clock.advance(2000);
   assert.equal(quorumAtServer(watch.situation()), "held", "one question lost is no quorum lost");
   await clock.advance(2500);
@@ -90,6 +123,33 @@ test("a quorum is proved by the moment the question was sent, and lost when none
     (report?.members[1]?.answeredAgoMs ?? 0) >= 3000,
     "since when it is silent stays known",
   );
+  watch.stop();
+});
+
+test("M13: one silent member does not make what the others answer older than a verdict takes", async () => {
+  const clock = createSimulatedClock();
+  const fake = fakeLedger(clock, { n1: "leader", n2: "follower", n3: "unreachable" });
+  const watch = watching(fake, clock);
+  await clock.advance(3000);
+  for (let step = 0; step < 100; step++) {
+    await clock.advance(33);
+    const situation = watch.situation();
+    const n2 = situation.state === "shared" && situation.members.find(({ name }) => name === "n2");
+    assert.ok(n2 && n2.answeredMs !== undefined);
+    const ageMs = clock.monotonicMs() - n2.answeredMs;
+    assert.ok(ageMs < 1400, `${ageMs}`);
+  }
+  watch.stop();
+});
+
+test("after a cold start alone what the disk knows of the others is no quorum", async () => {
+  const clock = createSimulatedClock();
+  const fake = fakeLedger(clock, undefined);
+  fake.hasQuorum = false;
+  const watch = watching(fake, clock, ["n1", "n2", "n3"]);
+  assert.equal(quorumAtServer(watch.situation()), "lost");
+  await clock.advance(5000);
+  assert.equal(quorumAtServer(watch.situation()), "lost");
   watch.stop();
 });
 
