@@ -11,6 +11,7 @@ export {
   type LeaseWrite,
   type NodeLease,
 } from "./node/node-lease.ts";
+export { createSingleStarts } from "./node/single-starts.ts";
 export {
   type Driver,
   type DriverAbilities,

@@ -16,8 +16,8 @@ import type { Keeper } from "../../keeper/index.ts";
 import { bootTimeMs } from "../../runtime/clock/index.ts";
 import type { WriteResult } from "../../resources/index.ts";
 import {
+  createSingleStarts,
   startNodeLease,
-  type Admission,
   type LeaseWrite,
   type SingleStarts,
 } from "../../workloads/index.ts";
@@ -68,32 +68,16 @@ export async function startLeasePath(
       ),
     (part) => part.stop(),
   );
-  return {
-    async admit(pod, { signal }): Promise<Admission> {
-      const sentBootMs = await lease.renewedWithin(partitionTtlMsOf(pod) / 2);
-      if (sentBootMs === undefined)
-        return no("LeaseExpired", "no server of the cell takes a renewal of this node's lease now");
-      const { namespace, name, uid } = pod.metadata;
-      const live = await upstream.get(
+  return createSingleStarts({
+    lease,
+    livePod: ({ metadata: { namespace, name } }, { signal }) =>
+      upstream.get(
         podKind,
         { ...(namespace === undefined ? {} : { namespace }), name },
         { signal },
-      );
-      if (!live || live.metadata.uid !== uid || live.metadata.deletionTimestamp !== undefined)
-        return no("PodGone", "the cell does not want this pod any more");
-      const phase = live.status?.phase;
-      return phase === "Succeeded" || phase === "Failed"
-        ? no("PodEnded", live.status?.message ?? "the cell says that this pod has ended")
-        : { ok: true, sentBootMs };
-    },
-  };
+      ),
+  });
 }
-
-const no = (reason: string, message: string): Admission => ({
-  ok: false,
-  reason,
-  message: `runs at most once: ${message}`,
-});
 
 function leaseWrite(result: WriteResult<KubeObject>): LeaseWrite {
   if (result.state === "done")

@@ -60,7 +60,13 @@ export function startNodeReporter(
     const { metadata, status } = nodeObject(facts);
     const written = await objects.patchNode(
       name,
-      { metadata: { labels: metadata.labels, annotations: metadata.annotations } },
+      {
+        metadata: {
+          // In a merge, null takes away: a server may have become a worker.
+          labels: { [serverRoleLabel]: null, ...metadata.labels },
+          annotations: metadata.annotations,
+        },
+      },
       "metadata",
     );
     if (written === "missing") return (await objects.createNode(nodeObject(facts))) === "done";
