@@ -85,6 +85,8 @@ export interface TestEtcd extends AsyncDisposable {
   readonly credentials: EtcdCredentials;
   readonly serverName: string;
   readonly token: string;
+  /** The options of its command, for whoever starts it in another way. */
+  optionsOf(member: TestMember, given?: Partial<EtcdMemberOptions>): EtcdMemberOptions;
   /** A member that is not started yet: added to the list, for joins. */
   newMember(initial?: Partial<EtcdMemberOptions["initial"]>): Promise<TestMember>;
   /** Members in this order, or all; the first is "local". */
@@ -124,6 +126,23 @@ export async function startEtcd(
   const members: TestMember[] = [];
   const children = new Set<ChildProcess>();
 
+  const initialByName = new Map<string, (own: TestMember) => EtcdMemberOptions["initial"]>();
+  const optionsOf: TestEtcd["optionsOf"] = (member, given = {}) => ({
+    name: member.name,
+    dataDir: member.dataDir,
+    host: member.host,
+    clientPort: member.clientPort,
+    peerPort: member.peerPort,
+    advertised: { peerUrl: member.peerUrl },
+    files,
+    peerCommonName: ledgerCommonName,
+    initial: initialByName.get(member.name)?.(member) ?? { state: "new", token, peers: [member] },
+    quotaBytes: options.quotaBytes,
+    bookmarkMs: options.bookmarkMs ?? 200,
+    ...given,
+    timers: given.timers ?? options.timers ?? testTimers,
+  });
+
   const makeMember = async (
     initialOf: (own: TestMember) => EtcdMemberOptions["initial"],
   ): Promise<TestMember> => {
@@ -147,24 +166,7 @@ export async function startEtcd(
         return child?.pid;
       },
       async start({ timers, forceNewCluster } = {}) {
-        const command = etcdCommand(
-          {
-            name,
-            dataDir,
-            host,
-            clientPort,
-            peerPort,
-            advertised: { peerUrl: member.peerUrl },
-            files,
-            peerCommonName: ledgerCommonName,
-            initial: initialOf(member),
-            timers: timers ?? options.timers ?? testTimers,
-            quotaBytes: options.quotaBytes,
-            bookmarkMs: options.bookmarkMs ?? 200,
-            forceNewCluster,
-          },
-          version,
-        );
+        const command = etcdCommand(optionsOf(member, { timers, forceNewCluster }), version);
         const started = spawn(binary, [...command.args], {
           stdio: ["ignore", "ignore", "pipe"],
           env: { PATH: process.env["PATH"], ...command.env, ...options.env },
@@ -204,6 +206,7 @@ export async function startEtcd(
       wipe: () => rmSync(dataDir, { recursive: true, force: true }),
     };
     members.push(member);
+    initialByName.set(name, initialOf);
     return member;
   };
 
@@ -233,6 +236,7 @@ export async function startEtcd(
     credentials,
     serverName: authority.serverName,
     token,
+    optionsOf,
     newMember: (given = {}) =>
       makeMember(() => ({ state: "existing", token, peers: members, ...given })),
     async openLedger({ from, ...rest } = {}) {

@@ -76,7 +76,7 @@ export function clusterOf(client: EtcdClient): EtcdCluster {
           .catch(async (error: unknown) => {
             const mayBeThere =
               error instanceof EtcdFailure &&
-              (error.kind === "unknown" || /Peer URLs already exists/.test(error.details));
+              (error.kind === "unknown" || /Peer URLs already exists|member ID already exist/.test(error.details));
             const known = mayBeThere ? await members() : [];
             const found = known.find(
               ({ isLearner, peerUrls: urls }) => isLearner && sameUrls(urls, peerUrls),

@@ -154,7 +154,8 @@ async function rewriteHistory(core: Core): Promise<{ epoch: Epoch; revision: Rev
   core.assertOpen();
   const { client, timeoutMs, deps } = core;
   const before = await contractErrors(core.verify());
-  const revision = core.seen() + before.base + historyJump;
+  // Where the record itself will stand: one after everything that was.
+  const revision = core.seen() + before.base + historyJump + 1;
   const isWritten = await contractErrors(
     writeHistory(
       client,

@@ -2,6 +2,7 @@
  * What etcd leaves to its users: forgetting history, giving pages back, and taking back the alarm
  * that refuses all writes once a member's file has reached its quota.
  */
+import { createBackoff } from "../../lib/backoff.ts";
 import { every } from "../../lib/clock.ts";
 import type { Revision } from "../ledger.ts";
 import { createRetention, retentionOf, type Retention } from "../retention.ts";
@@ -16,6 +17,8 @@ export const defaultQuotaBytes = 2 * 1024 ** 3;
 const roomyShare = 0.8;
 /** Somebody other than the leader's own server heals only what stands after so many looks. */
 const patienceLooks = 3;
+/** Rewriting a file that stays full is tried again after a pause that grows up to this. */
+const pauseMsMax = 60_000;
 
 type Answering = EtcdMemberStatus & { state: "answers" };
 
@@ -33,11 +36,15 @@ export function startMaintenance(
   let compactedTo = 0;
   let looks = 0;
 
-  const compact = async (etcdRevision: number) => {
+  const backoff = createBackoff(deps, { initialMs: retention.periodMs, maxMs: pauseMsMax });
+  /** What the last rewriting of full files left as it was, and when it is tried again. */
+  let healed = { atRevision: 0, againMs: 0 };
+
+  const compact = async (etcdRevision: number, { physical = false } = {}) => {
     try {
       await client.ask(
         wire.compact,
-        { revision: etcdRevision },
+        { revision: etcdRevision, physical },
         { timeoutMs, signal: core.closed },
       );
     } catch (error) {
@@ -54,38 +61,43 @@ export function startMaintenance(
     if (target > compactedTo) await compact(target);
   };
 
+  const answering = async () =>
+    (await cluster.status()).filter((one): one is Answering => one.state === "answers");
+
   const heal = async () => {
-    const answering = (await cluster.status()).filter(
-      (one): one is Answering => one.state === "answers",
+    const members = await answering();
+    const isFull = members.some(({ errors }) => errors.some((text) => text.includes("NOSPACE")));
+    const wasteful = members.filter(
+      ({ dbBytes, dbBytesInUse }) =>
+        dbBytes > roomyShare * quotaBytes && (isFull || dbBytesInUse < dbBytes / 2),
     );
-    const isFull = answering.some(({ errors }) => errors.some((text) => text.includes("NOSPACE")));
-    const wastes = (one: Answering) =>
-      one.dbBytes > roomyShare * quotaBytes && one.dbBytesInUse < one.dbBytes / 2;
-    if (!isFull && !answering.some(wastes)) {
+    if (!isFull && wasteful.length === 0) {
       looks = 0;
+      backoff.reset();
       return;
     }
-    const local = answering.find(({ name }) => name === client.members()[0]?.name);
+    const local = members.find(({ name }) => name === client.members()[0]?.name);
     if (!(local && local.leaderId === local.id) && ++looks < patienceLooks) return;
-    if (isFull) await compact(core.seen());
-    const fits = ({ dbBytesInUse }: Answering) => dbBytesInUse < roomyShare * quotaBytes;
+    await core.verify();
+    // Nothing was deleted since a rewriting that did not help.
+    if (core.seen() === healed.atRevision || clock.monotonicMs() < healed.againMs) return;
+    healed = { atRevision: core.seen(), againMs: clock.monotonicMs() + backoff.nextMs() };
+    if (isFull) await compact(core.seen(), { physical: true });
     // The one that leads comes last: it answers nobody meanwhile.
-    const followersFirst = answering.toSorted(
+    for (const { name, dbBytes } of wasteful.toSorted(
       (a, b) => Number(a.leaderId === a.id) - Number(b.leaderId === b.id),
-    );
-    for (const one of followersFirst) {
-      if (one.dbBytes < roomyShare * quotaBytes || !fits(one)) continue;
-      log.info("giving back what history took", { member: one.name, bytes: one.dbBytes });
-      await cluster.defragment(one.name);
+    )) {
+      log.info("giving back what history took", { member: name, bytes: dbBytes });
+      await cluster.defragment(name);
     }
-    if (!isFull) return;
-    const after = (await cluster.status()).filter(
-      (one): one is Answering => one.state === "answers",
-    );
-    const tight = after.filter(({ dbBytes }) => dbBytes >= roomyShare * quotaBytes);
+    if (isFull) await disarm();
+  };
+
+  const disarm = async () => {
+    const tight = (await answering()).filter(({ dbBytes }) => dbBytes >= roomyShare * quotaBytes);
     if (tight.length > 0) {
       log.error("the ledger's members are full: writes are refused", {
-        members: tight.map(({ name, dbBytesInUse }) => ({ name, dbBytesInUse })),
+        members: tight.map(({ name, dbBytes }) => ({ name, dbBytes })),
         quotaBytes,
       });
       return;

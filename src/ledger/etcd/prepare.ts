@@ -12,7 +12,6 @@ import {
   keyValueOf,
   readHistoryOp,
   sameHistory,
-  toEtcd,
   type History,
 } from "./history.ts";
 import type { Slot } from "./slots.ts";
@@ -71,8 +70,8 @@ export function requestFor(prepared: Prepared, history: History, mark: Mark | un
         result: wire.compareEqual,
         target: wire.targetModRevision,
         key: asBytes(key),
-        // Before history there is no revision of etcd that could be equal.
-        modRevision: modRevision === 0 ? 0 : (toEtcd(history, modRevision) ?? -1),
+        // Of another history, at whose revisions etcd was never: equal to none.
+        modRevision: modRevision === 0 ? 0 : Math.max(-1, modRevision - history.base) || -1,
       })),
     ],
     success: [...(mark ? markOps(prepared, mark) : []), ...prepared.operations],

@@ -88,7 +88,11 @@ export const txnResponse = message({
   responses: repeated(3, responseOp),
 });
 
-export const compactionRequest = message({ revision: field(1, "count") });
+/** `physical`: answered when the pages are free, not when it is decided. */
+export const compactionRequest = message({
+  revision: field(1, "count"),
+  physical: field(2, "bool"),
+});
 export const headerResponse = message({ header: field(1, header) });
 
 export const watchRequest = message({
