@@ -14,6 +14,7 @@ import {
   type Shared,
   type Source,
 } from "../backup/index.ts";
+import { recoveryKeyPath } from "../identity/index.ts";
 import { isStateKey, type KeyValue, type Ledger } from "../ledger/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
@@ -31,14 +32,12 @@ const turnMs = 10 * 60_000;
 /** Who makes a backup when, and which is the newest, is no more true after a restore. */
 const isKept = (key: string) => isStateKey(key) && key !== lastKey && key !== turnKey;
 
-/** In `identity/` of a server: what opens the cell's backups. */
-export const recoveryKeyFile = "recovery.json";
 /** Files of `identity/` that make a machine a server of the cell. */
-const authorityFiles = ["ca.json", "ledger-ca.json", recoveryKeyFile];
+const authorityFiles = ["ca.json", "ledger-ca.json", "recovery.json"];
 
 /** Undefined where there is none. Throws `file-torn`, `invalid-recovery-key`. */
 export function readRecoveryKey(dataDir: string): RecoveryKey | undefined {
-  const stored = readRecord(join(identityFolder(dataDir), recoveryKeyFile));
+  const stored = readRecord(recoveryKeyPath(identityFolder(dataDir)));
   return stored === undefined ? undefined : parseRecoveryKey((stored as { secret: string }).secret);
 }
 
@@ -114,13 +113,13 @@ export function sharedOver(deps: {
         throw new SkerryError({
           code: "recovery-key-missing",
           message: "this server was not given the key that opens the cell's backups",
-          hint: `copy identity/${recoveryKeyFile} here from another server of the cell`,
+          hint: `copy identity/recovery.json here from another server of the cell`,
           retryable: true,
         });
       }
       if (!own) {
         own = generateRecoveryKey(deps.random);
-        writeRecord(join(identityFolder(dataDir), recoveryKeyFile), { secret: own.secret });
+        writeRecord(recoveryKeyPath(identityFolder(dataDir)), { secret: own.secret });
       }
       if (told.value?.recipient !== own.recipient)
         await write(recipientKey, told.modRevision, { recipient: own.recipient });

@@ -8,7 +8,13 @@ export {
   type AuthorityDeps,
   type ServingNames,
 } from "./ca/authority.ts";
-export { acceptHandover, dropAuthorities, readHandover, type Handover } from "./ca/handover.ts";
+export {
+  acceptHandover,
+  dropAuthorities,
+  readHandover,
+  recoveryKeyPath,
+  type Handover,
+} from "./ca/handover.ts";
 export {
   ensureLedgerAuthority,
   ledgerCommonName,

@@ -83,6 +83,10 @@ export async function startBackupPath(
       thread.call("backup.prove", { path, keys, scratch: join(workFolder, "scratch.db") }),
     );
   const shared = sharedOver({ ledger, random, dataDir, node: record.node, nowMs });
+  // Before another server is handed what makes it one.
+  void shared
+    .keys()
+    .catch((error: unknown) => log.debug("the recovery key is not known yet", { error }));
   const peers = (): readonly Holder[] =>
     nodes.flatMap((node) => {
       const link = node === record.node ? undefined : links()?.linkTo(node);

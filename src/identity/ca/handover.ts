@@ -4,6 +4,7 @@
  * brings them proves it by them: they must be the key that this node trusts already.
  */
 import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { SkerryError } from "../../lib/errors.ts";
 import {
   ensureDirectory,
@@ -21,13 +22,19 @@ import { ledgerAuthorityPath, type StoredLedgerAuthority } from "./ledger-author
 export type Handover = {
   readonly cell: StoredAuthority;
   readonly ledger: StoredLedgerAuthority;
+  /** What opens the cell's backups, when there is one yet. */
+  readonly recovery?: { readonly secret: string };
 };
+
+/** Beside the authorities, and on servers only, as they are. */
+export const recoveryKeyPath = (folder: string) => join(folder, "recovery.json");
 
 /** What this server holds. Throws `not-a-server` where there is nothing to hand over. */
 export function readHandover(folder: string): Handover {
   const cell = readRecord(authorityPath(folder)) as StoredAuthority | undefined;
   const ledger = readRecord(ledgerAuthorityPath(folder)) as StoredLedgerAuthority | undefined;
-  if (cell && ledger) return { cell, ledger };
+  const recovery = readRecord(recoveryKeyPath(folder)) as Handover["recovery"];
+  if (cell && ledger) return { cell, ledger, ...(recovery && { recovery }) };
   throw new SkerryError({
     code: "not-a-server",
     message: "this node holds no authority to hand over",
@@ -57,6 +64,8 @@ export function acceptHandover(folder: string, given: Handover, trust: Trust): v
     });
   }
   ensureDirectory(folder);
+  if (typeof given.recovery?.secret === "string")
+    writeRecord(recoveryKeyPath(folder), { secret: given.recovery.secret });
   // The ledger's first: a node with the cell's authority counts as a server.
   writeRecord(ledgerAuthorityPath(folder), ledger);
   writeRecord(authorityPath(folder), cell);
@@ -65,7 +74,7 @@ export function acceptHandover(folder: string, given: Handover, trust: Trust): v
 /** A server that is none any more forgets the keys. */
 export function dropAuthorities(folder: string): void {
   if (!existsSync(folder)) return;
-  for (const path of [authorityPath(folder), ledgerAuthorityPath(folder)])
+  for (const path of [authorityPath, ledgerAuthorityPath, recoveryKeyPath].map((of) => of(folder)))
     rmSync(path, { force: true });
   syncDirectory(folder);
 }
