@@ -17,6 +17,7 @@ const turn = (fields: Partial<Turn> = {}): Turn => ({
   healedMs: 20_000,
   settledMs: 30_000,
   short: false,
+  frozen: false,
   ...fields,
 });
 const request = (atMs: number, failure?: string): RequestSample => ({
@@ -32,12 +33,17 @@ const requests = (downMs: readonly (readonly [number, number])[]) =>
   );
 const held = (seen: Partial<OneAddressSeen>) => {
   const promises = oneAddressPromises({
-    turns: [turn(), turn({ fromMs: 31_000, healedMs: 32_000, settledMs: 39_000, short: true })],
+    turns: [
+      turn(),
+      turn({ fromMs: 31_000, healedMs: 32_000, settledMs: 36_000, short: true }),
+      turn({ fromMs: 36_500, healedMs: 37_000, settledMs: 39_000, frozen: true }),
+    ],
+    patienceMs: 1000,
     samples: requests([[10_000, 12_000]]),
     acknowledgedMs: requests([]).map(({ atMs }) => atMs),
     arp: [{ fromMs: 25_000, toMs: 26_000, macs: ["a"] }],
-    moves: 2,
-    told: 2,
+    moves: 3,
+    told: 3,
     ...seen,
   });
   return Object.fromEntries(promises.map(({ id, ok, measured }) => [id, { ok, measured }]));
@@ -69,6 +75,6 @@ test("two that answer the network are counted after a holder's lease, and timed 
   assert.equal(held({ arp: both(15_000) })["W5"]?.measured, 5000);
   assert.equal(held({ arp: both(33_000) })["W6"]?.measured, 1000);
   assert.equal(held({ arp: [] })["W4"]?.ok, false);
-  assert.equal(held({ moves: 3 })["W7"]?.ok, false);
-  assert.equal(held({ told: 1 })["W8"]?.ok, false);
+  assert.equal(held({ moves: 4 })["W7"]?.ok, false);
+  assert.equal(held({ told: 2 })["W8"]?.ok, false);
 });

@@ -1,6 +1,6 @@
 /**
  * `one-address`: one client, one address. Its holder is cut off for a moment, cut off for longer than
- * its lease, killed, and frozen, in an order that comes from the seed; each comes back. The client is an
+ * its lease, cut off and killed, and frozen, in an order that comes from the seed; each comes back. The client is an
  * ordinary one (HTTP and MQTT over TCP, reconnecting), and the network is asked each second who answers.
  */
 import { cellAddressKind, eventKind } from "../../api/index.ts";
@@ -21,8 +21,8 @@ import {
 import { withStage, type Stage } from "./stage.ts";
 import { dataPromises, endOutages, reportOf } from "./verdict.ts";
 
-type Loss = "cut for a moment" | "cut" | "kill" | "freeze";
-const losses: readonly Loss[] = ["cut for a moment", "cut", "kill", "freeze"];
+type Loss = "cut for a moment" | "cut" | "cut and kill" | "freeze";
+const losses: readonly Loss[] = ["cut for a moment", "cut", "cut and kill", "freeze"];
 
 const name = "cell";
 const stream = "device";
@@ -43,7 +43,7 @@ export const oneAddress: Drill = {
   summary: "the holder of the cell's address cut off, killed and frozen, under one client's eyes",
   faults: [
     "cut off the holder for a moment, and for longer than its lease",
-    "kill the holder, and start it again",
+    "cut off and kill the holder, and start it again",
     "freeze the holder, and thaw it",
   ],
   cutsLinks: true,
@@ -72,7 +72,10 @@ async function play(stage: Stage, address: string): Promise<DrillReport> {
     },
     { clock, signal, timeoutMs: settledPatienceMs * slowness },
   );
-  const arp = await watchArp({ clock }, { address, from: "eth0" });
+  const arp = await watchArp(
+    { clock },
+    { address, from: "eth0", on: (argv) => stage.network.on("hub", argv) },
+  );
   const requests = startWorker<RequestLoadConfig, RequestLoadResult>(
     entryUrl(import.meta.url, "../load/requests.entry"),
     {
@@ -114,6 +117,7 @@ async function play(stage: Stage, address: string): Promise<DrillReport> {
   const { samples } = await requests.finish();
   const ended = await stage.finish();
   const seen = {
+    patienceMs: clientPatienceMs * slowness,
     turns,
     samples,
     acknowledgedMs: device.acknowledgedMs,
@@ -142,18 +146,18 @@ async function loseHolder(stage: Stage, loss: Loss, status: Status): Promise<Tur
     atMs: stage.since(),
     fromMs: clock.wallMs(),
   };
-  if (loss === "kill") await site.killNode(holder);
-  else if (loss === "freeze") await site.freezeNode(holder);
+  if (loss === "freeze") await site.freezeNode(holder);
   else await site.cutLink(holder);
+  if (loss === "cut and kill") await site.killNode(holder);
   const next = await heldByAnother(stage, holder, status);
   if (loss !== "cut for a moment")
     await clock.sleep(Math.max(0, holdMs - (clock.wallMs() - begin.fromMs)), { signal });
 
   progress(`${holder} comes back; ${next ?? "nobody"} holds the address`);
   const healedMs = clock.wallMs();
-  if (loss === "kill") await site.startNode(holder);
-  else if (loss === "freeze") site.thawNode(holder);
+  if (loss === "freeze") site.thawNode(holder);
   else await site.healLink(holder);
+  if (loss === "cut and kill") await site.startNode(holder);
   stage.outages.push({ ...begin, returnedMs: clock.wallMs() });
   await waitWhole(site, { clock, signal, timeoutMs: wholePatienceMs * slowness });
   await clock.sleep(aftermathMs, { signal });
@@ -164,6 +168,7 @@ async function loseHolder(stage: Stage, loss: Loss, status: Status): Promise<Tur
     healedMs,
     settledMs: clock.wallMs(),
     short: loss === "cut for a moment",
+    frozen: loss === "freeze",
   };
 }
 

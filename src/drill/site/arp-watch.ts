@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type { Clock } from "../../lib/clock.ts";
-import { SkerryError, systemCode } from "../../lib/errors.ts";
+import { explain, SkerryError } from "../../lib/errors.ts";
 
 const run = promisify(execFile);
 
@@ -16,22 +16,29 @@ export type ArpSample = {
 
 export type ArpWatch = { readonly samples: readonly ArpSample[]; stop(): Promise<void> };
 
-/** `from`: the interface to ask on, of this process' network. Throws `tool-missing`. */
+/**
+ * `on` runs a command line on the machine that asks, by its interface `from`: another than the client's,
+ * whose own table the answers would mend. Throws `tool-missing`.
+ */
 export async function watchArp(
   { clock }: { clock: Clock },
-  options: { readonly address: string; readonly from: string },
+  options: {
+    readonly address: string;
+    readonly from: string;
+    readonly on: (argv: readonly string[]) => readonly string[];
+  },
 ): Promise<ArpWatch> {
   const samples: ArpSample[] = [];
   const stopping = new AbortController();
   const ask = async () => {
     const fromMs = clock.wallMs();
     // To everybody each time (-b), for a second: it ends with 1 when nobody answered.
-    const said = await run("arping", ["-b", "-w", "1", "-I", options.from, options.address]).catch(
-      (error: unknown) => {
-        if (systemCode(error) === "ENOENT") throw error;
-        return error as { stdout?: string };
-      },
+    const asking = ["arping", "-b", "-w", "1", "-I", options.from, options.address];
+    const [file = "", ...args] = options.on(asking);
+    const said = await run(file, args).catch(
+      (error: unknown) => error as { stdout?: string; stderr?: string },
     );
+    if (!said.stdout?.startsWith("ARPING")) throw new Error(said.stderr ?? "arping said nothing");
     const macs = [...(said.stdout ?? "").matchAll(/\[([0-9A-F:]{17})\]/g)].map(([, mac = ""]) =>
       mac.toLowerCase(),
     );
@@ -42,7 +49,7 @@ export async function watchArp(
   } catch (cause) {
     throw new SkerryError({
       code: "tool-missing",
-      message: "arping is not installed",
+      message: `nobody can ask who answers for an address: ${explain(cause)}`,
       hint: "apt-get install iputils-arping",
       cause,
     });

@@ -78,11 +78,11 @@ export function createHostNetwork({ log }: { log: Log }): HostNetwork {
     async announce(places) {
       const outside = places.filter(({ loopback }) => !loopback);
       const byArping = (await arping()) ? outside.filter(({ address }) => isIPv4(address)) : [];
-      for (const { address, interface: name } of byArping) {
-        // As a question and as an answer: some neighbours heed only one of them.
-        for (const form of ["-U", "-A"])
-          await command("arping", ["-q", "-c", "1", form, "-I", name, address]);
-      }
+      // As a question and as an answer: some neighbours heed only one of them.
+      const packets = byArping.flatMap(({ address, interface: name }) =>
+        ["-U", "-A"].map((form) => ["-q", "-c", "1", form, "-I", name, address]),
+      );
+      await Promise.all(packets.map((packet) => command("arping", packet)));
       const rest = outside.filter((place) => !byArping.includes(place));
       for (const name of new Set(rest.map((place) => place.interface)))
         await announceByKernel(name, rest.find((place) => place.interface === name)?.mac ?? "");

@@ -19,8 +19,11 @@ const askMsMax = 2500;
 const askMsMin = 300;
 /** Less is left of the lease, and no server answered: stay or go is decided now. */
 const decideMs = 3000;
-/** Ticks after it was taken; later every 30th. A neighbour may miss the first. */
-const announceAtTicks = [0, 1, 2, 4, 8];
+/**
+ * Ticks after it was taken; later every 30th. A neighbour may miss the first, and the kernel of a frozen
+ * holder may answer for as long as the lease it had.
+ */
+const announceAtTicks = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 const announceEveryTicks = 30;
 /** Whether another answers for it: often at first, then every tenth. */
 const lookAtTicks = [1, 2, 3, 5, 7];
@@ -140,15 +143,16 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
     if (listeners) return;
     const open: Listening[] = [];
     cannotListen = undefined;
-    for (const service of ports.services) {
-      for (const { address } of places) {
+    const wanted = ports.services.flatMap((service) =>
+      places.map(async ({ address }) => {
         try {
           open.push(await service.listen(address));
         } catch (error) {
           cannotListen = `${service.name}: ${explain(error)}`;
         }
-      }
-    }
+      }),
+    );
+    await Promise.all(wanted);
     if (cannotListen === undefined) listeners = open;
     // Tried again at the next step, from the beginning.
     else for (const one of open) await one.close();
