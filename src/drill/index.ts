@@ -5,6 +5,7 @@ import { nodeKill } from "./scripts/node-kill.ts";
 import { oneAddress } from "./scripts/one-address.ts";
 import { powerCut } from "./scripts/power-cut.ts";
 import { quick } from "./scripts/quick.ts";
+import { restore } from "./scripts/restore.ts";
 import { serverLost } from "./scripts/server-lost.ts";
 import { soak } from "./scripts/soak.ts";
 
@@ -14,6 +15,7 @@ export const drills: readonly Drill[] = [
   serverLost,
   powerCut,
   oneAddress,
+  restore,
   nemesis,
   soak,
 ];
