@@ -36,7 +36,7 @@ test(
   async () => {
     const etcd = await three;
     await using ledger = await etcd.openLedger({ timeoutMs: patientMs });
-    let isOver = false;
+    const over = new AbortController();
     const unknown: unknown[] = [];
     const revisions: number[] = [];
     const watching = (async () => {
@@ -50,7 +50,7 @@ test(
     })();
     const writing = (async () => {
       const written: number[] = [];
-      for (let i = 0; !isOver; i++) {
+      for (let i = 0; !over.signal.aborted; i++) {
         const outcome = await ledger.transact(
           [{ key: `acknowledged/${i}`, modRevision: 0 }],
           [{ type: "put", key: `acknowledged/${i}`, value: bytes(String(i)) }],
@@ -65,7 +65,7 @@ test(
     const histories = (async () => {
       const all = [];
       const keys = 2;
-      for (let seed = 1; !isOver; seed++) {
+      for (let seed = 1; !over.signal.aborted; seed++) {
         // Each history begins with nothing.
         for (let key = 0; key < keys; key++)
           await ledger.transact([], [{ type: "delete", key: `r/${key}` }]);
@@ -83,7 +83,7 @@ test(
       });
       await member.start();
     }
-    isOver = true;
+    over.abort();
     const written = await writing;
     assert.deepEqual(await histories, []);
     assert.deepEqual(unknown, []);
