@@ -2,7 +2,7 @@
  * What a node's identity may do, after Kubernetes' NodeRestriction admission: read the desired state
  * that it mirrors, write what is its own. A stolen agent thus reaches no further than its machine.
  */
-import { nodeLeaseNamespace, type KubeObject } from "../api/index.ts";
+import { nodeLeaseNamespace, serverRoleLabel, type KubeObject } from "../api/index.ts";
 import {
   bodyFields,
   changedLabels,
@@ -124,7 +124,12 @@ function authorizeNodeWrite(node: string, request: AccessRequest, facts: StoredF
     }
     const labels = labelsOfPatch(request.patch.body);
     if (labels === undefined) return deny(`node ${node}: metadata.labels must be an object`);
-    return authorizeLabels(node, Object.keys(labels));
+    // It gives itself no role, but it may say that it is no server any more: a worker says so at each start.
+    const isFarewell = (label: string) => label === serverRoleLabel && labels[label] === null;
+    return authorizeLabels(
+      node,
+      Object.keys(labels).filter((label) => !isFarewell(label)),
+    );
   }
   return deny(`node ${node} may not ${verb} its own Node`);
 }
