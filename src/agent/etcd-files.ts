@@ -1,6 +1,6 @@
 /** What this node's member of etcd stands on: its folder, its keys, and the leaf that is renewed in time. */
 import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ledgerLeafIsDue, openLedgerAuthority, type LedgerAuthority } from "../identity/index.ts";
 import { ledgerFolder, type EtcdCredentials } from "../ledger/index.ts";
 import { SkerryError } from "../lib/errors.ts";
@@ -67,9 +67,13 @@ export function readEtcdCredentials(dataDir: string): EtcdCredentials {
   return { keyPem: text(tls.key), certPem: text(tls.cert), caPem: text(tls.ca) };
 }
 
+export const hasEtcdData = (dataDir: string) =>
+  existsSync(join(etcdFiles(dataDir).folder, "member"));
+
 /** etcd must not run. */
 export function wipeEtcdFolder(dataDir: string): void {
-  rmSync(etcdFiles(dataDir).folder, { recursive: true, force: true });
+  const { folder } = etcdFiles(dataDir);
+  for (const path of [folder, `${folder}.version`]) rmSync(path, { recursive: true, force: true });
 }
 
 const sqliteParts = ["", "-wal", "-shm"];
@@ -91,8 +95,8 @@ export function putSqliteAside(dataDir: string): void {
 /** Of a node that is no server any more: nothing that could speak for the cell stays. */
 export function removeLedgerFiles(dataDir: string): void {
   for (const part of sqliteParts) rmSync(sqlitePath(dataDir) + part, { force: true });
-  const { folder, tls } = etcdFiles(dataDir);
-  for (const path of [folder, join(tls.key, "..")]) rmSync(path, { recursive: true, force: true });
+  wipeEtcdFolder(dataDir);
+  rmSync(dirname(etcdFiles(dataDir).tls.key), { recursive: true, force: true });
   for (const part of sqliteParts)
     rmSync(join(ledgerFolder(dataDir), `before-etcd.db${part}`), { force: true });
 }

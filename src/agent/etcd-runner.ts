@@ -1,38 +1,37 @@
-/** This node's etcd as a process of the keeper: started, adopted again after a restart of the agent, started anew when it ends. */
+/** This node's member of the ledger: where its binary is, its one supervisor, and how it is forgotten. */
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import type { KeeperProcesses } from "../keeper/index.ts";
 import {
+  createEtcdSupervisor,
   defaultTimers,
   detectEtcd,
-  etcdCommand,
+  etcdLabel,
   versionText,
   type EtcdMemberOptions,
+  type EtcdProcessHost,
+  type EtcdSupervisor,
   type EtcdTimers,
 } from "../ledger/index.ts";
-import { createBackoff } from "../lib/backoff.ts";
-import { every, type Clock } from "../lib/clock.ts";
+import { ledgerCommonName } from "../identity/index.ts";
+import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
-import { uuid, type Random } from "../lib/random.ts";
-import { ledgerCommonName } from "../identity/index.ts";
+import type { Random } from "../lib/random.ts";
 
 export type EtcdWanted = Omit<EtcdMemberOptions, "timers" | "peerCommonName"> & {
-  readonly timers?: EtcdTimers;
+  readonly timers: EtcdTimers | undefined;
 };
 
-export interface EtcdRunner {
-  /** Throws `etcd-missing`, `etcd-unsupported`. */
-  start(wanted: EtcdWanted): Promise<void>;
-  /** Stops and forgets every process of the ledger on this node. */
+export interface EtcdRunner extends AsyncDisposable {
+  /** Undefined while no member is wanted here. */
+  readonly supervisor: EtcdSupervisor | undefined;
+  /** Asked again at each start of the process. Throws `etcd-missing`, `etcd-unsupported`, `ledger-data-newer`. */
+  start(wanted: () => EtcdWanted): Promise<void>;
+  /** Stops and forgets every member of a ledger on this node. */
   remove(): Promise<void>;
-  /** Looks after it no more; it runs on. */
-  close(): void;
 }
 
-const label = "skerry.dev/system";
 const graceMs = 10_000;
-const lookEveryMs = 500;
 
 /** Where the binary is; undefined when there is none. */
 function binaryOf(searchPath: string): string | undefined {
@@ -55,64 +54,39 @@ export async function findEtcd(searchPath: string): Promise<string | undefined> 
 }
 
 export function createEtcdRunner(
-  deps: { clock: Clock; random: Random; log: Log; host: KeeperProcesses },
+  deps: { clock: Clock; random: Random; log: Log; host: EtcdProcessHost },
   searchPath: string,
 ): EtcdRunner {
-  const { clock, random, host, log } = deps;
-  const backoff = createBackoff(deps, { initialMs: 200, maxMs: 10_000 });
-  let wanted: (() => Promise<void>) | undefined;
-  let notBeforeMs = 0;
-  const own = async () => (await host.list()).filter(({ labels }) => labels[label] === "ledger");
-  const running = (state: string) => state === "running" || state === "starting";
-
-  const launch = async (options: EtcdWanted) => {
-    const binary = binaryOf(searchPath) ?? "etcd";
-    const version = await detectEtcd(binary);
-    const { args, env } = etcdCommand(
-      { ...options, timers: options.timers ?? defaultTimers, peerCommonName: ledgerCommonName },
-      version,
-    );
-    await host.start({
-      id: `ledger-${uuid(random).slice(0, 13)}`,
-      argv: [binary, ...args],
-      env: { PATH: searchPath, ...env },
-      cwd: "/",
-      limits: {},
-      labels: { [label]: "ledger" },
-      graceMs,
-    });
+  const { host } = deps;
+  let supervisor: EtcdSupervisor | undefined;
+  const release = async () => {
+    const last = supervisor;
+    supervisor = undefined;
+    await last?.[Symbol.asyncDispose]();
   };
-
-  const tend = async () => {
-    if (!wanted || clock.monotonicMs() < notBeforeMs) return;
-    const all = await own();
-    if (all.some(({ current }) => running(current.state))) return;
-    for (const { id, current } of all) {
-      log.warn("etcd ended", { id, current });
-      await host.remove(id);
-    }
-    notBeforeMs = clock.monotonicMs() + backoff.nextMs();
-    await wanted();
-  };
-  const timer = every(clock, lookEveryMs, tend, (error) =>
-    log.warn("etcd cannot be started now", { error }),
-  );
-
   return {
-    async start(options) {
-      wanted = () => launch(options);
-      const all = await own();
-      if (all.some(({ current }) => running(current.state))) return;
-      for (const { id } of all) await host.remove(id);
-      await launch(options);
+    get supervisor() {
+      return supervisor;
+    },
+    async start(wanted) {
+      supervisor ??= createEtcdSupervisor(deps, {
+        binary: binaryOf(searchPath) ?? "etcd",
+        path: searchPath,
+        member: () => {
+          const { timers = defaultTimers, ...rest } = wanted();
+          return { ...rest, timers, peerCommonName: ledgerCommonName };
+        },
+      });
+      await supervisor.start();
     },
     async remove() {
-      wanted = undefined;
-      for (const { id, current } of await own()) {
+      await release();
+      for (const { id, labels, current } of await host.list()) {
+        if (labels[etcdLabel] === undefined) continue;
         if (current.state !== "exited") await host.stop(id, { graceMs });
         await host.remove(id);
       }
     },
-    close: () => timer.cancel(),
+    [Symbol.asyncDispose]: release,
   };
 }

@@ -19,7 +19,6 @@ export type {
 } from "./ledger.ts";
 export { createCampaigns, electionsPrefix } from "./campaign.ts";
 export {
-  historyJump,
   inspectSqliteLedger,
   isStateKey,
   openSqliteLedger,
@@ -30,23 +29,26 @@ export {
   type SqliteRestore,
 } from "./sqlite/index.ts";
 export {
+  createEtcdSupervisor,
+  defaultTimers,
+  detectEtcd,
+  etcdLabel,
+  etcdUrl,
   openEtcdCluster,
   openEtcdLedger,
+  restartSafely,
+  versionText,
   type EtcdCluster,
   type EtcdConnectOptions,
   type EtcdCredentials,
   type EtcdEndpoint,
   type EtcdLedger,
   type EtcdMember,
-} from "./etcd/index.ts";
-export {
-  defaultTimers,
-  etcdCommand,
-  etcdUrl,
   type EtcdMemberOptions,
+  type EtcdSupervisor,
   type EtcdTimers,
-} from "./etcd/process/flags.ts";
-export { detectEtcd, versionText } from "./etcd/process/version.ts";
+} from "./etcd/index.ts";
+export type { EtcdProcessHost } from "./ports.ts";
 export {
   createServersBook,
   ledgerFolder,

@@ -3,6 +3,7 @@
  * server: SQLite in the storage thread. Several: etcd, a process of the keeper on each. The agent's
  * start waits for no quorum: until there is one, the ledger in front of the engines refuses by name.
  */
+import { join } from "node:path";
 import type { Keeper } from "../../keeper/index.ts";
 import {
   connectLedger,
@@ -14,6 +15,7 @@ import {
   openEtcdLedger,
   readLedgerRecord,
   removeLedgerRecord,
+  restartSafely,
   writeLedgerRecord,
   type Epoch,
   type EtcdCluster,
@@ -21,6 +23,8 @@ import {
   type EtcdEndpoint,
   type EtcdLedger,
   type EtcdMember,
+  type EtcdSupervisor,
+  type EtcdTimers,
   type LedgerRecord,
   type ServersBook,
   type SwitchingLedger,
@@ -40,6 +44,7 @@ import { freePort } from "../../runtime/listen/index.ts";
 import { readNodeRecord, writeNodeRecord, type NodeRecord } from "../config.ts";
 import {
   etcdFiles,
+  hasEtcdData,
   putSqliteAside,
   readEtcdCredentials,
   refreshEtcdLeaf,
@@ -48,6 +53,7 @@ import {
 } from "../etcd-files.ts";
 import { createEtcdRunner, findEtcd } from "../etcd-runner.ts";
 import type { Ground } from "../ground.ts";
+import { takeOverTokens } from "../ledger-tokens.ts";
 import { identityFolder } from "../local.ts";
 import type { IdentityPath } from "./identity-path.ts";
 
@@ -70,8 +76,16 @@ export type LedgerPath = {
   /** Servers only. */
   readonly book: ServersBook | undefined;
   record(): LedgerRecord | undefined;
+  /** Of the member whose data is here. */
+  memberId(): string | undefined;
   /** With etcd: its members, whether or not there is a quorum. */
   cluster(): EtcdCluster | undefined;
+  /** This server's own member; undefined with SQLite. */
+  supervisor(): EtcdSupervisor | undefined;
+  /** With etcd, once it is open. */
+  engine(): EtcdLedger | undefined;
+  /** For the member's next start; kept. */
+  keepTimers(timers: EtcdTimers): void;
   etcdVersion(): Promise<string | undefined>;
   readonly peerUrl: string;
   /** Takes in where members serve clients; kept, so that a cold start finds them. */
@@ -133,23 +147,29 @@ export async function startLedgerPath(
   const runner = await lifecycle.start(
     "etcd",
     () => createEtcdRunner({ clock, random, log, host: deps.keeper.processes }, deps.searchPath),
-    (part) => part.close(),
+    async (part) => await part[Symbol.asyncDispose](),
   );
-  const startEtcd = async (wanted: LedgerRecord) => {
+  const startEtcd = async (given: LedgerRecord) => {
+    // With an empty folder it would vote again on what it has voted on before.
+    if (record?.state === "member" && !hasEtcdData(dataDir)) throw dataLost(node.node, dataDir);
     await leaf();
-    await runner.start({
-      name: wanted.member,
-      dataDir: etcdFiles(dataDir).folder,
-      host: node.host,
-      clientPort: wanted.clientPort,
-      peerPort: wanted.peersPort,
-      files: etcdFiles(dataDir).tls,
-      initial: {
-        state: wanted.initial.cluster,
-        token: wanted.token,
-        peers: wanted.initial.members,
-      },
-      ...(wanted.timers ? { timers: wanted.timers } : {}),
+    await runner.start(() => {
+      // What is kept by now: timers may have changed since.
+      const wanted = record ?? given;
+      return {
+        name: wanted.member,
+        dataDir: etcdFiles(dataDir).folder,
+        host: node.host,
+        clientPort: wanted.clientPort,
+        peerPort: wanted.peersPort,
+        files: etcdFiles(dataDir).tls,
+        initial: {
+          state: wanted.initial.cluster,
+          token: wanted.token,
+          peers: wanted.initial.members,
+        },
+        timers: wanted.timers,
+      };
     });
   };
   const own = (): EtcdEndpoint => ({ name: node.node, host: node.host, port: clientPort });
@@ -177,6 +197,12 @@ export async function startLedgerPath(
     return cluster;
   };
 
+  const stopping = new AbortController();
+  await lifecycle.start(
+    "ledger's opening",
+    () => stopping,
+    (part) => part.abort(),
+  );
   if (record?.state === "leaving") {
     await runner.remove();
     removeLedgerFiles(dataDir);
@@ -199,7 +225,12 @@ export async function startLedgerPath(
       () => front,
       (part) => part.close(),
     );
-    if (sqlite) front.open(sqlite);
+    if (sqlite) {
+      front.open(sqlite);
+      await takeOverTokens(front, join(dataDir, "tokens")).catch((error: unknown) =>
+        log.warn("join tokens of an earlier version were not taken over", { error }),
+      );
+    }
   }
   if (record) {
     // Left behind by a conversion that was cut short after its commit.
@@ -207,12 +238,6 @@ export async function startLedgerPath(
     await openCluster();
     await startEtcd(record).catch((error: unknown) =>
       log.error("this server's member of the ledger cannot be started", { error }),
-    );
-    const stopping = new AbortController();
-    await lifecycle.start(
-      "ledger's opening",
-      () => stopping,
-      (part) => part.abort(),
     );
     if (ledger) await withinMoment(openWhenPossible(ledger, stopping.signal));
   } else {
@@ -244,11 +269,42 @@ export async function startLedgerPath(
     await Promise.race([opening, clock.sleep(openPatienceMs)]);
   }
 
+  /** Looks after what a start could not do, and after what the others have decided. */
+  async function tend(): Promise<void> {
+    const state = runner.supervisor?.state();
+    if (record && (!state || state.state === "stopped")) await startEtcd(record);
+    // A learner that was taken off again before it was a server.
+    const isRemoved = state?.state === "refused" && state.error.code === "member-removed";
+    if (record?.state === "joining" && isRemoved) {
+      await runner.remove();
+      wipeEtcdFolder(dataDir);
+      removeLedgerRecord(dataDir);
+      record = undefined;
+    }
+    if (record?.state !== "member" || !engine) return;
+    await path.leave();
+    const members = await engine.cluster.members();
+    path.learnEndpoints(members.flatMap(endpointOf));
+    const { supervisor } = runner;
+    // Adopted as an earlier start left it: the binary or its flags are others by now.
+    if (supervisor && state?.state === "running" && state.isOutdated)
+      await restartSafely(
+        { clock, log },
+        { ledger: engine, supervisor, name: node.node, signal: stopping.signal },
+      );
+  }
+
   const path: LedgerPath = {
     ledger,
     book,
     record: () => record,
+    memberId: () => (hasEtcdData(dataDir) ? record?.memberId : undefined),
     cluster: () => cluster,
+    supervisor: () => runner.supervisor,
+    engine: () => engine,
+    keepTimers(timers) {
+      if (record) keep({ ...record, timers: { ...timers } });
+    },
     peerUrl,
     etcdVersion: () => findEtcd(deps.searchPath),
     learnEndpoints(endpoints) {
@@ -376,15 +432,9 @@ export async function startLedgerPath(
   await lifecycle.start(
     "ledger's members watched",
     () => {
-      const look = async () => {
-        if (record?.state !== "member" || !engine) return;
-        await path.leave();
-        const members = await engine.cluster.members();
-        path.learnEndpoints(members.flatMap(endpointOf));
-      };
       const timers = [
-        every(clock, lookEveryMs, look, (error) =>
-          log.debug("whether this member was removed is not known now", { error }),
+        every(clock, lookEveryMs, tend, (error) =>
+          log.debug("the ledger's member cannot be looked after now", { error }),
         ),
         every(
           clock,
@@ -410,6 +460,14 @@ export function endpointOf({ name, clientUrls }: EtcdMember): EtcdEndpoint[] {
   if (name === "" || !url) return [];
   return [{ name, host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) }];
 }
+
+const dataLost = (node: string, dataDir: string) =>
+  new SkerryError({
+    code: "ledger-data-lost",
+    message: `${node} is a member of the ledger, but ${etcdFiles(dataDir).folder} does not hold its data`,
+    hint: `bring the folder back, or on another server: skerry server replace ${node}`,
+    retryable: true,
+  });
 
 const notMember = (node: string) =>
   new SkerryError({

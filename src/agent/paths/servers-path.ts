@@ -65,7 +65,7 @@ export async function startServersPath(
     role: node.role,
     etcdVersion: await ledger.etcdVersion(),
     peerUrl: ledger.peerUrl,
-    memberId: ledger.record()?.memberId,
+    memberId: ledger.memberId(),
   });
   /** Everything that is asked here comes from nodes of the cell; each answer is safe to give to any. */
   const serve = (method: string, answer: (body: unknown) => Promise<unknown>) =>
