@@ -92,6 +92,24 @@ test("F1: the server behind judges the client itself, past servers that are dead
   assert.deepEqual(cell.errors, []);
 });
 
+test("F1: at a second address of the machine the same, until it is given up", async () => {
+  await using cell = await startCell();
+  let servers: ServerAddress[] = [cell];
+  await using worker = await startWorker(cell, { servers: () => servers });
+  const host = "127.0.49.61";
+  const also = await worker.forwarder.alsoAt(host);
+  const credentials = await cell.credentials("user", "admin");
+  const at = (port: number) => clientOf({ host, port, authority: cell.authority }, credentials);
+  const { port } = worker.forwarder;
+  assert.equal((await at(port).ask(maps, { method: "POST", body: configMap })).status, 201);
+  // Nobody to pass it on to: from what this node knows.
+  servers = [];
+  assert.equal((await at(port).ask(`${maps}/a`)).status, 200);
+  also.close();
+  await assert.rejects(at(port).ask(maps), /ECONNREFUSED/);
+  assert.equal((await worker.admin.ask(`${maps}/a`)).status, 200);
+});
+
 test("F2: a watch ends with its server, and the next connection goes to another", async () => {
   await using second = await startCell();
   const first = await startCell();

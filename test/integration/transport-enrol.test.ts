@@ -1,4 +1,5 @@
 import { strict as assert } from "node:assert";
+import { X509Certificate } from "node:crypto";
 import { test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import {
@@ -316,6 +317,20 @@ test("I18: leaves are renewed at half of their life by the old key, an expired o
   assert.ok(!verifyChain(derOf(identity.identity.chainPem), identity.trust, Date.now()).ok);
   const prepared = await identity.prepareRenewal();
   prepared.accept(await handler(prepared.request));
+});
+
+test("I18: a node that is to serve under further addresses renews for them, and keeps them", async () => {
+  const { folder, handler, identity } = await joined(() => Date.now());
+  using _folder = folder;
+  const addresses = ["127.0.0.11", "192.0.2.50", "2001:db8::50"];
+  const renewal = startRenewal({ ...testDeps, nowMs: Date.now, identity, exchange: handler });
+  await renewal.renew({ addresses });
+  await renewal.renew();
+  renewal.stop();
+  assert.deepEqual(identity.addresses, addresses);
+  const leaf = new X509Certificate(identity.serving.chainPem);
+  for (const address of addresses) assert.equal(leaf.checkIP(address), address);
+  assert.deepEqual(openNodeIdentity(folder.path)?.addresses, addresses);
 });
 
 test("I18: renewal needs the old key, an own certificate, and a node that still belongs", async () => {
