@@ -346,6 +346,35 @@ test("C3: what a server said or a link knows decides whether another one is aske
   }
 });
 
+test("C3: once quorum is known to be lost, writes are refused instead of becoming unknown", async (t) => {
+  const { clock, ledger } = await world(t);
+  let isLost = true;
+  let sent = 0;
+  const silent: Ledger = {
+    ...ledger,
+    async transact(...asked) {
+      sent++;
+      if (isLost) return { state: "unknown", cause: new Error("no answer") };
+      return await ledger.transact(...asked);
+    },
+    status: async () => ({ ...(await ledger.status()), quorum: isLost ? "lost" : "held" }),
+  };
+  const deps = { clock, random: seededRandom(1), log: silentLog };
+  const service = createCoordinationService({ ...deps, ledger: silent });
+  t.after(() => service.close());
+  const put = () => service.call(caller, { type: "put", key: "k", value: "" });
+  assert.equal((await put()).state, "unknown");
+  await clock.advance(1);
+  await assert.rejects(put(), { code: "quorum-lost", retryable: true });
+  assert.equal(sent, 1);
+  const stale = await service.call(caller, { type: "get", key: "k", stale: true });
+  assert.equal(stale.state, "item");
+  // After a moment it is tried again.
+  isLost = false;
+  await clock.advance(1500);
+  assert.equal((await put()).state, "done");
+});
+
 test("quorum-lost says why the ledger did nothing", async (t) => {
   const { clock, ledger } = await world(t);
   const lost: Ledger = {

@@ -191,9 +191,14 @@ export interface Coordination {
   ): AsyncIterable<StreamItem>;
 }
 
+/** Requests that change nothing. */
+export const isRead = ({ type }: CoordinationRequest): boolean =>
+  ["describe", "get", "list", "holder"].includes(type);
+
 /** Requests that change nothing, or may be sent twice: lost answers are asked for again. */
 export const isRepeatable = (request: CoordinationRequest): boolean =>
-  ["describe", "get", "list", "holder", "session-create", "session-renew"].includes(request.type) ||
+  isRead(request) ||
+  ["session-create", "session-renew"].includes(request.type) ||
   (request.type === "claim" && request.id !== undefined);
 
 /** Throws `invalid-request` naming the field. */

@@ -7,6 +7,7 @@ import { deadline, type Clock } from "../../lib/clock.ts";
 import { encodeError, SkerryError } from "../../lib/errors.ts";
 import { createShares } from "../../lib/shares.ts";
 import {
+  isRead,
   isRepeatable,
   type Coordination,
   type CoordinationAnswer,
@@ -43,7 +44,6 @@ const streamsMax = 64;
 const waitsMax = 48;
 const callsMax = 32;
 
-const reads: readonly CoordinationRequest["type"][] = ["describe", "get", "list", "holder"];
 /** The server said, or the link knows, that nothing was done; another server may do it. */
 const undone = ["link-closed", "link-busy", "unknown-method", "ledger-unavailable", "quorum-lost"];
 /** The answer was lost, or says too little. */
@@ -71,7 +71,6 @@ export function createRemoteCoordination(
     request: CoordinationRequest,
     signal: AbortSignal | undefined,
   ): Promise<CoordinationAnswer> => {
-    const isRead = reads.includes(request.type);
     const waitMs = request.type === "claim" ? (request.waitMs ?? 0) : 0;
     let failure: unknown;
     let unknown: unknown;
@@ -87,12 +86,12 @@ export function createRemoteCoordination(
         return decodeAnswer(answer);
       } catch (error) {
         if (signal?.aborted) {
-          if (isRead) throw signal.reason;
+          if (isRead(request)) throw signal.reason;
           return { state: "unknown", cause: encodeError(signal.reason) };
         }
         failure = error;
         if (isCode(error, lost)) {
-          if (!isRead) unknown = error;
+          if (!isRead(request)) unknown = error;
           if (isRepeatable(request)) continue;
           break;
         }

@@ -3,12 +3,16 @@
  * ledger's failures is told as what. What the answers mean is the other files' of this folder.
  */
 import type { Clock } from "../../../lib/clock.ts";
-import { SkerryError } from "../../../lib/errors.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { Random } from "../../../lib/random.ts";
 import { createShares, type Shares } from "../../../lib/shares.ts";
 import type { Ledger } from "../../ledger.ts";
-import type { Coordination, CoordinationAnswer, CoordinationRequest } from "../coordination.ts";
+import {
+  isRead,
+  type Coordination,
+  type CoordinationAnswer,
+  type CoordinationRequest,
+} from "../coordination.ts";
 import {
   coordinationBusy,
   coordinationLimits,
@@ -19,6 +23,7 @@ import {
 import { applicationOf, namespaceOf, type Namespace } from "../namespace.ts";
 import { createClaims } from "./claims.ts";
 import { createKeys } from "./keys.ts";
+import { createQuorumView } from "./quorum.ts";
 import { createSessions, type CallOptions } from "./sessions.ts";
 import { observeClaim, watchKeys } from "./streams.ts";
 import { createUsage } from "./usage.ts";
@@ -27,7 +32,8 @@ import { createUsage } from "./usage.ts";
 export type CoordinationService = Coordination & { close(): void };
 
 const ttlMsDefault = 10_000;
-const statusMs = 500;
+/** A read that comes late is of no use, and may be asked of another server. */
+const readTimeoutMs = 3000;
 
 /** Asks nothing of the ledger before the first request. */
 export function createCoordinationService(
@@ -41,6 +47,7 @@ export function createCoordinationService(
   const { ledger, clock } = deps;
   const timeoutMs = options.timeoutMs ?? 5000;
   const limits = { ...coordinationLimits, ...options.limits };
+  const quorum = createQuorumView(deps);
   const usage = createUsage(deps);
   const sessions = createSessions({ ledger, usage }, { sessionsMax: limits.sessions });
   const keys = createKeys({ ledger, usage, sessions }, limits);
@@ -106,14 +113,20 @@ export function createCoordinationService(
   return {
     async call(caller, request, { signal } = {}) {
       const namespace = namespaceOf(applicationOf(caller.id));
-      const call = { timeoutMs, signal: signal ?? new AbortController().signal };
+      const call = {
+        timeoutMs: isRead(request) ? Math.min(timeoutMs, readTimeoutMs) : timeoutMs,
+        signal: signal ?? new AbortController().signal,
+      };
+      if (!("stale" in request && request.stale)) quorum.assertNotLost();
       // Who waits has a limit of its own, and holds up nobody meanwhile.
       const isWait = request.type === "claim" && (request.waitMs ?? 0) > 0;
       const release = isWait ? undefined : take(calls, namespace.application);
       try {
-        return await answer(namespace, request, call);
+        const answered = await answer(namespace, request, call);
+        if (answered.state === "unknown") quorum.suspect();
+        return answered;
       } catch (error) {
-        throw await withQuorum({ ledger, clock }, error);
+        throw await quorum.explain(error);
       } finally {
         release?.();
       }
@@ -129,7 +142,7 @@ export function createCoordinationService(
           : observeClaim(ledger, namespace, request, signal);
       } catch (error) {
         if (signal.aborted) return;
-        throw await withQuorum({ ledger, clock }, error);
+        throw await quorum.explain(error);
       } finally {
         watches.release(application, 1);
       }
@@ -142,25 +155,4 @@ export function createCoordinationService(
 export function take(shares: Shares, taker: string, what = "requests"): () => void {
   if (shares.take(taker, 1) !== "taken") throw coordinationBusy(what);
   return () => shares.release(taker, 1);
-}
-
-/** The same error, or `quorum-lost` when that is why the ledger did nothing. */
-async function withQuorum(
-  { ledger, clock }: { ledger: Ledger; clock: Clock },
-  error: unknown,
-): Promise<unknown> {
-  if (!(error instanceof SkerryError && error.code === "ledger-unavailable")) return error;
-  const told = ledger.status().then(
-    ({ quorum }) => quorum,
-    () => undefined,
-  );
-  const quorum = await Promise.race([told, clock.sleep(statusMs).then(() => undefined)]);
-  if (quorum !== "lost") return error;
-  return new SkerryError({
-    code: "quorum-lost",
-    message: "most servers of the cell cannot be reached, so that nothing can be agreed on",
-    hint: "this call changed nothing; try again when a majority of the servers is back",
-    retryable: true,
-    cause: error,
-  });
 }
