@@ -115,7 +115,7 @@ export function ledgerReport(
   return {
     quorum: situation.quorum,
     ...(situation.provedMs === undefined ? {} : { provedAgoMs: ago(situation.provedMs) }),
-    members: situation.members.map(({ name, votes, leads, answeredMs }) => {
+    members: byName(situation.members).map(({ name, votes, leads, answeredMs }) => {
       const answers = answeredMs !== undefined && nowMs - answeredMs < answeredFreshMs;
       return {
         name,
@@ -126,6 +126,9 @@ export function ledgerReport(
     }),
   };
 }
+
+const byName = (members: readonly LedgerMember[]) =>
+  members.toSorted((a, b) => a.name.localeCompare(b.name));
 
 /**
  * A member that answers was there when it was asked: later is not known. What was known of one that

@@ -16,7 +16,7 @@ import {
   type ReachRecord,
 } from "../api/index.ts";
 import { formatDuration } from "../lib/duration.ts";
-import type { LadderStory } from "../membership/index.ts";
+import { rungMeanings, type LadderStory } from "../membership/index.ts";
 import { countVoters } from "./ledger-count.ts";
 
 export type WordsView = {
@@ -32,13 +32,14 @@ export type WordsView = {
 export function wordsOf(view: WordsView): string[] {
   const { story, nodes } = view;
   const quorum = view.ledger ? ledgerWords(view.ledger) : [];
+  const hub = hubWords(view);
   const links = linkWords(view);
   const missing = nodes
     .filter(({ verdict }) => verdict.state !== "alive" && verdict.state !== "unknown")
     .map(({ name }) => name);
   return [
-    ...titleWords(story, missing, { links, quorum }),
-    ...hubWords(view),
+    ...titleWords(asServersTell(story, view.ledger), missing, { links, quorum, hub }),
+    ...hub,
     ...quorum,
     ...nodes.flatMap(({ name, verdict }) => verdictWords(name, verdict, view)),
     ...links,
@@ -55,16 +56,26 @@ function backupWords({ reports }: WordsView): string[] {
     : [];
 }
 
+/** A server that answers knows of a lost quorum long before a node that only waits for news of it. */
+function asServersTell(story: LadderStory, ledger: CellStatus["ledger"]): LadderStory {
+  const isBetter = story.rung === "whole" || story.rung === "hub-lost";
+  return ledger?.quorum === "lost" && isBetter
+    ? { ...story, ...rungMeanings["quorum-lost"], rung: "quorum-lost" }
+    : story;
+}
+
 function titleWords(
-  story: LadderStory,
+  story: Pick<LadderStory, "rung" | "title" | "toDo">,
   missing: readonly string[],
-  { links, quorum }: { links: readonly string[]; quorum: readonly string[] },
+  about: Readonly<Record<"links" | "quorum" | "hub", readonly string[]>>,
 ): string[] {
+  const { links, quorum, hub } = about;
   if (story.rung !== "whole") return [`${story.title}.`, `To do: ${story.toDo}`];
   const wrong = [
     ...missing,
     ...(missing.length === 0 && links.length > 0 ? ["links between nodes"] : []),
     ...(quorum.length > 0 ? ["the ledger"] : []),
+    ...(hub.length > 0 ? ["ways to the hub"] : []),
   ];
   return wrong.length === 0
     ? [story.title]

@@ -372,7 +372,7 @@ test("words: one fault from losing quorum, the witness at the hub cut off, quoru
   );
   assert.match(
     with_({ n1: "leader", n2: "silent", n3: "silent" }, "lost"),
-    /Quorum lost: 1 of 3 members of the ledger answer, not n2 \(silent for 9s\), n3/,
+    /^The cell's servers have lost their quorum\.\n.*\nQuorum lost: 1 of 3 members of the ledger answer, not n2 \(silent for 9s\), n3/,
   );
   assert.match(
     with_({ n1: "leader", n2: "follower", n3: "follower", n4: "learner" }),
