@@ -13,7 +13,7 @@ import {
 import { startControllers } from "../../controllers/index.ts";
 import type { Keeper } from "../../keeper/index.ts";
 import { whenAborted } from "../../lib/abort.ts";
-import { isAbort } from "../../lib/errors.ts";
+import { explain, isAbort } from "../../lib/errors.ts";
 import { createSignals } from "../../lib/signals.ts";
 import {
   createMembership,
@@ -175,7 +175,10 @@ async function lead(
         );
         await whenAborted(lost);
         await controllers.stop();
-        log.info("this server leads no more", { fence: campaign.fence, because: lost.reason });
+        log.info("this server leads no more", {
+          fence: campaign.fence,
+          because: explain(lost.reason),
+        });
         if (!campaign.lost.aborted) await campaign.resign();
       } catch (error) {
         if (stopping.signal.aborted || isAbort(error)) return;
