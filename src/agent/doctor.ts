@@ -198,6 +198,16 @@ function programs(searchPath: string): Finding[] {
       meaning: "pods run as plain processes, images cannot run",
       mend: "apt-get install podman",
     },
+    {
+      command: "ip",
+      meaning: "this node cannot hold an address of the cell",
+      mend: "apt-get install iproute2",
+    },
+    {
+      command: "arping",
+      meaning: "who else answers for an address of the cell is not seen",
+      mend: "apt-get install iputils-arping",
+    },
   ];
   const folders = [...searchPath.split(delimiter), "/usr/sbin", "/sbin"].filter(
     (folder) => folder !== "",

@@ -86,6 +86,8 @@ function openNode() {
   /** When the kernel takes each address away. */
   const untilMsByAddress = new Map<string, number>();
   let announcements = 0;
+  let frozenMs = 0;
+  const given: string[] = [];
   const network: HostNetwork = {
     whyNot: async () => node.problem,
     interfaces: async () => [
@@ -104,6 +106,9 @@ function openNode() {
       },
     ],
     async give({ address }, forMs) {
+      assert.ok(forMs > 0);
+      given.push(address);
+      frozenMs += node.freezesMs;
       untilMsByAddress.set(address, clock.monotonicMs() + forMs);
     },
     async take({ address }) {
@@ -123,6 +128,9 @@ function openNode() {
     problem: undefined as string | undefined,
     others: [] as string[],
     open: new Set<string>(),
+    given,
+    /** The machine stands still for so long while an address is given. */
+    freezesMs: 0,
     told: [] as (string | null)[],
     get announcements() {
       return announcements;
@@ -136,7 +144,7 @@ function openNode() {
       startCellAddresses(
         {
           clock,
-          bootTimeMs: () => clock.monotonicMs(),
+          bootTimeMs: () => clock.monotonicMs() + frozenMs,
           log: silentLog,
           metrics: createMetrics(),
           network,
@@ -210,6 +218,16 @@ test("AD1, AD2: without an answer it ends with the lease, counted from the last 
   node.ledger = { holder: "n1" };
   await node.clock.advance(1100);
   assert.ok(node.answers());
+  await node.stop(part);
+});
+
+test("AD1: a machine that stood still while it took an address over gives up what it has of it", async () => {
+  const node = openNode();
+  const part = node.start();
+  node.freezesMs = cellAddressLeaseMs;
+  part.follow([{ ...wish("n1"), addresses: ["192.0.2.50/24", "192.0.2.51/24"] }]);
+  await node.clock.advance(100);
+  assert.deepEqual([node.given, node.answers(), part.held], [["192.0.2.50"], false, []]);
   await node.stop(part);
 });
 

@@ -162,7 +162,12 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
     const isNew = places.length === 0 || heldTicks === 0;
     if (places.length > 0 && !isSame(places, wanted)) await release("its place has changed");
     places = wanted;
-    for (const place of wanted) await network.give(place, until - bootTimeMs());
+    for (const place of wanted) {
+      const leftMs = until - bootTimeMs();
+      // This machine may have stood still since it was asked.
+      if (leftMs <= 0) return release("its lease is over");
+      await network.give(place, leftMs);
+    }
     untilBootMs = until;
     await listen();
     if (isNew) log.info("this node holds a cell address now", { addresses: wanted.map(textOf) });
