@@ -2,6 +2,8 @@
  * `soak-collect.entry PORT`: the debugger's part, run on the machine whose process it is. The protocol
  * is Chrome's (HeapProfiler), with Node's own domain for threads (NodeWorker).
  */
+import { systemClock } from "../../runtime/clock/index.ts";
+
 type Message = {
   readonly id?: number;
   readonly method?: string;
@@ -20,7 +22,7 @@ const waiting = new Map<string, (message: Message) => void>();
 const threads: string[] = [];
 let nextId = 0;
 
-const limit = setTimeout(() => fail("no answer in time"), answerWithinMs);
+const limit = systemClock.after(answerWithinMs, () => fail("no answer in time"));
 
 function fail(text: string): never {
   process.stderr.write(`${text}\n`);
@@ -60,5 +62,5 @@ await new Promise((resolve) => socket.addEventListener("open", resolve, { once: 
 // Its answer comes after every thread that runs has been told of.
 await ask("", "NodeWorker.enable", { waitForDebuggerOnStart: false });
 for (const thread of ["", ...threads]) await ask(thread, "HeapProfiler.collectGarbage");
-clearTimeout(limit);
+limit.cancel();
 process.exit(0);
