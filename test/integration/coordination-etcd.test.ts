@@ -2,7 +2,7 @@
 import { strict as assert } from "node:assert";
 import { after, before, test } from "node:test";
 import { createCoordination, type CoordinationClient } from "../../src/client/index.ts";
-import { startGateway, startService } from "../support/coordination.ts";
+import { patientMs, startGateway, startService } from "../support/coordination.ts";
 import { memoryFolder, startEtcd, type TestEtcd } from "../support/etcd.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -21,8 +21,12 @@ after(async () => {
 test("keys, sessions, fences and watches on etcd, and what is said when members are lost", async (t) => {
   const ledger = await etcd.openLedger();
   t.after(() => ledger.close());
-  const { url } = await startGateway(t, startService(t, ledger));
-  const client: CoordinationClient = createCoordination({ gateway: url, token: "good-a" });
+  const { url } = await startGateway(t, startService(t, ledger, { timeoutMs: 5000 }));
+  const client: CoordinationClient = createCoordination({
+    gateway: url,
+    token: "good-a",
+    timeoutMs: patientMs,
+  });
   const made = await client.cas("k", 0, "1");
   assert.ok(made.state === "done");
   const refused = await client.cas("k", 0, "2");
@@ -51,7 +55,7 @@ test("keys, sessions, fences and watches on etcd, and what is said when members 
   await client.put("mine", "x", { session });
   await session.end();
   assert.equal(await client.get("mine"), undefined);
-  await waitFor(() => seen.length === 3, { what: "three changes", timeoutMs: 30_000 });
+  await waitFor(() => seen.length === 3, { what: "three changes", timeoutMs: 60_000 });
   assert.deepEqual(seen, ["state=1", "mine=x", "mine"]);
 
   // One of three is lost: writes go on, with at most an unknown one on the way.
@@ -61,10 +65,10 @@ test("keys, sessions, fences and watches on etcd, and what is said when members 
       const now = await client.get("state");
       return (await client.cas("state", now?.modRevision ?? 0, "3")).state === "done";
     },
-    { what: "a write through the two that are left", timeoutMs: 40_000 },
+    { what: "a write through the two that are left", timeoutMs: 60_000 },
   );
   assert.ok(!second.lost.aborted);
-  await waitFor(() => seen.at(-1) === "state=3", { what: "the watch", timeoutMs: 40_000 });
+  await waitFor(() => seen.at(-1) === "state=3", { what: "the watch", timeoutMs: 60_000 });
 
   // Two of three: nothing can be agreed on.
   await etcd.members[1]?.kill();
@@ -72,7 +76,7 @@ test("keys, sessions, fences and watches on etcd, and what is said when members 
   const lost = ["quorum-lost", "ledger-unavailable"];
   const read = await waitFor(() => client.get("state").then(() => undefined, codeOf), {
     what: "a read without an answer",
-    timeoutMs: 40_000,
+    timeoutMs: 60_000,
   });
   assert.ok(lost.includes(read), read);
   const outcome = await client.put("state", "4").then(({ state }) => state, codeOf);
@@ -80,10 +84,10 @@ test("keys, sessions, fences and watches on etcd, and what is said when members 
 
   // They come back, and so does all the rest by itself.
   await Promise.all([etcd.members[0]?.start(), etcd.members[1]?.start()]);
-  const back = await waitFor(() => client.get("state"), { what: "an answer", timeoutMs: 40_000 });
+  const back = await waitFor(() => client.get("state"), { what: "an answer", timeoutMs: 60_000 });
   assert.ok(["3", "4"].includes(back.text()));
   assert.equal((await client.put("last", "x", { fence: second.fence })).state, "done");
-  await waitFor(() => seen.includes("last=x"), { what: "the watch", timeoutMs: 40_000 });
+  await waitFor(() => seen.includes("last=x"), { what: "the watch", timeoutMs: 60_000 });
   stop.abort();
   await watching;
 });

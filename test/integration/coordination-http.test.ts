@@ -388,13 +388,17 @@ test("C8: quotas are refused with their name, limit and use, and free again when
   const tooLarge = quota(await put("b", "x".repeat(60_000)));
   assert.equal(tooLarge[2].limit, "bytes");
   await put("b", "small");
-  await post("/locks/door", { session: lease });
+  const held = (await post("/locks/door", { session: lease, id: "try" })).json;
   assert.deepEqual(quota(await put("c", "x")), [
     429,
     "quota-exceeded",
     { limit: "keys", max: 3, used: 3 },
   ]);
   assert.deepEqual(quota(await post("/locks/more", { session: lease }))[1], "quota-exceeded");
+  // C5: what is held already needs no room, and whoever asks is told so.
+  const again = (await post("/locks/door", { session: lease, id: "try" })).json;
+  assert.equal(again.token, held.token);
+  assert.deepEqual(codeOf(await post("/locks/door", { session: lease })), [412, "lock-held"]);
   // What is there may change, and shrink; another application has its own.
   assert.equal((await put("a", "y".repeat(60_000))).status, 200);
   assert.equal((await call("/keys/c", { method: "PUT", body: "x", token: "good-b" })).status, 200);

@@ -10,7 +10,7 @@ import {
 } from "../../src/ledger/applications/index.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
 import type { Link } from "../../src/transport/index.ts";
-import { authenticate } from "./coordination.ts";
+import { authenticate, patientMs } from "./coordination.ts";
 import { testCell, testPair, type TestPair } from "./transport.ts";
 
 export type TestServer = { readonly pair: TestPair; readonly link: () => Link | undefined };
@@ -41,6 +41,6 @@ export function remoteOf(
             : [];
         }),
     },
-    options,
+    { timeoutMs: patientMs, hurriedMs: patientMs, ...options },
   );
 }

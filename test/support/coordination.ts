@@ -14,6 +14,9 @@ import { systemClock } from "../../src/runtime/clock/index.ts";
 import { createMetrics } from "../../src/runtime/metrics/index.ts";
 import { hostDeps } from "./ledger.ts";
 
+/** Where a timeout is not what is tested, a machine that stands still must not make one. */
+export const patientMs = 60_000;
+
 /** `good-NAME` is the token of the application NAME, anything else is nobody's. */
 export const authenticate = async (token: string) => {
   const name = /^good-([a-z0-9]+)$/.exec(token)?.[1];
@@ -25,7 +28,10 @@ export function startService(
   ledger: Ledger,
   options: { limits?: Partial<CoordinationLimits>; timeoutMs?: number } = {},
 ): CoordinationService {
-  const service = createCoordinationService({ ...hostDeps, ledger }, options);
+  const service = createCoordinationService(
+    { ...hostDeps, ledger },
+    { timeoutMs: patientMs, ...options },
+  );
   t.after(() => service.close());
   return service;
 }

@@ -20,7 +20,7 @@ import {
 import { parseRequest } from "../../src/ledger/applications/coordination.ts";
 import { applicationOf, namespaceOf } from "../../src/ledger/applications/namespace.ts";
 import { createTurns } from "../../src/ledger/applications/service/turns.ts";
-import { openSqliteLedger, type Ledger } from "../../src/ledger/index.ts";
+import { openSqliteLedger, type Ledger, type LeaseId } from "../../src/ledger/index.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
@@ -117,6 +117,16 @@ test("C5: a link that comes back within the TTL costs nothing", async (t) => {
     await clock.advance(4000);
     assert.ok(!session.lost.aborted, `round ${round}`);
   }
+  assert.equal(await session.end(), "ended");
+});
+
+test("C5: a session that the cell ends is lost with the next renewal", async (t) => {
+  const here = await world(t);
+  const session = await clientOf(here, { isCut: false }).session({ ttlMs: 9000 });
+  await here.ledger.revoke(session.id as LeaseId);
+  await here.clock.advance(3100);
+  assert.ok(session.lost.aborted);
+  assert.match((session.lost.reason as SkerryError).message, /is over/);
   assert.equal(await session.end(), "ended");
 });
 

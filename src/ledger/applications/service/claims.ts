@@ -31,6 +31,17 @@ export function createClaims(
   const turns = createTurns();
   const waitersBy = new Map<string, number>();
 
+  /** How things stand: `done` when this very try holds it already. */
+  const look = async (
+    namespace: Namespace,
+    request: RequestOf<"claim">,
+    { timeoutMs }: CallOptions,
+  ): Answer => {
+    const key = namespace.claim(request.kind, request.name);
+    const { keyValue, revision } = await ledger.get(key, { timeoutMs });
+    return heldAnswer(request, keyValue, revision);
+  };
+
   /**
    * One try. `refused` tells who holds it, and from which revision on to wait for its end. A caller
    * that goes away does not make its outcome unknown: what nobody can hear of is given back below.
@@ -44,13 +55,18 @@ export function createClaims(
     const { timeoutMs } = call;
     const key = namespace.claim(request.kind, request.name);
     const bytes = claimBytes(request);
+    const growth = { keys: 1, bytes: key.length + bytes.byteLength, sessions: 0 };
     const used = await usage.of(namespace.application, call);
-    if (used.keys >= limits.keys) throw quotaExceeded("keys", limits.keys, used.keys);
-    const reservation = usage.reserve(namespace.application, {
-      keys: 1,
-      bytes: key.length + bytes.byteLength,
-      sessions: 0,
-    });
+    const full = (["keys", "bytes"] as const).find(
+      (limit) => used[limit] + growth[limit] > limits[limit],
+    );
+    if (full !== undefined) {
+      // A try that holds it already, or waits for it, needs no room.
+      const now = await look(namespace, request, call);
+      if (now.state !== "refused" || now.current) return now;
+      throw quotaExceeded(full, limits[full], used[full]);
+    }
+    const reservation = usage.reserve(namespace.application, growth);
     let settled: number | "unknown" | undefined;
     try {
       const outcome = await ledger.transact(
@@ -99,17 +115,6 @@ export function createClaims(
       // History since then is forgotten: the next try tells how things stand.
       if (!(error instanceof SkerryError && error.code === "compacted")) throw error;
     }
-  };
-
-  /** How things stand: `done` when this very try holds it already. */
-  const look = async (
-    namespace: Namespace,
-    request: RequestOf<"claim">,
-    { timeoutMs }: CallOptions,
-  ): Answer => {
-    const key = namespace.claim(request.kind, request.name);
-    const { keyValue, revision } = await ledger.get(key, { timeoutMs });
-    return heldAnswer(request, keyValue, revision);
   };
 
   const wait = async (
