@@ -3,6 +3,7 @@
  * has to decide something now. Pure. Nothing stands here that the design does not keep.
  */
 import type { Ladder, LedgerReport, NodeVerdict } from "../api/index.ts";
+import { addressPromise, type AddressView } from "./address-promise.ts";
 import { countVoters } from "./ledger-count.ts";
 
 export type PromiseView = {
@@ -20,6 +21,7 @@ export type PromiseView = {
   readonly waitingForHub: number;
   /** By silent node: why its pods are not replaced (rule E). */
   readonly held: ReadonlyMap<string, string>;
+  readonly addresses?: readonly AddressView[];
   /** Where several servers share the ledger and one of them answers. */
   readonly ledger: LedgerReport | undefined;
 };
@@ -96,6 +98,14 @@ export function promisesOf(view: PromiseView): Promises {
       suspended.push(
         `${names} is the only server: if it is lost, desired state cannot be changed until it is back.`,
       );
+  }
+  for (const address of view.addresses ?? []) {
+    const { holds, text } = addressPromise(address, {
+      servers: servers.map(({ name }) => name),
+      undecided: serverLost || quorumLost,
+      gone: (node) => nodes.some((one) => one.name === node && node !== self && isGone(one)),
+    });
+    (holds ? kept : suspended).push(text);
   }
   for (const { name } of lost) {
     suspended.push(`What only ${name} holds (entries acknowledged at local) waits for its return.`);

@@ -13,6 +13,7 @@ import type {
 } from "../api/index.ts";
 import { podIsReady, podStatusText } from "../api/index.ts";
 import type { LadderStory } from "../membership/index.ts";
+import type { AddressView } from "./address-promise.ts";
 import { countVoters } from "./ledger-count.ts";
 import { promisesOf } from "./promises.ts";
 import { wordsOf } from "./status-words.ts";
@@ -30,6 +31,7 @@ export type CellView = {
   /** As the API knows them; on nodes that are not servers their own only. */
   readonly pods: readonly Pod[];
   readonly story: LadderStory;
+  readonly addresses?: readonly AddressView[];
   /** This node's. */
   readonly ladder: Ladder;
   /** By silent node: why its pods are not replaced; known on servers. */
@@ -74,6 +76,7 @@ export function cellStatus(view: CellView): CellStatus {
       self: view.self,
       ladder: view.ladder,
       held: view.held,
+      ...(view.addresses === undefined ? {} : { addresses: view.addresses }),
       ledger,
       nodes: view.nodes.map(({ name, endpoints }) => ({
         name,

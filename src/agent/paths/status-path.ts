@@ -4,12 +4,14 @@
  */
 import { cpus, totalmem } from "node:os";
 import {
+  cellAddressKind,
   deploymentKind,
   endpointsOf,
   nodeKind,
   podKind,
   streamKind,
   type BackupReport,
+  type CellAddress,
   type CellStatus,
   type Deployment,
   type KubeObject,
@@ -24,6 +26,7 @@ import type { Routes } from "../../runtime/http/index.ts";
 import { ownProcess } from "../../runtime/process/index.ts";
 import type { WriteResult } from "../../resources/index.ts";
 import { startNodeReporter, type NodeWrite, type PodRunner } from "../../workloads/index.ts";
+import { addressViews } from "../address-promise.ts";
 import { hostDescription } from "../doctor.ts";
 import type { HostStrain } from "../host-strain.ts";
 import { ledgerReport } from "../ledger-watch.ts";
@@ -61,6 +64,8 @@ export function startStatusPath(
   let nodes: readonly Node[] = [];
   state.mirrored.follow(deploymentKind, (now: readonly Deployment[]) => (deployments = now));
   state.mirrored.follow(nodeKind, (now: readonly Node[]) => (nodes = now));
+  let addresses: readonly CellAddress[] = [];
+  state.mirrored.follow(cellAddressKind, (now: readonly CellAddress[]) => (addresses = now));
 
   const report = async (): Promise<NodeReport> => {
     const [store, processes] = await Promise.all([
@@ -163,6 +168,7 @@ export function startStatusPath(
       deployments,
       pods,
       story: membership.story(),
+      addresses: addressViews(addresses, nodes),
       reach: withRows(membership.reach(), rows),
     });
   };
