@@ -81,6 +81,7 @@ export interface TestMember {
 }
 
 export interface TestEtcd extends AsyncDisposable {
+  readonly subnet: string;
   readonly members: readonly TestMember[];
   readonly credentials: EtcdCredentials;
   readonly serverName: string;
@@ -232,6 +233,7 @@ export async function startEtcd(
   process.once("exit", onExit);
 
   const etcd: TestEtcd = {
+    subnet,
     members,
     credentials,
     serverName: authority.serverName,

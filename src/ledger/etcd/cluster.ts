@@ -76,7 +76,8 @@ export function clusterOf(client: EtcdClient): EtcdCluster {
           .catch(async (error: unknown) => {
             const mayBeThere =
               error instanceof EtcdFailure &&
-              (error.kind === "unknown" || /Peer URLs already exists|member ID already exist/.test(error.details));
+              (error.kind === "unknown" ||
+                /Peer URLs already exists|member ID already exist/.test(error.details));
             const known = mayBeThere ? await members() : [];
             const found = known.find(
               ({ isLearner, peerUrls: urls }) => isLearner && sameUrls(urls, peerUrls),
@@ -123,7 +124,11 @@ export function clusterOf(client: EtcdClient): EtcdCluster {
     async moveLeader(toId) {
       const member = await explained(leaderName());
       await explained(
-        client.attempt(wire.moveLeader, { targetId: BigInt(toId) }, { timeoutMs, member }),
+        client.attempt(
+          wire.moveLeader,
+          { targetId: BigInt(toId) },
+          { timeoutMs, member, patient: true },
+        ),
       );
     },
 
@@ -159,7 +164,11 @@ export function clusterOf(client: EtcdClient): EtcdCluster {
 
     async defragment(name) {
       await explained(
-        client.attempt(wire.defragment, {}, { timeoutMs: defragmentTimeoutMs, member: name }),
+        client.attempt(
+          wire.defragment,
+          {},
+          { timeoutMs: defragmentTimeoutMs, member: name, patient: true },
+        ),
       );
     },
 
@@ -168,7 +177,7 @@ export function clusterOf(client: EtcdClient): EtcdCluster {
         client.attempt(
           wire.hashKv,
           { revision: etcdRevision },
-          { timeoutMs: hashTimeoutMs, member: name },
+          { timeoutMs: hashTimeoutMs, member: name, patient: true },
         ),
       );
       return { hash, compactRevision };

@@ -17,7 +17,7 @@ export interface Core {
   /** etcd's newest revision of which this client knows. */
   seen(): number;
   /** Takes note of it and gives the ledger's revision. */
-  note(header: Header | undefined): Revision;
+  note(header: Pick<Header, "revision"> | undefined): Revision;
   /** Reads the history again; its listeners are told when it is another one. Shared by who asks at once. */
   verify(): Promise<History>;
   /** The oldest revision that can be read. */

@@ -11,7 +11,7 @@ import { createEtcdClient, type EtcdClient } from "./client/client.ts";
 import * as wire from "./client/messages.ts";
 import { clusterOf } from "./cluster.ts";
 import { contractErrors, createCore, isCompacted, type Core } from "./core.ts";
-import { ensureHistory, historyJump, toEtcd, writeHistory } from "./history.ts";
+import { ensureHistory, historyJump, readHistory, toEtcd, writeHistory } from "./history.ts";
 import { createLeases } from "./leases.ts";
 import { defaultQuotaBytes, startMaintenance } from "./maintenance.ts";
 import { createReads } from "./reads.ts";
@@ -25,6 +25,8 @@ import { rangeOf } from "./reads.ts";
 const defaultTimeoutMs = 5_000;
 /** One that does not answer sooner is told as unreachable. */
 const statusTimeoutMs = 1_000;
+/** Whoever asks how the ledger is must be told soon that it is not well. */
+const quorumTimeoutMs = 2_000;
 
 /** Throws `ledger-unavailable` when no quorum of members answers in time; try again then. */
 export async function openEtcdLedger(
@@ -120,8 +122,11 @@ async function statusOf(core: Core, cluster: EtcdCluster): Promise<LedgerStatus>
   core.assertOpen();
   const [statuses, quorum] = await Promise.all([
     cluster.status({ timeoutMs: statusTimeoutMs }),
-    core.verify().then(
-      () => "held" as const,
+    readHistory(core.client, quorumTimeoutMs).then(
+      ({ revision }) => {
+        core.note({ revision });
+        return "held" as const;
+      },
       (error: unknown) => {
         core.assertOpen();
         core.deps.log.debug("the ledger has no quorum", { error });

@@ -3,14 +3,19 @@
  * `unknown` only when the time ends, or the caller gives up, while an attempt may have been applied.
  */
 import { createBackoff } from "../../lib/backoff.ts";
-import { SkerryError } from "../../lib/errors.ts";
 import { checkTransaction, leaseNotFound, unavailable } from "../checks.ts";
 import type { Ledger, Operation, Revision, TransactionOutcome } from "../ledger.ts";
 import * as wire from "./client/messages.ts";
 import { EtcdFailure } from "./client/outcome.ts";
 import { contractError, type Core } from "./core.ts";
+import { deleteWhenFull, isFull, markedAt } from "./full.ts";
 import { answerOf, leaseNumber, prepare, requestFor, type Mark, type Prepared } from "./prepare.ts";
 import type { Slot, Slots } from "./slots.ts";
+
+/** Time for looking whether it was applied, even where the caller's is over. */
+const checkMs = 500;
+
+const unknown = (cause: Error): TransactionOutcome => ({ state: "unknown", cause });
 
 export function createTransactions(core: Core, slots: Slots): Ledger["transact"] {
   const { clock, random } = core.deps;
@@ -25,6 +30,36 @@ export function createTransactions(core: Core, slots: Slots): Ledger["transact"]
     return id;
   };
 
+  /** What became of a transaction to which a member said that it is full. */
+  const whenFull = async (
+    prepared: Prepared,
+    mark: Mark,
+    options: {
+      untilMs: number;
+      signal: AbortSignal | undefined;
+      doubt: Error | undefined;
+      reason: unknown;
+    },
+  ): Promise<TransactionOutcome> => {
+    const { doubt, reason, signal, untilMs } = options;
+    const timeoutMs = Math.max(checkMs, untilMs - clock.monotonicMs());
+    try {
+      const at = await markedAt(core, mark, timeoutMs);
+      if (at !== undefined)
+        return { state: "done", revision: (at + core.history().base) as Revision };
+    } catch (error) {
+      return unknown(doubt ?? asError(error));
+    }
+    if (doubt) return unknown(doubt);
+    if (prepared.kind !== "deletes") throw reason;
+    try {
+      return await deleteWhenFull(core, prepared, { timeoutMs, signal });
+    } catch (error) {
+      if (signal?.aborted) return unknown(asError(signal.reason));
+      throw contractError(error);
+    }
+  };
+
   const run = async (
     prepared: Prepared,
     slot: Slot | undefined,
@@ -35,13 +70,9 @@ export function createTransactions(core: Core, slots: Slots): Ledger["transact"]
     const backoff = createBackoff(core.deps, { initialMs: 20, maxMs: 250 });
     /** Why an earlier attempt may have been applied, or may yet be. */
     let doubt: Error | undefined;
-    let withMark = slot !== undefined;
-    const unknown = (cause: Error): TransactionOutcome => ({ state: "unknown", cause });
-
     for (let attempt = 0; ; attempt++) {
       const history = core.history();
-      const mark: Mark | undefined =
-        slot && withMark ? { slot, id, fence: doubt !== undefined } : undefined;
+      const mark: Mark | undefined = slot && { slot, id, fence: doubt !== undefined };
       const leftMs = untilMs - clock.monotonicMs();
       try {
         const response = await core.client.attempt(wire.txn, requestFor(prepared, history, mark), {
@@ -76,18 +107,13 @@ export function createTransactions(core: Core, slots: Slots): Ledger["transact"]
           throw error;
         }
         const reason = contractError(error, { lease: options.lease });
-        const isFull = reason instanceof SkerryError && reason.code === "disk-full";
         if (error.kind === "refused") {
+          if (mark && isFull(error))
+            return await whenFull(prepared, mark, { ...options, doubt, reason });
           if (doubt) return unknown(doubt);
-          // Deletions are what frees space: they are let in, but not with a mark, which is a put.
-          if (!(isFull && withMark && prepared.kind === "deletes")) throw reason;
-          withMark = false;
-          continue;
+          throw reason;
         }
-        if (error.kind === "unknown" && prepared.kind !== "reads") {
-          if (!withMark) return unknown(error);
-          doubt ??= error;
-        }
+        if (error.kind === "unknown" && mark) doubt ??= error;
         if (clock.monotonicMs() >= untilMs) {
           if (doubt) return unknown(doubt);
           throw reason;

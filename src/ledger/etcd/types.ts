@@ -19,9 +19,9 @@ export type EtcdCredentials = {
 };
 
 export type EtcdConnectOptions = {
-  /** Asked again and again; the first is the local one and is preferred while it answers. */
+  /** Asked with every call, so it answers from memory; the first is the local one, preferred while it answers. */
   readonly members: () => readonly EtcdEndpoint[];
-  /** Asked again and again; a change makes new connections. */
+  /** Asked with every call, so it answers from memory; a change makes new connections. */
   readonly credentials: () => EtcdCredentials;
   /** The DNS name in every member's certificate. */
   readonly serverName: string;

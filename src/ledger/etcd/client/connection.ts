@@ -19,7 +19,12 @@ import type { EtcdCredentials, EtcdEndpoint } from "../types.ts";
 import type { Method } from "./messages.ts";
 import { classify, EtcdFailure } from "./outcome.ts";
 
-export type CallOptions = { readonly timeoutMs: number; readonly signal?: AbortSignal };
+export type CallOptions = {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+  /** Waits for a member that refuses connections, instead of saying so at once. */
+  readonly patient?: boolean;
+};
 
 export interface EtcdStream<Request, Response> {
   readonly member: string;
@@ -97,12 +102,13 @@ export function connectMember(
     }));
 
   /** Resolves when a call would leave at once. */
-  const connected = async ({ timeoutMs, signal }: CallOptions): Promise<void> => {
+  const connected = async ({ timeoutMs, signal, patient }: CallOptions): Promise<void> => {
     const untilMs = clock.monotonicMs() + timeoutMs;
     for (;;) {
       const state = channel.getConnectivityState(true);
       if (state === connectivityState.READY) return;
-      if (state === connectivityState.TRANSIENT_FAILURE) throw notConnected("refused or lost");
+      if (state === connectivityState.TRANSIENT_FAILURE && !patient)
+        throw notConnected("refused or lost");
       if (state === connectivityState.SHUTDOWN) throw notConnected("closed");
       const leftMs = untilMs - clock.monotonicMs();
       if (leftMs <= 0) throw notConnected("no answer in time");
@@ -145,9 +151,9 @@ export function connectMember(
 
   return {
     endpoint,
-    async unary(method, request, { timeoutMs, signal }) {
+    async unary(method, request, { timeoutMs, signal, patient }) {
       const startedMs = clock.monotonicMs();
-      await connected({ timeoutMs, signal });
+      await connected({ timeoutMs, signal, patient });
       const leftMs = Math.max(1, timeoutMs - (clock.monotonicMs() - startedMs));
       return await settle(clock, { timeoutMs: leftMs, signal }, (resolve, reject) => {
         const call = client.makeUnaryRequest(

@@ -217,6 +217,7 @@ const method = <I extends Fields, O extends Fields>(
 });
 
 export const range = method("KV/Range", rangeRequest, rangeResponse);
+export const deleteRange = method("KV/DeleteRange", deleteRangeRequest, headerResponse);
 export const txn = method("KV/Txn", txnRequest, txnResponse);
 export const compact = method("KV/Compact", compactionRequest, headerResponse);
 export const watch = method("Watch/Watch", watchRequest, watchResponse);

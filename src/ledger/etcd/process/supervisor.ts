@@ -90,7 +90,9 @@ export function createEtcdSupervisor(
   });
   const backoff = createBackoff(deps, { initialMs: 500, maxMs: 30_000 });
   let current: EtcdState = { state: "stopped" };
-  let held: { id: string; sinceMs: MonotonicMs; log: { stop(): Promise<void> } } | undefined;
+  let held:
+    | { id: string; sinceMs: MonotonicMs; isOutdated: boolean; log: { stop(): Promise<void> } }
+    | undefined;
   let isWanted = false;
   let retry: Timer | undefined;
   let lastLines: string[] = [];
@@ -122,21 +124,24 @@ export function createEtcdSupervisor(
     become({ state: "refused", error });
   };
 
-  const take = (status: EtcdProcessStatus, from: "start" | "end") => {
+  const running = (status: EtcdProcessStatus) => {
+    if (status.current.state !== "running" || !held || current.state === "refused") return;
+    const { pid } = status.current;
+    const version = status.labels[versionLabel] ?? "";
+    become({ state: "running", pid, version, isOutdated: held.isOutdated });
+  };
+
+  const take = (status: EtcdProcessStatus, from: "start" | "end", isOutdated: boolean) => {
     const followed = followLog(
       { clock, onError: (error) => log.debug("etcd's log cannot be read", { error }) },
       { directory: status.logDirectory, from, onLine },
     );
-    held = { id: status.id, sinceMs: clock.monotonicMs(), log: followed };
+    held = { id: status.id, sinceMs: clock.monotonicMs(), isOutdated, log: followed };
+    become({ state: "starting" });
+    running(status);
   };
 
   const isOurs = (status: EtcdProcessStatus) => status.labels[etcdLabel] === options.member().name;
-
-  const running = (status: EtcdProcessStatus, isOutdated: boolean) => {
-    if (status.current.state !== "running" || current.state === "refused") return;
-    const version = status.labels[versionLabel] ?? "";
-    become({ state: "running", pid: status.current.pid, version, isOutdated });
-  };
 
   const launch = async () => {
     const member = options.member();
@@ -145,7 +150,6 @@ export function createEtcdSupervisor(
     if (written) assertReads(version, written);
     ensureDirectory(member.dataDir);
     const command = etcdCommand(member, version);
-    become({ state: "starting" });
     lastLines = [];
     const status = await host.start({
       id: `etcd-${member.name}-${nameSuffix(random, 8)}`,
@@ -161,8 +165,7 @@ export function createEtcdSupervisor(
       graceMs,
     });
     writeRecord(versionPath(member.dataDir), { version: versionText(version) });
-    take(status, "start");
-    running(status, false);
+    take(status, "start", false);
   };
 
   const release = async () => {
@@ -209,7 +212,7 @@ export function createEtcdSupervisor(
   const look = async (status: EtcdProcessStatus) => {
     if (!isOurs(status) || held?.id !== status.id) return;
     if (status.current.state === "exited") await onExit(status);
-    else if (current.state === "starting") running(status, false);
+    else if (current.state === "starting") running(status);
   };
 
   const stopListening = host.onChange((status) => {
@@ -228,8 +231,7 @@ export function createEtcdSupervisor(
     }
     if (!alive) return false;
     const version = await detectEtcd(options.binary);
-    take(alive, "end");
-    running(alive, alive.labels[commandLabel] !== digest(options.member(), version));
+    take(alive, "end", alive.labels[commandLabel] !== digest(options.member(), version));
     log.info("etcd goes on as it ran", { id: alive.id });
     return true;
   };
