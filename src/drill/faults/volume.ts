@@ -57,7 +57,8 @@ export async function mountVolume(options: {
     },
     free: () => rmSync(filler, { force: true }),
     async unmount() {
-      await command("umount", [folder]);
+      // Also while somebody still has a file open there: whoever that is sees it until he ends.
+      await command("umount", ["--lazy", folder]);
       rmSync(image, { force: true });
     },
   };

@@ -1,6 +1,6 @@
 /** Does what the plan says, and undoes it: the nemesis' hands. */
-import { readlinkSync } from "node:fs";
-import { basename } from "node:path";
+import { readdirSync, readlinkSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
 import { explain, SkerryError, systemCode } from "../../lib/errors.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { SlowDisks } from "../faults/slow-disk.ts";
@@ -12,7 +12,7 @@ import type { Site } from "../site/site.ts";
 import type { Clients } from "./nemesis-clients.ts";
 import type { NemesisFault } from "./nemesis-plan.ts";
 
-const startPatienceMs = 60_000;
+const patienceMs = 60_000;
 const retryMs = 1000;
 
 export type Hands = {
@@ -37,6 +37,7 @@ export function createHands(deps: {
   const wires = createWires(network);
   const names = site.nodes.map(({ node }) => node);
   const down = new Set<MachineName>();
+  const wiped = new Set<MachineName>();
   const others = (node: MachineName) => names.filter((one) => one !== node);
 
   const kill = async (node: MachineName) => {
@@ -46,19 +47,30 @@ export function createHands(deps: {
     clients.lost(node);
   };
   /** An agent is ready when it has servers to ask: while these are away, it takes more than one try. */
-  const start = async (node: MachineName) => {
-    await site.healLink(node);
-    const giveUpMs = clock.monotonicMs() + startPatienceMs * deps.slowness;
+  const untilDone = async (what: string, action: () => Promise<unknown>) => {
+    const giveUpMs = clock.monotonicMs() + patienceMs * deps.slowness;
     for (;;) {
       try {
-        await site.startNode(node);
-        break;
+        return await action();
       } catch (error) {
         if (signal.aborted || clock.monotonicMs() > giveUpMs) throw error;
-        deps.progress(`${node} does not start yet: ${explain(error).slice(0, 300)}`);
+        deps.progress(`${what}: not yet: ${explain(error).slice(0, 300)}`);
         await clock.sleep(retryMs, { signal });
       }
     }
+  };
+  const start = async (node: MachineName) => {
+    await site.healLink(node);
+    await untilDone(`start ${node}`, () => site.startNode(node));
+    down.delete(node);
+    clients.start(node);
+  };
+  const replace = async (node: MachineName) => {
+    const [from = ""] = others(node).filter((one) => !down.has(one));
+    await site.healLink(node);
+    await untilDone(`join ${node} anew`, () => site.joinAnew(node, from));
+    await untilDone(`replace ${node}`, () => site.skerry(from, ["server", "replace", node]));
+    wiped.delete(node);
     down.delete(node);
     clients.start(node);
   };
@@ -81,6 +93,21 @@ export function createHands(deps: {
           const { node } = fault;
           await kill(node);
           return () => start(node);
+        }
+        case "replace": {
+          const { node } = fault;
+          await kill(node);
+          wiped.add(node);
+          const folder = site.dataDirOf(node);
+          for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true });
+          return () => replace(node);
+        }
+        case "move leader": {
+          const { node } = fault;
+          const move = () => site.skerry(node, ["server", "move-leader", node]);
+          // Refused or failed, it was asked for while everybody else was asking for other things.
+          await move().catch((error: unknown) => deps.progress(explain(error).slice(0, 300)));
+          return async () => {};
         }
         case "restart all": {
           await Promise.all(names.map(kill));
@@ -144,7 +171,7 @@ export function createHands(deps: {
         await site.healLink(node);
         site.thawNode(node);
       }
-      await Promise.all([...down].map(start));
+      await Promise.all([...down].map((node) => (wiped.has(node) ? replace(node) : start(node))));
     },
   };
 

@@ -26,6 +26,9 @@ export type NemesisFault =
   | { readonly fault: "slow link"; readonly node: MachineName; readonly delayMs: number }
   | { readonly fault: "slow disk"; readonly node: MachineName; readonly delayMs: number }
   | { readonly fault: "full disk"; readonly node: MachineName }
+  /** Killed with all it had; another machine takes its place under its name. */
+  | { readonly fault: "replace"; readonly node: MachineName }
+  | { readonly fault: "move leader"; readonly node: MachineName }
   | { readonly fault: "restart all" };
 
 export type NemesisStep = {
@@ -50,6 +53,8 @@ const everyKind: readonly Kind[] = [
   "slow link",
   "slow disk",
   "full disk",
+  "replace",
+  "move leader",
   "restart all",
 ];
 /** At the beginning all is well, so that there is something to lose; at the end it heals. */
@@ -60,18 +65,19 @@ const togetherShare = 0.35;
 /** During which nothing else is done to any machine. */
 const alone: readonly Kind[] = ["restart all"];
 /** Their end is somebody else's: the keeper's. */
-const momentary: readonly Kind[] = ["kill agent", "kill ledger"];
+const momentary: readonly Kind[] = ["kill agent", "kill ledger", "move leader"];
+/** What a cell of one server does not have. */
+const ofSeveralServers: readonly Kind[] = ["kill ledger", "replace", "move leader"];
 
 export function planNemesis(options: {
   readonly seed: number;
   readonly forMs: number;
   readonly nodes: readonly MachineName[];
-  /** A cell of one server has no ledger process. */
   readonly servers: number;
 }): NemesisStep[] {
   const random = seededRandom(options.seed);
   const bag = bagOf(
-    everyKind.filter((kind) => options.servers > 1 || kind !== "kill ledger"),
+    everyKind.filter((kind) => options.servers > 1 || !ofSeveralServers.includes(kind)),
     random,
   );
   const between = ({ least, most }: { least: number; most: number }) =>
@@ -114,7 +120,7 @@ export function describeFault(step: NemesisFault): string {
     case "slow disk":
       return `fsync of ${step.node} takes ${step.delayMs} ms more`;
     case "full disk":
-      return `disk of ${step.node}'s ledger full`;
+      return `disk of ${step.node} full`;
     case "restart all":
       return "kill all nodes, then start them";
     case "kill agent":
@@ -122,6 +128,10 @@ export function describeFault(step: NemesisFault): string {
       return `${step.fault} of ${step.node}`;
     case "kill":
       return `cut off and kill ${step.node}`;
+    case "replace":
+      return `kill ${step.node} and wipe its disk, then put another in its place`;
+    case "move leader":
+      return `move leadership to ${step.node}`;
     case "freeze":
     case "cut":
       return `${step.fault} ${step.node}`;

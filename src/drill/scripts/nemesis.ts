@@ -20,7 +20,7 @@ import { createHands, type Hands } from "./nemesis-faults.ts";
 import { describeFault, isMomentary, planNemesis, type NemesisStep } from "./nemesis-plan.ts";
 import { judgeNemesis, type NemesisSeen } from "./nemesis-verdict.ts";
 
-const servers: 1 | 3 = 1;
+const servers = 3;
 const nodeNames = ["n1", "n2", "n3"];
 const registers = 6;
 const locks = 2;
@@ -29,8 +29,8 @@ const keysMax = 3000;
 const timeoutMs = 3000;
 const sessionTtlMs = 3000;
 const readyTimeoutMs = 60_000;
-/** etcd's log takes two segments of 64 MB before it holds anything. */
-const volumeBytes = 512 * 1024 * 1024;
+/** The disk of a machine, for all it stores; etcd's log alone takes two segments of 64 MB at once. */
+const volumeBytes = 1024 * 1024 * 1024;
 /** So that the clients' last words are under way before they are asked to end. */
 const settleMs = 500;
 
@@ -114,8 +114,8 @@ async function mountVolumes(
 ): Promise<AsyncDisposable & { readonly byNode: ReadonlyMap<MachineName, Volume> }> {
   const byNode = new Map<MachineName, Volume>();
   for (const node of nodeNames) {
-    const folder = join(dir, node, "ledger");
-    const image = join(dir, `${node}.ledger.img`);
+    const folder = join(dir, node);
+    const image = join(dir, `${node}.img`);
     byNode.set(node, await mountVolume({ folder, image, bytes: volumeBytes }));
   }
   return {

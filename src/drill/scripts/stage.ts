@@ -26,6 +26,7 @@ const settleMs = 3000;
 const stream = "drill";
 /** On a machine with other work to do, all of it takes longer. */
 const readyTimeoutMs = 60_000;
+const readyFactorMax = 4;
 
 export type Stage = DrillOptions & {
   readonly site: Site;
@@ -69,9 +70,10 @@ export async function withStage<Result>(
   try {
     progress("deploying the application and the stream");
     await deployOffServer(site);
-    await waitForEcho(site, { clock, timeoutMs: readyTimeoutMs, signal });
+    const timeoutMs = readyTimeoutMs * Math.min(options.slowness, readyFactorMax);
+    await waitForEcho(site, { clock, timeoutMs, signal });
     await cordon(site, "n1", false);
-    await waitWhole(site, { clock, timeoutMs: readyTimeoutMs, signal });
+    await waitWhole(site, { clock, timeoutMs, signal });
 
     const acknowledgedPath = join(options.dir, "acknowledged.tsv");
     const requests = start<RequestLoadConfig, RequestLoadResult>("../load/requests.entry", {
@@ -90,7 +92,7 @@ export async function withStage<Result>(
       "the first acknowledged entry",
       async () =>
         acknowledgedBytes() > 0 ? { found: undefined } : { missing: "nothing acknowledged" },
-      { clock, timeoutMs: readyTimeoutMs, signal },
+      { clock, timeoutMs, signal },
     );
     const startedWallMs = clock.wallMs();
     const since = () => Math.round(clock.wallMs() - startedWallMs);

@@ -53,6 +53,8 @@ export type Site = Machines & {
   nodeInfo(name: string): NodeInfo;
   /** A node that was killed, or the hub, with the flags it had; resolves when it is ready. */
   startNode(machine: MachineName): Promise<void>;
+  /** Another machine under the name of one that was killed: with an empty folder, let in by `from`. */
+  joinAnew(node: string, from: string): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -102,7 +104,10 @@ export async function startSite(options: SiteOptions): Promise<Site> {
     machines.skerry<HubInfo>("hub", ["hub", "--host", hostOf("hub"), "--detach"], signal);
   const up = (name: string, flags: readonly string[]) => {
     closeLater(name);
-    return machines.skerry<NodeInfo>(
+    return start(name, flags);
+  };
+  const start = (name: string, flags: readonly string[]) =>
+    machines.skerry<NodeInfo>(
       name,
       [
         "up",
@@ -116,7 +121,6 @@ export async function startSite(options: SiteOptions): Promise<Site> {
       ].concat(flags),
       signal,
     );
-  };
   const token = async (machine: MachineName, ...args: string[]) =>
     (await machines.skerry<{ token: string }>(machine, ["token", "create", ...args], signal)).token;
 
@@ -193,6 +197,11 @@ export async function startSite(options: SiteOptions): Promise<Site> {
         await (machine === "hub"
           ? startHub()
           : machines.skerry(machine, ["up", "--detach"], signal));
+      },
+      async joinAnew(node, from) {
+        const { peers } = nodeInfo(from);
+        const join = ["--join", await token(from, "--node", node), "--server", peers];
+        await start(node, join);
       },
       close,
     };
