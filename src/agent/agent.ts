@@ -31,6 +31,7 @@ import { startBackupPath } from "./paths/backup-path.ts";
 import { notReady, startApiPath, startStatePath } from "./paths/command-path.ts";
 import { startCoordinationPath } from "./paths/coordination-path.ts";
 import { startFailoverPath } from "./paths/failover-path.ts";
+import { startHistoryPath } from "./paths/history-path.ts";
 import { startHubEnrolment, startHubHeartbeat } from "./paths/hub-path.ts";
 import { keepIdentityFresh, openIdentity, type IdentityPath } from "./paths/identity-path.ts";
 import { finishFarewell, startLedgerPath, type LedgerPath } from "./paths/ledger-path.ts";
@@ -194,6 +195,12 @@ export async function runAgent({
       watchHostStrain({ clock, log, host: createHostReader({ clock }, { dataFolder: dataDir }) }),
     (part) => part.stop(),
   );
+  await startHistoryPath(ground, {
+    state,
+    trust: identity.trust,
+    links: () => links,
+    restart: restart.resolve,
+  });
   const ledgerSituation = await startLedgerWatch(ground, ledgerPath);
   serversPath = await startServersPath(ground, {
     state,

@@ -53,6 +53,17 @@ export async function findEtcd(searchPath: string): Promise<string | undefined> 
   }
 }
 
+/** Stops and forgets every member that `host` holds. */
+export async function removeMembers(
+  host: Pick<EtcdProcessHost, "list" | "stop" | "remove">,
+): Promise<void> {
+  for (const { id, labels, current } of await host.list()) {
+    if (labels[etcdLabel] === undefined) continue;
+    if (current.state !== "exited") await host.stop(id, { graceMs });
+    await host.remove(id);
+  }
+}
+
 export function createEtcdRunner(
   deps: { clock: Clock; random: Random; log: Log; host: EtcdProcessHost },
   searchPath: string,
@@ -81,11 +92,7 @@ export function createEtcdRunner(
     },
     async remove() {
       await release();
-      for (const { id, labels, current } of await host.list()) {
-        if (labels[etcdLabel] === undefined) continue;
-        if (current.state !== "exited") await host.stop(id, { graceMs });
-        await host.remove(id);
-      }
+      await removeMembers(host);
     },
     [Symbol.asyncDispose]: release,
   };

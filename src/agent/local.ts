@@ -75,5 +75,8 @@ export function renderAccessKubeconfig(access: Access): string {
   });
 }
 
+/** Which history of the cell holds, once one was rewritten. */
+export const historyPath = (dataDir: string) => join(dataDir, "history.json");
+
 /** Where this node keeps sealed backups. */
 export const backupsFolder = (dataDir: string) => join(dataDir, "backups");

@@ -34,6 +34,8 @@ export async function restoreLedgerFile(
     backup: string;
     keys: readonly RecoveryKey[];
     ledgerPath: string;
+    /** Of the history that is replaced, where it is known to be later than the backup's. */
+    generationBefore?: number;
     onFile?: (file: KeptFile) => void;
   },
 ): Promise<RestoredLedger> {
@@ -43,7 +45,8 @@ export async function restoreLedgerFile(
     const manifest = await readBackup(options.backup, options.keys, {
       onManifest({ ledger }) {
         const revision = ledger.revision as Revision;
-        restore = restoreSqliteLedger(deps, { path: ledgerPath, revision });
+        const { generationBefore = 0 } = options;
+        restore = restoreSqliteLedger(deps, { path: ledgerPath, revision, generationBefore });
       },
       ...(onFile === undefined ? {} : { onFile }),
       onRecords: (records) => restore?.add(records as readonly KeyValue[]),

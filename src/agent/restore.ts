@@ -14,17 +14,21 @@ import {
   type RecoveryKey,
 } from "../backup/index.ts";
 import { connectKeeper, keeperPid } from "../keeper/index.ts";
+import { openAuthority, signHistory, type SignedHistory } from "../identity/index.ts";
 import { inspectSqliteLedger } from "../ledger/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { formatDuration } from "../lib/duration.ts";
 import { explain, SkerryError } from "../lib/errors.ts";
+import { generationOf } from "../lib/history.ts";
 import { silentLog } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
 import {
   ensureDirectory,
   readFileIfExists,
+  readRecord,
   syncDirectory,
   writeFileAtomic,
+  writeRecord,
 } from "../runtime/files/index.ts";
 import { isHubFolder } from "../runtime/local/index.ts";
 import {
@@ -35,7 +39,8 @@ import {
   type NodeRecord,
 } from "./config.ts";
 import { readKeyHere } from "./kept-backups.ts";
-import { backupsFolder, identityFolder } from "./local.ts";
+import { backupsFolder, historyPath, identityFolder } from "./local.ts";
+import { removeMembers } from "./etcd-runner.ts";
 import { restoreLedgerFile } from "./restore-ledger.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };
@@ -133,6 +138,7 @@ export async function restoreCell(deps: Deps, plan: RestorePlan): Promise<Restor
     backup: plan.file,
     keys: plan.keys,
     ledgerPath: restored,
+    generationBefore: generationHere(dataDir),
     onFile: (file) => files.push(file),
   });
   try {
@@ -148,11 +154,24 @@ export async function restoreCell(deps: Deps, plan: RestorePlan): Promise<Restor
     ensureDirectory(dirname(path));
     writeFileAtomic(path, content);
   }
+  await endMember(deps, dataDir);
   const aside = moveAside(dataDir, deps.clock.wallMs());
   renameSync(restored, ledgerFile(dataDir));
+  claimHistory(deps, plan, { epoch, revision });
   syncDirectory(dataDir);
   writeNodeRecord(dataDir, record);
   return { manifest, epoch, revision, record, aside };
+}
+
+/** The keeper holds etcd beside the pods, and leaves it running when the agent stops. */
+async function endMember(deps: Deps, dataDir: string): Promise<void> {
+  if (keeperPid(dataDir) === undefined) return;
+  const keeper = await connectKeeper(dataDir, { ...deps, log: silentLog });
+  try {
+    await removeMembers(keeper.processes);
+  } finally {
+    keeper.close();
+  }
 }
 
 async function refuseLiving(deps: Deps, dataDir: string): Promise<void> {
@@ -215,6 +234,38 @@ function recordAfter(
   };
 }
 
+/** Of the latest history that this folder knows of. */
+function generationHere(dataDir: string): number {
+  const told = readRecord(historyPath(dataDir)) as SignedHistory | undefined;
+  const held = Number.isSafeInteger(told?.claim.generation) ? (told?.claim.generation ?? 0) : 0;
+  try {
+    return Math.max(held, generationOf(inspectSqliteLedger(ledgerFile(dataDir))?.revision ?? 0));
+  } catch {
+    // A ledger that cannot be read is why people restore.
+    return held;
+  }
+}
+
+/** Says to every node of the cell that this history holds, in the authority's name. */
+function claimHistory(
+  deps: Deps,
+  { dataDir, record }: RestorePlan,
+  { epoch, revision }: { epoch: string; revision: number },
+): void {
+  const nowMs = () => deps.clock.wallMs();
+  const authority = openAuthority({ random: deps.random, nowMs }, identityFolder(dataDir));
+  if (!authority) throw new SkerryError({ code: "internal", message: "restored no authority" });
+  const claim = {
+    trustDomain: authority.trustDomain,
+    generation: generationOf(revision),
+    epoch,
+    atMs: Math.floor(nowMs()),
+    node: record.node,
+    api: `${record.host}:${record.ports.api}`,
+  };
+  writeRecord(historyPath(dataDir), signHistory(authority.signer.keyPem, claim));
+}
+
 /** In words; undefined when there is none. */
 function ledgerHere(dataDir: string): string | undefined {
   const members = existsSync(membersFolder(dataDir)) ? "data of an etcd member" : undefined;
@@ -229,7 +280,7 @@ function ledgerHere(dataDir: string): string | undefined {
 }
 
 function moveAside(dataDir: string, nowMs: number): string | undefined {
-  const stamp = new Date(nowMs).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+  const stamp = new Date(nowMs).toISOString().replaceAll(/[-:.]/g, "");
   const aside = join(dataDir, `ledger-before-restore-${stamp}`);
   const found = [
     ...ledgerEnds.map((end) => `${ledgerFile(dataDir)}${end}`),

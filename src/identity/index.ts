@@ -71,6 +71,13 @@ export {
   intermediateIsDue,
   type CellEnrolmentDeps,
 } from "./enrolment/cell-enrolment.ts";
+export {
+  isLater,
+  signHistory,
+  verifyHistory,
+  type HistoryClaim,
+  type SignedHistory,
+} from "./history.ts";
 export type { HubTrust } from "./enrolment/messages.ts";
 export { createNodeEnrolment, type NodeEnrolmentDeps } from "./enrolment/node-enrolment.ts";
 export {

@@ -1,6 +1,6 @@
 /** A cell whose only server loses its disk: back from a worker's copy, then with the worker in its place. */
 import { strict as assert } from "node:assert";
-import { rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -108,5 +108,24 @@ test("B8: the server's machine is gone for good; the worker becomes the server, 
       return [...before].every(([name, identity]) => now.get(name) === identity);
     },
     { what: "the pods of n2 to be what they were", timeoutMs: 60_000 },
+  );
+
+  // The lost machine is found again, with the ledger of before.
+  await site.up("n1").catch(() => undefined);
+  await waitFor(
+    async () => {
+      const { nodes } = await site.status("n2");
+      const n1 = nodes.find(({ name }) => name === "n1");
+      return n1?.role === "worker" && n1.verdict.state === "alive";
+    },
+    { what: "n1 to be a worker of the new server", timeoutMs: 60_000 },
+  );
+  const files = readdirSync(site.dataDir("n1"));
+  assert.ok(!files.includes("ledger.db") && !files.includes("admin.json"), files.join(" "));
+  assert.ok(files.some((name) => name.startsWith("ledger-superseded-")));
+  assert.ok(!readdirSync(join(site.dataDir("n1"), "identity")).includes("ca.json"));
+  assert.match(
+    readFileSync(join(site.dataDir("n1"), "logs", "agent.log"), "utf8"),
+    /goes on as a worker/,
   );
 });

@@ -4,12 +4,15 @@ import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { SignedHistory } from "../../src/identity/index.ts";
+import { readRecord } from "../../src/runtime/files/index.ts";
 import { readRecoveryKey } from "../../src/agent/cell-backups.ts";
 import { readNodeRecord } from "../../src/agent/config.ts";
 import { planRestore, restoreCell, type RestoreOptions } from "../../src/agent/restore.ts";
 import { fetchCopy, parseMeta, sendCopy } from "../../src/backup/index.ts";
-import { historyJump, type KeyValue, type Ledger } from "../../src/ledger/index.ts";
+import type { KeyValue, Ledger } from "../../src/ledger/index.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
+import { historyJump } from "../../src/lib/history.ts";
 import {
   holderIn,
   openFolder,
@@ -52,7 +55,7 @@ async function firstOf(watch: AsyncIterable<unknown>): Promise<unknown> {
 /** A server's folder with a ledger of its own, and one backup of it. */
 async function backedUp(dir: string, objects = 300) {
   const dataDir = join(dir, "n1");
-  writeAuthority(dataDir);
+  await writeAuthority(dataDir);
   writeNode(dataDir, recordOf("n1"));
   const ledger = openTestLedger({ path: join(dataDir, "ledger.db") });
   await fill(ledger, objects);
@@ -85,6 +88,18 @@ test("B8: a restored ledger has every object as it was, in a new history that no
   const restored = await restoreCell(hostDeps, planned);
   assert.deepEqual(restored.manifest.ledger.countByKind["pods"], 299);
   assert.equal(readNodeRecord(target)?.host, "127.0.44.12");
+  const { claim } = readRecord(join(target, "history.json")) as SignedHistory;
+  assert.deepEqual(
+    { ...claim, atMs: 0 },
+    {
+      trustDomain: "mill.skerry",
+      generation: 1,
+      epoch: restored.epoch,
+      atMs: 0,
+      node: "n1",
+      api: "127.0.44.12:7443",
+    },
+  );
   for (const name of ["identity/ca.json", "identity/recovery.json", "tokens/abc.json"])
     assert.deepEqual(readFileSync(join(target, name)), readFileSync(join(dataDir, name)), name);
 
@@ -128,6 +143,9 @@ test("B8: restoring over a stopped server keeps its ledger aside, and makes a wo
   await ledger.close();
 
   const own = await restoreCell(hostDeps, await plan({ dataDir, backup: "latest" }));
+  // Once more, from the same backup: yet another history.
+  const again = await restoreCell(hostDeps, await plan({ dataDir, backup: "latest" }));
+  assert.equal(again.revision, meta.revision + 2 * historyJump);
   assert.ok(own.aside !== undefined && readdirSync(own.aside).includes("ledger.db"));
   {
     await using aside = openTestLedger({ path: join(own.aside, "ledger.db") });
@@ -168,7 +186,7 @@ test("B8: a restore that is refused changes nothing", async () => {
 
   // Of the same name, founded anew.
   const twin = join(dir.path, "twin");
-  writeAuthority(twin, "another anchor");
+  await writeAuthority(twin);
   const planned = await plan({ dataDir: twin, backup: file, key });
   await assert.rejects(restoreCell(hostDeps, planned), isCode("restore-refused"));
   assert.ok(!existsSync(join(twin, "node.json")) && !existsSync(join(twin, "ledger.db")));
@@ -266,7 +284,7 @@ test("B6: a copy goes on where it was cut, and one that arrives damaged is refus
 test("B4: on schedule; two nodes and the hub get it, one that refuses is passed over; servers take turns", async () => {
   await using dir = await temporaryFolder();
   const dataDir = join(dir.path, "n1");
-  writeAuthority(dataDir);
+  await writeAuthority(dataDir);
   await using ledger = openTestLedger({ path: join(dataDir, "ledger.db") });
   await fill(ledger, 20);
   const folder = await openFolder(join(dataDir, "backups"));

@@ -18,6 +18,7 @@ import {
   type Retention,
   type Schedule,
 } from "../../src/backup/index.ts";
+import { createAuthority } from "../../src/identity/index.ts";
 import type { Ledger } from "../../src/ledger/index.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
@@ -51,10 +52,12 @@ export function writeNode(dataDir: string, record: NodeRecord): void {
 }
 
 /** What a server's folder has beside its ledger. */
-export function writeAuthority(dataDir: string, anchorPem = "anchor"): void {
-  mkdirSync(join(dataDir, "identity"), { recursive: true });
+export async function writeAuthority(dataDir: string): Promise<void> {
   mkdirSync(join(dataDir, "tokens"), { recursive: true });
-  writeRecord(join(dataDir, "identity", "ca.json"), { keyPem: "secret", anchorPem });
+  await createAuthority(
+    { random: systemRandom, nowMs: () => systemClock.wallMs() },
+    { folder: join(dataDir, "identity"), trustDomain: "mill.skerry" },
+  );
   writeRecord(join(dataDir, "tokens", "abc.json"), { id: "abc" });
 }
 

@@ -187,7 +187,7 @@ type RouteDeps = {
   readonly holders: () => readonly Holder[];
 };
 
-/** `skerry backup now|list|verify|key` on a server; administrators only. */
+/** What `skerry backup` asks of a server; administrators only. */
 function routeOf(deps: RouteDeps): MountedRoute {
   const { backups, shared, record } = deps;
   const answer = (value: unknown) => ({

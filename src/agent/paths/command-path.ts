@@ -53,6 +53,8 @@ export type StatePath = {
   readonly isKnown: () => boolean;
   /** Servers of the cell, this node excluded. */
   readonly servers: () => readonly NodeEndpoints[];
+  /** A server's API, HOST:PORT, that no Node tells of: desired state may come from another machine now. */
+  readonly learnServer: (api: string) => void;
   /** Which of them nobody hears; told by the failover path. */
   readonly silence: Silence;
 };
@@ -68,6 +70,7 @@ export async function startStatePath(
   let nodes: readonly NodeEndpoints[] = [];
   const servers = () => nodes.filter(({ isServer, node }) => isServer && node !== record.node);
   const silence = createSilence(servers);
+  let learnt: string | undefined;
   const onLedger = ledger && createLedgerResources({ ledger, clock, random });
   const upstream: Resources = onLedger
     ? onLedger
@@ -79,9 +82,8 @@ export async function startStatePath(
             {
               servers: () => {
                 const known = servers().map(({ host, ports }) => ({ host, port: ports.api }));
-                return known.length > 0 || record.serverApi === undefined
-                  ? known
-                  : [addressOf(record.serverApi)];
+                const told = known.length > 0 ? learnt : (learnt ?? record.serverApi);
+                return told === undefined ? known : [...known, addressOf(told)];
               },
               credentials: () => ({ ...identity.identity, anchorsPem: identity.trust.anchorsPem }),
               servername: `api.${identity.trust.trustDomain}`,
@@ -135,7 +137,10 @@ export async function startStatePath(
   });
   const isKnown = () => hadState || mirror.synced;
   const fenced = onLedger?.fenced;
-  return { ledger, upstream, fenced, mirror, mirrored, isKnown, servers, silence };
+  const learnServer = (api: string) => {
+    learnt = api;
+  };
+  return { ledger, upstream, fenced, mirror, mirrored, isKnown, servers, learnServer, silence };
 }
 
 export type ApiPath = {

@@ -1,7 +1,6 @@
 export { openSqliteLedger, type SqliteLedgerOptions } from "./ledger.ts";
 export type { Retention } from "./compaction.ts";
 export {
-  historyJump,
   inspectSqliteLedger,
   isStateKey,
   readSqliteLedger,

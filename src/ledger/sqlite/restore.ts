@@ -5,15 +5,13 @@
  */
 import { existsSync, rmSync } from "node:fs";
 import { SkerryError } from "../../lib/errors.ts";
+import { generationOf, historyJump } from "../../lib/history.ts";
 import type { Random } from "../../lib/random.ts";
 import { openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
 import { electionsPrefix } from "../campaign.ts";
 import type { Epoch, KeyValue, Revision } from "../ledger.ts";
 import { openFile } from "./schema.ts";
 import { createStore } from "./store.ts";
-
-/** How far revisions jump when history is rewritten: more than any ledger writes in its life. */
-export const historyJump = 2 ** 32;
 
 /** A lease that was restored begins anew with this, long enough for its holder to renew it. */
 const restoredTtlMs = 60_000;
@@ -36,12 +34,13 @@ export interface SqliteRestore {
 }
 
 /**
- * Begins a new file at `path`; `revision` is the one that was backed up. Throws `file-exists`,
+ * Begins a new file at `path`; `revision` is the one that was backed up, and the new history is of the
+ * generation after `generationBefore` and its own. Throws `file-exists`,
  * `disk-full` or `store-unavailable`. Blocks the thread that calls it.
  */
 export function restoreSqliteLedger(
   deps: { random: Random },
-  options: { path: string; revision: Revision },
+  options: { path: string; revision: Revision; generationBefore?: number },
 ): SqliteRestore {
   const { path } = options;
   if (existsSync(path)) {
@@ -52,7 +51,9 @@ export function restoreSqliteLedger(
     });
   }
   const { db, epoch } = openFile(deps, { path });
-  const revision = (options.revision + historyJump) as Revision;
+  const before = Math.max(generationOf(options.revision), options.generationBefore ?? 0);
+  const revision = (options.revision +
+    (before + 1 - generationOf(options.revision)) * historyJump) as Revision;
   const insertKey = db.prepare(
     `INSERT INTO history (revision, key, value, create_revision, version, lease, superseded)
      VALUES (?, ?, ?, ?, ?, ?, NULL)`,

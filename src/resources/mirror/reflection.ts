@@ -4,6 +4,7 @@
  */
 import type { KindDefinition, KubeObject, ObjectKey } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
+import { generationOf } from "../../lib/history.ts";
 import { createQueue, type Queue } from "../../lib/queue.ts";
 import type { ListOptions, ListResult, WatchEvent } from "../resources.ts";
 import { selectEvent, selectionOf, type Change } from "../selection.ts";
@@ -150,6 +151,14 @@ export function createReflection(kind: KindDefinition): Reflection {
     },
     replace(next, resourceVersion) {
       const at = Number(resourceVersion);
+      if (generationOf(at) < generationOf(revision)) {
+        throw new SkerryError({
+          code: "history-superseded",
+          message: `what was told at revision ${at} is of a history that was replaced: ${revision} was seen already`,
+          hint: "a server came back with an old ledger; it gives that up by itself as soon as it hears of the new one",
+          retryable: true,
+        });
+      }
       const changes = next
         .map(changeTo)
         .filter((change) => change !== undefined)

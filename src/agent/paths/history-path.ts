@@ -1,0 +1,141 @@
+/**
+ * The word that history was rewritten, on its way to every node: kept on disk, passed on over links. A
+ * server whose ledger is of an older history gives it up and goes on as a worker: there is no second
+ * one. What it held is kept aside.
+ */
+import { existsSync, renameSync } from "node:fs";
+import { join } from "node:path";
+import {
+  dropAuthorities,
+  isLater,
+  verifyHistory,
+  type SignedHistory,
+  type Trust,
+} from "../../identity/index.ts";
+import { ledgerFolder, readLedgerRecord, writeLedgerRecord } from "../../ledger/index.ts";
+import { nodeKind, type Node } from "../../api/index.ts";
+import { every } from "../../lib/clock.ts";
+import { generationOf } from "../../lib/history.ts";
+import {
+  ensureDirectory,
+  readRecord,
+  syncDirectory,
+  writeRecord,
+} from "../../runtime/files/index.ts";
+import { forgetAccess } from "../../runtime/local/index.ts";
+import { readNodeRecord, writeNodeRecord } from "../config.ts";
+import type { Ground } from "../ground.ts";
+import { historyPath, identityFolder } from "../local.ts";
+import type { StatePath } from "./command-path.ts";
+import type { LinkPath } from "./link-path.ts";
+
+/** Often while a machine has just come back, seldom afterwards. */
+const lookSoonMs = 1000;
+const lookSeldomMs = 10_000;
+const soonForMs = 60_000;
+const askTimeoutMs = 2000;
+const sqliteParts = ["", "-wal", "-shm"];
+
+/** What this node knows; nothing that the cell's authority did not sign. Throws `file-torn`. */
+export const readHistory = (dataDir: string, trust: Trust): SignedHistory | undefined =>
+  verifyHistory(trust, readRecord(historyPath(dataDir)));
+
+export async function startHistoryPath(
+  ground: Ground,
+  deps: {
+    state: Pick<StatePath, "ledger" | "mirrored" | "learnServer">;
+    trust: Trust;
+    links: () => LinkPath | undefined;
+    /** Ends this agent; the keeper starts it again. */
+    restart: () => void;
+  },
+): Promise<void> {
+  const { clock, log, lifecycle, router, record: node, dataDir } = ground;
+  const { ledger, mirrored } = deps.state;
+  let known = readHistory(dataDir, deps.trust);
+  const follow = () => {
+    if (known && known.claim.node !== node.node) deps.state.learnServer(known.claim.api);
+  };
+  follow();
+  let nodes: readonly string[] = [];
+  let isOver = false;
+  mirrored.follow(nodeKind, (now: readonly Node[]) => {
+    nodes = now.map(({ metadata }) => metadata.name);
+  });
+  router.handle("ledger.history", async () =>
+    new TextEncoder().encode(JSON.stringify(known ?? {})),
+  );
+
+  const hear = async (name: string) => {
+    const link = deps.links()?.linkTo(name);
+    if (!link) return;
+    const answer = await link.request("ledger.history", new Uint8Array(), {
+      timeoutMs: askTimeoutMs,
+    });
+    const told = verifyHistory(deps.trust, JSON.parse(new TextDecoder().decode(answer)));
+    if (!told || !isLater(told.claim, known?.claim)) return;
+    writeRecord(historyPath(dataDir), told);
+    known = told;
+    follow();
+    log.warn("the cell's history was rewritten", { ...told.claim, toldBy: name });
+  };
+
+  const judge = async () => {
+    if (!ledger || !known || isOver || known.claim.node === node.node) return;
+    const { revision } = await ledger.get("meta/history", { stale: true });
+    if (generationOf(revision) >= known.claim.generation) return;
+    isOver = true;
+    log.error(
+      "this server's ledger is of a history that was replaced: it is kept aside, and the node goes on as a worker; to be a server again: skerry server add",
+      { node: node.node, replacedBy: known.claim },
+    );
+    stepDown(dataDir, known.claim.api, clock.wallMs());
+    deps.restart();
+  };
+
+  const startedMs = clock.monotonicMs();
+  const look = async () => {
+    const others = nodes.filter((name) => name !== node.node);
+    await Promise.all(
+      others.map((name) =>
+        hear(name).catch((error: unknown) =>
+          log.debug("a node did not say which history it knows", { node: name, error }),
+        ),
+      ),
+    );
+    await judge();
+  };
+  await lifecycle.start(
+    "history",
+    () =>
+      every(
+        clock,
+        () => (clock.monotonicMs() - startedMs < soonForMs ? lookSoonMs : lookSeldomMs),
+        look,
+        (error) => log.debug("which history holds is not known now", { error }),
+      ),
+    (timer) => timer.cancel(),
+  );
+}
+
+/** The node's record first: an interrupted step down is finished by the next start's look. */
+function stepDown(dataDir: string, serverApi: string, nowMs: number): void {
+  const record = readNodeRecord(dataDir);
+  if (record) writeNodeRecord(dataDir, { ...record, role: "worker", serverApi });
+  const stamp = new Date(nowMs).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+  const aside = join(dataDir, `ledger-superseded-${stamp}`);
+  ensureDirectory(aside);
+  const member = readLedgerRecord(dataDir);
+  const files = [
+    ...sqliteParts.map((part) => `ledger.db${part}`),
+    join(ledgerFolder(dataDir), "etcd").slice(dataDir.length + 1),
+  ];
+  for (const file of files)
+    if (existsSync(join(dataDir, file)))
+      renameSync(join(dataDir, file), join(aside, file.replace("/", "-")));
+  syncDirectory(aside);
+  syncDirectory(dataDir);
+  if (member) writeLedgerRecord(dataDir, { ...member, state: "leaving" });
+  dropAuthorities(identityFolder(dataDir));
+  forgetAccess(dataDir);
+}
