@@ -1,13 +1,14 @@
 /** The demo's site: which folders and addresses, in what order it starts, when it is ready, how it ends. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { agentConfigSchema, startNode, stopNode } from "../agent/index.ts";
+import { agentConfigSchema, findEtcd, startNode, stopNode } from "../agent/index.ts";
 import { isNodeFolder } from "../runtime/local/index.ts";
 import { applyExample, applyStream, exampleStream } from "../client/index.ts";
-import type { CellStatus, FleetStatus } from "../api/index.ts";
+import type { CellStatus, FleetStatus, ServersView } from "../api/index.ts";
 import { explain, SkerryError } from "../lib/errors.ts";
 import { hubConfigSchema, startHub, stopHub } from "../hub/index.ts";
 import type { Context } from "./context.ts";
+import { changeServers, serversPath } from "./server-changes.ts";
 import { callJson, openAdminApi, openCluster, openLocalApi } from "./local-api.ts";
 
 export type DemoSite = {
@@ -63,7 +64,7 @@ export async function startDemoSite(
     { clock },
   );
   stop.throwIfAborted();
-  output.note("starting n1, the cell's server, on 127.0.0.11");
+  output.note("starting n1, the cell's first server, on 127.0.0.11");
   const fresh = !isNodeFolder(first.dataDir);
   const server = await start(
     first,
@@ -81,7 +82,58 @@ export async function startDemoSite(
   );
   stop.throwIfAborted();
   output.note("deploying the example application and the telemetry stream");
+  await waitForQuorum(first.dataDir, context, stop);
   await deploy(first.dataDir);
+  stop.throwIfAborted();
+  await growServers(first.dataDir, others, context);
+}
+
+/** Of several servers the first one is up before the others are: nothing can be written until then. */
+async function waitForQuorum(
+  dataDir: string,
+  { clock }: Context,
+  stop: AbortSignal,
+): Promise<void> {
+  const api = openAdminApi(dataDir);
+  const giveUpMs = clock.monotonicMs() + readyTimeoutMs;
+  try {
+    while ((await callJson<ServersView>(api, serversPath)).quorum === "lost") {
+      if (clock.monotonicMs() > giveUpMs)
+        throw new SkerryError({
+          code: "demo-not-ready",
+          message: `no majority of the servers answered in ${readyTimeoutMs / 1000} s`,
+          hint: `see what is missing: skerry server list --data ${dataDir}`,
+        });
+      await clock.sleep(250, { signal: stop });
+    }
+  } finally {
+    await api.close();
+  }
+}
+
+/** Three servers where etcd is installed, so that any one node may be lost; else one, and why. */
+async function growServers(
+  dataDir: string,
+  others: DemoSite["nodes"],
+  context: Context,
+): Promise<void> {
+  const version = await findEtcd(context.env["PATH"] ?? "");
+  if (version === undefined) {
+    context.output.note(
+      "one server: etcd is not installed, so that desired state cannot be changed while n1 is down (apt-get install etcd-server, then start again)",
+    );
+    return;
+  }
+  const api = openAdminApi(dataDir);
+  try {
+    const { servers } = await callJson<ServersView>(api, serversPath);
+    const missing = others.filter(({ name }) => !servers.some((server) => server.name === name));
+    if (missing.length > 0) context.output.note(`three servers: etcd ${version} is installed`);
+    const changes = missing.map(({ name }) => ({ verb: "add" as const, node: name }));
+    await changeServers(api, changes, context);
+  } finally {
+    await api.close();
+  }
 }
 
 async function createToken(dataDir: string, name: string): Promise<string> {
@@ -171,6 +223,7 @@ export async function summarize(site: DemoSite, context: Context): Promise<objec
   return {
     demo: cell,
     ok: (await whatIsMissing(site, context)) === undefined,
+    servers: cellNow.nodes.filter(({ role }) => role === "server").length,
     nodesAlive: cellNow.nodes.filter((node) => node.verdict.state === "alive").length,
     podsReady: cellNow.workloads.reduce((sum, { ready }) => sum + ready, 0),
     entriesInCell: streams.reduce((sum, { entries }) => sum + entries, 0),

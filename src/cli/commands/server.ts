@@ -1,20 +1,14 @@
 /** Which nodes hold the ledger, and more or fewer of them. */
 import type { Command } from "commander";
-import type { ServerProgress, ServersView, ServerVerb } from "../../api/index.ts";
+import type { ServersView } from "../../api/index.ts";
 import { formatBytes } from "../../lib/duration.ts";
-import { SkerryError } from "../../lib/errors.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
 import { callJson, openAdminApi, type LocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
+import { changeServers, serversPath, type ServerChange } from "../server-changes.ts";
 
 type Flags = { data?: string; json?: boolean; with?: string };
-type Change = { verb: ServerVerb; node: string; by?: string };
-
-const path = "/skerry/v1/servers";
-const pollMs = 300;
-/** The server that answers may restart its agent on the way. */
-const silenceMsMax = 60_000;
 
 export function registerServer(program: Command, context: Context): void {
   const server = program
@@ -37,7 +31,7 @@ export function registerServer(program: Command, context: Context): void {
 
   command("list", "the servers, who leads, and what may be lost", "skerry server list").action(
     async (flags: Flags) => {
-      const view = await withApi(flags, context, (api) => callJson<ServersView>(api, path));
+      const view = await withApi(flags, context, (api) => callJson<ServersView>(api, serversPath));
       context.output.line(flags.json ? JSON.stringify(view) : render(view, context));
     },
   );
@@ -92,51 +86,14 @@ async function withApi<T>(
   }
 }
 
-/** Throws `change-refused`, or `change-failed` with what was reached so far kept. */
-async function change(changes: readonly Change[], flags: Flags, context: Context): Promise<void> {
+async function change(
+  changes: readonly ServerChange[],
+  flags: Flags,
+  context: Context,
+): Promise<void> {
   const { output } = context;
-  await withApi(flags, context, async (api) => {
-    for (const one of changes) {
-      await callJson(api, path, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify(one),
-      });
-      const { outcome } = await follow(api, one, context);
-      if (outcome?.state === "done") {
-        if (!flags.json) output.line(outcome.message);
-        continue;
-      }
-      const words = {
-        message: outcome?.message ?? `${one.verb} ${one.node} has no outcome`,
-        ...(outcome?.hint === undefined ? {} : { hint: outcome.hint }),
-      };
-      throw outcome?.state === "refused"
-        ? new SkerryError({ code: "change-refused", ...words })
-        : new SkerryError({ code: "change-failed", ...words });
-    }
-    if (flags.json) output.line(JSON.stringify({ ok: true, changes }));
-  });
-}
-
-/** Until it has an outcome; what is new is told as it comes. */
-async function follow(api: LocalApi, one: Change, context: Context): Promise<ServerProgress> {
-  const { clock, output } = context;
-  let told = 0;
-  let heardMs = clock.monotonicMs();
-  for (;;) {
-    try {
-      const progress = await callJson<ServerProgress>(api, `${path}/changes/${one.node}`);
-      heardMs = clock.monotonicMs();
-      for (const line of progress.lines.slice(told)) output.note(`${one.node}: ${line}`);
-      told = Math.max(told, progress.lines.length);
-      if (progress.outcome) return progress;
-    } catch (error) {
-      const passes = error instanceof SkerryError && error.retryable;
-      if (!passes || clock.monotonicMs() - heardMs > silenceMsMax) throw error;
-    }
-    await clock.sleep(pollMs);
-  }
+  const messages = await withApi(flags, context, (api) => changeServers(api, changes, context));
+  output.line(flags.json ? JSON.stringify({ ok: true, changes }) : messages.join("\n"));
 }
 
 function render({ servers, words, quorum }: ServersView, { output }: Context): string {
