@@ -46,6 +46,7 @@ test("AD5, AD6: an address goes to the interface of its network, alone; and what
     "192.0.2.50/32 eth0",
     "2001:db8::50/128 eth0",
   ]);
+  assert.deepEqual(place(["2001:DB8:0:0::50/64"]), ["2001:db8::50/128 eth0"]);
   assert.deepEqual(place(["198.51.100.50/24"], [lo, eth0], "eth0"), ["198.51.100.50/24 eth0"]);
   assert.match(String(place(["198.51.100.50/24"])), /no interface of it has an address/);
   assert.match(String(place(["192.0.2.50/24"], [lo, eth0], "eth7")), /no interface eth7/);
@@ -155,7 +156,12 @@ function openNode() {
                 name: "ingress",
                 async listen(host) {
                   node.open.add(host);
-                  return { close: () => void node.open.delete(host) };
+                  return {
+                    close() {
+                      node.open.delete(host);
+                      throw new Error("it is being started again");
+                    },
+                  };
                 },
               },
             ],

@@ -1,5 +1,5 @@
 /** Where on this machine an address of the cell belongs. Pure. */
-import { BlockList, isIPv4 } from "node:net";
+import { BlockList, isIPv4, SocketAddress } from "node:net";
 
 /** A network interface as `ip -json address show` tells it. */
 export type Interface = {
@@ -43,7 +43,8 @@ export function placesOf(
 ): Placed {
   const places: Place[] = [];
   for (const text of wanted.addresses) {
-    const [address = "", bits = ""] = text.split("/");
+    const [written = "", bits = ""] = text.split("/");
+    const address = asKernelWrites(written);
     const prefix = Number(bits);
     const inNetwork = networkOf(address, prefix);
     const isNear = ({ addresses }: Interface) =>
@@ -78,6 +79,11 @@ export function placesOf(
     });
   }
   return { ok: true, places };
+}
+
+/** RFC 5952: lower case, the longest run of zeros left out. */
+function asKernelWrites(address: string): string {
+  return isIPv4(address) ? address : new SocketAddress({ address, family: "ipv6" }).address;
 }
 
 function networkOf(address: string, prefix: number): (other: string) => boolean {

@@ -155,7 +155,18 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
     await Promise.all(wanted);
     if (cannotListen === undefined) listeners = open;
     // Tried again at the next step, from the beginning.
-    else for (const one of open) await one.close();
+    else await close(open);
+  };
+
+  /** Whatever becomes of a listener: the address has to go. */
+  const close = async (open: readonly Listening[]) => {
+    for (const one of open) {
+      try {
+        await one.close();
+      } catch (error) {
+        log.info("a listener could not be closed", { error });
+      }
+    }
   };
 
   const hold = async (wanted: readonly Place[], until: number) => {
@@ -204,7 +215,7 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
     const open = listeners ?? [];
     listeners = undefined;
     // Clients are told while their answers still have a way: a reset is sooner than silence.
-    for (const one of open) await one.close();
+    await close(open);
     for (const place of places) await network.take(place);
     places = [];
     untilBootMs = 0;
