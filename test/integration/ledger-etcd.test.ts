@@ -41,7 +41,7 @@ test(
     const revisions: number[] = [];
     const start = (await ledger.get("none")).revision;
     const watching = (async () => {
-      for await (const { revision, events } of ledger.watch("acknowledged/", { after: start })) {{
+      for await (const { revision, events } of ledger.watch("acknowledged/", { after: start })) {
         if (events.length > 0) revisions.push(revision);
         if (events.some((event) => event.type === "put" && event.keyValue.key.endsWith("/last")))
           return;
