@@ -9,7 +9,7 @@ import { waitFor } from "../support/wait.ts";
 import { startWriter, type Writer } from "../support/cell-writer.ts";
 
 let site: TestSite;
-let writer: Writer;
+let writer: Writer | undefined;
 
 before(async () => {
   site = await startTestSite({ name: "grows", subnet: 34, nodes: 3 });
@@ -17,7 +17,7 @@ before(async () => {
 });
 
 after(async () => {
-  await writer.stop();
+  await writer?.stop();
   const left = await site.close();
   assert.deepEqual(left, [], "`skerry down` left processes");
 });
@@ -41,17 +41,22 @@ const waitForServers = (at: string, names: readonly string[], timeoutMs = 120_00
     { what: `servers ${names.join(", ")} seen from ${at}`, timeoutMs },
   );
 
+const load = (): Writer => {
+  assert.ok(writer);
+  return writer;
+};
+
 /** Every write that was acknowledged can be read at this node. */
 async function assertNothingLost(at: string): Promise<void> {
-  const before = [...writer.acknowledged()];
-  const found = new Set(await writer.read(at));
+  const before = [...load().acknowledged()];
+  const found = new Set(await load().read(at));
   const lost = before.filter((name) => !found.has(name));
   assert.deepEqual(lost, [], `acknowledged, and not there at ${at}`);
 }
 
 test("one server becomes three while the cell is written to, and nothing is lost", async () => {
-  writer.aim("n1");
-  await waitFor(() => writer.acknowledged().length > 5, { what: "writes before" });
+  load().aim("n1");
+  await waitFor(() => load().acknowledged().length > 5, { what: "writes before" });
   const { code, stderr } = await skerry(
     ["server", "add", "n2", "n3", "--data", site.dataDir("n1")],
     patience,
@@ -60,19 +65,19 @@ test("one server becomes three while the cell is written to, and nothing is lost
   assert.match(stderr, /n2: converting the ledger from SQLite to etcd/);
   assert.match(stderr, /n3: waiting until n3 is in sync/);
   await waitForServers("n3", ["n1", "n2", "n3"]);
-  const written = writer.acknowledged().length;
-  await waitFor(() => writer.acknowledged().length > written + 5, { what: "writes after" });
+  const written = load().acknowledged().length;
+  await waitFor(() => load().acknowledged().length > written + 5, { what: "writes after" });
   for (const node of ["n1", "n2", "n3"]) await assertNothingLost(node);
   const again = await skerry(["server", "add", "n2", "--data", site.dataDir("n3")], patience);
   assert.match(again.stdout, /n2 is a server; three servers survive the loss of any one/);
 });
 
 test("the first server is killed whole: writes go on through another, and it returns", async () => {
-  writer.aim("n2");
+  load().aim("n2");
   // The keeper first: it would start the others again.
   for (const pid of processesOf(site.dataDir("n1"))) process.kill(pid, "SIGKILL");
-  const written = writer.acknowledged().length;
-  await waitFor(() => writer.acknowledged().length > written + 5, {
+  const written = load().acknowledged().length;
+  await waitFor(() => load().acknowledged().length > written + 5, {
     what: "writes through n2 without n1",
     timeoutMs: 30_000,
   });

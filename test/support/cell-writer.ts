@@ -20,7 +20,7 @@ export function startWriter(dataDir: string, apiOf: (node: string) => string): W
   const tls = createTlsFetch(access);
   const acknowledged: string[] = [];
   let node: string | undefined;
-  let stopped = false;
+  const stopping = new AbortController();
   const url = (at: string) => `https://${apiOf(at)}/api/v1/namespaces/default/configmaps`;
   const write = async (at: string, name: string) => {
     const answer = await tls.fetch(url(at), {
@@ -33,7 +33,7 @@ export function startWriter(dataDir: string, apiOf: (node: string) => string): W
     if (answer.status === 201) acknowledged.push(name);
   };
   const running = (async () => {
-    for (let index = 0; !stopped; index++) {
+    for (let index = 0; !stopping.signal.aborted; index++) {
       // Refused, or its outcome unknown: another name is next, and nothing was promised of this one.
       if (node !== undefined) await write(node, `written-${index}`).catch(() => undefined);
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
@@ -48,7 +48,7 @@ export function startWriter(dataDir: string, apiOf: (node: string) => string): W
       return items.map(({ metadata }) => metadata.name);
     },
     async stop() {
-      stopped = true;
+      stopping.abort();
       await running;
       await tls.close();
     },
