@@ -267,9 +267,26 @@ test("AD4: with the larger part of a cell whose only server is lost it stays", a
     ]);
   assert.equal(mayStay("n2", nodes, seen({ state: "alive" })), true);
   assert.equal(mayStay("n2", nodes, seen(lost)), false);
+  const back = new Map(["n1", "n3"].map((name) => [name, { state: "alive" } as const]));
+  assert.equal(mayStay("n2", nodes, back), false);
   assert.equal(mayStay("n2", nodes.slice(0, 2), seen(lost)), false);
   const servers = nodes.map(({ metadata }) => machine(metadata.name, true));
   assert.equal(mayStay("n2", servers, seen({ state: "alive" })), false);
+});
+
+test("AD7: a holder that cannot ask and sees another answer does not insist", async () => {
+  const node = openNode();
+  const part = node.start();
+  part.follow([wish("n1")]);
+  await node.clock.advance(3000);
+  node.ledger = undefined;
+  node.mayStay = true;
+  await node.clock.advance(10_000);
+  assert.ok(node.answers());
+  node.others = ["02:00:00:00:00:02"];
+  await node.clock.advance(12_000);
+  assert.equal(node.answers(), false);
+  await node.stop(part);
 });
 
 test("AD2: an agent that starts again goes on with what it held, and ends what it holds no more", async () => {

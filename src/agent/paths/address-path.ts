@@ -142,7 +142,7 @@ export async function startAddressPath(
 }
 
 /**
- * No server answers. With several servers, those that are left may have given the address away. With
+ * No server answers, nor is one heard. With several servers, those that are left may have given the address away. With
  * one it may do so while it reaches half of the cell at least (C22, rule E): who is with the other,
  * larger part holds on to what it has.
  */
@@ -152,7 +152,11 @@ export function mayStay(
   verdicts: ReturnType<Membership["verdicts"]>,
 ): boolean {
   const servers = nodes.filter(({ metadata }) => metadata.labels?.[serverRoleLabel] !== undefined);
-  if (servers.length !== 1) return false;
+  const [server] = servers;
+  if (!server || servers.length !== 1) return false;
+  // One that is heard can be asked: its word may be another by now.
+  const heard = verdicts.get(server.metadata.name)?.state;
+  if (heard !== "unreachable" && heard !== "agent-down") return false;
   const reached = nodes.filter(({ metadata }) => {
     const state = metadata.name === self ? "alive" : verdicts.get(metadata.name)?.state;
     return state === "alive" || state === "agent-down" || state === "link-down";

@@ -65,6 +65,10 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
   let idle = 0;
   let heldTicks = 0;
   let isFirst = true;
+  /** The last question was answered with this node's name. */
+  let confirmed = false;
+  /** Another answers for it, and who is right is not known here. */
+  let contested = false;
   /** What was found by the last look, for a holder that is in a hurry. */
   let found: { readonly wish: AddressWish; readonly placed: Placed } | undefined;
 
@@ -131,6 +135,9 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
   const renewedBootMs = async (): Promise<number> => {
     const sentBootMs = bootTimeMs();
     const answer = await ask();
+    confirmed = answer === "here";
+    if (confirmed) contested = false;
+    if (contested) return 0;
     if (answer === "here") return sentBootMs + cellAddressLeaseMs;
     if (answer === "elsewhere") return 0;
     const isHeld = places.length > 0 && bootTimeMs() < untilBootMs;
@@ -203,7 +210,9 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
       if (found.length === 0 || !isSame(places, wanted)) return;
       deps.onConflict();
       log.warn("another machine answers for an address held here", { others: found });
-      await announce();
+      // Whoever cannot ask is not the one to insist.
+      contested = !confirmed;
+      if (confirmed) await announce();
     } catch (error) {
       log.warn("who else answers for the address is not known", { error });
     }
@@ -220,6 +229,7 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
     places = [];
     untilBootMs = 0;
     heldTicks = 0;
+    contested = false;
   };
 
   return {
