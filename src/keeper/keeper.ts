@@ -80,7 +80,7 @@ export async function runKeeper(
 
   const close = async () => {
     beats.close();
-    lease.close();
+    await lease.close();
     agent.close();
     containers.close();
     cgroups.close();

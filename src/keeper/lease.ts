@@ -28,7 +28,8 @@ export interface Lease {
   renew(renewal: Renewal): void;
   /** Somebody runs by the lease from now on. */
   watch(): void;
-  close(): void;
+  /** Stops nobody; resolves when the last renewal is written down. */
+  close(): Promise<void>;
 }
 
 /** A container that is starting, though its lease is over, is asked for again this soon. */
@@ -103,15 +104,16 @@ export function createLease(
       }
       // Who was over before this came has been given up by now: it is stopped, not prolonged.
       look();
-      if (sentBootMs <= (renewal?.sentBootMs ?? -1)) return;
+      if (closed || sentBootMs <= (renewal?.sentBootMs ?? -1)) return;
       renewal = { sentBootMs, ttlMs };
       save();
       look();
     },
     watch: look,
-    close() {
+    async close() {
       closed = true;
       timer?.cancel();
+      await writing;
     },
   };
 }

@@ -159,7 +159,7 @@ async function openCell(seed: number) {
     },
     async [Symbol.asyncDispose]() {
       ending.abort();
-      for (const node of nodes) node.stop();
+      await Promise.all(nodes.map((node) => node.stop()));
       const stopping = controllers.stop();
       await clock.advance(1000);
       await stopping;

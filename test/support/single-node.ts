@@ -35,7 +35,7 @@ export type SingleNode = {
   kill(): void;
   start(): void;
   readonly agent: "up" | "paused" | "dead";
-  stop(): void;
+  stop(): Promise<void>;
 };
 
 /** Told of every start and end of a process that stands for a pod's container. */
@@ -345,10 +345,10 @@ export function createSingleNode(
     get agent() {
       return agent.state;
     },
-    stop() {
+    async stop() {
       ending.abort(new DOMException("the test ends", "AbortError"));
       for (const life of lives) life.close();
-      lease.close();
+      await lease.close();
     },
   };
 }

@@ -54,7 +54,7 @@ test("K11, K12: each container runs for its own TTL from the sending; a late ren
   await clock.advance(31_000);
   assert.equal(stopped.at(-1), "usual 68400");
   assert.equal(clock.pending, 0, "nobody left to watch over");
-  lease.close();
+  await lease.close();
 });
 
 function openNodeLease(write: () => Promise<LeaseWrite>, ttlsMs: readonly number[] = []) {
