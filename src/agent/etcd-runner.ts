@@ -34,7 +34,7 @@ export interface EtcdRunner extends AsyncDisposable {
 const graceMs = 10_000;
 
 /** Where the binary is; undefined when there is none. */
-function binaryOf(searchPath: string): string | undefined {
+export function etcdBinary(searchPath: string): string | undefined {
   return [...searchPath.split(delimiter), "/usr/sbin", "/sbin"]
     .filter((folder) => folder !== "")
     .map((folder) => join(folder, "etcd"))
@@ -43,7 +43,7 @@ function binaryOf(searchPath: string): string | undefined {
 
 /** Its version; undefined when there is none that can be used. */
 export async function findEtcd(searchPath: string): Promise<string | undefined> {
-  const binary = binaryOf(searchPath);
+  const binary = etcdBinary(searchPath);
   if (binary === undefined) return undefined;
   try {
     return versionText(await detectEtcd(binary));
@@ -81,7 +81,7 @@ export function createEtcdRunner(
     },
     async start(wanted) {
       supervisor ??= createEtcdSupervisor(deps, {
-        binary: binaryOf(searchPath) ?? "etcd",
+        binary: etcdBinary(searchPath) ?? "etcd",
         path: searchPath,
         member: () => {
           const { timers = defaultTimers, ...rest } = wanted();

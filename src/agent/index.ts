@@ -5,5 +5,6 @@ export { examineHost, type Finding } from "./doctor.ts";
 export { followNode, startNode, stopNode } from "./launch.ts";
 export { examineNodeConfig, type Preflight } from "./preflight.ts";
 export { keptBackups, proveBackupFile, readKeyHere } from "./kept-backups.ts";
+export { planRecover, recoverCell, type Recovered, type RecoverPlan } from "./recover.ts";
 export { planRestore, restoreCell, type Restored, type RestorePlan } from "./restore.ts";
 export { mintLocalToken, readAgentInfo, renderAccessKubeconfig, type AgentInfo } from "./local.ts";

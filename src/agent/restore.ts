@@ -155,12 +155,25 @@ export async function restoreCell(deps: Deps, plan: RestorePlan): Promise<Restor
     writeFileAtomic(path, content);
   }
   await endMember(deps, dataDir);
+  const aside = putInPlace(deps, { dataDir, record, restored, epoch, revision });
+  return { manifest, epoch, revision, record, aside };
+}
+
+/**
+ * Makes a ledger's file that of this node, which is the only server from now on. Answers where the
+ * ledger that was there is now. Nothing may run here.
+ */
+export function putInPlace(
+  deps: Deps,
+  made: { dataDir: string; record: NodeRecord; restored: string; epoch: string; revision: number },
+): string | undefined {
+  const { dataDir, record } = made;
   const aside = moveAside(dataDir, deps.clock.wallMs());
-  renameSync(restored, ledgerFile(dataDir));
-  claimHistory(deps, plan, { epoch, revision });
+  renameSync(made.restored, ledgerFile(dataDir));
+  claimHistory(deps, made);
   syncDirectory(dataDir);
   writeNodeRecord(dataDir, record);
-  return { manifest, epoch, revision, record, aside };
+  return aside;
 }
 
 /** The keeper holds etcd beside the pods, and leaves it running when the agent stops. */
@@ -235,7 +248,7 @@ function recordAfter(
 }
 
 /** Of the latest history that this folder knows of. */
-function generationHere(dataDir: string): number {
+export function generationHere(dataDir: string): number {
   const told = readRecord(historyPath(dataDir)) as SignedHistory | undefined;
   const held = Number.isSafeInteger(told?.claim.generation) ? (told?.claim.generation ?? 0) : 0;
   try {
@@ -249,9 +262,9 @@ function generationHere(dataDir: string): number {
 /** Says to every node of the cell that this history holds, in the authority's name. */
 function claimHistory(
   deps: Deps,
-  { dataDir, record }: RestorePlan,
-  { epoch, revision }: { epoch: string; revision: number },
+  made: { dataDir: string; record: NodeRecord; epoch: string; revision: number },
 ): void {
+  const { dataDir, record, epoch, revision } = made;
   const nowMs = () => deps.clock.wallMs();
   const authority = openAuthority({ random: deps.random, nowMs }, identityFolder(dataDir));
   if (!authority) throw new SkerryError({ code: "internal", message: "restored no authority" });

@@ -10,6 +10,7 @@ import { registerDown } from "./down.ts";
 import { registerDrill } from "./drill.ts";
 import { registerHub } from "./hub.ts";
 import { registerKubeconfig } from "./kubeconfig.ts";
+import { registerRecover } from "./recover.ts";
 import { registerRestore } from "./restore.ts";
 import { registerServer } from "./server.ts";
 import { registerStatus } from "./status.ts";
@@ -28,6 +29,7 @@ export const commands: readonly ((program: Command, context: Context) => void)[]
   registerData,
   registerBackup,
   registerRestore,
+  registerRecover,
   registerDrill,
   registerConfig,
   registerDoctor,
