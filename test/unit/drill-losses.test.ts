@@ -157,7 +157,11 @@ test("what fails when a node is taken away again is no echo of the first time", 
   assert.ok((ended[0]?.toMs ?? 0) < fromMs - 2900, `${ended[0]?.toMs}`);
 });
 
-const refused: Attempt = { tookMs: 900, failure: "ConfigMap drill: server-lost: no server" };
+const refused: Attempt = {
+  atMs: fromMs + 10,
+  tookMs: 900,
+  failure: "ConfigMap drill: server-lost: no server",
+};
 const view = (name: string, more: object = {}) => ({
   name,
   found: 1,
@@ -180,7 +184,7 @@ function serverSeen(more: Partial<ServerLossSeen> = {}): ServerLossSeen {
     outage: { ...loss, node: "n1", fault: "lose server n1" },
     others: ["n2", "n3"],
     writes: [refused, refused],
-    reads: [{ tookMs: 20 }],
+    reads: [{ atMs: fromMs + 10, tookMs: 20 }],
     before: pods,
     after: pods,
     meanwhile: { acknowledged: 100, views: ["n2", "n3", "hub"].map((name) => view(name)) },
@@ -199,14 +203,28 @@ test("the loss of the server, seen whole and well, holds every promise", () => {
 });
 
 test("a write that is accepted, times out or is refused in other words breaks S1, a slow one S2", () => {
-  assert.deepEqual(brokenServer({ writes: [refused, { tookMs: 10 }] }), ["S1"]);
-  assert.deepEqual(brokenServer({ writes: [refused, { tookMs: 10, failure: "timeout" }] }), ["S1"]);
+  assert.deepEqual(brokenServer({ writes: [refused, { atMs: fromMs + 10, tookMs: 10 }] }), ["S1"]);
+  assert.deepEqual(brokenServer({ writes: [refused, { ...refused, failure: "timeout" }] }), ["S1"]);
   assert.deepEqual(brokenServer({ writes: [refused, { ...refused, tookMs: 5001 }] }), ["S2"]);
   assert.deepEqual(brokenServer({ writes: [] }), ["S1", "S2"]);
 });
 
+test("a lost quorum has a moment to be concluded, in which a write may be unknown but not accepted", () => {
+  const at = (ms: number, failure?: string): Attempt => ({
+    atMs: fromMs + ms,
+    tookMs: 900,
+    ...(failure === undefined ? {} : { failure }),
+  });
+  const refusedThen = at(5100, "quorum-lost: too few");
+  const lost = "quorum";
+  assert.deepEqual(brokenServer({ lost, writes: [at(100, "unknown"), refusedThen] }), []);
+  assert.deepEqual(brokenServer({ lost, writes: [at(5200, "unknown"), refusedThen] }), ["S1"]);
+  assert.deepEqual(brokenServer({ lost, writes: [at(100), refusedThen] }), ["S1"]);
+  assert.deepEqual(brokenServer({ lost, writes: [at(100, "quorum-lost")] }), ["S1"]);
+});
+
 test("reads, pods, acknowledgements, replication and the return each have a promise of their own", () => {
-  assert.deepEqual(brokenServer({ reads: [{ tookMs: 1, failure: "503" }] }), ["S3"]);
+  assert.deepEqual(brokenServer({ reads: [{ atMs: fromMs, tookMs: 1, failure: "503" }] }), ["S3"]);
   assert.deepEqual(brokenServer({ reads: [] }), ["S3"]);
   assert.deepEqual(brokenServer({ after: new Map([["uid", '{"web":8}']]) }), ["S4"]);
   assert.deepEqual(brokenServer({ before: new Map(), after: new Map() }), ["S4"]);

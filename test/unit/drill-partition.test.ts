@@ -65,7 +65,7 @@ const cut: Cut = {
   next: "b",
   before: new Map([["uid", '{"web":1}']]),
   after: new Map([["uid", '{"web":1}']]),
-  minorityWrites: [{ tookMs: 10, failure: "quorum-lost: no majority" }],
+  minorityWrites: [{ atMs: 1, tookMs: 10, failure: "quorum-lost: no majority" }],
   majorityWritesMs: 900,
   keepReplacedMs: 2500,
 };
@@ -119,7 +119,7 @@ test("each promise breaks by what it is there for", () => {
   assert.deepEqual(broken({ cut: { ...cut, after: new Map() } }), ["P4"]);
   assert.deepEqual(broken({ cut: { ...cut, before: new Map() } }), ["P4"]);
   assert.deepEqual(broken({ cut: { ...cut, keepReplacedMs: undefined } }), ["P5"]);
-  assert.deepEqual(broken({ cut: { ...cut, minorityWrites: [{ tookMs: 1 }] } }), ["P6"]);
+  assert.deepEqual(broken({ cut: { ...cut, minorityWrites: [{ atMs: 1, tookMs: 1 }] } }), ["P6"]);
   assert.deepEqual(broken({ cut: { ...cut, minorityWrites: [] } }), ["P6"]);
   assert.deepEqual(broken({ cut: { ...cut, majorityWritesMs: undefined } }), ["P7"]);
   assert.deepEqual(broken({ paused: { ...paused, next: undefined } }), ["P8", "P9"]);

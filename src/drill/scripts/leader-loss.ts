@@ -26,12 +26,14 @@ export function ledgerLeader(
   );
 }
 
-/** So that the loss of the node takes a pod away. Moves one there, as a person with kubectl would. */
+/** So that the loss of the node takes a pod of the example away. Moves one there, as a person with kubectl would. */
 export async function placePodOn(stage: Stage, node: string): Promise<void> {
   const { site, clock, signal, slowness } = stage;
   const patience: Patience = { clock, signal, timeoutMs: patienceMs * slowness };
   const others = site.nodes.map((one) => one.node).filter((name) => name !== node);
-  const pods = await echoPods(site);
+  const ofExample = async () =>
+    (await echoPods(site)).filter(({ metadata }) => metadata.name.startsWith("echo"));
+  const pods = await ofExample();
   if (pods.some(({ spec }) => spec.nodeName === node)) return;
   const [moved] = pods;
   if (!moved) {
@@ -42,7 +44,7 @@ export async function placePodOn(stage: Stage, node: string): Promise<void> {
   await waitUntil(
     `a pod on ${node}`,
     async () => {
-      const there = (await echoPods(site)).some(({ spec }) => spec.nodeName === node);
+      const there = (await ofExample()).some(({ spec }) => spec.nodeName === node);
       return there ? { found: undefined } : { missing: "none" };
     },
     patience,

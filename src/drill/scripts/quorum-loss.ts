@@ -6,7 +6,7 @@
 import { atMost, type Drill, type DrillReport } from "../drill.ts";
 import { echoPods } from "../site/whole.ts";
 import { loseServer } from "./server-loss.ts";
-import { serverPromises, serverRecord } from "./server-verdict.ts";
+import { serverPromises, serverRecord, serverRemarks } from "./server-verdict.ts";
 import { withStage, type Stage } from "./stage.ts";
 import {
   dataPromises,
@@ -16,6 +16,9 @@ import {
   reportOf,
   requestPromises,
 } from "./verdict.ts";
+
+/** Long enough that what is left has noticed, and is asked for a while after. */
+const awayMsMin = 8000;
 
 export const quorumLoss: Drill = {
   name: "quorum-loss",
@@ -28,7 +31,7 @@ export const quorumLoss: Drill = {
 };
 
 async function play(stage: Stage): Promise<DrillReport> {
-  const { dice, forMs, progress, site } = stage;
+  const { dice, forMs, progress, site, slowness } = stage;
   await stage.until(0.1);
   // One with a pod, so that something is left that may go on.
   const withPods = [...new Set((await echoPods(site)).flatMap(({ spec }) => spec.nodeName ?? []))];
@@ -37,7 +40,7 @@ async function play(stage: Stage): Promise<DrillReport> {
   site.lookFrom(left);
   const { podsOff, ...quorum } = await loseServer(stage, {
     lost: { what: "quorum", nodes: lost },
-    holdMs: forMs * 0.4,
+    holdMs: Math.max(forMs * 0.4, awayMsMin * slowness),
     untouched: [left],
   });
   await stage.until(1);
@@ -56,7 +59,7 @@ async function play(stage: Stage): Promise<DrillReport> {
     ingressBackPromise(outages),
     atMost("R3", "pods too many or too few after all were back", podsOff, 0, "pods"),
   ];
-  for (const remark of remarksOn(seen, outages)) progress(remark);
+  for (const remark of [...serverRemarks(judged), ...remarksOn(seen, outages)]) progress(remark);
   return reportOf("quorum-loss", seen, {
     promises,
     outages,

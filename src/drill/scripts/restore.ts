@@ -11,7 +11,7 @@ import { createCoordinationHttp, type CoordinationHttp } from "../load/coordinat
 import { runSkerry } from "../site/command.ts";
 import { waitUntil } from "../site/whole.ts";
 import { loseServer } from "./server-loss.ts";
-import { serverPromises, serverRecord } from "./server-verdict.ts";
+import { serverPromises, serverRecord, serverRemarks } from "./server-verdict.ts";
 import { withStage, type Stage } from "./stage.ts";
 import {
   dataPromises,
@@ -124,7 +124,7 @@ async function play(stage: Stage): Promise<DrillReport> {
         "revisions",
       ),
     ];
-    for (const remark of remarksOn(seen, outages)) progress(remark);
+    for (const remark of [...serverRemarks(judged), ...remarksOn(seen, outages)]) progress(remark);
     return reportOf("restore", seen, {
       promises,
       outages,

@@ -113,12 +113,13 @@ async function questionUntil(
 }
 
 export async function attempt({ clock }: Stage, action: () => Promise<unknown>): Promise<Attempt> {
-  const startedMs = clock.monotonicMs();
+  const [atMs, startedMs] = [clock.wallMs(), clock.monotonicMs()];
+  const tookMs = () => clock.monotonicMs() - startedMs;
   try {
     await action();
-    return { tookMs: clock.monotonicMs() - startedMs };
+    return { atMs, tookMs: tookMs() };
   } catch (error) {
-    return { tookMs: clock.monotonicMs() - startedMs, failure: explain(error) };
+    return { atMs, tookMs: tookMs(), failure: explain(error) };
   }
 }
 

@@ -5,7 +5,7 @@
 import { atMost, type Drill, type DrillReport } from "../drill.ts";
 import { podProcesses } from "../site/whole.ts";
 import { loseServer } from "./server-loss.ts";
-import { serverPromises, serverRecord } from "./server-verdict.ts";
+import { serverPromises, serverRecord, serverRemarks } from "./server-verdict.ts";
 import { withStage, type Stage } from "./stage.ts";
 import {
   dataPromises,
@@ -70,7 +70,8 @@ async function play(stage: Stage): Promise<DrillReport> {
       "ms",
     ),
   ];
-  for (const remark of remarksOn(seen, outages)) progress(remark);
+  for (const remark of [...serverRemarks(serverSeen), ...remarksOn(seen, outages)])
+    progress(remark);
   return reportOf("server-lost", seen, {
     promises,
     outages,

@@ -14,11 +14,21 @@ import {
 } from "./verdict.ts";
 
 const refusedWithinMs = 5000;
+/**
+ * Until the servers that are left have concluded that they are too few: a write in that time may be
+ * unknown, but never accepted. That the only server is lost is known to whoever asks it.
+ */
+const concludedWithinMs: Readonly<Record<Lost, number>> = { server: 0, quorum: 5000 };
 const replicatedWithinMs = 10_000;
 const writesBackWithinMs = 10_000;
 
 /** One try of what kubectl does, through one of the other nodes. */
-export type Attempt = { readonly tookMs: number; readonly failure?: string };
+export type Attempt = {
+  /** Wall clock. */
+  readonly atMs: number;
+  readonly tookMs: number;
+  readonly failure?: string;
+};
 
 /** What is lost, and with which code a write is refused then. */
 export type Lost = "server" | "quorum";
@@ -48,14 +58,16 @@ export type ServerLossSeen = {
  */
 export function serverPromises(seen: ServerLossSeen): PromiseResult[] {
   const { lost, outage, others, writes, reads } = seen;
-  const notRefused = writes.filter(({ failure }) => !failure?.includes(`${lost}-lost`)).length;
+  const concludedMs = outage.fromMs + concludedWithinMs[lost] * seen.slowness;
+  const late = writes.filter(({ atMs }) => atMs >= concludedMs);
+  const notRefused = notRefusedWith(`${lost}-lost`, writes, concludedMs).length;
   const failedReads = reads.filter(({ failure }) => failure !== undefined).length;
   const changed = [...seen.before].filter(([uid, pids]) => seen.after.get(uid) !== pids).length;
   return [
     atMost(
       "S1",
       `writes of desired state, ${lost} lost, answered by anything but ${lost}-lost`,
-      writes.length === 0 ? notMeasured : notRefused,
+      late.length === 0 ? notMeasured : notRefused,
       0,
       "writes",
     ),
@@ -110,6 +122,34 @@ export function serverPromises(seen: ServerLossSeen): PromiseResult[] {
       seen.writesBackMs ?? notMeasured,
       writesBackWithinMs,
       "ms",
+    ),
+  ];
+}
+
+/** Accepted, or from `concludedMs` on refused with another code than `code`. */
+export function notRefusedWith(
+  code: string,
+  writes: readonly Attempt[],
+  concludedMs: number,
+): Attempt[] {
+  return writes.filter(
+    ({ atMs, failure }) =>
+      failure === undefined || (atMs >= concludedMs && !failure.includes(code)),
+  );
+}
+
+/** For a person: what else was answered. */
+export function serverRemarks({ lost, outage, writes, reads }: ServerLossSeen): string[] {
+  const tell = (what: string, attempts: readonly Attempt[]) =>
+    [...Map.groupBy(attempts, ({ failure }) => failure ?? "accepted")].map(
+      ([failure, those]) =>
+        `${what}, ${those.map(({ atMs }) => Math.round(atMs - outage.fromMs)).join(", ")} ms after the loss: ${failure.slice(0, 300)}`,
+    );
+  return [
+    ...tell("a write", notRefusedWith(`${lost}-lost`, writes, outage.fromMs)),
+    ...tell(
+      "a read",
+      reads.filter(({ failure }) => failure !== undefined),
     ),
   ];
 }
