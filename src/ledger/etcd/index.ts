@@ -63,3 +63,24 @@ export {
 } from "./process/supervisor.ts";
 export { eventOfLine, type EtcdEvent } from "./process/log-events.ts";
 export { restartSafely, whyNotRestart } from "./process/rolling.ts";
+export {
+  createTimersBook,
+  createWindow,
+  firstState,
+  parseSample,
+  planTimers,
+  probeFsync,
+  sameTimers,
+  startTimers,
+  timersAtStart,
+  timerSteps,
+  type Measurement,
+  type MemberReport,
+  type TimedMember,
+  type TimerReport,
+  type Timers,
+  type TimersBook,
+  type TimersPace,
+  type TimerState,
+  type WantedTimers,
+} from "./timers/index.ts";

@@ -1,0 +1,32 @@
+/** How long a disk takes to sync, before etcd runs on it: a few small syncs beside its data. */
+import { open, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../../../lib/clock.ts";
+import { ascending, percentile } from "../../../lib/percentile.ts";
+
+const syncs = 60;
+/** About what a small write of the ledger takes in etcd's log. */
+const blockBytes = 2_048;
+/** A disk that is so slow has been understood by then. */
+const longestMs = 3_000;
+
+/** 99th percentile in milliseconds. All waiting is done by the thread pool. Throws what the disk says. */
+export async function probeFsync({ clock }: { clock: Clock }, folder: string): Promise<number> {
+  const path = join(folder, "fsync-probe");
+  const file = await open(path, "w", 0o600);
+  try {
+    const tookMs: number[] = [];
+    const untilMs = clock.monotonicMs() + longestMs;
+    const block = new Uint8Array(blockBytes);
+    while (tookMs.length < syncs && clock.monotonicMs() < untilMs) {
+      await file.write(block);
+      const startedMs = clock.monotonicMs();
+      await file.datasync();
+      tookMs.push(clock.monotonicMs() - startedMs);
+    }
+    return percentile(ascending(tookMs), 0.99) ?? 0;
+  } finally {
+    await file.close();
+    await rm(path, { force: true });
+  }
+}
