@@ -171,7 +171,6 @@ export function unknownOutcome(kind: KindDefinition, name: string, cause: Error)
 const serverLostCodes: ReadonlySet<string> = new Set([
   "server-lost",
   "ledger-unavailable",
-  "quorum-lost",
 ]);
 
 /** The answer to anything thrown. What is nobody's known error tells nothing of the inside. */
@@ -184,6 +183,7 @@ export function statusOf(error: unknown): Status {
     return failure("InternalError", "internal error; see the log of this node").status;
   }
   const { code, message, hint, retryable } = error;
+  if (code === "quorum-lost") return outOfReach(code, message, hint).status;
   if (serverLostCodes.has(code)) return serverLost(message, hint).status;
   const text = hint === undefined ? message : `${message} (${hint})`;
   const causes = [{ reason: code, message: hint ?? message }];
@@ -198,9 +198,16 @@ export function statusOf(error: unknown): Status {
 }
 
 /** Desired state cannot be changed, or not be read, here and now. */
-export function serverLost(message: string, hint = serverLostHint): StatusError {
-  return failure("ServiceUnavailable", `server-lost: ${message} (${hint})`, {
-    causes: [{ reason: "server-lost", message: hint }],
+export const serverLost = (message: string, hint?: string): StatusError =>
+  outOfReach("server-lost", message, hint);
+
+function outOfReach(
+  reason: "server-lost" | "quorum-lost",
+  message: string,
+  hint = serverLostHint,
+): StatusError {
+  return failure("ServiceUnavailable", `${reason}: ${message} (${hint})`, {
+    causes: [{ reason, message: hint }],
   });
 }
 

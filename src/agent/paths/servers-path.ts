@@ -104,7 +104,7 @@ export async function startServersPath(
       const known = new Map(seen.filter((one) => one !== undefined));
       const cluster = ledger.record() ? ledger.cluster() : undefined;
       if (!cluster) return { self, engine: "sqlite", members: [], nodes: known };
-      const members = await cluster.members();
+      const members = (await cluster.members()).toSorted((a, b) => a.name.localeCompare(b.name));
       ledger.learnEndpoints(members.flatMap(endpointOf));
       const statuses = await cluster.status();
       return {
