@@ -1,9 +1,12 @@
 export type { Drill, DrillOptions, DrillReport, FaultRecord, PromiseResult } from "./drill.ts";
 import type { Drill } from "./drill.ts";
+import { leaderKill } from "./scripts/leader-kill.ts";
 import { nemesis } from "./scripts/nemesis.ts";
 import { nodeKill } from "./scripts/node-kill.ts";
 import { oneAddress } from "./scripts/one-address.ts";
+import { partition } from "./scripts/partition.ts";
 import { powerCut } from "./scripts/power-cut.ts";
+import { quorumLoss } from "./scripts/quorum-loss.ts";
 import { quick } from "./scripts/quick.ts";
 import { restore } from "./scripts/restore.ts";
 import { serverLost } from "./scripts/server-lost.ts";
@@ -14,6 +17,9 @@ export const drills: readonly Drill[] = [
   nodeKill,
   serverLost,
   powerCut,
+  leaderKill,
+  quorumLoss,
+  partition,
   oneAddress,
   restore,
   nemesis,
