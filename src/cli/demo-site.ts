@@ -82,33 +82,17 @@ export async function startDemoSite(
   );
   stop.throwIfAborted();
   output.note("deploying the example application and the telemetry stream");
-  await waitForQuorum(first.dataDir, context, stop);
+  // Of several servers the first one is up before the others are: nothing can be written until then.
+  await waitUntilNothing(() => missingQuorum(first.dataDir), site, context, stop);
   await deploy(first.dataDir);
   stop.throwIfAborted();
+  await waitUntilNothing(
+    async () => missingNode(site, await cellStatus(site, context)),
+    site,
+    context,
+    stop,
+  );
   await growServers(first.dataDir, others, context);
-}
-
-/** Of several servers the first one is up before the others are: nothing can be written until then. */
-async function waitForQuorum(
-  dataDir: string,
-  { clock }: Context,
-  stop: AbortSignal,
-): Promise<void> {
-  const api = openAdminApi(dataDir);
-  const giveUpMs = clock.monotonicMs() + readyTimeoutMs;
-  try {
-    while ((await callJson<ServersView>(api, serversPath)).quorum === "lost") {
-      if (clock.monotonicMs() > giveUpMs)
-        throw new SkerryError({
-          code: "demo-not-ready",
-          message: `no majority of the servers answered in ${readyTimeoutMs / 1000} s`,
-          hint: `see what is missing: skerry server list --data ${dataDir}`,
-        });
-      await clock.sleep(250, { signal: stop });
-    }
-  } finally {
-    await api.close();
-  }
 }
 
 /** Three servers where etcd is installed, so that any one node may be lost; else one, and why. */
@@ -174,36 +158,58 @@ async function deploy(serverDir: string): Promise<void> {
 }
 
 /** Ready: three nodes alive, three pods ready, telemetry at the hub. */
-export async function waitForDemo(
+export function waitForDemo(site: DemoSite, context: Context, stop: AbortSignal): Promise<void> {
+  return waitUntilNothing(() => whatIsMissing(site, context), site, context, stop);
+}
+
+/** Resolves when nothing is missing any more; says meanwhile what is. Throws `demo-not-ready`. */
+async function waitUntilNothing(
+  missing: () => Promise<string | undefined>,
   site: DemoSite,
-  context: Context,
+  { clock, output }: Context,
   stop: AbortSignal,
 ): Promise<void> {
-  const giveUpMs = context.clock.monotonicMs() + readyTimeoutMs;
+  const giveUpMs = clock.monotonicMs() + readyTimeoutMs;
   for (;;) {
-    const missing = await whatIsMissing(site, context);
-    if (missing === undefined) return;
-    if (context.clock.monotonicMs() > giveUpMs) {
+    const what = await missing().catch(explain);
+    if (what === undefined) return;
+    if (clock.monotonicMs() > giveUpMs) {
       throw new SkerryError({
         code: "demo-not-ready",
-        message: `not ready after ${readyTimeoutMs / 1000} s: ${missing}`,
+        message: `not ready after ${readyTimeoutMs / 1000} s: ${what}`,
         hint: `logs: ${site.dir}/*/logs; start afresh with: skerry demo --clean`,
       });
     }
-    context.output.progress(`waiting: ${missing}`);
-    await context.clock.sleep(250, { signal: stop });
+    output.progress(`waiting: ${what}`);
+    await clock.sleep(250, { signal: stop });
   }
+}
+
+async function missingQuorum(dataDir: string): Promise<string | undefined> {
+  const api = openAdminApi(dataDir);
+  try {
+    const { quorum } = await callJson<ServersView>(api, serversPath);
+    return quorum === "lost" ? "no majority of the servers has answered" : undefined;
+  } finally {
+    await api.close();
+  }
+}
+
+/** A node that joined is one of the cell's once its agent has said so. */
+function missingNode({ nodes }: DemoSite, status: CellStatus): string | undefined {
+  const silent = status.nodes
+    .filter((node) => node.verdict.state !== "alive")
+    .map(({ name }) => name);
+  if (status.nodes.length < nodes.length)
+    return `${status.nodes.length} of ${nodes.length} nodes have registered`;
+  return silent.length > 0 ? `no heartbeat from ${silent.join(", ")} yet` : undefined;
 }
 
 async function whatIsMissing(site: DemoSite, context: Context): Promise<string | undefined> {
   try {
     const status = await cellStatus(site, context);
-    const silent = status.nodes
-      .filter((node) => node.verdict.state !== "alive")
-      .map(({ name }) => name);
-    if (status.nodes.length < site.nodes.length)
-      return `${status.nodes.length} of ${site.nodes.length} nodes have registered`;
-    if (silent.length > 0) return `no heartbeat from ${silent.join(", ")} yet`;
+    const absent = missingNode(site, status);
+    if (absent !== undefined) return absent;
     const pods = status.workloads.find((workload) => workload.name === "hello");
     if (!pods || pods.ready < pods.desired) return `${pods?.ready ?? 0} of 3 pods ready`;
     const fleet = await fleetStatus(site, context);
