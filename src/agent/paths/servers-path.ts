@@ -34,6 +34,7 @@ import { serverLines } from "../server-lines.ts";
 import type { StatePath } from "./command-path.ts";
 import { endpointOf, type JoinRequest, type LedgerPath } from "./ledger-path.ts";
 import type { LinkPath } from "./link-path.ts";
+import { startWitnessPath, witnessesOf } from "./witness-path.ts";
 
 export type ServersPath = {
   readonly routes: readonly MountedRoute[];
@@ -57,6 +58,7 @@ export async function startServersPath(
 ): Promise<ServersPath> {
   const { clock, log, lifecycle, record: node, router, nowMs } = ground;
   const { state, ledger } = deps;
+  const witness = await startWitnessPath(ground, ledger);
   let nodes: readonly Node[] = [];
   state.mirrored.follow(nodeKind, (now: readonly Node[]) => (nodes = now));
 
@@ -93,7 +95,11 @@ export async function startServersPath(
       return [name, { state: "here", report: answer }];
     } catch (error) {
       log.debug("a node did not say what it is", { node: name, error });
-      return known && [name, { state: "silent", why: "it does not answer over its link" }];
+      if (known) return [name, { state: "silent", why: "it does not answer over its link" }];
+      // Let in a moment ago, by a token that names it.
+      return (await ledger.book?.isGranted(name))
+        ? [name, { state: "silent", why: "it has joined, and not told of itself yet" }]
+        : undefined;
     }
   };
 
@@ -106,16 +112,22 @@ export async function startServersPath(
       if (!cluster) return { self, engine: "sqlite", members: [], nodes: known };
       const members = (await cluster.members()).toSorted((a, b) => a.name.localeCompare(b.name));
       ledger.learnEndpoints(members.flatMap(endpointOf));
+      const entries = await witness.entries();
+      const witnesses = witnessesOf(members, entries);
+      ledger.learnWitnesses(witnesses);
       const statuses = await cluster.status();
       return {
         self,
         engine: "etcd",
         nodes: known,
+        witnesses: new Set(entries.map(({ name }) => name)),
         members: members.map(({ id, name, peerUrls, isLearner }) => {
+          const own = witnesses.find((one) => one.id === id);
           const status = statuses.find((one) => one.state === "answers" && one.id === id);
           return {
             id,
-            name,
+            name: own?.name ?? name,
+            ...(own ? { isWitness: true } : {}),
             peerUrls,
             isLearner,
             answers: status !== undefined,
@@ -222,7 +234,12 @@ export async function startServersPath(
       return { engine: "sqlite", quorum: "held", words: survivalOf(1), servers };
     }
     const names = new Set(nodes.flatMap((one) => (endpointsOf(one) ? [one.metadata.name] : [])));
-    return await serverLines(cluster, record.endpoints, (name) => names.has(name));
+    return await serverLines(cluster, record.endpoints, (name) => names.has(name), {
+      all: ledger.witnesses(),
+      // Without a quorum the ledger does not say until when their leaves are good.
+      entries: await witness.entries().catch(() => []),
+      nowMs: nowMs(),
+    });
   };
 
   /** Told at once where nothing needs to be tried: before anything is written down. */
@@ -245,7 +262,7 @@ export async function startServersPath(
     await wish(change, request.subject.id);
     return json(202, { change });
   };
-  return { routes: [{ prefix, handle }], wish };
+  return { routes: [witness.route, { prefix, handle }], wish };
 }
 
 type NodeSeen = MembershipView["nodes"] extends ReadonlyMap<string, infer Seen> ? Seen : never;

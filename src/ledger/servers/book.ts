@@ -38,7 +38,7 @@ export interface ServersBook {
   wish(wish: Wish): Promise<{ state: "kept" } | { state: "standing"; wish: Wish }>;
   /** Oldest first. */
   wishes(): Promise<readonly StoredWish[]>;
-  /** Ends a wish, unless another stands there now. */
+  /** Ends a wish and its grant, unless another stands there now. */
   settle(wish: StoredWish): Promise<void>;
   tell(node: string, progress: Progress): Promise<void>;
   progress(node: string): Promise<Progress | undefined>;
@@ -105,9 +105,16 @@ export function createServersBook(ledger: Ledger): ServersBook {
     },
     async settle({ change, revision }) {
       const key = `${wishesPrefix}${change.node}`;
+      const heir = heirOf(change);
       const outcome = await ledger.transact(
         [{ key, modRevision: revision }],
-        [{ type: "delete", key }],
+        [
+          { type: "delete", key },
+          // Whatever became of it: a grant is good for one wish.
+          ...(heir === undefined
+            ? []
+            : [{ type: "delete" as const, key: `${grantsPrefix}${heir}` }]),
+        ],
       );
       if (outcome.state === "unknown") throw unknown(outcome.cause);
     },

@@ -24,4 +24,10 @@ export {
   writeLedgerRecord,
   type LedgerRecord,
 } from "./record.ts";
+export {
+  createWitnessBook,
+  witnessLeafIsDue,
+  type WitnessBook,
+  type WitnessEntry,
+} from "./witnesses.ts";
 export { nodesOf, runChange, type Outcome, type ServersPort } from "./run.ts";

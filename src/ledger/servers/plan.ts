@@ -31,6 +31,8 @@ export type MemberView = {
   readonly isLearner: boolean;
   readonly answers: boolean;
   readonly isLeader: boolean;
+  /** It votes and never leads. */
+  readonly isWitness?: boolean;
 };
 
 export type MembershipView = {
@@ -39,6 +41,8 @@ export type MembershipView = {
   readonly engine: "sqlite" | "etcd";
   /** With sqlite none. */
   readonly members: readonly MemberView[];
+  /** All that are or were witnesses, by name. */
+  readonly witnesses?: ReadonlySet<string>;
   /** Of the nodes that the wish names, and of this one. */
   readonly nodes: ReadonlyMap<
     string,
@@ -197,12 +201,18 @@ function planRemove(node: string, view: MembershipView): Plan {
     if (node === view.self && view.engine === "sqlite") return lastServer(node);
     if (report?.role === "server" && view.engine === "etcd")
       return next({ step: "make-worker", node });
+    if (view.witnesses?.has(node))
+      return {
+        state: "done",
+        message: `${node} is no witness any more: its machine may forget it`,
+      };
     return view.nodes.has(node)
       ? { state: "done", message: `${node} is no server` }
       : refused(`${node} is neither a server nor a node of this cell`, "skerry server list");
   }
   const all = voters(view);
-  if (all.length === 1 && !member.isLearner) return lastServer(node);
+  const isLast = !all.some(({ id, isWitness }) => id !== member.id && !isWitness);
+  if (isLast && !member.isLearner && !member.isWitness) return lastServer(node);
   const unsafe = shaky(view, node);
   if (unsafe) return unsafe;
   if (member.isLearner) return next({ step: "remove-member", node, memberId: member.id });
@@ -215,7 +225,7 @@ function planRemove(node: string, view: MembershipView): Plan {
       `bring ${namesInWords(silent)} back first, or remove ${silent.length === 1 ? "it" : "them"} instead`,
     );
   }
-  const heir = answering[0];
+  const heir = answering.find(({ isWitness }) => !isWitness);
   if (member.isLeader && heir)
     return next({ step: "move-leader", node: heir.name, memberId: heir.id });
   return next({ step: "remove-member", node, memberId: member.id });
@@ -264,6 +274,8 @@ function planMove(node: string, view: MembershipView): Plan {
   const member = memberOf(view, node);
   if (view.engine === "sqlite" || !member)
     return refused(`${node} is not one of several servers`, "skerry server list");
+  if (member.isWitness)
+    return refused(`${node} is a witness: it votes and never leads`, "name a server");
   if (member.isLeader) return { state: "done", message: `${node} leads the ledger` };
   if (member.isLearner || !member.answers)
     return refusedNow(

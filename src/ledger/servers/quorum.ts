@@ -12,7 +12,11 @@ export const servers = (count: number): string =>
   `${numberWord(count)} ${count === 1 ? "server" : "servers"}`;
 
 /** "two servers survive no loss; add a third or a witness" */
-export function survivalOf(voters: number): string {
+export function survivalOf(voters: number, witnesses = 0): string {
+  if (witnesses > 0 && voters > 2) {
+    const one = witnesses === 1 ? "a witness" : `${numberWord(witnesses)} witnesses`;
+    return `${servers(voters - witnesses)} and ${one} survive the loss of any ${numberWord(survives(voters))}`;
+  }
   switch (voters) {
     case 0:
     case 1:

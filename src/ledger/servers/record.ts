@@ -39,6 +39,12 @@ const schema = z.object({
   epoch: z.string(),
   /** Where members served clients when they were last seen. */
   endpoints: z.array(endpoint),
+  /** Members that serve no clients, when they were last seen. */
+  witnesses: z
+    .array(
+      z.object({ name: z.string(), id: z.string(), peerUrl: z.string(), isLearner: z.boolean() }),
+    )
+    .optional(),
   timers: z.object({ heartbeatMs: z.number(), electionMs: z.number() }).optional(),
 });
 
