@@ -9,10 +9,16 @@ import {
   dropAuthorities,
   isLater,
   verifyHistory,
+  type HistoryClaim,
   type SignedHistory,
   type Trust,
 } from "../../identity/index.ts";
-import { ledgerFolder, readLedgerRecord, writeLedgerRecord } from "../../ledger/index.ts";
+import {
+  ledgerFolder,
+  readLedgerRecord,
+  writeLedgerRecord,
+  type Ledger,
+} from "../../ledger/index.ts";
 import { nodeKind, type Node } from "../../api/index.ts";
 import { every } from "../../lib/clock.ts";
 import { generationOf } from "../../lib/history.ts";
@@ -80,10 +86,21 @@ export async function startHistoryPath(
     log.warn("the cell's history was rewritten", { ...told.claim, toldBy: name });
   };
 
+  const isOlder = async (held: Ledger, claim: HistoryClaim): Promise<boolean> => {
+    try {
+      const { revision } = await held.get("meta/history", { stale: true });
+      return generationOf(revision) < claim.generation;
+    } catch (error) {
+      // Without a quorum nothing is served yet, and with one it would be the old history.
+      const member = readLedgerRecord(dataDir);
+      if (member) return member.epoch !== claim.epoch;
+      throw error;
+    }
+  };
+
   const judge = async () => {
     if (!ledger || !known || isOver || known.claim.node === node.node) return;
-    const { revision } = await ledger.get("meta/history", { stale: true });
-    if (generationOf(revision) >= known.claim.generation) return;
+    if (!(await isOlder(ledger, known.claim))) return;
     isOver = true;
     log.error(
       "this server's ledger is of a history that was replaced: it is kept aside, and the node goes on as a worker; to be a server again: skerry server add",
