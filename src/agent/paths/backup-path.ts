@@ -187,7 +187,7 @@ type RouteDeps = {
   readonly holders: () => readonly Holder[];
 };
 
-/** What `skerry backup` asks of a server; administrators only. */
+/** What the command line asks of a server about backups; administrators only. */
 function routeOf(deps: RouteDeps): MountedRoute {
   const { backups, shared, record } = deps;
   const answer = (value: unknown) => ({
