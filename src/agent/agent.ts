@@ -41,6 +41,7 @@ import { startSensorPath } from "./paths/sensor-path.ts";
 import { startNodeReports, startStatusPath, startStreamReports } from "./paths/status-path.ts";
 import { startServersPath, wishOf, type ServersPath } from "./paths/servers-path.ts";
 import { startSyncPath } from "./paths/sync-path.ts";
+import { startTimersPath } from "./paths/timers-path.ts";
 import { feedProxy, startProxy } from "./paths/traffic-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
 import { quorumAtServer, situationOf } from "./situation.ts";
@@ -202,6 +203,10 @@ export async function runAgent({
     restart: restart.resolve,
   });
   const ledgerSituation = await startLedgerWatch(ground, ledgerPath);
+  const timers = await startTimersPath(ground, {
+    ledger: ledgerPath,
+    trustDomain: identity.trust.trustDomain,
+  });
   serversPath = await startServersPath(ground, {
     state,
     ledger: ledgerPath,
@@ -290,6 +295,7 @@ export async function runAgent({
     routes: [
       ...backup.routes,
       ...serversPath.routes,
+      ...timers.routes,
       {
         prefix: "/metrics",
         allows: () => true,

@@ -34,6 +34,7 @@ export {
   type ReachRow,
 } from "./records/health.ts";
 export type { ServerLine, ServerProgress, ServersView, ServerVerb } from "./records/servers.ts";
+export type { LedgerTimers, LedgerTimersOfMember, LedgerTimersView } from "./records/timers.ts";
 export { tellEars, tellUnreachable, tellVerdict } from "./records/verdict-words.ts";
 export type {
   BacklogStatus,

@@ -30,6 +30,7 @@ export {
 } from "./sqlite/index.ts";
 export {
   createEtcdSupervisor,
+  createTimersBook,
   defaultTimers,
   detectEtcd,
   etcdCommand,
@@ -37,7 +38,10 @@ export {
   etcdUrl,
   openEtcdCluster,
   openEtcdLedger,
+  probeFsync,
   restartSafely,
+  startTimers,
+  timersAtStart,
   versionText,
   type EtcdCluster,
   type EtcdConnectOptions,
@@ -49,6 +53,10 @@ export {
   type EtcdMemberOptions,
   type EtcdSupervisor,
   type EtcdTimers,
+  type TimedMember,
+  type TimerReport,
+  type Timers,
+  type WantedTimers,
 } from "./etcd/index.ts";
 export type { EtcdProcessHost } from "./ports.ts";
 export {

@@ -10,12 +10,16 @@ import {
   convertLedger,
   createServersBook,
   createSwitchingLedger,
+  defaultTimers,
   etcdUrl,
+  ledgerFolder,
   openEtcdCluster,
   openEtcdLedger,
+  probeFsync,
   readLedgerRecord,
   removeLedgerRecord,
   restartSafely,
+  timersAtStart,
   writeLedgerRecord,
   type Epoch,
   type EtcdCluster,
@@ -66,6 +70,8 @@ export type JoinRequest = {
   readonly members: readonly { readonly name: string; readonly peerUrl: string }[];
   readonly endpoints: readonly EtcdEndpoint[];
   readonly epoch: string;
+  /** What the others run with. */
+  readonly timers?: EtcdTimers;
   /** Where the cell is enrolled. */
   readonly hub?: string;
 };
@@ -322,6 +328,7 @@ export async function startLedgerPath(
       );
       await runner.remove();
       wipeEtcdFolder(dataDir);
+      const fsyncP99Ms = await probeFsync({ clock }, ledgerFolder(dataDir));
       const draft: LedgerRecord = {
         version: 1,
         engine: "etcd",
@@ -333,6 +340,7 @@ export async function startLedgerPath(
         initial: { cluster: "new", members: [{ name: node.node, peerUrl }] },
         epoch: ledger.epoch,
         endpoints: [own()],
+        timers: timersAtStart(fsyncP99Ms, defaultTimers),
       };
       try {
         await startEtcd(draft);
@@ -379,6 +387,7 @@ export async function startLedgerPath(
         initial: { cluster: "existing", members: [...request.members] },
         epoch: request.epoch,
         endpoints: [...request.endpoints, own()],
+        ...(request.timers ? { timers: request.timers } : {}),
       });
       if (request.hub !== undefined && node.hub === undefined)
         writeNodeRecord(dataDir, { ...node, hub: request.hub });

@@ -194,6 +194,7 @@ export async function startServersPath(
       })),
       endpoints: record.endpoints,
       epoch: ledger.ledger?.epoch ?? record.epoch,
+      ...(record.timers ? { timers: record.timers } : {}),
       ...(node.hub === undefined ? {} : { hub: node.hub }),
     };
     await ask(name, "servers.start", request, startTimeoutMs);

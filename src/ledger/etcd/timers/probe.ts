@@ -1,5 +1,5 @@
 /** How long a disk takes to sync, before etcd runs on it: a few small syncs beside its data. */
-import { open, rm } from "node:fs/promises";
+import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../../lib/clock.ts";
 import { ascending, percentile } from "../../../lib/percentile.ts";
@@ -12,6 +12,7 @@ const longestMs = 3_000;
 
 /** 99th percentile in milliseconds. All waiting is done by the thread pool. Throws what the disk says. */
 export async function probeFsync({ clock }: { clock: Clock }, folder: string): Promise<number> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, "fsync-probe");
   const file = await open(path, "w", 0o600);
   try {

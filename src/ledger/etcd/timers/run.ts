@@ -39,7 +39,8 @@ export interface TimedMember {
 
 export type TimersOptions = {
   readonly self: string;
-  readonly probeP99Ms?: number | undefined;
+  /** What this server's disk showed at the start, once that is known. */
+  readonly probeP99Ms?: () => number | undefined;
   readonly pace?: Partial<TimersPace>;
 };
 
@@ -76,7 +77,7 @@ type Deps = {
 
 export function startTimers(deps: Deps, options: TimersOptions): Timers {
   const { clock, ledger, member } = deps;
-  const { self, probeP99Ms } = options;
+  const { self } = options;
   const log = deps.log.child({ room: "ledger" });
   const pace = { ...usual, ...options.pace };
   const book = createTimersBook(ledger);
@@ -89,7 +90,8 @@ export function startTimers(deps: Deps, options: TimersOptions): Timers {
     const memberId = member.memberId();
     const running = member.running();
     if (memberId === undefined || !running) return;
-    own = { name: self, memberId, running, probeP99Ms, measurement: window.measurement() };
+    const measurement = window.measurement();
+    own = { name: self, memberId, running, probeP99Ms: options.probeP99Ms?.(), measurement };
     const nowMs = clock.monotonicMs();
     const isDue = !reported || nowMs - reported.atMs >= pace.reportEveryMs;
     if (!isDue && sameTimers(reported?.running, running)) return;
