@@ -19,6 +19,7 @@ import {
 
 /** Long enough that what is left has noticed, and is asked for a while after. */
 const awayMsMin = 8000;
+const afterReturnMs = 5000;
 
 export const quorumLoss: Drill = {
   name: "quorum-loss",
@@ -31,7 +32,7 @@ export const quorumLoss: Drill = {
 };
 
 async function play(stage: Stage): Promise<DrillReport> {
-  const { dice, forMs, progress, site, slowness } = stage;
+  const { clock, dice, forMs, progress, signal, site, slowness } = stage;
   await stage.until(0.1);
   // One with a pod, so that something is left that may go on.
   const withPods = [...new Set((await echoPods(site)).flatMap(({ spec }) => spec.nodeName ?? []))];
@@ -43,7 +44,11 @@ async function play(stage: Stage): Promise<DrillReport> {
     holdMs: Math.max(forMs * 0.4, awayMsMin * slowness),
     untouched: [left],
   });
-  await stage.until(1);
+  // So that the load still finds the ingresses that are back.
+  await Promise.all([
+    stage.until(1),
+    clock.sleep(afterReturnMs * Math.min(slowness, 4), { signal }),
+  ]);
   const seen = await stage.finish();
   const outages = endOutages(seen);
   const judged = {

@@ -8,6 +8,7 @@ import { podProcesses, podsOffAfter } from "../site/whole.ts";
 import { ledgerLeader } from "./leader-loss.ts";
 import { wholePatienceMs } from "./losses.ts";
 import { attempt, writeThrough } from "./server-loss.ts";
+import type { Attempt } from "./server-verdict.ts";
 import { withStage, type Stage } from "./stage.ts";
 import {
   dataPromises,
@@ -23,6 +24,8 @@ import {
 const everyDiskMs = 30;
 const leadersDiskMs = 300;
 const writeEveryMs = 250;
+/** Of the run, at least, for the leader's disk alone. */
+const leaderShare = 0.25;
 const podsPatienceMs = 30_000;
 const p99Ms = 1000;
 /** A transaction needs two fsyncs after one another, and others wait in line. */
@@ -46,10 +49,8 @@ async function run(options: DrillOptions): Promise<DrillReport> {
   return await withStage(site, (stage) => play(stage, disks));
 }
 
-type Writes = { readonly tookMs: number; readonly failure?: string }[];
-
 async function play(stage: Stage, disks: SlowDisks): Promise<DrillReport> {
-  const { site, clock, signal, faults, progress, slowness } = stage;
+  const { site, clock, forMs, signal, faults, progress, slowness } = stage;
   const nodes = site.nodes.map(({ node }) => node);
   const [asked = ""] = nodes;
   const look = { from: asked, nodes, clock, signal, timeoutMs: podsPatienceMs * slowness };
@@ -68,12 +69,13 @@ async function play(stage: Stage, disks: SlowDisks): Promise<DrillReport> {
   await stage.until(0.5);
   const leader = await ledgerLeader(stage, asked);
   slow(`fsync takes ${leadersDiskMs} ms more on ${leader}, the leader`, [leader], leadersDiskMs);
-  await stage.until(0.8);
+  // However long it took to be told who leads.
+  await Promise.all([stage.until(0.8), clock.sleep(forMs * leaderShare, { signal })]);
   slow("disks are as fast as they were", nodes, 0);
   const toMs = clock.wallMs();
   await stage.until(1);
   over.abort();
-  const writes = await writing;
+  const writes = (await writing).filter(({ atMs }) => atMs >= fromMs && atMs <= toMs);
   const podsOff = await podsOffAfter(site, {
     clock,
     signal,
@@ -132,9 +134,9 @@ async function play(stage: Stage, disks: SlowDisks): Promise<DrillReport> {
 }
 
 /** Through one node after another, as kubectl does, until it is over. */
-async function writeAll(stage: Stage, over: AbortSignal): Promise<Writes> {
+async function writeAll(stage: Stage, over: AbortSignal): Promise<Attempt[]> {
   const { site, clock, signal } = stage;
-  const writes: Writes = [];
+  const writes: Attempt[] = [];
   for (let turn = 0; !over.aborted; turn++) {
     const { node } = site.nodes[turn % site.nodes.length] ?? { node: "" };
     writes.push(await attempt(stage, () => writeThrough(stage, node, turn)));
