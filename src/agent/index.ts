@@ -7,4 +7,12 @@ export { examineNodeConfig, type Preflight } from "./preflight.ts";
 export { keptBackups, proveBackupFile, readKeyHere } from "./kept-backups.ts";
 export { planRecover, recoverCell, type Recovered, type RecoverPlan } from "./recover.ts";
 export { planRestore, restoreCell, type Restored, type RestorePlan } from "./restore.ts";
+export {
+  adoptBundle,
+  readAdopted,
+  readBundle,
+  runWitnessHere,
+  witnessStatusHere,
+  type WitnessStatus,
+} from "./witness.ts";
 export { mintLocalToken, readAgentInfo, renderAccessKubeconfig, type AgentInfo } from "./local.ts";

@@ -3,34 +3,51 @@ import type { ServerLine, ServersView } from "../api/index.ts";
 import {
   quorumOf,
   survivalOf,
+  witnessLeafIsDue,
   type EtcdCluster,
   type EtcdEndpoint,
   type EtcdMember,
+  type EtcdWitness,
+  type WitnessEntry,
 } from "../ledger/index.ts";
+
+type WitnessView = {
+  /** The members among them. */
+  readonly all: readonly EtcdWitness[];
+  readonly entries: readonly WitnessEntry[];
+  readonly nowMs: number;
+};
 
 export async function serverLines(
   cluster: Pick<EtcdCluster, "members" | "status">,
   endpoints: readonly EtcdEndpoint[],
   isNode: (name: string) => boolean,
+  witnesses: WitnessView = { all: [], entries: [], nowMs: 0 },
 ): Promise<ServersView> {
   const [members, statuses] = await Promise.all([
     // Without a quorum nobody knows for sure who is a member: what was seen last is shown.
     cluster.members().catch((): readonly EtcdMember[] => []),
     cluster.status(),
   ]);
+  const nameOf = (id: string) => witnesses.all.find((one) => one.id === id)?.name ?? id;
   const names = new Set([
-    ...members.map(({ id, name }) => name || id),
-    ...(members.length === 0 ? endpoints.map(({ name }) => name) : []),
+    ...members.map(({ id, name }) => name || nameOf(id)),
+    ...(members.length === 0 ? [...endpoints, ...witnesses.all].map(({ name }) => name) : []),
   ]);
   const servers = [...names].sort().map((name): ServerLine => {
-    const member = members.find((one) => one.name === name || one.id === name);
+    const witness = witnesses.all.find((one) => one.name === name);
+    const member = members.find(({ id, name: own }) => own === name || nameOf(id) === name);
     const status = statuses.find((one) =>
       one.state === "answers" && member ? one.id === member.id : one.name === name,
     );
     const at = endpoints.find((one) => one.name === name);
     const isLearner = member?.isLearner ?? (status?.state === "answers" && status.isLearner);
-    const kind = isNode(name) || member?.name === "" ? "server" : "witness";
-    const address = at ? { address: `${at.host}:${at.port}` } : {};
+    const kind = !witness && (isNode(name) || member?.name === "") ? "server" : "witness";
+    const address = {
+      ...(at ? { address: `${at.host}:${at.port}` } : {}),
+      ...(witness ? { address: new URL(witness.peerUrl).host } : {}),
+      ...leafOf(name, witnesses),
+    };
     if (status?.state !== "answers")
       return { name, kind, state: isLearner ? "learner" : "unreachable", ...address };
     return {
@@ -39,7 +56,7 @@ export async function serverLines(
       state: isLearner ? "learner" : status.leaderId === status.id ? "leader" : "follower",
       ...address,
       version: status.version,
-      bytes: status.dbBytes,
+      ...(status.isWitness ? {} : { bytes: status.dbBytes }),
     };
   });
   const voters = servers.filter(({ state }) => state !== "learner");
@@ -49,7 +66,13 @@ export async function serverLines(
   return {
     engine: "etcd",
     quorum: isHeld ? "held" : "lost",
-    words: survivalOf(voters.length),
+    words: survivalOf(voters.length, voters.filter(({ kind }) => kind === "witness").length),
     servers,
   };
+}
+
+function leafOf(name: string, { entries, nowMs }: WitnessView): Pick<ServerLine, "leaf"> {
+  const entry = entries.find((one) => one.name === name);
+  if (!entry) return {};
+  return { leaf: { notAfterMs: entry.notAfterMs, isDue: witnessLeafIsDue(entry, nowMs) } };
 }

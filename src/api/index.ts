@@ -35,6 +35,12 @@ export {
 } from "./records/health.ts";
 export type { ServerLine, ServerProgress, ServersView, ServerVerb } from "./records/servers.ts";
 export type { LedgerTimers, LedgerTimersOfMember, LedgerTimersView } from "./records/timers.ts";
+export {
+  witnessBundleSchema,
+  witnessName,
+  type WitnessBundle,
+  type WitnessRequest,
+} from "./records/witness.ts";
 export { tellEars, tellUnreachable, tellVerdict } from "./records/verdict-words.ts";
 export type {
   BacklogStatus,

@@ -21,6 +21,7 @@ export {
   ledgerLeafIsDue,
   ledgerServerName,
   openLedgerAuthority,
+  witnessLeafLifetimeMs,
   type LedgerAuthority,
 } from "./ca/ledger-authority.ts";
 export { signIntermediate, type TrustDomainRegistry } from "./ca/hub-authority.ts";

@@ -57,10 +57,19 @@ export {
   type TimerReport,
   type Timers,
   type WantedTimers,
+  type EtcdWitness,
 } from "./etcd/index.ts";
 export type { EtcdProcessHost } from "./ports.ts";
 export {
+  createChildHost,
+  runWitness,
+  witnessClientHost,
+  witnessFigures,
+  type WitnessFigures,
+} from "./witness/index.ts";
+export {
   createServersBook,
+  createWitnessBook,
   ledgerFolder,
   nodesOf,
   planChange,
@@ -69,6 +78,7 @@ export {
   removeLedgerRecord,
   startPerformer,
   survivalOf,
+  witnessLeafIsDue,
   writeLedgerRecord,
   type Change,
   type LedgerRecord,
@@ -78,6 +88,8 @@ export {
   type ServersBook,
   type ServersPort,
   type Step,
+  type WitnessBook,
+  type WitnessEntry,
 } from "./servers/index.ts";
 export {
   convertLedger,

@@ -20,6 +20,7 @@ import {
   removeLedgerRecord,
   restartSafely,
   timersAtStart,
+  witnessClientHost,
   writeLedgerRecord,
   type Epoch,
   type EtcdCluster,
@@ -29,6 +30,7 @@ import {
   type EtcdMember,
   type EtcdSupervisor,
   type EtcdTimers,
+  type EtcdWitness,
   type LedgerRecord,
   type ServersBook,
   type SwitchingLedger,
@@ -96,6 +98,9 @@ export type LedgerPath = {
   readonly peerUrl: string;
   /** Takes in where members serve clients; kept, so that a cold start finds them. */
   learnEndpoints(endpoints: readonly EtcdEndpoint[]): void;
+  /** Members that serve no clients, as last seen; kept as well. */
+  witnesses(): readonly EtcdWitness[];
+  learnWitnesses(witnesses: readonly EtcdWitness[]): void;
   convert(tell: (line: string) => void): Promise<void>;
   join(request: JoinRequest): Promise<void>;
   /** This member has its vote: the node starts again as a server. */
@@ -182,6 +187,7 @@ export async function startLedgerPath(
   const connecting = (endpoints: () => readonly EtcdEndpoint[]): EtcdConnectOptions => ({
     members: () => [own(), ...endpoints().filter(({ name }) => name !== node.node)],
     credentials: () => readEtcdCredentials(dataDir),
+    witnesses: () => record?.witnesses ?? [],
     serverName: ledgerServerName(trustDomain),
   });
   const known = connecting(() => record?.endpoints ?? []);
@@ -317,6 +323,11 @@ export async function startLedgerPath(
       if (!record || endpoints.length === 0) return;
       if (JSON.stringify(endpoints) === JSON.stringify(record.endpoints)) return;
       keep({ ...record, endpoints: [...endpoints] });
+    },
+    witnesses: () => record?.witnesses ?? [],
+    learnWitnesses(witnesses) {
+      if (!record || JSON.stringify(witnesses) === JSON.stringify(record.witnesses ?? [])) return;
+      keep({ ...record, witnesses: [...witnesses] });
     },
 
     async convert(tell) {
@@ -466,7 +477,7 @@ export async function startLedgerPath(
 /** Of a member that has told where it serves clients. */
 export function endpointOf({ name, clientUrls }: EtcdMember): EtcdEndpoint[] {
   const url = URL.parse(clientUrls[0] ?? "");
-  if (name === "" || !url) return [];
+  if (name === "" || !url || url.hostname === witnessClientHost) return [];
   return [{ name, host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) }];
 }
 

@@ -7,6 +7,8 @@ export type ServerLine = {
   readonly state: "leader" | "follower" | "learner" | "unreachable";
   /** HOST:PORT of its ledger; absent with SQLite, and before its first start. */
   readonly address?: string;
+  /** Of a witness: its newest leaf, made for it by hand; due from half its life on. */
+  readonly leaf?: { readonly notAfterMs: number; readonly isDue: boolean };
   /** Of etcd. */
   readonly version?: string;
   readonly bytes?: number;

@@ -16,6 +16,7 @@ import { registerServer } from "./server.ts";
 import { registerStatus } from "./status.ts";
 import { registerToken } from "./token.ts";
 import { registerUp } from "./up.ts";
+import { registerWitness } from "./witness.ts";
 
 export const commands: readonly ((program: Command, context: Context) => void)[] = [
   registerUp,
@@ -24,6 +25,7 @@ export const commands: readonly ((program: Command, context: Context) => void)[]
   registerDemo,
   registerStatus,
   registerServer,
+  registerWitness,
   registerToken,
   registerKubeconfig,
   registerData,

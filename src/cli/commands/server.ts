@@ -1,6 +1,8 @@
 /** Which nodes hold the ledger, and more or fewer of them. */
+import { resolve } from "node:path";
 import type { Command } from "commander";
-import type { ServersView } from "../../api/index.ts";
+import type { ServersView, WitnessBundle } from "../../api/index.ts";
+import { writeFileAtomic } from "../../runtime/files/index.ts";
 import { formatBytes } from "../../lib/duration.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
@@ -9,6 +11,7 @@ import { renderTable } from "../output.ts";
 import { changeServers, serversPath, type ServerChange } from "../server-changes.ts";
 
 type Flags = { data?: string; json?: boolean; with?: string };
+type BundleFlags = { data?: string; out?: string };
 
 export function registerServer(program: Command, context: Context): void {
   const server = program
@@ -19,7 +22,9 @@ export function registerServer(program: Command, context: Context): void {
       "\nExamples:\n" +
         "  skerry server list\n" +
         "  skerry server add n2 n3          from one server to three\n" +
-        "  skerry server replace n2         its machine was wiped, or exchanged under the same name",
+        "  skerry server replace n2         its machine was wiped, or exchanged under the same name\n" +
+        "  skerry server add-witness w1 --address 192.168.8.20:7447 > w1.witness\n" +
+        "                                   two servers and any small box: the loss of any one is survived",
     );
   const command = (name: string, description: string, example: string) =>
     server
@@ -29,6 +34,7 @@ export function registerServer(program: Command, context: Context): void {
       .option("--json", "as JSON")
       .addHelpText("after", `\nExample:\n  ${example}`);
 
+  registerWitnesses(server, context);
   command("list", "the servers, who leads, and what may be lost", "skerry server list").action(
     async (flags: Flags) => {
       const view = await withApi(flags, context, (api) => callJson<ServersView>(api, serversPath));
@@ -73,8 +79,62 @@ export function registerServer(program: Command, context: Context): void {
   ).action((node: string, flags: Flags) => change([{ verb: "move-leader", node }], flags, context));
 }
 
+function registerWitnesses(server: Command, context: Context): void {
+  const bundle = async (request: { name: string; address?: string }, flags: BundleFlags) => {
+    const { output, cwd } = context;
+    const made = await withApi(flags, context, (api) =>
+      callJson<WitnessBundle>(api, `${serversPath}/witnesses`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(request),
+      }),
+    );
+    const text = JSON.stringify(made, undefined, 2);
+    if (flags.out === undefined) output.line(text);
+    else writeFileAtomic(resolve(cwd, flags.out), `${text}\n`);
+    const file = flags.out ?? `${made.name}.witness`;
+    output.note(`the bundle holds the witness's key, good until ${day(made.notAfterMs)}`);
+    return { made, file };
+  };
+  server
+    .command("add-witness <name>")
+    .description(
+      "a member that only votes, on any small box: two servers survive the loss of any one",
+    )
+    .requiredOption("--address <host:port>", "where the cell's servers reach it; it calls nobody")
+    .option("--out <file>", "write the bundle there, mode 0600, instead of to standard output")
+    .option(dataFlag, dataFlagText)
+    .addHelpText(
+      "after",
+      "\nOrder: two servers first (skerry server add n2), then the witness; it votes as soon as it\n" +
+        "runs and has caught up. Best on site; beside the hub a cut WAN counts as its loss.\n" +
+        "\nExample:\n  skerry server add-witness w1 --address 192.168.8.20:7447 > w1.witness\n" +
+        "  then on that box: skerry witness run w1.witness",
+    )
+    .action(async (name: string, flags: BundleFlags & { address: string }) => {
+      const { made, file } = await bundle({ name, address: flags.address }, flags);
+      context.output.note(
+        `bring it to ${made.address.host} and start it there: skerry witness run ${file}; the servers call it at port ${made.address.port}`,
+      );
+    });
+  server
+    .command("renew-witness <name>")
+    .description("a new bundle, with a new certificate, for a witness that is there")
+    .option("--out <file>", "write the bundle there, mode 0600, instead of to standard output")
+    .option(dataFlag, dataFlagText)
+    .addHelpText("after", "\nExample:\n  skerry server renew-witness w1 > w1.witness")
+    .action(async (name: string, flags: BundleFlags) => {
+      const { made, file } = await bundle({ name }, flags);
+      context.output.note(
+        `bring it to ${made.address.host}: skerry witness renew ${file}; nothing restarts`,
+      );
+    });
+}
+
+const day = (ms: number) => new Date(ms).toISOString().slice(0, 10);
+
 async function withApi<T>(
-  flags: Flags,
+  flags: Pick<Flags, "data">,
   context: Context,
   work: (api: LocalApi) => Promise<T>,
 ): Promise<T> {
@@ -110,5 +170,12 @@ function render({ servers, words, quorum }: ServersView, { output }: Context): s
   );
   const lost =
     quorum === "held" ? [] : ["Quorum is lost: nothing can be changed until a majority answers."];
-  return [table, "", ...lost, `${words[0]?.toUpperCase()}${words.slice(1)}.`].join("\n");
+  const due = servers.flatMap(({ name, leaf }) =>
+    leaf?.isDue
+      ? [
+          `The certificate of ${name} ends on ${day(leaf.notAfterMs)}: skerry server renew-witness ${name}.`,
+        ]
+      : [],
+  );
+  return [table, "", ...lost, ...due, `${words[0]?.toUpperCase()}${words.slice(1)}.`].join("\n");
 }

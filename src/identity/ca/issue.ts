@@ -39,7 +39,9 @@ export type Issue = {
     | { readonly kind: "identity"; readonly subject: Subject }
     | ({ readonly kind: "serving"; readonly name: string } & Names)
     /** Serves and asks under the same name. */
-    | ({ readonly kind: "ledger"; readonly name: string } & Names);
+    | ({ readonly kind: "ledger"; readonly name: string } & Names)
+    /** Of a member of the ledger that is only asked: its key opens nothing. */
+    | ({ readonly kind: "ledger-witness"; readonly name: string } & Names);
 };
 
 /** DER of the new certificate. Throws `invalid-name` for a DNS or IP name that is none. */
@@ -67,7 +69,9 @@ export async function issueCertificate(
     const { clientAuth, serverAuth } = x509.ExtendedKeyUsage;
     extensions.push(
       new x509.ExtendedKeyUsageExtension(
-        shape.kind === "serving" ? [serverAuth] : [clientAuth, serverAuth],
+        shape.kind === "serving" || shape.kind === "ledger-witness"
+          ? [serverAuth]
+          : [clientAuth, serverAuth],
       ),
       new x509.SubjectAlternativeNameExtension(
         shape.kind === "identity"
@@ -121,6 +125,7 @@ function distinguishedName(shape: Issue["shape"], signer: Signer): string {
     case "intermediate":
     case "serving":
     case "ledger":
+    case "ledger-witness":
       return `CN=${shape.name}`;
     case "identity":
       // A common name for people; 64 characters is its limit, and nothing is decided by it.

@@ -5,6 +5,7 @@
  * validity begins in 1970, because etcd judges by the host's clock, and a machine without one is
  * there (a cold start with the clock at its first day) when the ledger is needed.
  */
+import { isIP } from "node:net";
 import { join } from "node:path";
 import type { Random } from "../../lib/random.ts";
 import { ensureDirectory, readRecord, writeRecord } from "../../runtime/files/index.ts";
@@ -13,11 +14,13 @@ import { ipBytes } from "../certificates/ip.ts";
 import { generateKeyPem, publicKeyOf } from "../certificates/keys.ts";
 import type { Credentials } from "../credentials.ts";
 import { anchorLifetimeMs } from "./authority.ts";
-import { dayMs, issueCertificate } from "./issue.ts";
+import { dayMs, issueCertificate, type Issue } from "./issue.ts";
 
 /** What etcd's members ask of each other's leaves (`--peer-cert-allowed-cn`). */
 export const ledgerCommonName = "ledger";
 export const ledgerLeafLifetimeMs = 730 * dayMs;
+/** It is renewed by hand: skerry server renew-witness. */
+export const witnessLeafLifetimeMs = 365 * dayMs;
 
 export interface LedgerAuthority {
   readonly trustDomain: string;
@@ -26,6 +29,11 @@ export interface LedgerAuthority {
   readonly serverName: string;
   /** A leaf for the server at these addresses, for the key given or a new one; for both directions. */
   issue(options: { addresses: readonly string[]; keyPem?: string }): Promise<Credentials>;
+  /**
+   * For a witness at this address or DNS name, with a key made here. It is good for being asked
+   * only: whoever holds it cannot open the ledger of a server. Throws `invalid-name`.
+   */
+  issueWitness(host: string): Promise<Credentials & { readonly notAfterMs: number }>;
 }
 
 /** `ledger-ca.json`; also what an existing server hands to a new one. */
@@ -100,26 +108,48 @@ const nameOf = (trustDomain: string) => `${trustDomain} ledger CA`;
 
 function authorityOf(deps: Deps, stored: StoredLedgerAuthority): LedgerAuthority {
   const { trustDomain, keyPem, anchorPem } = stored;
+  const serverName = ledgerServerName(trustDomain);
+  const sign = async (
+    ownKeyPem: string,
+    nowMs: number,
+    lifetimeMs: number,
+    shape: Extract<Issue["shape"], { kind: "ledger" | "ledger-witness" }>,
+  ) => {
+    const leaf = await issueCertificate(deps, {
+      signer: { keyPem, name: nameOf(trustDomain) },
+      publicKey: publicKeyOf(ownKeyPem),
+      nowMs,
+      notBeforeMs: 0,
+      lifetimeMs,
+      shape,
+    });
+    return { keyPem: ownKeyPem, chainPem: toPem(leaf) };
+  };
   return {
     trustDomain,
     anchorPem,
-    serverName: ledgerServerName(trustDomain),
-    async issue({ addresses, keyPem: given }) {
-      const ownKeyPem = given ?? generateKeyPem();
-      const leaf = await issueCertificate(deps, {
-        signer: { keyPem, name: nameOf(trustDomain) },
-        publicKey: publicKeyOf(ownKeyPem),
-        nowMs: deps.nowMs(),
-        notBeforeMs: 0,
-        lifetimeMs: ledgerLeafLifetimeMs,
-        shape: {
-          kind: "ledger",
-          name: ledgerCommonName,
-          dns: [ledgerServerName(trustDomain)],
-          ips: addresses,
-        },
+    serverName,
+    issue: ({ addresses, keyPem: given }) =>
+      sign(given ?? generateKeyPem(), deps.nowMs(), ledgerLeafLifetimeMs, {
+        kind: "ledger",
+        name: ledgerCommonName,
+        dns: [serverName],
+        ips: addresses,
+      }),
+    async issueWitness(host) {
+      // Loopback: on its own machine it stands in for the others at its first start.
+      const [dns, ips] =
+        isIP(host) === 0
+          ? [[serverName, host], ["127.0.0.1"]]
+          : [[serverName], [...new Set([host, "127.0.0.1"])]];
+      const nowMs = deps.nowMs();
+      const leaf = await sign(generateKeyPem(), nowMs, witnessLeafLifetimeMs, {
+        kind: "ledger-witness",
+        name: ledgerCommonName,
+        dns,
+        ips,
       });
-      return { keyPem: ownKeyPem, chainPem: toPem(leaf) };
+      return { ...leaf, notAfterMs: nowMs + witnessLeafLifetimeMs };
     },
   };
 }

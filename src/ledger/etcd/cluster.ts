@@ -5,6 +5,7 @@ import { createEtcdClient, type EtcdClient } from "./client/client.ts";
 import * as wire from "./client/messages.ts";
 import { EtcdFailure } from "./client/outcome.ts";
 import type { OutputOf } from "./client/wire.ts";
+import { createWitnessProbe, witnessStatus, type WitnessProbe } from "./witnesses.ts";
 import type {
   EtcdAlarm,
   EtcdCluster,
@@ -25,10 +26,17 @@ export function openEtcdCluster(
   options: EtcdConnectOptions,
 ): EtcdCluster & Disposable {
   const client = createEtcdClient(deps, options);
-  return { ...clusterOf(client), [Symbol.dispose]: () => client.close() };
+  const witnesses = createWitnessProbe(deps, options);
+  return {
+    ...clusterOf(client, witnesses),
+    [Symbol.dispose]() {
+      client.close();
+      witnesses.close();
+    },
+  };
 }
 
-export function clusterOf(client: EtcdClient): EtcdCluster {
+export function clusterOf(client: EtcdClient, witnesses?: WitnessProbe): EtcdCluster {
   const members = async (): Promise<readonly EtcdMember[]> => {
     // In 3.4 each member tells what it knows: one that is up to date knows all.
     const member = await client.upToDate({ timeoutMs });
@@ -40,7 +48,15 @@ export function clusterOf(client: EtcdClient): EtcdCluster {
     return list.members.map(memberOf);
   };
 
-  const status = async (options: { timeoutMs?: number } = {}) =>
+  const status = async (options: { timeoutMs?: number } = {}) => {
+    const [own, others] = await Promise.all([
+      statusOfServers(options),
+      witnesses?.look(options.timeoutMs ?? 1_000) ?? [],
+    ]);
+    return [...own, ...others.map((seen) => witnessStatus(seen, own))];
+  };
+
+  const statusOfServers = async (options: { timeoutMs?: number }) =>
     await Promise.all(
       client.members().map(async ({ name }): Promise<EtcdMemberStatus> => {
         try {

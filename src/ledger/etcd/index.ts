@@ -18,6 +18,7 @@ export type {
   EtcdLedgerOptions,
   EtcdMember,
   EtcdMemberStatus,
+  EtcdWitness,
 } from "./types.ts";
 
 /** Throws `ledger-unavailable` when no quorum of members answers in time; try again then. */
@@ -45,6 +46,7 @@ export {
   type EtcdCommand,
   type EtcdMemberOptions,
   type EtcdTimers,
+  type EtcdTlsFiles,
 } from "./process/flags.ts";
 export {
   assertReads,

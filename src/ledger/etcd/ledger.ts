@@ -19,6 +19,7 @@ import { createSlots, slotsPrefix } from "./slots.ts";
 import { writeSnapshot } from "./snapshot.ts";
 import { createTransactions } from "./transactions.ts";
 import type { EtcdCluster, EtcdDeps, EtcdLedger, EtcdLedgerOptions } from "./types.ts";
+import { createWitnessProbe } from "./witnesses.ts";
 import { createWatches } from "./watches.ts";
 import { rangeOf } from "./reads.ts";
 
@@ -56,7 +57,8 @@ async function open(
     client.ask(wire.range, rangeOf(slotsPrefix(options.name)), { timeoutMs }),
   );
   const core = createCore(deps, { client, timeoutMs, ...begun });
-  const cluster = clusterOf(client);
+  const witnesses = createWitnessProbe(deps, options);
+  const cluster = clusterOf(client, witnesses);
   const slots = createSlots({ name: options.name, existing: own.kvs });
   const reads = createReads(core);
   const leases = createLeases(core);
@@ -85,6 +87,7 @@ async function open(
       core.close();
       leases.close();
       client.close();
+      witnesses.close();
     },
   };
   return {

@@ -25,6 +25,17 @@ export type EtcdConnectOptions = {
   readonly credentials: () => EtcdCredentials;
   /** The DNS name in every member's certificate. */
   readonly serverName: string;
+  /** Members that serve no clients: of them only is known whether they answer. Default none. */
+  readonly witnesses?: () => readonly EtcdWitness[];
+};
+
+/** A member that votes and serves nobody. */
+export type EtcdWitness = {
+  readonly name: string;
+  /** Decimal. */
+  readonly id: string;
+  readonly peerUrl: string;
+  readonly isLearner: boolean;
 };
 
 export type EtcdLedgerOptions = EtcdConnectOptions & {
@@ -81,6 +92,11 @@ export type EtcdMemberStatus =
       readonly dbBytes: number;
       readonly dbBytesInUse: number;
       readonly errors: readonly string[];
+      /**
+       * It answered as a peer does: who leads and the term are what the others say, its own figures
+       * (index, revision, sizes) are not known and 0.
+       */
+      readonly isWitness?: true;
     }
   | { readonly state: "unreachable"; readonly name: string; readonly error: Error };
 
@@ -102,7 +118,7 @@ export interface EtcdCluster {
   updatePeers(id: string, peerUrls: readonly string[]): Promise<void>;
   /** Throws `member-not-found`, `member-refused`. */
   moveLeader(toId: string): Promise<void>;
-  /** Of each of `options.members()`, at the same time; a silent one costs `timeoutMs` (default 1 s). */
+  /** Of each of `options.members()` and witnesses, at the same time; a silent one costs `timeoutMs` (default 1 s). */
   status(options?: { timeoutMs?: number }): Promise<readonly EtcdMemberStatus[]>;
   alarms(): Promise<readonly EtcdAlarm[]>;
   disarm(alarm: EtcdAlarm): Promise<void>;

@@ -4,3 +4,21 @@
  * the module itself costs 1 MB.
  */
 export const { createServer, request, STATUS_CODES } = process.getBuiltinModule("node:http");
+
+/** The body of a plain HTTP answer from this machine. Throws what the socket throws, or its status. */
+export function getText(url: string, options: { timeoutMs: number }): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { agent: false, timeout: options.timeoutMs }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+      response.on("error", reject).on("end", () => {
+        if (response.statusCode === 200) resolve(text);
+        else reject(new Error(`${url}: HTTP status ${response.statusCode}`));
+      });
+    });
+    asked.on("timeout", () =>
+      asked.destroy(new Error(`${url}: no answer within ${options.timeoutMs} ms`)),
+    );
+    asked.on("error", reject).end();
+  });
+}

@@ -10,6 +10,8 @@ export type EtcdTimers = { readonly heartbeatMs: number; readonly electionMs: nu
 /** etcd's own. */
 export const defaultTimers: EtcdTimers = { heartbeatMs: 100, electionMs: 1_000 };
 
+export type EtcdTlsFiles = { readonly cert: string; readonly key: string; readonly ca: string };
+
 export type EtcdMemberOptions = {
   readonly name: string;
   /** The folder of its data, and of nothing else. */
@@ -21,7 +23,13 @@ export type EtcdMemberOptions = {
   /** Address that others reach it at, where it is another one (a link proxy, a NAT). Default: the above. */
   readonly advertised?: { readonly clientUrl?: string; readonly peerUrl?: string };
   /** PEM files; read again for every connection, so a renewed leaf needs no restart. */
-  readonly files: { readonly cert: string; readonly key: string; readonly ca: string };
+  readonly files: EtcdTlsFiles;
+  /** Only for its clients, where these are others than its peers. Default: as for the peers. */
+  readonly clients?: { readonly host: string; readonly files: EtcdTlsFiles };
+  /** Where it shows its figures over plain HTTP, for whoever is on this machine. */
+  readonly metricsUrl?: string;
+  /** It answers its peers and calls none of them: one behind a NAT, or that shall open nothing. */
+  readonly dialsNobody?: boolean;
   /** Common name that a peer's certificate must have. */
   readonly peerCommonName: string;
   /** Used by the first start with an empty folder only. */
@@ -46,12 +54,16 @@ export type EtcdCommand = {
   readonly env: Readonly<Record<string, string>>;
 };
 
+/** All it would call goes by way of a proxy that is not there; Go leaves loopback out of that. */
+const deafEnd = { HTTPS_PROXY: "http://127.0.0.1:9", NO_PROXY: "" };
+
 export const etcdUrl = (host: string, port: number) =>
   `https://${isIPv6(host) ? `[${host}]` : host}:${port}`;
 
 export function etcdCommand(options: EtcdMemberOptions, version: EtcdVersion): EtcdCommand {
   const { name, host, files, initial, timers, advertised } = options;
-  const clientUrl = etcdUrl(host, options.clientPort);
+  const clients = options.clients ?? { host, files };
+  const clientUrl = etcdUrl(clients.host, options.clientPort);
   const peerUrl = etcdUrl(host, options.peerPort);
   const flags: Record<string, string | number> = {
     name,
@@ -63,9 +75,9 @@ export function etcdCommand(options: EtcdMemberOptions, version: EtcdVersion): E
     "initial-cluster": initial.peers.map((peer) => `${peer.name}=${peer.peerUrl}`).join(","),
     "initial-cluster-state": initial.state,
     "initial-cluster-token": initial.token,
-    "cert-file": files.cert,
-    "key-file": files.key,
-    "trusted-ca-file": files.ca,
+    "cert-file": clients.files.cert,
+    "key-file": clients.files.key,
+    "trusted-ca-file": clients.files.ca,
     "client-cert-auth": "true",
     "peer-cert-file": files.cert,
     "peer-key-file": files.key,
@@ -88,6 +100,7 @@ export function etcdCommand(options: EtcdMemberOptions, version: EtcdVersion): E
     logger: "zap",
     "log-outputs": "stderr",
     "log-level": "info",
+    ...(options.metricsUrl === undefined ? {} : { "listen-metrics-urls": options.metricsUrl }),
   };
   // What 3.6 took out of its experiments lost that word.
   const prefix = version.major > 3 || version.minor >= 6 ? "ETCD_" : "ETCD_EXPERIMENTAL_";
@@ -104,6 +117,7 @@ export function etcdCommand(options: EtcdMemberOptions, version: EtcdVersion): E
       [`${prefix}PEER_SKIP_CLIENT_SAN_VERIFICATION`]: "true",
       // Its memory is small and garbage; a node of the edge has little to give.
       GOGC: "50",
+      ...(options.dialsNobody ? deafEnd : {}),
     },
   };
 }

@@ -67,7 +67,7 @@ async function giveUpLeadership(
   const answering = statuses.filter((one): one is Answering => one.state === "answers");
   const own = answering.find((one) => one.name === name);
   const successor = answering
-    .filter((one) => one !== own && !one.isLearner)
+    .filter((one) => one !== own && !one.isLearner && !one.isWitness)
     .toSorted((a, b) => b.raftAppliedIndex - a.raftAppliedIndex)[0];
   if (own && own.leaderId === own.id && successor) await cluster.moveLeader(successor.id);
   return Math.max(0, ...answering.map(({ raftIndex }) => raftIndex));
