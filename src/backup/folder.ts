@@ -26,6 +26,7 @@ export interface BackupFolder {
   path(id: string): string;
   /** Moves a sealed file of this disk in. Throws `backup-damaged`, `disk-full`. */
   adopt(meta: BackupMeta, file: string): Promise<void>;
+  /** Throws `backup-too-large` for one that would not fit even alone. */
   offer(meta: BackupMeta): Promise<Offered>;
   /** Takes bytes that follow what is there; others change nothing. Throws `backup-damaged`, `disk-full`. */
   append(meta: BackupMeta, from: number, bytes: Uint8Array): Promise<Offered>;
@@ -109,6 +110,12 @@ export async function openBackupFolder(
     offer: (meta) =>
       inTurn(async (): Promise<Offered> => {
         if (find(meta.id)?.sha256 === meta.sha256) return { state: "have" };
+        if (meta.bytes > retention.bytesMax) {
+          throw new SkerryError({
+            code: "backup-too-large",
+            message: `${meta.id} has ${meta.bytes} bytes; here are ${retention.bytesMax} for all backups`,
+          });
+        }
         await dropOtherParts(meta);
         const from = await received(meta);
         if (from < meta.bytes) return { state: "want", from };
@@ -121,7 +128,7 @@ export async function openBackupFolder(
         if (find(meta.id)?.sha256 === meta.sha256) return { state: "have" };
         const have = await received(meta);
         if (from !== have || bytes.byteLength === 0) return { state: "want", from: have };
-        if (have + bytes.byteLength > meta.bytes)
+        if (have + bytes.byteLength > Math.min(meta.bytes, retention.bytesMax))
           throw damaged("more bytes arrived than were announced");
         const file = at(meta.id, partEnding);
         await explained(writeAt(file, bytes, have), folder);

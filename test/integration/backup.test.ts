@@ -276,6 +276,8 @@ test("B6: a copy goes on where it was cut, and one that arrives damaged is refus
     holderIn("n2", there, { isServer: () => false }).offer(big),
     isCode("forbidden"),
   );
+  const huge = { ...big, id: "mill-huge", bytes: 2 ** 40 };
+  await assert.rejects(holderIn("n2", there).offer(huge), isCode("backup-too-large"));
   // What a start finds is what is whole.
   writeFileSync(there.path(big.id), "short");
   assert.deepEqual((await openFolder(join(dir.path, "there"))).list(), []);
