@@ -46,6 +46,7 @@ import { every } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { uuid } from "../../lib/random.ts";
 import { forgetAccess } from "../../runtime/local/index.ts";
+import { ensureDirectory } from "../../runtime/files/index.ts";
 import { freePort } from "../../runtime/listen/index.ts";
 import { readNodeRecord, writeNodeRecord, type NodeRecord } from "../config.ts";
 import {
@@ -339,6 +340,7 @@ export async function startLedgerPath(
       );
       await runner.remove();
       wipeEtcdFolder(dataDir);
+      ensureDirectory(ledgerFolder(dataDir));
       const fsyncP99Ms = await probeFsync({ clock }, ledgerFolder(dataDir));
       const draft: LedgerRecord = {
         version: 1,
