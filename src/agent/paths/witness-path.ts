@@ -46,10 +46,10 @@ export async function startWitnessPath(ground: Ground, ledger: LedgerPath): Prom
     const entries = await book.all();
     ledger.learnWitnesses(witnessesOf(members, entries));
     for (const { id, name, isLearner } of members) {
-      if (!isLearner || !entries.some(({ memberId }) => memberId === id) || name === "") continue;
+      if (!isLearner || !entries.some(({ memberId }) => memberId === id)) continue;
       const { state } = await cluster.promote(id);
       if (state === "promoted")
-        log.info("a witness has caught up and votes now", { witness: name });
+        log.info("a witness has caught up and votes now", { witness: name || id });
     }
   };
   const remind = async () => {

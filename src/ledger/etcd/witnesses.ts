@@ -46,6 +46,8 @@ export function createWitnessProbe(
       chainPem: credentials.certPem,
       anchorsPem: [credentials.caPem],
       serverName: options.serverName,
+      // etcd's peer port closes a connection that took its offer of HTTP/2.
+      onlyHttp1: true,
     });
     caller = { credentials, tls };
     return tls;

@@ -13,11 +13,14 @@ export function createTlsFetch(tls: {
   /** The name the server's certificate must carry. */
   serverName: string;
   timeoutMs?: number;
+  /** HTTP/1.1 and nothing else: some servers offer HTTP/2 and do not speak it. Default false. */
+  onlyHttp1?: boolean;
 }): TlsFetch {
   const timeoutMs = tls.timeoutMs ?? 10_000;
   const dispatcher = new Agent({
     connectTimeout: timeoutMs,
     headersTimeout: timeoutMs,
+    ...(tls.onlyHttp1 ? { allowH2: false } : {}),
     // Followed streams stay silent for as long as nothing happens.
     bodyTimeout: 0,
     connect: {
