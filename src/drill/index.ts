@@ -10,6 +10,7 @@ import { quorumLoss } from "./scripts/quorum-loss.ts";
 import { quick } from "./scripts/quick.ts";
 import { restore } from "./scripts/restore.ts";
 import { serverLost } from "./scripts/server-lost.ts";
+import { slowDisk } from "./scripts/slow-disk.ts";
 import { soak } from "./scripts/soak.ts";
 
 export const drills: readonly Drill[] = [
@@ -20,6 +21,7 @@ export const drills: readonly Drill[] = [
   leaderKill,
   quorumLoss,
   partition,
+  slowDisk,
   oneAddress,
   restore,
   nemesis,
