@@ -1,6 +1,6 @@
 /** Holds etcd's processes for a supervisor under test, as the keeper would: they outlive the supervisor. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { appendFileSync, mkdirSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { EtcdProcessHost, EtcdProcessStatus } from "../../src/ledger/ports.ts";
 
@@ -9,7 +9,11 @@ export interface TestProcessHost extends EtcdProcessHost, AsyncDisposable {
   kill(id: string): void;
 }
 
-export function createProcessHost(folder: string): TestProcessHost {
+/** `wrap` gives the command line under which each process runs, a slow disk's for instance. */
+export function createProcessHost(
+  folder: string,
+  wrap?: (argv: readonly string[]) => readonly string[],
+): TestProcessHost {
   const listeners = new Set<(status: EtcdProcessStatus | undefined) => void>();
   const heldById = new Map<string, { status: EtcdProcessStatus; child: ChildProcess }>();
 
@@ -18,6 +22,14 @@ export function createProcessHost(folder: string): TestProcessHost {
     if (!held) return;
     held.status = { ...held.status, current };
     for (const listener of listeners) listener(held.status);
+  };
+  const pidFileOf = (id: string) => join(folder, `${id}.pid`);
+  /** To the process itself, not to what it is wrapped in. */
+  const send = (id: string, signal: NodeJS.Signals) => {
+    const child = heldById.get(id)?.child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    if (wrap) process.kill(Number(readFileSync(pidFileOf(id), "utf8")), signal);
+    else child.kill(signal);
   };
   const gone = (child: ChildProcess) =>
     child.exitCode !== null || child.signalCode !== null
@@ -33,7 +45,9 @@ export function createProcessHost(folder: string): TestProcessHost {
     async start({ id, argv, env, cwd, labels }) {
       const logDirectory = join(folder, id);
       mkdirSync(logDirectory, { recursive: true });
-      const child = spawn(argv[0] ?? "", argv.slice(1), {
+      const told = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', pidFileOf(id), ...argv];
+      const [command = "", ...args] = wrap ? wrap(told) : argv;
+      const child = spawn(command, args, {
         cwd,
         env: { ...env, PATH: process.env["PATH"] },
         stdio: ["ignore", "ignore", "pipe"],
@@ -61,7 +75,7 @@ export function createProcessHost(folder: string): TestProcessHost {
     },
     async stop(id) {
       const held = heldById.get(id);
-      held?.child.kill("SIGTERM");
+      send(id, "SIGTERM");
       if (held) await gone(held.child);
       return statusOf(id);
     },
@@ -73,10 +87,10 @@ export function createProcessHost(folder: string): TestProcessHost {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-    kill: (id) => void heldById.get(id)?.child.kill("SIGKILL"),
+    kill: (id) => send(id, "SIGKILL"),
     async [Symbol.asyncDispose]() {
       const children = [...heldById.values()].map(({ child }) => child);
-      for (const child of children) child.kill("SIGKILL");
+      for (const id of heldById.keys()) send(id, "SIGKILL");
       await Promise.all(children.map(gone));
     },
   };
