@@ -170,6 +170,8 @@ export function putInPlace(
   const { dataDir, record } = made;
   const aside = moveAside(dataDir, deps.clock.wallMs());
   renameSync(made.restored, ledgerFile(dataDir));
+  // Left by the one who read it back; all that it holds is in the file.
+  for (const end of ["-wal", "-shm"]) rmSync(`${made.restored}${end}`, { force: true });
   claimHistory(deps, made);
   syncDirectory(dataDir);
   writeNodeRecord(dataDir, record);

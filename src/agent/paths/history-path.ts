@@ -68,6 +68,11 @@ export async function startHistoryPath(
   mirrored.follow(nodeKind, (now: readonly Node[]) => {
     nodes = now.map(({ metadata }) => metadata.name);
   });
+  // A step down that was cut short, or that the rest of a start overtook.
+  if (node.role === "worker" && known && !readLedgerRecord(dataDir)) {
+    dropAuthorities(identityFolder(dataDir));
+    forgetAccess(dataDir);
+  }
   router.handle("ledger.history", async () =>
     new TextEncoder().encode(JSON.stringify(known ?? {})),
   );
