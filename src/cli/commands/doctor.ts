@@ -1,7 +1,11 @@
 import type { Command } from "commander";
-import { examineHost } from "../../agent/index.ts";
+import { examineHost, timerFindings, type Finding } from "../../agent/index.ts";
+import type { LedgerTimersView } from "../../api/index.ts";
+import { explain } from "../../lib/errors.ts";
+import { hasAccess, isNodeFolder } from "../../runtime/local/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
+import { callJson, openAdminApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
 export function registerDoctor(program: Command, context: Context): void {
@@ -14,13 +18,13 @@ export function registerDoctor(program: Command, context: Context): void {
       "after",
       "\nExit codes: 0 Skerry runs here, 2 something it cannot do without is missing.\n\nExample:\n  skerry doctor",
     )
-    .action((flags: { data?: string; json?: boolean }) => {
+    .action(async (flags: { data?: string; json?: boolean }) => {
       const { output, env, clock } = context;
-      const findings = examineHost({
-        dataDir: dataDirOf(flags.data, context),
-        clock,
-        searchPath: env["PATH"] ?? "",
-      });
+      const dataDir = dataDirOf(flags.data, context);
+      const findings = [
+        ...examineHost({ dataDir, clock, searchPath: env["PATH"] ?? "" }),
+        ...(await ledgerTimers(dataDir)),
+      ];
       if (flags.json) output.line(JSON.stringify(findings));
       else {
         const rows = findings.map(({ check, state, found }) => [check, state, found]);
@@ -34,4 +38,26 @@ export function registerDoctor(program: Command, context: Context): void {
       }
       if (findings.some(({ state }) => state === "missing")) process.exitCode = 2;
     });
+}
+
+/** Of a server: what its agent measured of the ledger's members, and chose. Elsewhere nothing. */
+async function ledgerTimers(dataDir: string): Promise<readonly Finding[]> {
+  if (!isNodeFolder(dataDir) || !hasAccess(dataDir)) return [];
+  const api = openAdminApi(dataDir);
+  try {
+    return timerFindings(await callJson<LedgerTimersView>(api, "/skerry/v1/ledger-timers"));
+  } catch (error) {
+    return [
+      {
+        check: "ledger timers",
+        state: "limited",
+        found: `not known: ${explain(error)}`,
+        meaning:
+          "disks and paths of the ledger's members are measured by the agents while they run",
+        mend: `skerry up --data ${dataDir}`,
+      },
+    ];
+  } finally {
+    await api.close();
+  }
 }
