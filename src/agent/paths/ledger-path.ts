@@ -20,14 +20,12 @@ import {
   removeLedgerRecord,
   restartSafely,
   timersAtStart,
-  witnessClientHost,
   writeLedgerRecord,
   type Epoch,
   type EtcdCluster,
   type EtcdConnectOptions,
   type EtcdEndpoint,
   type EtcdLedger,
-  type EtcdMember,
   type EtcdSupervisor,
   type EtcdTimers,
   type EtcdWitness,
@@ -40,7 +38,6 @@ import {
   dropAuthorities,
   ensureLedgerAuthority,
   ledgerServerName,
-  type Handover,
 } from "../../identity/index.ts";
 import { every } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
@@ -60,24 +57,10 @@ import {
 } from "../etcd-files.ts";
 import { createEtcdRunner, findEtcd } from "../etcd-runner.ts";
 import type { Ground } from "../ground.ts";
+import { dataLost, endpointOf, noQuorumYet, notMember, type JoinRequest } from "../ledger-terms.ts";
 import { takeOverTokens } from "../ledger-tokens.ts";
 import { identityFolder } from "../local.ts";
 import type { IdentityPath } from "./identity-path.ts";
-
-/** What a server gives a node that becomes one: over their link, once. */
-export type JoinRequest = {
-  readonly handover: Handover;
-  readonly memberId: string;
-  readonly token: string;
-  /** All members, the new one included. */
-  readonly members: readonly { readonly name: string; readonly peerUrl: string }[];
-  readonly endpoints: readonly EtcdEndpoint[];
-  readonly epoch: string;
-  /** What the others run with. */
-  readonly timers?: EtcdTimers;
-  /** Where the cell is enrolled. */
-  readonly hub?: string;
-};
 
 export type LedgerPath = {
   /** Servers only. */
@@ -116,15 +99,6 @@ const lookEveryMs = 5_000;
 const leafCheckMs = 6 * 3_600_000;
 /** etcd's first start on a slow disk. */
 const firstStartMs = 60_000;
-
-/** Throws `quorum-lost` by every call until the engine is open. */
-const noQuorumYet = () =>
-  new SkerryError({
-    code: "quorum-lost",
-    message: "this server waits for a majority of the cell's servers",
-    hint: "workloads, local data and ingress go on; skerry status names the servers that do not answer",
-    retryable: true,
-  });
 
 /**
  * Before anything else of a start: finishes a farewell that was cut short, so that a node that is no
@@ -475,26 +449,3 @@ export async function startLedgerPath(
   );
   return path;
 }
-
-/** Of a member that has told where it serves clients. */
-export function endpointOf({ name, clientUrls }: EtcdMember): EtcdEndpoint[] {
-  const url = URL.parse(clientUrls[0] ?? "");
-  if (name === "" || !url || url.hostname === witnessClientHost) return [];
-  return [{ name, host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) }];
-}
-
-const dataLost = (node: string, dataDir: string) =>
-  new SkerryError({
-    code: "ledger-data-lost",
-    message: `${node} is a member of the ledger, but ${etcdFiles(dataDir).folder} does not hold its data`,
-    hint: `bring the folder back, or on another server: skerry server replace ${node}`,
-    retryable: true,
-  });
-
-const notMember = (node: string) =>
-  new SkerryError({
-    code: "member-refused",
-    message: `${node} has no vote in the ledger yet`,
-    hint: "look again: skerry server list",
-    retryable: true,
-  });

@@ -28,11 +28,12 @@ import {
 import { SkerryError } from "../../lib/errors.ts";
 import type { Link } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
+import { endpointOf, type JoinRequest } from "../ledger-terms.ts";
 import { identityFolder } from "../local.ts";
 import { parseChange } from "../server-change.ts";
 import { serverLines } from "../server-lines.ts";
 import type { StatePath } from "./command-path.ts";
-import { endpointOf, type JoinRequest, type LedgerPath } from "./ledger-path.ts";
+import type { LedgerPath } from "./ledger-path.ts";
 import type { LinkPath } from "./link-path.ts";
 import { startWitnessPath, witnessesOf } from "./witness-path.ts";
 
