@@ -144,6 +144,7 @@ function sharedPromises(ledger: LedgerReport | undefined, names: string): Promis
       suspended: [],
     };
   }
+  const witness = voters.find((one) => one.role === "witness" && !answering.includes(one));
   const why =
     voters.length === 2
       ? `${names} are two and have no witness`
@@ -155,6 +156,11 @@ function sharedPromises(ledger: LedgerReport | undefined, names: string): Promis
     ],
     suspended: [
       `One fault from losing quorum: ${why}. If one of ${left} is lost, nothing can be changed and no pod is replaced until it is back.`,
+      ...(witness
+        ? [
+            `The witness ${witness.name} does not answer: its machine, or the way to it. Beside the hub a cut WAN is enough for that; on site it would not be.`,
+          ]
+        : []),
       ...(voters.length === 2
         ? [
             "A third server, or a witness on any small box, would make the loss of any one harmless.",

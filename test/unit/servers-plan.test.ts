@@ -58,6 +58,8 @@ test("quorum in words: what each number of servers survives", () => {
   assert.match(survivalOf(1), /^one server: while it is down, nothing can be changed/);
   assert.equal(survivalOf(2), "two servers survive no loss; add a third or a witness");
   assert.equal(survivalOf(3), "three servers survive the loss of any one");
+  assert.equal(survivalOf(3, 1), "two servers and a witness survive the loss of any one");
+  assert.equal(survivalOf(5, 1), "four servers and a witness survive the loss of any two");
   assert.equal(survivalOf(4), "four servers survive the loss of any one, as three do");
   assert.equal(survivalOf(5), "five servers survive the loss of any two");
 });
@@ -261,5 +263,31 @@ test("whatever is seen, no step leaves fewer answering voters than quorum needs,
       assert.fail("no end");
     }),
     { numRuns: 2000 },
+  );
+});
+
+test("L17: a witness is removed like a server, never leads, and does not replace the last server", () => {
+  const witness = member("n9", { name: "w1", isWitness: true });
+  const members = [member("n1"), member("n2"), witness];
+  const nodes = { n1: here("n1"), n2: here("n2") };
+  const seen = (more: Partial<MembershipView> = {}): MembershipView => ({
+    ...view(members, nodes),
+    witnesses: new Set(["w1"]),
+    ...more,
+  });
+  assert.deepEqual(planChange({ verb: "remove", node: "w1" }, seen()), {
+    state: "next",
+    step: { step: "remove-member", node: "w1", memberId: witness.id },
+  });
+  const gone = planChange({ verb: "remove", node: "w1" }, seen({ members: members.slice(0, 2) }));
+  assert.equal(gone.state, "done");
+  assert.match(refusalOf({ verb: "move-leader", node: "w1" }, seen()), /votes and never leads/);
+  assert.deepEqual(planChange({ verb: "remove", node: "n1" }, seen()), {
+    state: "next",
+    step: { step: "move-leader", node: "n2", memberId: idOf("n2") },
+  });
+  assert.match(
+    refusalOf({ verb: "remove", node: "n1" }, seen({ members: [member("n1"), witness] })),
+    /only server/,
   );
 });

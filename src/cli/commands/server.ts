@@ -11,7 +11,7 @@ import { renderTable } from "../output.ts";
 import { changeServers, serversPath, type ServerChange } from "../server-changes.ts";
 
 type Flags = { data?: string; json?: boolean; with?: string };
-type BundleFlags = { data?: string; out?: string };
+type BundleFlags = { data?: string; out?: string; json?: boolean };
 
 export function registerServer(program: Command, context: Context): void {
   const server = program
@@ -89,9 +89,11 @@ function registerWitnesses(server: Command, context: Context): void {
         body: JSON.stringify(request),
       }),
     );
-    const text = JSON.stringify(made, undefined, 2);
+    const text = JSON.stringify(made, undefined, flags.json ? 0 : 2);
+    if (flags.out !== undefined) writeFileAtomic(resolve(cwd, flags.out), `${text}\n`);
     if (flags.out === undefined) output.line(text);
-    else writeFileAtomic(resolve(cwd, flags.out), `${text}\n`);
+    else if (flags.json)
+      output.line(JSON.stringify({ ok: true, name: made.name, file: flags.out }));
     const file = flags.out ?? `${made.name}.witness`;
     output.note(`the bundle holds the witness's key, good until ${day(made.notAfterMs)}`);
     return { made, file };
@@ -103,6 +105,7 @@ function registerWitnesses(server: Command, context: Context): void {
     )
     .requiredOption("--address <host:port>", "where the cell's servers reach it; it calls nobody")
     .option("--out <file>", "write the bundle there, mode 0600, instead of to standard output")
+    .option("--json", "the bundle, or what was written, on one line")
     .option(dataFlag, dataFlagText)
     .addHelpText(
       "after",
@@ -121,6 +124,7 @@ function registerWitnesses(server: Command, context: Context): void {
     .command("renew-witness <name>")
     .description("a new bundle, with a new certificate, for a witness that is there")
     .option("--out <file>", "write the bundle there, mode 0600, instead of to standard output")
+    .option("--json", "the bundle, or what was written, on one line")
     .option(dataFlag, dataFlagText)
     .addHelpText("after", "\nExample:\n  skerry server renew-witness w1 > w1.witness")
     .action(async (name: string, flags: BundleFlags) => {
