@@ -9,13 +9,12 @@ import { request } from "undici";
 import { eventKind, nodeKind, podKind } from "../src/api/index.ts";
 import { applyExample } from "../src/client/index.ts";
 import { phasesAnnotation } from "../src/controllers/index.ts";
-import { guardedBy, loopbackNetwork, runAsObserver } from "../src/drill/index.ts";
-import type { Network } from "../src/drill/site/network.ts";
 import { startSite, type Site } from "../src/drill/site/site.ts";
 import { echoPods, isReady, waitUntil, waitWhole } from "../src/drill/site/whole.ts";
 import { explain } from "../src/lib/errors.ts";
 import { systemClock as clock } from "../src/runtime/clock/index.ts";
 import { inFolder, median, type BenchOptions, type BenchResult } from "./support/bench.ts";
+import { ownNetwork } from "./support/own-network.ts";
 
 export const about = "a node lost, cut off and killed or frozen: until its pod answers elsewhere";
 
@@ -34,7 +33,7 @@ type Kind = "cut, then killed" | "killed" | "frozen whole";
 type Trial = { readonly kind: Kind; readonly failedProbes: number } & Record<Phase, number>;
 
 export async function run(given: BenchOptions): Promise<BenchResult> {
-  const { network, signal } = await ownNetwork(given);
+  const { network, signal } = await ownNetwork(given, { subnet: 71 });
   const options = { ...given, signal };
   const { progress } = options;
   const trials: Trial[] = [];
@@ -61,19 +60,6 @@ export async function run(given: BenchOptions): Promise<BenchResult> {
     });
   }
   return resultOf(trials);
-}
-
-/** Machines of their own where this is root; this process goes on inside. */
-async function ownNetwork({
-  signal,
-  progress,
-}: BenchOptions): Promise<{ readonly network: Network; readonly signal: AbortSignal }> {
-  const inner = guardedBy(process.env);
-  if (inner) return { network: inner.network, signal: AbortSignal.any([inner.signal, signal]) };
-  const outcome = await runAsObserver({ clock, signal });
-  if (outcome.state === "ended") process.exit(outcome.code);
-  progress(`${outcome.reason.message}: nodes are killed without cutting their links first`);
-  return { network: loopbackNetwork(71), signal };
 }
 
 async function lose(site: Site, index: number, options: BenchOptions): Promise<Trial> {

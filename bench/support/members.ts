@@ -17,6 +17,7 @@ import {
   type EtcdLedger,
   type EtcdTimers,
 } from "../../src/ledger/etcd/index.ts";
+import { parseSample, percentileMs } from "../../src/ledger/etcd/timers/index.ts";
 import { explain } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
@@ -41,7 +42,9 @@ export type Members = AsyncDisposable & {
   /** For a client whose local member is the first of these names. */
   connectOptions(names?: readonly string[]): EtcdConnectOptions;
   openLedger(names?: readonly string[]): Promise<EtcdLedger>;
-  /** The one that leads by its own word, as soon as all three answer and have applied the same. */
+  /** What the slowest disk took for 99 of 100 fsyncs of the log since its member began. */
+  fsyncP99Ms(signal: AbortSignal): Promise<number>;
+  /** The one that leads by its own word, as soon as all answer and have applied about the same. */
   whole(signal: AbortSignal): Promise<{ readonly leader: Member; readonly raftTerm: number }>;
 };
 
@@ -53,7 +56,7 @@ export async function startMembers(options: {
   /** One a member, all of which this process reaches. */
   readonly hosts: readonly string[];
   readonly timers: EtcdTimers;
-  /** Clients there, peers one above. */
+  /** Clients there, peers one above, figures two above. */
   readonly port: number;
   /** The command line that runs a member's; default: as it is. */
   readonly launch?: (name: string, argv: readonly string[]) => readonly string[];
@@ -86,6 +89,8 @@ export async function startMembers(options: {
     peerUrl: etcdUrl(host, port + 1),
   }));
 
+  const metricsUrlOf = (host: string) => `http://${host}:${port + 2}`;
+
   const makeMember = (host: string, index: number): Member => {
     const name = `n${index + 1}`;
     let child: ChildProcess | undefined;
@@ -105,6 +110,7 @@ export async function startMembers(options: {
             clientPort: port,
             peerPort: port + 1,
             files,
+            metricsUrl: metricsUrlOf(host),
             peerCommonName: ledgerCommonName,
             initial: { state: "new", token, peers },
             timers,
@@ -177,6 +183,17 @@ export async function startMembers(options: {
         }
         await sleep(50, undefined, { signal });
       }
+    },
+    async fsyncP99Ms(signal) {
+      const samples = await Promise.all(
+        hosts.map(async (host) => {
+          const answer = await fetch(`${metricsUrlOf(host)}/metrics`, { signal });
+          return parseSample(await answer.text());
+        }),
+      );
+      return Math.max(
+        ...samples.map((sample) => (sample && percentileMs(sample.fsync, 0.99)) ?? Number.NaN),
+      );
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(all.map((member) => member.kill()));
