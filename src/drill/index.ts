@@ -12,6 +12,7 @@ import { restore } from "./scripts/restore.ts";
 import { serverLost } from "./scripts/server-lost.ts";
 import { slowDisk } from "./scripts/slow-disk.ts";
 import { soak } from "./scripts/soak.ts";
+import { witness } from "./scripts/witness.ts";
 
 export const drills: readonly Drill[] = [
   quick,
@@ -20,6 +21,7 @@ export const drills: readonly Drill[] = [
   powerCut,
   leaderKill,
   quorumLoss,
+  witness,
   partition,
   slowDisk,
   oneAddress,

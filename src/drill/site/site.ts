@@ -67,7 +67,7 @@ export type SiteOptions = {
   /** More flags of the first node's `up`. */
   readonly firstNodeFlags?: readonly string[];
   /** How many of the nodes hold the ledger, in their order; default 1. */
-  readonly servers?: 1 | 3;
+  readonly servers?: 1 | 2 | 3;
   /** Turns the command line that starts a node into one that starts it otherwise. */
   startedBy?(machine: MachineName, argv: readonly string[]): readonly string[];
   /** Given to every process of the site, or of one machine; what a pod sees is the keeper's affair. */
@@ -159,9 +159,11 @@ export async function startSite(options: SiteOptions): Promise<Site> {
       })),
     );
 
-    if (options.servers === 3) {
+    const { servers = 1 } = options;
+    if (servers > 1) {
       options.progress("making them servers");
-      await machines.skerry(firstName, ["server", "add", ...workers], signal);
+      const added = workers.slice(0, servers - 1);
+      await machines.skerry(firstName, ["server", "add", ...added], signal);
     }
     const access = await machines.skerry<Access>(firstName, ["kubeconfig"], signal);
     const hubAccess = await machines.skerry<Access>("hub", ["kubeconfig"], signal);
