@@ -55,10 +55,14 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
   const { site, clock, signal, progress, slowness } = stage;
   const dir = join(options.dir, "singleton");
   mkdirSync(dir);
-  await deploySingleton(site, { dir, ttlMs });
   const scene: Scene = { ...stage, pods: () => readSingletons(dir) };
   const patience = { clock, signal, timeoutMs: readyPatienceMs * slowness };
-
+  // Members that are new may still be restarted with other timers.
+  await waitUntil(
+    "the stop pod's Deployment accepted",
+    async () => ({ found: await deploySingleton(site, { dir, ttlMs }) }),
+    patience,
+  );
   const first = await running(scene, { sinceMs: 0, timeoutMs: patience.timeoutMs });
   await placePodOn(stage, first.node);
   await waitWhole(site, patience);

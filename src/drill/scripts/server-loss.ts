@@ -36,7 +36,11 @@ export async function loseServer(
   const others = all.filter((node) => !lost.nodes.includes(node));
   const witness = options.untouched[0] ?? "";
   const look = { from: witness, nodes: options.untouched, ...patience };
-  await writeThrough(stage, witness, -1);
+  await waitUntil(
+    "a write before the loss",
+    async () => ({ found: await writeThrough(stage, witness, -1) }),
+    patience,
+  );
   const before = await podProcesses(site, look);
 
   progress(`losing ${lost.nodes.join(" and ")}: ${lost.what} lost`);
