@@ -67,6 +67,8 @@ export class Encoded {
 export interface Message<F extends Fields> {
   readonly fields: F;
   encode(value: Input<F>): Uint8Array;
+  /** As `encode`, into the message that it is part of: a writer of its own would cost a buffer. */
+  write(writer: BinaryWriter, value: Input<F>): void;
   decode(bytes: Uint8Array): Output<F>;
 }
 
@@ -104,18 +106,22 @@ export function message<F extends Fields>(fields: F): Message<F> {
     return value as Output<F>;
   };
 
-  const encode = (value: Input<F>): Uint8Array => {
-    const writer = new BinaryWriter();
+  const writeInto = (writer: BinaryWriter, value: Input<F>): void => {
     for (const [name, { number, type, repeated: many }] of entries) {
       const given = (value as Record<string, unknown>)[name];
       if (given === undefined) continue;
       for (const item of many ? (given as readonly unknown[]) : [given])
         write(writer, { number, type, item });
     }
+  };
+
+  const encode = (value: Input<F>): Uint8Array => {
+    const writer = new BinaryWriter();
+    writeInto(writer, value);
     return writer.finish();
   };
 
-  return { fields, encode, decode };
+  return { fields, encode, write: writeInto, decode };
 }
 
 const absent: { readonly [Type in Scalar]: Scalars[Type] } = {
@@ -181,8 +187,14 @@ function write(
       writer.tag(number, WireType.Varint).uint64(item as bigint);
       return;
     default: {
-      const bytes = item instanceof Encoded ? item.bytes : type.encode(item as Input<Fields>);
-      writer.tag(number, WireType.LengthDelimited).bytes(bytes);
+      writer.tag(number, WireType.LengthDelimited);
+      if (item instanceof Encoded) {
+        writer.bytes(item.bytes);
+        return;
+      }
+      writer.fork();
+      type.write(writer, item as Input<Fields>);
+      writer.join();
     }
   }
 }
