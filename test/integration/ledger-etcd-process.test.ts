@@ -95,6 +95,38 @@ test(
   },
 );
 
+test("a member that could not be started again for its new flags is started as soon as that works", async () => {
+  await using folder = await memoryFolder();
+  await using etcd = await startEtcd({
+    subnet: "127.0.54",
+    firstHost: 81,
+    folder: folder.path,
+    start: false,
+  });
+  const [member] = etcd.members;
+  assert.ok(member);
+  await using host = createProcessHost(`${folder.path}/logs`);
+  let failures = 0;
+  const flaky: typeof host = {
+    ...host,
+    async start(spec) {
+      if (failures-- > 0) throw new Error("no process can be made now");
+      return await host.start(spec);
+    },
+  };
+  await using supervisor = createEtcdSupervisor(
+    { ...hostDeps, host: flaky },
+    { binary: "etcd", member: () => etcd.optionsOf(member) },
+  );
+  await supervisor.start();
+  failures = 1;
+  await assert.rejects(supervisor.restart(), /no process can be made now/);
+  await waitFor(async () => (await host.list()).length === 1, {
+    what: "a new process",
+    timeoutMs: patientMs,
+  });
+});
+
 test("a binary that is missing, or is not etcd, is named", async () => {
   await using folder = await memoryFolder();
   await using etcd = await startEtcd({

@@ -142,10 +142,10 @@ test(
       timeoutMs: patientMs,
     });
 
-    let isOver = false;
+    const over = new AbortController();
     const done: string[] = [];
     const write = async (writer: number) => {
-      for (let count = 0; !isOver; count++) {
+      for (let count = 0; !over.signal.aborted; count++) {
         const key = `apps/${writer}/${count}`;
         const outcome = await ledger
           .transact([], [{ type: "put", key, value: bytes("1") }])
@@ -178,7 +178,7 @@ test(
       what: "writes that go on",
       timeoutMs: patientMs,
     });
-    isOver = true;
+    over.abort();
     for (const { name } of servers) disks.set(name, 0);
     await Promise.all(writers);
 

@@ -249,7 +249,11 @@ export function createEtcdSupervisor(
         retry?.cancel();
         await end();
         backoff.reset();
-        await launch();
+        await launch().catch((error: unknown) => {
+          // The one before it is gone: whoever wanted the restart need not ask again.
+          if (!(error instanceof SkerryError) || error.retryable) relaunch();
+          throw error;
+        });
       }),
     stop: () =>
       inTurn(async () => {
