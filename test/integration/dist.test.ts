@@ -3,7 +3,8 @@
  * npm would install it (no src/, no tests) and a hub and a node of it are started by its own command.
  */
 import { strict as assert } from "node:assert";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   cpSync,
   existsSync,
@@ -16,13 +17,18 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { after, before, test } from "node:test";
 import { streamKind } from "../../src/api/index.ts";
 import { createCluster, exampleStream } from "../../src/client/index.ts";
 import type { EntryCheckConfig, EntryCheckResult } from "../../src/drill/checkers/entries.ts";
+import type {
+  CoordinationLoadConfig,
+  CoordinationLoadResult,
+} from "../../src/drill/load/coordination.ts";
 import type { EntryLoadConfig, EntryLoadResult } from "../../src/drill/load/entries.ts";
 import type { RequestLoadConfig, RequestLoadResult } from "../../src/drill/load/requests.ts";
+import { singletonFile } from "../../src/drill/load/singleton.ts";
 import { buildShim } from "../../src/drill/faults/power-cut-shim.ts";
 import type { CutsOptions, CutsResult } from "../../src/drill/simulated/power-cut/cuts.ts";
 import { startWorker } from "../../src/drill/site/worker.ts";
@@ -254,6 +260,8 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
   started.add("agent/storage.entry.ts");
   started.add("hub/storage.entry.ts");
 
+  await coordinates(node.gateway, token);
+
   // A backup is sealed and proved in a thread of its own.
   const backup = skerry<{ keys: number }>("backup", "now", "--data", dataDir);
   assert.ok(backup.keys > 0);
@@ -262,6 +270,78 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
   for (const folder of [dataDir, hub.dataDir])
     assert.deepEqual(skerry("down", "--data", folder), { dataDir: folder, stopped: true });
   assert.equal(processes(), "");
+});
+
+/** The clients of the coordination interface, which the drills of consensus start. */
+async function coordinates(gateway: string, token: string): Promise<void> {
+  const historyPath = join(dir, "history.jsonl");
+  writeFileSync(historyPath, "");
+  const client = startWorker<CoordinationLoadConfig, CoordinationLoadResult>(
+    entryUrl("drill/load/coordination.entry.ts"),
+    {
+      dir,
+      name: "coordination",
+      untilFinished: true,
+      config: {
+        ...{ client: 1, seed: 1, gateway, token, historyPath, registers: 2, locks: 1 },
+        ...{ pauseMs: 20, createEveryMs: 200, timeoutMs: 10_000, sessionTtlMs: 10_000 },
+      },
+    },
+  );
+  const tokenPath = join(dir, "singleton.token");
+  writeFileSync(tokenPath, token);
+  const singleton = spawn(
+    process.execPath,
+    [fileURLToPath(entryUrl("drill/load/singleton.entry.ts"))],
+    {
+      stdio: "ignore",
+      env: {
+        ...process.env,
+        ...{ SINGLETON_DIR: dir, NODE_NAME: "n1", POD_NAME: "p1" },
+        ...{ SKERRY_GATEWAY: gateway, SKERRY_TOKEN_FILE: tokenPath },
+      },
+    },
+  );
+  closers.push(() => singleton.kill("SIGKILL"));
+  const written = (path: string, text: string) =>
+    existsSync(path) && readFileSync(path, "utf8").includes(text);
+  await waitFor(() => written(historyPath, '"state":"done"'), {
+    what: "an operation that was done",
+    timeoutMs: 30_000,
+  });
+  await waitFor(() => written(join(dir, singletonFile("n1", "p1")), '"outcome":"done"'), {
+    what: "a write under the lock",
+    timeoutMs: 30_000,
+  });
+  const ended = once(singleton, "exit");
+  singleton.kill("SIGTERM");
+  await ended;
+  assert.ok((await client.finish()).operations > 0);
+  started.add("drill/load/coordination.entry.ts");
+  started.add("drill/load/singleton.entry.ts");
+}
+
+test("garbage of a process is collected from dist/", async () => {
+  const child = spawn(
+    process.execPath,
+    ["--inspect=127.0.0.1:0", "-e", "setInterval(() => undefined, 1000)"],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
+  closers.push(() => child.kill("SIGKILL"));
+  let said = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
+  const port = await waitFor(() => /ws:\/\/127\.0\.0\.1:(\d+)\//.exec(said)?.[1], {
+    what: "an inspector",
+    timeoutMs: 30_000,
+  });
+  const entry = fileURLToPath(entryUrl("drill/scripts/soak-collect.entry.ts"));
+  const { status, stderr } = spawnSync(process.execPath, [entry, port], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  assert.equal(status, 0, stderr);
+  child.kill("SIGKILL");
+  started.add("drill/scripts/soak-collect.entry.ts");
 });
 
 test("power cuts over the rooms' files are played from dist/", async () => {
