@@ -79,13 +79,17 @@ export function wipeEtcdFolder(dataDir: string): void {
 const sqliteParts = ["", "-wal", "-shm"];
 const sqlitePath = (dataDir: string) => join(dataDir, "ledger.db");
 
-/** The file of the former engine is kept, under a name that nobody opens. */
+const asidePath = (dataDir: string) => join(dataDir, "ledger-before-etcd.db");
+
+/**
+ * The file of the former engine is kept, under a name that nobody opens; beside it, since the folder
+ * of the new one may be a disk of its own.
+ */
 export function putSqliteAside(dataDir: string): void {
   if (!existsSync(sqlitePath(dataDir))) return;
-  ensureDirectory(ledgerFolder(dataDir));
   for (const part of sqliteParts) {
     const from = sqlitePath(dataDir) + part;
-    const to = join(ledgerFolder(dataDir), `before-etcd.db${part}`);
+    const to = asidePath(dataDir) + part;
     if (existsSync(from)) renameSync(from, to);
     else rmSync(to, { force: true });
   }
@@ -97,6 +101,5 @@ export function removeLedgerFiles(dataDir: string): void {
   for (const part of sqliteParts) rmSync(sqlitePath(dataDir) + part, { force: true });
   wipeEtcdFolder(dataDir);
   rmSync(dirname(etcdFiles(dataDir).tls.key), { recursive: true, force: true });
-  for (const part of sqliteParts)
-    rmSync(join(ledgerFolder(dataDir), `before-etcd.db${part}`), { force: true });
+  for (const part of sqliteParts) rmSync(asidePath(dataDir) + part, { force: true });
 }
