@@ -168,10 +168,7 @@ export function unknownOutcome(kind: KindDefinition, name: string, cause: Error)
 }
 
 /** Codes by which rooms below say that desired state is out of reach. */
-const serverLostCodes: ReadonlySet<string> = new Set([
-  "server-lost",
-  "ledger-unavailable",
-]);
+const serverLostCodes: ReadonlySet<string> = new Set(["server-lost", "ledger-unavailable"]);
 
 /** The answer to anything thrown. What is nobody's known error tells nothing of the inside. */
 export function statusOf(error: unknown): Status {

@@ -7,7 +7,10 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { unavailableError, withFaults, type TransactFault } from "../support/ledger-faults.ts";
 import { recordHistory } from "../support/ledger-history.ts";
 import { openTestLedger, temporaryFolder } from "../support/ledger.ts";
-import { checkLinearizable, type HistoryOperation } from "../../src/drill/checkers/linearizability.ts";
+import {
+  checkLinearizable,
+  type HistoryOperation,
+} from "../../src/drill/checkers/linearizability.ts";
 
 const at = (calledAt: number, answeredAt: number | undefined) => ({
   client: 0,

@@ -252,9 +252,7 @@ test("the cell's screen: every verdict in words, unknown things as ?, tabs for s
   });
   const lines = screen.split("\n");
   assert.ok(
-    lines.includes(
-      "n2\tworker\tunreachable for 9s: dead or cut off\t?\t?\t?\t?\t10.0.0.2",
-    ),
+    lines.includes("n2\tworker\tunreachable for 9s: dead or cut off\t?\t?\t?\t?\t10.0.0.2"),
     screen,
   );
   assert.match(screen, /n1\tserver\talive\t0\/0\tlost for 61s\t5 entries, 2.*KiB, oldest 61s\t/);

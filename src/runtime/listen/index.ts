@@ -1,6 +1,13 @@
 /** Opens a listener, or says in words why not. */
 import { createSocket } from "node:dgram";
-import { createServer, isIPv6, type AddressInfo, type Server, type ServerOpts, type Socket } from "node:net";
+import {
+  createServer,
+  isIPv6,
+  type AddressInfo,
+  type Server,
+  type ServerOpts,
+  type Socket,
+} from "node:net";
 import { explain, SkerryError, systemCode } from "../../lib/errors.ts";
 
 /** Resolves once `server` listens, with the port it got. Throws `port-in-use` or `cannot-listen`. */
