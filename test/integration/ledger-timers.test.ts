@@ -28,7 +28,7 @@ const pace: TimersPace = {
   sampleEveryMs: 300,
   reportEveryMs: 600,
   lookEveryMs: 400,
-  windowMs: 8_000,
+  windowMs: 15_000,
   patienceMs: 3_600_000,
 };
 

@@ -315,7 +315,7 @@ export async function startLedgerPath(
       await runner.remove();
       wipeEtcdFolder(dataDir);
       ensureDirectory(ledgerFolder(dataDir));
-      const fsyncP99Ms = await probeFsync({ clock }, ledgerFolder(dataDir));
+      const { medianMs } = await probeFsync({ clock }, ledgerFolder(dataDir));
       const draft: LedgerRecord = {
         version: 1,
         engine: "etcd",
@@ -327,7 +327,7 @@ export async function startLedgerPath(
         initial: { cluster: "new", members: [{ name: node.node, peerUrl }] },
         epoch: ledger.epoch,
         endpoints: [own()],
-        timers: timersAtStart(fsyncP99Ms, defaultTimers),
+        timers: timersAtStart(medianMs, defaultTimers),
       };
       try {
         await startEtcd(draft);

@@ -74,7 +74,7 @@ export async function startTimersPath(
   let probeP99Ms: number | undefined;
   if (ledger.record())
     void probeFsync({ clock }, ledgerFolder(dataDir)).then(
-      (tookMs) => (probeP99Ms = tookMs),
+      ({ p99Ms }) => (probeP99Ms = p99Ms),
       (error: unknown) => log.warn("the ledger's disk was not measured", { error }),
     );
   const timers = await lifecycle.start(

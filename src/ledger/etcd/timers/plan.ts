@@ -26,7 +26,9 @@ const electionPerRoundTrip = 10;
 /** A witness never leads: only votes and pre-votes of an election, one round trip each, wait for it. */
 const electionPerWitness = 3;
 /** Fewer in a window say nothing of their slowest hundredth. */
-const fsyncsMin = 50;
+const fsyncsMin = 100;
+/** The part of a window that a member must have run for before its disk or path is called slow: starts are. */
+const windowShareMin = 0.2;
 /** Elections in a window in which every member ran on: one may have been a person's wish. */
 const needlessElections = 2;
 /** What a faster step must leave to spare. */
@@ -102,7 +104,9 @@ export function planTimers(
     settledSinceMs: isSettled ? (before.settledSinceMs ?? nowMs) : undefined,
   };
 
-  const slowest = slowestOf(reports);
+  const slowest = slowestOf(
+    reports.filter(({ measurement }) => covers(measurement, pace, windowShareMin)),
+  );
   if (slowest && slowest.electionMs > before.wanted.electionMs) {
     const wanted = stepFor(slowest.electionMs);
     // The slowest step may be what there is already.
@@ -121,9 +125,12 @@ function stepFor(electionMs: number): EtcdTimers {
   return timerSteps.find((step) => step.electionMs >= electionMs) ?? last;
 }
 
-/** Timers for a member of which nothing is known but how its disk syncs: never faster than etcd's own. */
-export function timersAtStart(fsyncP99Ms: number | undefined, least: EtcdTimers): EtcdTimers {
-  return stepFor(Math.max(least.electionMs, (fsyncP99Ms ?? 0) * electionPerFsync));
+/**
+ * Timers for the first member, of which nothing is known but the usual fsync (the median: of so few the
+ * slowest say little, and slower timers come soon, faster ones late). Never faster than `least`.
+ */
+export function timersAtStart(fsyncMedianMs: number, least: EtcdTimers): EtcdTimers {
+  return stepFor(Math.max(least.electionMs, fsyncMedianMs * electionPerFsync));
 }
 
 type Demand = { readonly electionMs: number; readonly why: string };
@@ -168,8 +175,11 @@ function needlessOf(state: TimerState, view: TimerView, pace: TimerPace): string
   return `the leader changed ${changes} times in ${Math.round(pace.windowMs / 60_000)} minutes although all members ran on`;
 }
 
-const isWhole = (measurement: Measurement | undefined, { windowMs }: TimerPace) =>
-  measurement !== undefined && measurement.windowMs >= windowMs * 0.8;
+const isWhole = (measurement: Measurement | undefined, pace: TimerPace) =>
+  covers(measurement, pace, 0.8);
+
+const covers = (measurement: Measurement | undefined, { windowMs }: TimerPace, share: number) =>
+  measurement !== undefined && measurement.windowMs >= windowMs * share;
 
 function slower(
   state: TimerState,

@@ -10,8 +10,11 @@ const blockBytes = 2_048;
 /** A disk that is so slow has been understood by then. */
 const longestMs = 3_000;
 
-/** 99th percentile in milliseconds. All waiting is done by the thread pool. Throws what the disk says. */
-export async function probeFsync({ clock }: { clock: Clock }, folder: string): Promise<number> {
+/** In milliseconds. All waiting is done by the thread pool. Throws what the disk says. */
+export async function probeFsync(
+  { clock }: { clock: Clock },
+  folder: string,
+): Promise<{ medianMs: number; p99Ms: number }> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, "fsync-probe");
   const file = await open(path, "w", 0o600);
@@ -25,7 +28,8 @@ export async function probeFsync({ clock }: { clock: Clock }, folder: string): P
       await file.datasync();
       tookMs.push(clock.monotonicMs() - startedMs);
     }
-    return percentile(ascending(tookMs), 0.99) ?? 0;
+    const sorted = ascending(tookMs);
+    return { medianMs: percentile(sorted, 0.5) ?? 0, p99Ms: percentile(sorted, 0.99) ?? 0 };
   } finally {
     await file.close();
     await rm(path, { force: true });
