@@ -81,6 +81,16 @@ async function play(stage: Stage): Promise<DrillReport> {
     progress(`killing ${name}`);
     const records: FaultRecord[] = [{ atMs: stage.since(), fault: `kill witness ${name}` }];
     await own.kill();
+    await waitUntil(
+      "the witness to be missed",
+      async () => {
+        const member = await memberState();
+        return member?.state === "silent"
+          ? { found: undefined }
+          : { missing: JSON.stringify(member ?? "no such member") };
+      },
+      patience,
+    );
     const withoutWitness = await refusedWrites(stage);
     own.start();
     await voting();

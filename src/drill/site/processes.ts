@@ -25,6 +25,15 @@ export function processesOfFolder(dataDir: string): readonly number[] {
   return withDescendants(living.map(({ pid }) => pid));
 }
 
+/** Living processes with `text` in their command line, such as a folder that only they were given. */
+export function processesNaming(text: string): readonly number[] {
+  return readdirSync("/proc").flatMap((entry) => {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) return [];
+    return readIfThere(`/proc/${entry}/cmdline`)?.includes(text) ? [pid] : [];
+  });
+}
+
 function fromJson(
   path: string,
   pick: (value: Record<string, unknown>) => unknown,

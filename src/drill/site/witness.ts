@@ -11,7 +11,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { ensureDirectory, writeFileAtomic } from "../../runtime/files/index.ts";
 import { environment } from "../../runtime/process/index.ts";
 import type { Network } from "./network.ts";
-import { killAll, processesOfFolder } from "./processes.ts";
+import { killAll, processesNaming } from "./processes.ts";
 
 const run = promisify(execFile);
 const launcher = fileURLToPath(new URL("../../../bin/skerry.mjs", import.meta.url));
@@ -65,7 +65,7 @@ export async function placeWitness(
       const child = spawn(file, args, { stdio: ["ignore", "ignore", "pipe"], env: environment });
       child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
     },
-    kill: () => killAll(() => processesOfFolder(folder), clock),
+    kill: () => killAll(() => processesNaming(folder), clock),
     async begun() {
       const listed = await iptables("-L", "OUTPUT", "-v", "-x", "-n");
       return Number(/^\s*(\d+)\s+\d+\s+DROP/m.exec(listed)?.[1] ?? Number.NaN);
