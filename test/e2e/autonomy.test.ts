@@ -199,7 +199,10 @@ test("a worker starts with no server reachable: its pods run from the mirror and
   await waitFor(
     async () => {
       const text = await skerryText(["status", "--data", site.dataDir("n2")]);
-      return /The cell's state cannot be changed\./.test(text) && /n1: unreachable for/.test(text);
+      return (
+        /No server of the cell can be reached from here/.test(text) &&
+        /n1: unreachable for/.test(text)
+      );
     },
     { what: "status to say in words what is lost", timeoutMs: 30_000 },
   );
