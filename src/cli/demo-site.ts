@@ -210,8 +210,12 @@ async function whatIsMissing(site: DemoSite, context: Context): Promise<string |
     const status = await cellStatus(site, context);
     const absent = missingNode(site, status);
     if (absent !== undefined) return absent;
-    const pods = status.workloads.find((workload) => workload.name === "hello");
-    if (!pods || pods.ready < pods.desired) return `${pods?.ready ?? 0} of 3 pods ready`;
+    // By the nodes that run them: what the API says may be from before the last stop.
+    const ready = status.pods.filter(
+      (pod) => pod.name.startsWith("hello-") && pod.ready && Object.keys(pod.pids).length > 0,
+    ).length;
+    const desired = status.workloads.find(({ name }) => name === "hello")?.desired ?? 3;
+    if (ready < desired) return `${ready} of ${desired} pods ready`;
     const fleet = await fleetStatus(site, context);
     const arrived = fleet.cells
       .flatMap(({ streams }) => streams)
@@ -231,7 +235,7 @@ export async function summarize(site: DemoSite, context: Context): Promise<objec
     ok: (await whatIsMissing(site, context)) === undefined,
     servers: cellNow.nodes.filter(({ role }) => role === "server").length,
     nodesAlive: cellNow.nodes.filter((node) => node.verdict.state === "alive").length,
-    podsReady: cellNow.workloads.reduce((sum, { ready }) => sum + ready, 0),
+    podsReady: cellNow.pods.filter(({ ready }) => ready).length,
     entriesInCell: streams.reduce((sum, { entries }) => sum + entries, 0),
     entriesAtHub: fleet.cells
       .flatMap((one) => one.streams)
