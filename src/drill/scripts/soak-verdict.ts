@@ -79,7 +79,12 @@ export function trendOf(
   return slope === undefined || least === undefined ? undefined : { slope, atLeast: least };
 }
 
-export type Growth = Trend & { readonly place: string; readonly pid: number };
+export type Growth = Trend & {
+  readonly place: string;
+  readonly pid: number;
+  /** What it held after its warm-up, oldest first. */
+  readonly points: readonly { readonly atMs: number; readonly value: number }[];
+};
 
 /** Of every process that was watched long enough after its warm-up, in bytes a minute. */
 export function growthOf({ held, warmUpMs }: Pick<SoakSeen, "held" | "warmUpMs">): Growth[] {
@@ -92,7 +97,7 @@ export function growthOf({ held, warmUpMs }: Pick<SoakSeen, "held" | "warmUpMs">
         .filter(({ atMs }) => atMs - first.atMs >= warmUpMs)
         .map(({ atMs, ownBytes }) => ({ atMs, value: ownBytes }));
       const trend = points.length < pointsMin ? undefined : trendOf(points);
-      return trend ? [{ ...trend, place: first.place, pid: first.pid }] : [];
+      return trend ? [{ ...trend, place: first.place, pid: first.pid, points }] : [];
     })
     .toArray();
 }
@@ -163,6 +168,6 @@ export function soakPromises(seen: SoakSeen): PromiseResult[] {
   ];
 }
 
-/** The numbers behind W1, for who wants to know where it went. */
-export const growthLine = ({ place, pid, slope, atLeast: least }: Growth): string =>
-  `${place} (pid ${pid}): ${(slope / megabyte).toFixed(3)} MB/min, surely at least ${(least / megabyte).toFixed(3)}`;
+/** The numbers behind W1, for who wants to know where it went: a leak goes on, what warms up does not. */
+export const growthLine = ({ place, pid, slope, atLeast: least, points }: Growth): string =>
+  `${place} (pid ${pid}): ${(slope / megabyte).toFixed(3)} MB/min, surely at least ${(least / megabyte).toFixed(3)}; held, in MB at seconds: ${points.map(({ atMs, value }) => `${(value / megabyte).toFixed(1)} at ${Math.round(atMs / 1000)}`).join(", ")}`;
