@@ -1,6 +1,6 @@
 /**
  * Generations of a cell's history. A restored or recovered ledger goes on this many revisions further
- * than any before it, so that the revision alone tells from which history something is.
+ * than any before it (and than any lost member can have been ahead), so that the revision alone tells from which history something is.
  */
 export const historyJump = 2 ** 32;
 

@@ -66,7 +66,9 @@ export function serverPromises(seen: ServerLossSeen): PromiseResult[] {
   return [
     atMost(
       "S1",
-      `writes of desired state, ${lost} lost, answered by anything but ${lost}-lost`,
+      concludedWithinMs[lost] === 0
+        ? `writes of desired state, ${lost} lost, answered by anything but ${lost}-lost`
+        : `writes of desired state, ${lost} lost, accepted, or after ${concludedWithinMs[lost]} ms answered by anything but ${lost}-lost`,
       late.length === 0 ? notMeasured : notRefused,
       0,
       "writes",

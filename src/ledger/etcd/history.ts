@@ -17,9 +17,6 @@ import type { InputOf } from "./client/wire.ts";
 export const ownPrefix = "\x01";
 export const historyKey = asBytes(`${ownPrefix}meta/history`);
 
-/** How far history jumps when it is rewritten: further than any lost member can have been ahead. */
-export const historyJump = 2 ** 32;
-
 export type History = {
   readonly epoch: Epoch;
   /** Ledger's revision = etcd's + base. */
