@@ -24,7 +24,8 @@ import { createWitnessProbe } from "./witnesses.ts";
 import { createWatches } from "./watches.ts";
 import { rangeOf } from "./reads.ts";
 
-const defaultTimeoutMs = 5_000;
+/** Below the 5 s within which a write must be answered, whatever becomes of the quorum under it. */
+const defaultTimeoutMs = 4_500;
 /** One that does not answer sooner is told as unreachable. */
 const statusTimeoutMs = 1_000;
 /** Whoever asks how the ledger is must be told soon that it is not well. */
