@@ -1,6 +1,7 @@
 /**
- * `soak-collect.entry PORT`: the debugger's part, run on the machine whose process it is. The protocol
- * is Chrome's (HeapProfiler), with Node's own domain for threads (NodeWorker).
+ * `soak-collect.entry PORT`: the debugger's part, run on the machine whose process it is. Prints what is
+ * alive in the heaps of all threads afterwards, in bytes. The protocol is Chrome's (HeapProfiler, Runtime),
+ * with Node's own domain for threads (NodeWorker).
  */
 import { systemClock } from "../../runtime/clock/index.ts";
 
@@ -8,6 +9,7 @@ type Message = {
   readonly id?: number;
   readonly method?: string;
   readonly params?: Record<string, unknown>;
+  readonly result?: Record<string, unknown>;
   readonly error?: { readonly message: string };
 };
 
@@ -61,6 +63,12 @@ await new Promise((resolve) => socket.addEventListener("open", resolve, { once: 
 
 // Its answer comes after every thread that runs has been told of.
 await ask("", "NodeWorker.enable", { waitForDebuggerOnStart: false });
-for (const thread of ["", ...threads]) await ask(thread, "HeapProfiler.collectGarbage");
+let aliveBytes = 0;
+for (const thread of ["", ...threads]) {
+  await ask(thread, "HeapProfiler.collectGarbage");
+  const { result } = await ask(thread, "Runtime.getHeapUsage");
+  for (const part of ["usedSize", "embedderHeapUsedSize", "backingStorageSize"])
+    aliveBytes += Number(result?.[part] ?? 0);
+}
 limit.cancel();
-process.exit(0);
+process.stdout.write(`${aliveBytes}\n`, () => process.exit(0));

@@ -19,19 +19,20 @@ const openWithinMs = 10_000;
 const pollMs = 20;
 
 /**
- * Resolves with false when the process ended meanwhile. Throws `drill-step-failed` when it lives and
- * cannot be brought to it; not to be asked of one that is stopped.
+ * Bytes that are alive in its heaps, what lies outside of them (SQLite, TLS, sockets) apart. Undefined
+ * when the process ended meanwhile. Throws `drill-step-failed` when it lives and cannot be brought to
+ * it; not to be asked of one that is stopped.
  */
 export async function collectGarbage(
   machine: MachineName,
   pid: number,
   { network, clock, signal }: { network: Network; clock: Clock; signal: AbortSignal },
-): Promise<boolean> {
+): Promise<number | undefined> {
   const giveUpMs = clock.monotonicMs() + openWithinMs;
   let port = inspectorPort(pid);
   if (port === undefined) process.kill(pid, "SIGUSR1");
   while (port === undefined) {
-    if (state(pid) === "ended") return false;
+    if (state(pid) === "ended") return undefined;
     if (clock.monotonicMs() > giveUpMs)
       throw new SkerryError({
         code: "drill-step-failed",
@@ -42,12 +43,14 @@ export async function collectGarbage(
   }
   const entry = fileURLToPath(entryUrl(import.meta.url, "./soak-collect.entry"));
   const [file = "", ...args] = network.on(machine, [process.execPath, entry, String(port)]);
-  const child = spawn(file, args, { stdio: ["ignore", "ignore", "pipe"], signal });
+  const child = spawn(file, args, { stdio: ["ignore", "pipe", "pipe"], signal });
   let said = "";
+  let told = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (told += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
   const { code } = await exited(child);
-  if (code === 0) return true;
-  if (state(pid) !== "running") return false;
+  if (code === 0) return Number(told);
+  if (state(pid) !== "running") return undefined;
   throw new SkerryError({
     code: "drill-step-failed",
     message: `process ${pid} on ${machine} did not collect its garbage: ${said.trim().slice(-500)}`,

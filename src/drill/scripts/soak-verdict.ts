@@ -19,7 +19,10 @@ export type SoakSample = {
 };
 
 /** Weighed right after a full collection in all its threads. */
-export type HeldSample = Pick<SoakSample, "atMs" | "place" | "pid" | "ownBytes">;
+export type HeldSample = Pick<SoakSample, "atMs" | "place" | "pid" | "ownBytes"> & {
+  /** Of these, what is alive in the heaps of its threads. */
+  readonly aliveBytes: number;
+};
 
 export type SoakSeen = {
   readonly samples: readonly SoakSample[];
@@ -83,7 +86,11 @@ export type Growth = Trend & {
   readonly place: string;
   readonly pid: number;
   /** What it held after its warm-up, oldest first. */
-  readonly points: readonly { readonly atMs: number; readonly value: number }[];
+  readonly points: readonly {
+    readonly atMs: number;
+    readonly value: number;
+    readonly aliveBytes: number;
+  }[];
 };
 
 /** Of every process that was watched long enough after its warm-up, in bytes a minute. */
@@ -95,7 +102,7 @@ export function growthOf({ held, warmUpMs }: Pick<SoakSeen, "held" | "warmUpMs">
       if (!first) return [];
       const points = series
         .filter(({ atMs }) => atMs - first.atMs >= warmUpMs)
-        .map(({ atMs, ownBytes }) => ({ atMs, value: ownBytes }));
+        .map(({ atMs, ownBytes, aliveBytes }) => ({ atMs, value: ownBytes, aliveBytes }));
       const trend = points.length < pointsMin ? undefined : trendOf(points);
       return trend ? [{ ...trend, place: first.place, pid: first.pid, points }] : [];
     })

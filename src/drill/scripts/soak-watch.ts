@@ -52,10 +52,11 @@ export function watchProcesses(
   /** One after the other: a collection here shall not slow down another one's answers too. */
   const lookWithoutGarbage = async () => {
     for (const { machine, place, pid } of found()) {
-      if (state(pid) !== "running" || !(await collectGarbage(machine, pid, stage))) continue;
-      const weight = weigh(pid);
-      if (weight && weight.pssBytes > 0)
-        held.push({ atMs: since(), place, pid, ownBytes: weight.anonymousBytes });
+      if (state(pid) !== "running") continue;
+      const aliveBytes = await collectGarbage(machine, pid, stage);
+      const weight = aliveBytes === undefined ? undefined : weigh(pid);
+      if (aliveBytes === undefined || !weight || weight.pssBytes === 0) continue;
+      held.push({ atMs: since(), place, pid, ownBytes: weight.anonymousBytes, aliveBytes });
     }
   };
   const timers = [

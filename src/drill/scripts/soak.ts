@@ -18,6 +18,8 @@ import { dataPromises, endOutages, remarksOn, reportOf, requestPromises } from "
 /** Of the run. */
 const faultsFrom = 0.25;
 const faultsUntil = 0.75;
+/** A new agent needs its warm-up, and time after it, to be judged. */
+const killsUntil = 0.6;
 const quietFrom = 0.85;
 /** Of the run, for each process from its start; and no less than a heap takes to find its size. */
 const warmUp = 0.15;
@@ -71,7 +73,8 @@ async function play(stage: Stage): Promise<DrillReport> {
 /** Every fault once, in an order from the seed, while there is time. */
 async function round(stage: Stage): Promise<void> {
   const { site, dice, clock, signal, forMs } = stage;
-  const left: Fault[] = ["cut WAN", "kill agent", "pause node"];
+  const left: Fault[] = ["cut WAN", "pause node"];
+  if (stage.since() < forMs * killsUntil) left.push("kill agent");
   if (site.canCut) left.push("freeze node", "cut link");
   while (left.length > 0 && stage.since() < forMs * faultsUntil) {
     const [fault] = left.splice(dice.integer(left.length), 1);
