@@ -19,7 +19,7 @@ import { dataPromises, endOutages, remarksOn, reportOf, requestPromises } from "
 const faultsFrom = 0.25;
 const faultsUntil = 0.75;
 /** A new agent needs its warm-up, and time after it, to be judged. */
-const killsUntil = 0.6;
+const killsUntil = 0.5;
 const quietFrom = 0.85;
 /** Of the run, for each process from its start; and no less than a heap takes to find its size. */
 const warmUp = 0.15;
