@@ -105,6 +105,8 @@ async function play(stage: Stage, address: string): Promise<DrillReport> {
     await clock.sleep(aftermathMs, { signal });
     const order = losses.map((loss) => ({ loss, at: dice.float() })).sort((a, b) => a.at - b.at);
     for (const { loss } of order) turns.push(await loseHolder(stage, loss, status));
+    // That the last silence is over is seen by what is answered after it.
+    await clock.sleep(clientPatienceMs * slowness, { signal });
   } finally {
     if (signal.aborted) requests.abandon();
     await Promise.all([device.stop(), arp.stop()]);
