@@ -1,6 +1,7 @@
 /** Does what the plan says, and undoes it: the nemesis' hands. */
 import { readdirSync, readlinkSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
+import { alongside } from "../../lib/alongside.ts";
 import { explain, SkerryError, systemCode } from "../../lib/errors.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { SlowDisks } from "../faults/slow-disk.ts";
@@ -187,8 +188,7 @@ export function createHands(deps: {
         await clock.sleep(fault.everyMs, { signal: stop.signal }).catch(() => undefined);
       }
     };
-    const working = work();
-    working.catch(() => undefined);
+    const working = alongside(work());
     return async () => {
       stop.abort();
       await working;

@@ -6,6 +6,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { hostMonotonicMs } from "../../runtime/clock/index.ts";
+import { alongside } from "../../lib/alongside.ts";
 import { explain } from "../../lib/errors.ts";
 import type { HistoryOperation } from "../checkers/linearizability.ts";
 import type { Drill, DrillOptions, DrillReport, FaultRecord } from "../drill.ts";
@@ -156,9 +157,7 @@ async function play(
       await undo();
       faults.push({ atMs, fault: text, recoveredMs: since() - atMs });
     };
-    const work = record();
-    work.catch(() => undefined);
-    busy.push(work);
+    busy.push(alongside(record()));
   }
   await Promise.all(busy);
   return faults.sort((a, b) => a.atMs - b.atMs);

@@ -5,6 +5,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { alongside } from "../../lib/alongside.ts";
 import { explain } from "../../lib/errors.ts";
 import { hostMonotonicMs } from "../../runtime/clock/index.ts";
 import type { Drill, DrillOptions, DrillReport } from "../drill.ts";
@@ -147,11 +148,13 @@ async function cutOff(scene: Scene, { network }: DrillOptions, node: string): Pr
       ]),
     );
     const cutMs = hostMonotonicMs();
-    const replaced = keepReplaced(scene, node, keepWanted, fromMs);
-    const accepted = Promise.all(others.map((other) => firstWrite(scene, other, fromWallMs)));
+    const replaced = alongside(keepReplaced(scene, node, keepWanted, fromMs));
+    const accepted = alongside(
+      Promise.all(others.map((other) => firstWrite(scene, other, fromWallMs))),
+    );
     await clock.sleep(noticedMs * slowness, { signal });
     const done = new AbortController();
-    const refusals = writesUntil(scene, node, done.signal);
+    const refusals = alongside(writesUntil(scene, node, done.signal));
     const next = await takenOver(scene, cutMs);
     done.abort();
     const majority = await accepted;

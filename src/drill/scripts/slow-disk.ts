@@ -2,6 +2,7 @@
  * `slow-disk`: the disks of all three servers become as slow as an SD card's, then that of the leader much
  * slower still. Nothing is replaced, nobody is taken for dead, writes go on, and all is fast again after.
  */
+import { alongside } from "../../lib/alongside.ts";
 import { atLeast, atMost, type Drill, type DrillOptions, type DrillReport } from "../drill.ts";
 import { createSlowDisks, type SlowDisks } from "../faults/slow-disk.ts";
 import { podProcesses, podsOffAfter } from "../site/whole.ts";
@@ -56,7 +57,7 @@ async function play(stage: Stage, disks: SlowDisks): Promise<DrillReport> {
   const look = { from: asked, nodes, clock, signal, timeoutMs: podsPatienceMs * slowness };
   const before = await podProcesses(site, look);
   const over = new AbortController();
-  const writing = writeAll(stage, over.signal);
+  const writing = alongside(writeAll(stage, over.signal));
   await stage.until(0.1);
 
   const fromMs = clock.wallMs();
