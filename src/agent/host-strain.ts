@@ -5,7 +5,8 @@
 import { every, type Clock } from "../lib/clock.ts";
 import { formatBytes } from "../lib/duration.ts";
 import type { Log } from "../lib/log.ts";
-import type { HostReader, HostSample } from "../runtime/host/index.ts";
+import { createHostReader, type HostReader, type HostSample } from "../runtime/host/index.ts";
+import type { Ground } from "./ground.ts";
 
 const MiB = 2 ** 20;
 const shareMin = 0.05;
@@ -58,6 +59,16 @@ export type HostStrain = {
   readonly short: readonly string[];
   stop(): void;
 };
+
+export async function startHostStrain(ground: Ground): Promise<HostStrain> {
+  const { clock, log, lifecycle, dataDir } = ground;
+  const host = createHostReader({ clock }, { dataFolder: dataDir });
+  return await lifecycle.start(
+    "host strain",
+    () => watchHostStrain({ clock, log, host }),
+    (part) => part.stop(),
+  );
+}
 
 export function watchHostStrain(deps: {
   clock: Clock;

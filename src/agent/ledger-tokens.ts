@@ -14,31 +14,23 @@ type Kept = { readonly token: TokenRecord; readonly usedBy?: string };
 const prefix = "tokens/";
 const keptExpiredMs = 86_400_000;
 
-export function createLedgerTokenStore(deps: {
-  ledger: () => Ledger | undefined;
+export function createLedgerTokenStore({
+  ledger,
+  nowMs,
+}: {
+  ledger: Ledger;
   nowMs: () => number;
 }): TokenStore {
-  const ledger = (): Ledger => {
-    const now = deps.ledger();
-    if (now) return now;
-    throw new SkerryError({
-      code: "not-a-server",
-      message: "only servers know the cell's join tokens",
-      hint: "run this on a server machine of the cell",
-    });
-  };
   const keyOf = (id: string) => {
     // Ids come over the network.
     if (/^[a-z0-9]{1,64}$/.test(id)) return prefix + id;
     throw new SkerryError({ code: "invalid-token", message: "token: its id is malformed" });
   };
   const prune = async () => {
-    const { items } = await ledger().list(prefix);
-    const old = items.filter(
-      (item) => parse(item).token.expiresAtMs + keptExpiredMs < deps.nowMs(),
-    );
+    const { items } = await ledger.list(prefix);
+    const old = items.filter((item) => parse(item).token.expiresAtMs + keptExpiredMs < nowMs());
     if (old.length === 0) return;
-    await ledger().transact(
+    await ledger.transact(
       [],
       old.slice(0, 100).map(({ key }) => ({ type: "delete", key })),
     );
@@ -47,22 +39,22 @@ export function createLedgerTokenStore(deps: {
     async put(token) {
       await prune();
       const key = keyOf(token.id);
-      const outcome = await ledger().transact([{ key, modRevision: 0 }], [put(key, { token })]);
+      const outcome = await ledger.transact([{ key, modRevision: 0 }], [put(key, { token })]);
       if (outcome.state !== "done") throw notKept(outcome);
     },
     async get(id) {
-      const { keyValue } = await ledger().get(keyOf(id));
+      const { keyValue } = await ledger.get(keyOf(id));
       return keyValue && parse(keyValue).token;
     },
     async takeOnce(id, by) {
       const key = keyOf(id);
       for (;;) {
-        const { keyValue } = await ledger().get(key);
+        const { keyValue } = await ledger.get(key);
         if (!keyValue) throw notKept({ state: "refused" });
         const { token, usedBy } = parse(keyValue);
         if (usedBy !== undefined) return usedBy;
         // Refused or unknown: what stands there then decides.
-        await ledger().transact(
+        await ledger.transact(
           [{ key, modRevision: keyValue.modRevision }],
           [put(key, { token, usedBy: by })],
         );

@@ -1,11 +1,17 @@
 /** What a node's agent leaves for the command line, and the tokens the command line makes of it. */
 import { join } from "node:path";
-import { knownTimeMs, mintAppToken, openNodeIdentity, spiffeId } from "../identity/index.ts";
+import {
+  knownTimeMs,
+  mintAppToken,
+  openNodeIdentity,
+  spiffeId,
+  type Authority,
+} from "../identity/index.ts";
 import { renderKubeconfig } from "../apiserver/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { steadyClock } from "../runtime/clock/index.ts";
-import { readInfo, type Access } from "../runtime/local/index.ts";
+import { readInfo, writeAccess, type Access } from "../runtime/local/index.ts";
 import type { ProcessIdentity } from "../runtime/process/index.ts";
 
 /** `agent.json`: written when the agent is ready, replaced at every start. */
@@ -31,6 +37,21 @@ export type AgentInfo = {
 export const agentLogPath = (dataDir: string) => join(dataDir, "logs", "agent.log");
 
 export const readAgentInfo = (dataDir: string): AgentInfo => readInfo<AgentInfo>(dataDir, "node");
+
+/** An administrator's certificate, for whoever may read this data folder; `api`: HOST:PORT. */
+export async function writeAdminAccess(
+  dataDir: string,
+  authority: Authority,
+  api: string,
+): Promise<void> {
+  const { trustDomain, trust } = authority;
+  writeAccess(dataDir, {
+    server: `https://${api}`,
+    serverName: `api.${trustDomain}`,
+    ...(await authority.issueCredentials(spiffeId(trustDomain, "user", "admin"))),
+    anchorsPem: trust.anchorsPem,
+  });
+}
 
 export const identityFolder = (dataDir: string) => join(dataDir, "identity");
 

@@ -16,16 +16,16 @@ export function situationOf(deps: {
   clock: Clock;
   record: NodeRecord;
   state: StatePath;
-  links: () => LinkPath | undefined;
+  links: Pick<LinkPath, "hub">;
   strain: Pick<HostStrain, "resources">;
   ledger: () => LedgerSituation;
 }): () => Situation {
   const { clock, record, state, links, strain } = deps;
   return () => {
-    const hub = links()?.hub;
+    const { hub } = links;
     const { lastContactMs } = state.mirror;
     return {
-      hub: hub?.address === undefined ? "none" : hub.link ? "connected" : "lost",
+      hub: hub.address === undefined ? "none" : hub.link ? "connected" : "lost",
       quorum:
         record.role === "server"
           ? quorumAtServer(deps.ledger())

@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { SkerryError } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";
 import { agentConfigSchema, type AgentConfig } from "./config.ts";
 
@@ -26,11 +27,19 @@ export function readStartConfig(dataDir: string): AgentConfig {
   });
 }
 
+type Spent = readonly ("join" | "server" | "hubToken")[];
+
+/** Strikes out what was spent, and only says so where the disk refuses: it is good for nothing any more. */
+export function strikeOut({ log }: { log: Log }, dataDir: string, spent: Spent): void {
+  try {
+    forgetInStartConfig(dataDir, spent);
+  } catch (error) {
+    log.warn("a token that was spent could not be struck out", { error });
+  }
+}
+
 /** Strikes out what was spent; nothing is written when nothing of it is there. */
-export function forgetInStartConfig(
-  dataDir: string,
-  spent: readonly ("join" | "server" | "hubToken")[],
-): void {
+export function forgetInStartConfig(dataDir: string, spent: Spent): void {
   const config = readStartConfig(dataDir);
   if (spent.every((field) => config[field] === undefined)) return;
   const left = Object.entries(config).filter(([field]) => !spent.some((name) => name === field));

@@ -20,7 +20,7 @@ const redeem = (store: Parameters<typeof redeemJoinToken>[0]["store"], token: st
 test("I10: a token is spent once in the whole cell, at whichever server", async () => {
   await using folder = await temporaryFolder();
   await using ledger = openTestLedger({ path: join(folder.path, "ledger.db") });
-  const [n1, n2] = [0, 1].map(() => createLedgerTokenStore({ ledger: () => ledger, nowMs }));
+  const [n1, n2] = [0, 1].map(() => createLedgerTokenStore({ ledger, nowMs }));
   assert.ok(n1 && n2);
   const { token } = await createJoinToken(
     { random: systemRandom, store: n1, nowMs },
@@ -46,7 +46,7 @@ test("I10: tokens that an earlier version kept in files move into the ledger, us
   assert.equal(await takeOverTokens(ledger, join(folder.path, "tokens")), 2);
   assert.equal(existsSync(join(folder.path, "tokens")), false);
   assert.equal(await takeOverTokens(ledger, join(folder.path, "tokens")), 0);
-  const store = createLedgerTokenStore({ ledger: () => ledger, nowMs });
+  const store = createLedgerTokenStore({ ledger, nowMs });
   await assert.rejects(redeem(store, spent.token, "key-b"), { code: "token-used" });
   await redeem(store, open.token, "key-b");
 });

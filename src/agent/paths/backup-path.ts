@@ -40,7 +40,7 @@ const peerCopies = 2;
 
 export async function startBackupPath(
   ground: Ground,
-  deps: { state: StatePath; links: () => LinkPath | undefined; strain: Pick<HostStrain, "short"> },
+  deps: { state: StatePath; links: LinkPath; strain: Pick<HostStrain, "short"> },
 ): Promise<BackupPath> {
   const { clock, random, log, lifecycle, record, router, dataDir, nowMs } = ground;
   const { state, links, strain } = deps;
@@ -89,11 +89,11 @@ export async function startBackupPath(
     .catch((error: unknown) => log.debug("the recovery key is not known yet", { error }));
   const peers = (): readonly Holder[] =>
     nodes.flatMap((node) => {
-      const link = node === record.node ? undefined : links()?.linkTo(node);
+      const link = node === record.node ? undefined : links.linkTo(node);
       return link ? [holderOver(node, link)] : [];
     });
   const hub = (): Holder | undefined => {
-    const link = links()?.hub.link;
+    const link = links.hub.link;
     return link && holderOver("hub", link);
   };
   const every = record.backupEvery ?? "1h";

@@ -146,6 +146,7 @@ export async function startStatePath(
 export type ApiPath = {
   /** HOST:PORT. */
   readonly address: string;
+  readonly port: number;
   /** At an address of the cell as well. */
   readonly alsoAt: ApiServer["alsoAt"];
 };
@@ -209,7 +210,7 @@ export async function startApiPath(
   const at = { host: record.host, port: record.ports.api };
   if (state.ledger) {
     const { host, port } = await api.listen(at);
-    return { address: `${host}:${port}`, alsoAt: (also) => api.alsoAt(also) };
+    return { address: `${host}:${port}`, port, alsoAt: (also) => api.alsoAt(also) };
   }
   const forwarder = await lifecycle.start(
     "api forwarder",
@@ -229,7 +230,7 @@ export async function startApiPath(
     (part) => part.close(),
   );
   const { host, port } = forwarder;
-  return { address: `${host}:${port}`, alsoAt: (also) => forwarder.alsoAt(also) };
+  return { address: `${host}:${port}`, port, alsoAt: (also) => forwarder.alsoAt(also) };
 }
 
 /** Where pods' tokens are written. */

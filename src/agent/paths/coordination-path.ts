@@ -17,6 +17,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { Peer } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
 import type { StatePath } from "./command-path.ts";
+import type { IdentityPath } from "./identity-path.ts";
 import type { LinkPath } from "./link-path.ts";
 
 export async function startCoordinationPath(
@@ -24,9 +25,7 @@ export async function startCoordinationPath(
   deps: {
     state: Pick<StatePath, "ledger" | "servers">;
     links: Pick<LinkPath, "linkTo">;
-    /** Whose links are asked. */
-    trustDomain: string;
-    authenticateToken: (token: string) => Promise<{ id: string } | undefined>;
+    identity: Pick<IdentityPath, "identity" | "authenticateToken">;
   },
 ): Promise<CoordinationRoutes> {
   const { clock, random, log, metrics, lifecycle, router } = ground;
@@ -42,13 +41,15 @@ export async function startCoordinationPath(
     { metrics },
   );
   if (ledger) {
-    const handlers = serveCoordination({ coordination, authenticate: deps.authenticateToken });
+    const { authenticateToken: authenticate } = deps.identity;
+    const { trustDomain } = deps.identity.identity.trust;
+    const handlers = serveCoordination({ coordination, authenticate });
     router.handle(callMethod, ({ peer, body, signal }) => {
-      requireNode(peer, deps.trustDomain);
+      requireNode(peer, trustDomain);
       return handlers.call(body, signal);
     });
     router.handle(streamMethod, ({ peer, body, signal }) => {
-      requireNode(peer, deps.trustDomain);
+      requireNode(peer, trustDomain);
       return handlers.stream(body, signal);
     });
   }

@@ -20,10 +20,11 @@ import {
   type LedgerSituation,
   type Membership,
   type MembershipEvents,
-  type Situation,
 } from "../../membership/index.ts";
 import { listenBeats } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
+import type { HostStrain } from "../host-strain.ts";
+import { situationOf } from "../situation.ts";
 import type { StatePath } from "./command-path.ts";
 import type { IdentityPath } from "./identity-path.ts";
 import type { LinkPath } from "./link-path.ts";
@@ -39,14 +40,13 @@ export async function startFailoverPath(
     state: StatePath;
     identity: IdentityPath;
     keeper: Keeper;
-    peersPort: number;
-    linkTo: LinkPath["linkTo"];
-    situation: () => Situation;
+    links: LinkPath;
+    strain: Pick<HostStrain, "resources">;
     ledgerSituation: () => LedgerSituation;
   },
 ): Promise<FailoverPath> {
   const { clock, log, lifecycle, record, nowMs } = ground;
-  const { state, keeper } = deps;
+  const { state, keeper, links, strain, ledgerSituation: ledger } = deps;
   const { identity } = deps.identity;
 
   let names: readonly string[] = [record.node];
@@ -70,15 +70,15 @@ export async function startFailoverPath(
           ports: {
             nodes: () => names,
             setHeard: (report) => keeper.reportHeard(report),
-            situation: deps.situation,
+            situation: situationOf({ clock, record, state, links, strain, ledger }),
             links: () =>
               new Map(
                 others.flatMap(({ node }) => {
-                  const link = deps.linkTo(node);
+                  const link = links.linkTo(node);
                   return link ? [[node, link.heardMs] as const] : [];
                 }),
               ),
-            ledger: deps.ledgerSituation,
+            ledger,
           },
         },
         { eviction: { evict: record.evict } },
@@ -92,7 +92,7 @@ export async function startFailoverPath(
         { clock, log, nowMs },
         {
           host: record.host,
-          port: deps.peersPort,
+          port: links.port,
           trust: () => identity.trust,
           onBeat: (beat) => void membership.onBeat(beat),
         },

@@ -33,6 +33,7 @@ import { readNodeRecord, writeNodeRecord } from "../config.ts";
 import type { Ground } from "../ground.ts";
 import { historyPath, identityFolder } from "../local.ts";
 import type { StatePath } from "./command-path.ts";
+import type { IdentityPath } from "./identity-path.ts";
 import type { LinkPath } from "./link-path.ts";
 
 /** Often while a machine has just come back, seldom afterwards. */
@@ -50,15 +51,16 @@ export async function startHistoryPath(
   ground: Ground,
   deps: {
     state: Pick<StatePath, "ledger" | "mirrored" | "learnServer">;
-    trust: Trust;
-    links: () => LinkPath | undefined;
+    identity: IdentityPath;
+    links: Pick<LinkPath, "linkTo">;
     /** Ends this agent; the keeper starts it again. */
     restart: () => void;
   },
 ): Promise<void> {
   const { clock, log, lifecycle, router, record: node, dataDir } = ground;
   const { ledger, mirrored } = deps.state;
-  let known = readHistory(dataDir, deps.trust);
+  const { trust } = deps.identity.identity;
+  let known = readHistory(dataDir, trust);
   const follow = () => {
     if (known && known.claim.node !== node.node) deps.state.learnServer(known.claim.api);
   };
@@ -78,12 +80,12 @@ export async function startHistoryPath(
   );
 
   const hear = async (name: string) => {
-    const link = deps.links()?.linkTo(name);
+    const link = deps.links.linkTo(name);
     if (!link) return;
     const answer = await link.request("ledger.history", new Uint8Array(), {
       timeoutMs: askTimeoutMs,
     });
-    const told = verifyHistory(deps.trust, JSON.parse(new TextDecoder().decode(answer)));
+    const told = verifyHistory(trust, JSON.parse(new TextDecoder().decode(answer)));
     if (!told || !isLater(told.claim, known?.claim)) return;
     writeRecord(historyPath(dataDir), told);
     known = told;

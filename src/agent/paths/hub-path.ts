@@ -3,14 +3,25 @@
  * node says every second how it is.
  */
 import { configMapKind, type ConfigMap, type NodeReport } from "../../api/index.ts";
+import {
+  acceptCellAnswer,
+  cellRequest,
+  intermediateIsDue,
+  parseJoinToken,
+  readCertificatesPem,
+  spkiPin,
+  type Trust,
+} from "../../identity/index.ts";
 import type { Membership } from "../../membership/index.ts";
 import { decodeHubHeard } from "../../fleet/index.ts";
 import { every } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
 import type { Resources } from "../../resources/index.ts";
+import { enrol } from "../../transport/index.ts";
 import { cellConfigName } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
 import { createHubWord } from "../hub-word.ts";
-import { enrolAtHub, type IdentityPath } from "./identity-path.ts";
+import { addressOf, type IdentityPath } from "./identity-path.ts";
 import type { LinkPath } from "./link-path.ts";
 
 const enrolRetryMs = 5000;
@@ -26,14 +37,14 @@ export async function startHubEnrolment(
     onEnrolled: () => Promise<unknown>;
   },
 ): Promise<void> {
-  const { clock, random, log, lifecycle, record } = ground;
+  const { clock, log, lifecycle, record } = ground;
   const { hub } = record;
   if (hub === undefined) return;
   let isTold = false;
   let isTrusted = false;
   const run = async () => {
     isTold ||= await tellNodes(deps.resources, hub, log);
-    const isNew = await enrolAtHub({ clock, random, log }, deps.identity, {
+    const isNew = await enrolAtHub({ clock, log }, deps.identity, {
       address: hub,
       ...(deps.hubToken === undefined ? {} : { token: deps.hubToken }),
     });
@@ -57,6 +68,58 @@ export async function startHubEnrolment(
         (error) => log.warn("the hub does not enrol this cell", { hub, error }),
       ),
     (timer) => timer.cancel(),
+  );
+}
+
+/**
+ * Servers: enrols the cell at the hub with the token, or renews what the hub signed when it is due.
+ * True when something was signed. Throws what the hub says; without a hub the cell loses nothing
+ * but the hub.
+ */
+async function enrolAtHub(
+  deps: Pick<Ground, "clock" | "log">,
+  path: IdentityPath,
+  hub: { address: string; token?: string },
+): Promise<boolean> {
+  const { authority, time } = path;
+  if (!authority || !intermediateIsDue(authority, time.nowMs())) return false;
+  const isEnrolled = authority.hub !== undefined;
+  const expected = authority.hub
+    ? knownHub(authority.hub.trust)
+    : hub.token === undefined
+      ? undefined
+      : parseJoinToken(hub.token);
+  if (!expected) {
+    throw new SkerryError({
+      code: "invalid-config",
+      message: "hubToken: missing; this cell is not enrolled at a hub yet",
+      hint: "on the hub: skerry token create --cell NAME; here: skerry up --hub HOST:PORT --hub-token TOKEN",
+    });
+  }
+  const request = await cellRequest(
+    authority,
+    isEnrolled || hub.token === undefined ? {} : { token: hub.token },
+  );
+  const { trustDomain, pin } = expected;
+  const answer = await enrol(
+    { clock: deps.clock, nowMs: () => time.nowMs() },
+    { ...addressOf(hub.address), trustDomain, pin, request },
+  );
+  time.raiseTo(acceptCellAnswer(authority, answer).nowMs);
+  deps.log.info("enrolled at the hub", { hub: hub.address });
+  return true;
+}
+
+function knownHub({
+  trustDomain,
+  anchorsPem,
+}: Trust): { trustDomain: string; pin: string } | undefined {
+  const [anchor] = anchorsPem.flatMap(readCertificatesPem);
+  return (
+    anchor && {
+      trustDomain,
+      pin: spkiPin(anchor.publicKey.export({ type: "spki", format: "der" })),
+    }
   );
 }
 

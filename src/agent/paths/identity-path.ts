@@ -1,32 +1,26 @@
 /**
  * The way of a machine into its cell: the first one founds the cell (a new authority), others spend a
- * token at a server. Afterwards certificates renew by themselves, and a server keeps the cell's
- * place at the hub.
+ * token at a server. Afterwards certificates renew by themselves.
  */
+import type { NodeEndpoints } from "../../api/index.ts";
 import {
-  acceptCellAnswer,
-  cellRequest,
+  createAppTokenVerifier,
   createAuthority,
   createJoinToken,
   createNodeEnrolment,
-  intermediateIsDue,
   openAuthority,
   openCellTime,
   openNodeIdentity,
   parseJoinToken,
   prepareJoin,
-  readCertificatesPem,
-  spkiPin,
   startRenewal,
   trustDomainOf,
   type Authority,
   type CellTime,
   type NodeIdentity,
   type Renewal,
-  type Subject,
   type TokenRecord,
   type TokenStore,
-  type Trust,
 } from "../../identity/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
@@ -35,6 +29,7 @@ import type { Random } from "../../lib/random.ts";
 import { steadyClock } from "../../runtime/clock/index.ts";
 import { enrol, type EnrolHandler } from "../../transport/index.ts";
 import type { AgentConfig, NodeRecord } from "../config.ts";
+import type { Ground } from "../ground.ts";
 import { identityFolder } from "../local.ts";
 
 export type IdentityPath = {
@@ -42,32 +37,19 @@ export type IdentityPath = {
   readonly time: CellTime;
   /** Servers only. */
   readonly authority: Authority | undefined;
-  /** Servers only: what joiners and renewing nodes ask. */
-  readonly enrolHandler: EnrolHandler | undefined;
   /** After a join: the API of the server that let this node in. */
   readonly serverApi: string | undefined;
-  /** Servers only; `server`: the node that joins with it becomes one too. */
-  createToken(options: {
-    name: string | undefined;
-    ttlMs: number;
-    server: boolean;
-  }): Promise<{ token: string; expiresAt: string }>;
+  /** Whom an application's token names, while it is valid. */
+  authenticateToken(token: string): Promise<{ id: string } | undefined>;
 };
 
 type Deps = { readonly clock: Clock; readonly random: Random; readonly log: Log };
-
-/** Where tokens live, and who is told of those who joined: both are the ledger's, which opens later. */
-export type IdentityPorts = {
-  readonly tokens: () => TokenStore;
-  readonly onJoined: (node: Subject, token: Pick<TokenRecord, "server">) => void | Promise<void>;
-};
 
 /** Throws what joining throws (`token-used`, `enrol-wrong-authority`, `peer-unreachable`, …). */
 export async function openIdentity(
   deps: Deps,
   config: AgentConfig,
   record: NodeRecord,
-  ports: IdentityPorts,
 ): Promise<IdentityPath> {
   const { clock, random, log } = deps;
   const folder = identityFolder(config.dataDir);
@@ -75,15 +57,6 @@ export async function openIdentity(
   const nowMs = () => time.nowMs();
   const authority =
     record.role === "server" ? await openOrFound(deps, nowMs, folder, record) : undefined;
-  const enrolHandler =
-    authority &&
-    createNodeEnrolment({
-      authority,
-      tokens: lateTokens(ports.tokens),
-      nowMs,
-      onJoined: ports.onJoined,
-      apiAddress: () => `${record.host}:${record.ports.api}`,
-    });
   let identity = openNodeIdentity(folder);
   let serverApi: string | undefined;
   if (!identity) {
@@ -97,31 +70,16 @@ export async function openIdentity(
     id: identity.subject.id,
     until: new Date(identity.validUntilMs).toISOString(),
   });
+  const entered = identity;
+  const verifier = createAppTokenVerifier({ nowMs, trust: () => entered.trust });
   return {
-    identity,
+    identity: entered,
     time,
     authority,
-    enrolHandler,
     serverApi,
-    async createToken({ name, ttlMs, server }) {
-      if (!authority)
-        throw new SkerryError({
-          code: "not-a-server",
-          message: "only servers create join tokens",
-          hint: "run this on a server machine of the cell",
-        });
-      const options = {
-        cell: record.cell,
-        pin: authority.pin,
-        lifetimeMs: ttlMs,
-        server,
-        ...(name === undefined ? {} : { name }),
-      };
-      const { token, expiresAtMs } = await createJoinToken(
-        { random, store: ports.tokens(), nowMs },
-        options,
-      );
-      return { token, expiresAt: new Date(expiresAtMs).toISOString() };
+    async authenticateToken(token) {
+      const verdict = verifier.verify(token);
+      return verdict.ok ? { id: verdict.subject.id } : undefined;
     },
   };
 }
@@ -176,12 +134,6 @@ function tokenForOnce(): TokenStore {
   };
 }
 
-const lateTokens = (store: () => TokenStore): TokenStore => ({
-  put: (record) => store().put(record),
-  get: (id) => store().get(id),
-  takeOnce: (id, by) => store().takeOnce(id, by),
-});
-
 async function joinByToken(
   deps: { clock: Clock; time: CellTime },
   folder: string,
@@ -218,95 +170,46 @@ export function addressOf(text: string): { host: string; port: number } {
   return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
 }
 
-/** Renewal at any server; `servers` are peers ports, best first. Answers the function that stops it. */
-export function keepIdentityFresh(
-  deps: Deps,
-  path: IdentityPath,
-  servers: () => readonly { host: string; port: number }[],
-): Pick<Renewal, "stop" | "refreshTrust" | "renew"> {
-  const { identity, time } = path;
-  const nowMs = () => time.nowMs();
-  const renewal = startRenewal({
-    ...deps,
-    nowMs,
-    identity,
-    // A server that renews at itself learns nothing about the time.
-    ...(path.enrolHandler
-      ? {}
-      : { onServerTime: (theirsMs: number) => time.observe("server", theirsMs) }),
-    exchange: async (request) => {
-      if (path.enrolHandler) return await path.enrolHandler(request, { address: "self" });
-      let failure: unknown = new SkerryError({
-        code: "peer-unreachable",
-        message: "no server of the cell is known",
-        retryable: true,
-      });
-      for (const server of servers()) {
-        for (const pin of identity.pins) {
-          try {
-            return await enrol(
-              { clock: deps.clock, nowMs },
-              { ...server, trustDomain: identity.trust.trustDomain, pin, request },
-            );
-          } catch (error) {
-            failure = error;
-          }
+/** Renewal at any server, best first; at itself where this node is one. */
+export async function startRenewals(
+  { clock, random, log, lifecycle, nowMs }: Ground,
+  deps: {
+    identity: IdentityPath;
+    /** Servers only. */
+    enrolHandler: EnrolHandler | undefined;
+    servers: () => readonly NodeEndpoints[];
+  },
+): Promise<Renewal> {
+  const { enrolHandler, servers } = deps;
+  const { identity, time } = deps.identity;
+  const exchange = async (request: Uint8Array) => {
+    if (enrolHandler) return await enrolHandler(request, { address: "self" });
+    let failure: unknown = new SkerryError({
+      code: "peer-unreachable",
+      message: "no server of the cell is known",
+      retryable: true,
+    });
+    for (const { host, ports } of servers()) {
+      for (const pin of identity.pins) {
+        try {
+          return await enrol(
+            { clock, nowMs },
+            { host, port: ports.peers, trustDomain: identity.trust.trustDomain, pin, request },
+          );
+        } catch (error) {
+          failure = error;
         }
       }
-      throw failure;
-    },
-  });
-  return renewal;
-}
-
-/**
- * Servers: enrols the cell at the hub with the token, or renews what the hub signed when it is due.
- * True when something was signed. Throws what the hub says; without a hub the cell loses nothing
- * but the hub.
- */
-export async function enrolAtHub(
-  deps: Deps,
-  path: IdentityPath,
-  hub: { address: string; token?: string },
-): Promise<boolean> {
-  const { authority, time } = path;
-  if (!authority || !intermediateIsDue(authority, time.nowMs())) return false;
-  const isEnrolled = authority.hub !== undefined;
-  const expected = authority.hub
-    ? knownHub(authority.hub.trust)
-    : hub.token === undefined
-      ? undefined
-      : parseJoinToken(hub.token);
-  if (!expected) {
-    throw new SkerryError({
-      code: "invalid-config",
-      message: "hubToken: missing; this cell is not enrolled at a hub yet",
-      hint: "on the hub: skerry token create --cell NAME; here: skerry up --hub HOST:PORT --hub-token TOKEN",
-    });
-  }
-  const request = await cellRequest(
-    authority,
-    isEnrolled || hub.token === undefined ? {} : { token: hub.token },
-  );
-  const { trustDomain, pin } = expected;
-  const answer = await enrol(
-    { clock: deps.clock, nowMs: () => time.nowMs() },
-    { ...addressOf(hub.address), trustDomain, pin, request },
-  );
-  time.raiseTo(acceptCellAnswer(authority, answer).nowMs);
-  deps.log.info("enrolled at the hub", { hub: hub.address });
-  return true;
-}
-
-function knownHub({
-  trustDomain,
-  anchorsPem,
-}: Trust): { trustDomain: string; pin: string } | undefined {
-  const [anchor] = anchorsPem.flatMap(readCertificatesPem);
-  return (
-    anchor && {
-      trustDomain,
-      pin: spkiPin(anchor.publicKey.export({ type: "spki", format: "der" })),
     }
+    throw failure;
+  };
+  // A server that renews at itself learns nothing about the time.
+  const learning = enrolHandler
+    ? {}
+    : { onServerTime: (theirsMs: number) => time.observe("server", theirsMs) };
+  return await lifecycle.start(
+    "certificates",
+    () => startRenewal({ clock, random, log, nowMs, identity, exchange, ...learning }),
+    (part) => part.stop(),
   );
 }

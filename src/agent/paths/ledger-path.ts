@@ -33,19 +33,13 @@ import {
   type ServersBook,
   type SwitchingLedger,
 } from "../../ledger/index.ts";
-import {
-  acceptHandover,
-  dropAuthorities,
-  ensureLedgerAuthority,
-  ledgerServerName,
-} from "../../identity/index.ts";
+import { acceptHandover, ensureLedgerAuthority, ledgerServerName } from "../../identity/index.ts";
 import { every } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { uuid } from "../../lib/random.ts";
-import { forgetAccess } from "../../runtime/local/index.ts";
 import { ensureDirectory } from "../../runtime/files/index.ts";
 import { freePort } from "../../runtime/listen/index.ts";
-import { readNodeRecord, writeNodeRecord, type NodeRecord } from "../config.ts";
+import { readNodeRecord, writeNodeRecord } from "../config.ts";
 import {
   etcdFiles,
   hasEtcdData,
@@ -99,17 +93,6 @@ const lookEveryMs = 5_000;
 const leafCheckMs = 6 * 3_600_000;
 /** etcd's first start on a slow disk. */
 const firstStartMs = 60_000;
-
-/**
- * Before anything else of a start: finishes a farewell that was cut short, so that a node that is no
- * server any more does not begin as one. Its etcd is stopped when the keeper is there.
- */
-export function finishFarewell(dataDir: string, record: NodeRecord): NodeRecord {
-  if (readLedgerRecord(dataDir)?.state !== "leaving") return record;
-  dropAuthorities(identityFolder(dataDir));
-  forgetAccess(dataDir);
-  return { ...record, role: "worker" };
-}
 
 export async function startLedgerPath(
   ground: Ground,

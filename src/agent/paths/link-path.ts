@@ -13,7 +13,14 @@ import {
 } from "../../api/index.ts";
 import { every } from "../../lib/clock.ts";
 import { spiffeId } from "../../identity/index.ts";
-import { dial, listen, type DialledLink, type Link, type Listener } from "../../transport/index.ts";
+import {
+  dial,
+  listen,
+  type DialledLink,
+  type EnrolHandler,
+  type Link,
+  type Listener,
+} from "../../transport/index.ts";
 import { cellConfigName } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
@@ -32,10 +39,17 @@ export type LinkListeners = { onPeer(link: Link): void; onHub(link: Link): void 
 
 export async function startLinkPath(
   ground: Ground,
-  deps: { mirrored: Mirrored; identity: IdentityPath; listeners: LinkListeners },
+  deps: {
+    mirrored: Mirrored;
+    identity: IdentityPath;
+    /** Servers only. */
+    enrolHandler: EnrolHandler | undefined;
+    listeners: LinkListeners;
+  },
 ): Promise<LinkPath> {
   const { clock, random, log, lifecycle, record, router, nowMs } = ground;
-  const { identity, time, enrolHandler } = deps.identity;
+  const { identity, time } = deps.identity;
+  const { enrolHandler, listeners } = deps;
   const { trustDomain } = identity.trust;
   const idOf = (node: string) => spiffeId(trustDomain, "node", node).id;
   const common = {
@@ -59,7 +73,7 @@ export async function startLinkPath(
       ),
     (part) => part.close(),
   );
-  listener.on("up", (link) => deps.listeners.onPeer(link));
+  listener.on("up", (link) => listeners.onPeer(link));
 
   const endpointsByNode = new Map<string, NodeEndpoints>();
   const dialledByNode = new Map<string, DialledLink>();
@@ -78,7 +92,7 @@ export async function startLinkPath(
         backoff: { initialMs: 100, maxMs: 2000 },
       },
     );
-    dialled.on("up", (link) => deps.listeners.onPeer(link));
+    dialled.on("up", (link) => listeners.onPeer(link));
     dialledByNode.set(node, dialled);
   };
   await lifecycle.start(
@@ -124,7 +138,7 @@ export async function startLinkPath(
         ),
       (part) => part.close(),
     );
-    hub.on("up", (link) => deps.listeners.onHub(link));
+    hub.on("up", (link) => listeners.onHub(link));
   };
   deps.mirrored.follow(configMapKind, (maps: readonly ConfigMap[]) => {
     const told = maps.find(

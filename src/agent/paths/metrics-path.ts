@@ -4,7 +4,7 @@
  */
 import { formatDurabilityLevel, ladderRungs, type NodeReport } from "../../api/index.ts";
 import type { Durability } from "../../data/index.ts";
-import type { ApiAnswered } from "../../apiserver/index.ts";
+import type { ApiAnswered, MountedRoute } from "../../apiserver/index.ts";
 import type { Membership } from "../../membership/index.ts";
 import type { Ground } from "../ground.ts";
 import type { IdentityPath } from "./identity-path.ts";
@@ -14,7 +14,7 @@ const phases = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
 export function startMetricsPath(
   { metrics, version, nowMs, record }: Ground,
   deps: { report: () => Promise<NodeReport>; membership: Membership; identity: IdentityPath },
-): void {
+): { readonly routes: readonly MountedRoute[] } {
   const { identity } = deps.identity;
   metrics
     .gauge("skerry_build_info", "Always 1; the version that runs.", ["version", "role"])
@@ -102,6 +102,12 @@ export function startMetricsPath(
       restarts.set({ namespace: pod.namespace, pod: pod.name }, pod.restarts);
     certificate.set((identity.validUntilMs - nowMs()) / 1000);
   });
+  const handle = async () => ({
+    status: 200,
+    contentType: metrics.contentType,
+    body: await metrics.render(),
+  });
+  return { routes: [{ prefix: "/metrics", allows: () => true, handle }] };
 }
 
 /** `append` with its time by the level that was reached, from the batch in hand to the promise kept. */

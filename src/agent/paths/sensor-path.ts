@@ -21,7 +21,7 @@ import { serverTlsOptions, verifyPeer } from "../../transport/index.ts";
 import { TLSSocket } from "node:tls";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
-import type { NodeIdentity } from "../../identity/index.ts";
+import type { IdentityPath } from "./identity-path.ts";
 
 export type SensorPath = {
   /** For the gateway: append, and what was refused lately. */
@@ -38,12 +38,12 @@ export async function startSensorPath(
   deps: {
     append: Durability["append"];
     mirrored: Mirrored;
-    identity: NodeIdentity;
-    authenticateToken: (token: string) => Promise<{ id: string } | undefined>;
+    identity: IdentityPath;
   },
 ): Promise<SensorPath> {
   const { clock, log, metrics, lifecycle, record, dataDir, nowMs } = ground;
-  const { append, identity } = deps;
+  const { append } = deps;
+  const { identity } = deps.identity;
   const streams = declarations(deps.mirrored);
   const deadLetters = createDeadLetters({ clock });
   const intake = createBatcher({ append, clock, metrics });
@@ -69,7 +69,7 @@ export async function startSensorPath(
             ? { id: peer }
             : password === undefined
               ? undefined
-              : deps.authenticateToken(password),
+              : deps.identity.authenticateToken(password),
       }),
     (ingest) => ingest.stop(),
   );

@@ -53,7 +53,7 @@ export async function startServersPath(
   deps: {
     state: StatePath;
     ledger: LedgerPath;
-    links: () => LinkPath | undefined;
+    links: Pick<LinkPath, "linkTo">;
     trustDomain: string;
   },
 ): Promise<ServersPath> {
@@ -83,7 +83,7 @@ export async function startServersPath(
   serve("servers.retire", () => ledger.leave());
 
   const ask = async <T>(name: string, method: string, body: unknown, timeoutMs: number) => {
-    const link: Link | undefined = deps.links()?.linkTo(name);
+    const link: Link | undefined = deps.links.linkTo(name);
     if (!link) throw silent(name);
     const answer = await link.request(method, encode(body), { timeoutMs, priority: 0 });
     return decode(answer) as T;

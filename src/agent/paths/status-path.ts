@@ -252,6 +252,7 @@ export async function startStreamReports(
   deps: { state: StatePath; sync: SyncPath },
 ): Promise<void> {
   const { clock, log, lifecycle } = ground;
+  if (!deps.state.ledger) return;
   const toldByName = new Map<string, string>();
   const report = async () => {
     const { streams } = await deps.sync.store.status();

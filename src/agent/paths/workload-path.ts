@@ -141,16 +141,15 @@ type LogRequest = {
 /** For the API: from this node's runner, or over the link to the pod's node. */
 export function podLogsOf(
   record: Ground["record"],
-  deps: { runner: () => PodRunner | undefined; links: () => LinkPath | undefined },
+  { runner, links }: { runner: PodRunner; links: Pick<LinkPath, "linkTo"> },
 ): PodLogs {
   return {
     async *read({ uid, node, container }, { signal, ...options }) {
-      const runner = deps.runner();
-      if (node === record.node && runner) {
+      if (node === record.node) {
         yield* runner.openLogs(uid, container, { ...options, signal });
         return;
       }
-      const link = deps.links()?.linkTo(node);
+      const link = links.linkTo(node);
       if (!link) {
         throw new SkerryError({
           code: "log-unavailable",

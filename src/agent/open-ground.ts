@@ -1,0 +1,96 @@
+/**
+ * The first steps of a start: who this node is, by its record and by its certificates, and the two
+ * threads, which cost most of a start. What comes out is the ground that every way stands on.
+ */
+import { isDeepStrictEqual } from "node:util";
+import { readLedgerRecord } from "../ledger/index.ts";
+import { entryUrl } from "../runtime/child/index.ts";
+import { systemClock as clock, systemRandom as random } from "../runtime/clock/index.ts";
+import { ensureDirectory } from "../runtime/files/index.ts";
+import { createLifecycle } from "../runtime/lifecycle/index.ts";
+import { createLog } from "../runtime/log/index.ts";
+import { createMetrics } from "../runtime/metrics/index.ts";
+import { startThread } from "../runtime/thread/index.ts";
+import { createRouter } from "../transport/index.ts";
+import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } from "./config.ts";
+import { finishFarewell } from "./farewell.ts";
+import type { Ground } from "./ground.ts";
+import { agentLogPath } from "./local.ts";
+import { openIdentity, type IdentityPath } from "./paths/identity-path.ts";
+import { startProxy, type Proxy } from "./paths/traffic-path.ts";
+import { strikeOut } from "./start-config.ts";
+import type { StorageData, StorageEvents, StorageMethods } from "./storage.ts";
+import { startTraces } from "./traces.ts";
+
+/** Throws what joining a cell throws, and what a thread throws that cannot start. */
+export async function openGround({
+  config,
+  version,
+}: {
+  config: AgentConfig;
+  version: string;
+}): Promise<{ ground: Ground; identity: IdentityPath; proxy: Proxy }> {
+  const { dataDir } = config;
+  ensureDirectory(dataDir);
+  const kept = readNodeRecord(dataDir);
+  const resolved = finishFarewell(dataDir, resolveNodeRecord(config, kept));
+  const { cell, node } = resolved;
+  const logLevel = config.logLevel ?? "info";
+  const logPath = agentLogPath(dataDir);
+  const log = createLog({ level: logLevel, path: logPath, fields: { agent: node } });
+  const lifecycle = createLifecycle({ clock, log });
+  const metrics = createMetrics({ cell, node });
+  const tracer = await lifecycle.start(
+    "traces",
+    () => startTraces({ log }, { config, node, cell, version }),
+    (part) => part.stop(),
+  );
+
+  const identity = await openIdentity({ clock, random, log }, config, resolved);
+  const { time, serverApi } = identity;
+  await lifecycle.start(
+    "cell time",
+    () => time,
+    (part) => part.close(),
+  );
+  const record = { ...resolved, ...(serverApi === undefined ? {} : { serverApi }) };
+  // A start changes nothing by itself, and so needs no room on a full disk.
+  if (!isDeepStrictEqual(record, kept)) writeNodeRecord(dataDir, record);
+  strikeOut({ log }, dataDir, ["join", "server"]);
+
+  // At the same time: the ingress shall be back soonest.
+  const [storage, proxy] = await Promise.all([
+    lifecycle.start(
+      "storage",
+      () =>
+        startThread<StorageMethods, StorageEvents>(entryUrl(import.meta.url, "./storage.entry"), {
+          name: "storage",
+          data: {
+            dataDir,
+            node,
+            holdsLedger: record.role === "server" && !readLedgerRecord(dataDir),
+            logLevel,
+            logPath,
+          } satisfies StorageData,
+        }),
+      (part) => part.terminate(),
+    ),
+    startProxy({ clock, random, log, metrics, lifecycle, record }, identity),
+  ]);
+  const ground: Ground = {
+    clock,
+    random,
+    log,
+    metrics,
+    tracer,
+    lifecycle,
+    dataDir,
+    version,
+    logLevel,
+    record,
+    storage,
+    router: createRouter(),
+    nowMs: () => time.nowMs(),
+  };
+  return { ground, identity, proxy };
+}
