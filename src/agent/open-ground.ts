@@ -13,7 +13,7 @@ import { createMetrics } from "../runtime/metrics/index.ts";
 import { startThread } from "../runtime/thread/index.ts";
 import { createRouter } from "../transport/index.ts";
 import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } from "./config.ts";
-import { finishFarewell } from "./farewell.ts";
+import { finishFarewell } from "./server-role.ts";
 import type { Ground } from "./ground.ts";
 import { agentLogPath } from "./local.ts";
 import { openIdentity, type IdentityPath } from "./paths/identity-path.ts";
