@@ -1,7 +1,7 @@
 /** The `skerry` command: parses, runs one command, turns what was thrown into a sentence and an exit code. */
 import { Command, CommanderError } from "commander";
 import { encodeError, explain, SkerryError } from "../lib/errors.ts";
-import { commands } from "./commands/index.ts";
+import { registerCommands } from "./commands/index.ts";
 import { createContext } from "./context.ts";
 import { version } from "../runtime/process/index.ts";
 
@@ -36,7 +36,11 @@ const program = new Command("skerry")
       "  skerry status                           what runs, what is wrong, what is waiting\n" +
       "\nExit codes: 0 done, 1 failed, 2 wrong usage or something missing on this machine.",
   );
-for (const register of commands) register(program, context);
+await registerCommands(
+  program,
+  context,
+  process.argv.slice(2).find((word) => !word.startsWith("-")),
+);
 
 // Errors of usage come back here instead of ending the process inside the library.
 const every = (command: Command): Command[] => [command, ...command.commands.flatMap(every)];

@@ -16,7 +16,7 @@ import { nodeRecordPath, resolveNodeRecord, writeNodeRecord } from "../../src/ag
 import { examineHubConfig, hubConfigKeys, hubConfigSchema } from "../../src/hub/index.ts";
 import { addConfigFlags, readGiven, strayVariables } from "../../src/cli/config-source.ts";
 import { createContext } from "../../src/cli/context.ts";
-import { commands } from "../../src/cli/commands/index.ts";
+import { registerCommands } from "../../src/cli/commands/index.ts";
 import { nearestNames } from "../../src/lib/nearest.ts";
 import { environmentName, flagOf, type ConfigKeys } from "../../src/runtime/config/index.ts";
 import { writeRecord } from "../../src/runtime/files/index.ts";
@@ -75,9 +75,9 @@ test("docs/configuration.md has each key with its flag, variable, value, default
     assert.match(text, new RegExp(`^\\| \`${name}\``, "m"));
 });
 
-test("every key is a flag of its command under the name that the table says", () => {
+test("every key is a flag of its command under the name that the table says", async () => {
   const program = new Command("skerry");
-  for (const register of commands) register(program, createContext());
+  await registerCommands(program, createContext());
   for (const [name, keys] of [
     ["up", agentConfigKeys],
     ["hub", hubConfigKeys],

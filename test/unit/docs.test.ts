@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { Command } from "commander";
 import { parseAllDocuments } from "yaml";
 import { checkObject, kindByObject, unknownFields, type KubeObject } from "../../src/api/index.ts";
-import { commands } from "../../src/cli/commands/index.ts";
+import { registerCommands } from "../../src/cli/commands/index.ts";
 import { createContext } from "../../src/cli/context.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -124,10 +124,10 @@ function unknownPart(program: Command, line: string): string | undefined {
     : undefined;
 }
 
-test("skerry commands named in documents, examples, hints and help exist", () => {
+test("skerry commands named in documents, examples, hints and help exist", async () => {
   const program = new Command("skerry");
   const context = createContext();
-  for (const register of commands) register(program, context);
+  await registerCommands(program, context);
   const found: string[] = [];
   const paths = ["*.md", "docs/**/*.md", "examples/*", "src/**/*.md", "src/**/*.ts"];
   for (const path of globSync(paths, { cwd: root })) {
