@@ -2,12 +2,13 @@
 import { rmSync } from "node:fs";
 import { sealBackup } from "../backup/index.ts";
 import { systemRandom as random } from "../runtime/clock/index.ts";
+import { databaseFiles } from "../runtime/sqlite/index.ts";
 import { serveThread } from "../runtime/thread/index.ts";
 import type { BackupMethods } from "./backup.ts";
 import { restoreLedgerFile } from "./restore-ledger.ts";
 
 const removeScratch = (path: string) => {
-  for (const end of ["", "-wal", "-shm"]) rmSync(`${path}${end}`, { force: true });
+  for (const file of databaseFiles(path)) rmSync(file, { force: true });
 };
 
 serveThread({

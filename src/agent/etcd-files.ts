@@ -11,6 +11,7 @@ import {
   syncDirectory,
   writeFileAtomic,
 } from "../runtime/files/index.ts";
+import { databaseFiles } from "../runtime/sqlite/index.ts";
 import { identityFolder } from "./local.ts";
 
 export type EtcdFiles = {
@@ -76,7 +77,6 @@ export function wipeEtcdFolder(dataDir: string): void {
   for (const path of [folder, `${folder}.version`]) rmSync(path, { recursive: true, force: true });
 }
 
-const sqliteParts = ["", "-wal", "-shm"];
 const sqlitePath = (dataDir: string) => join(dataDir, "ledger.db");
 
 const asidePath = (dataDir: string) => join(dataDir, "ledger-before-etcd.db");
@@ -87,9 +87,8 @@ const asidePath = (dataDir: string) => join(dataDir, "ledger-before-etcd.db");
  */
 export function putSqliteAside(dataDir: string): void {
   if (!existsSync(sqlitePath(dataDir))) return;
-  for (const part of sqliteParts) {
-    const from = sqlitePath(dataDir) + part;
-    const to = asidePath(dataDir) + part;
+  for (const from of databaseFiles(sqlitePath(dataDir))) {
+    const to = asidePath(dataDir) + from.slice(sqlitePath(dataDir).length);
     if (existsSync(from)) renameSync(from, to);
     else rmSync(to, { force: true });
   }
@@ -98,8 +97,8 @@ export function putSqliteAside(dataDir: string): void {
 
 /** Of a node that is no server any more: nothing that could speak for the cell stays. */
 export function removeLedgerFiles(dataDir: string): void {
-  for (const part of sqliteParts) rmSync(sqlitePath(dataDir) + part, { force: true });
+  for (const path of databaseFiles(sqlitePath(dataDir))) rmSync(path, { force: true });
   wipeEtcdFolder(dataDir);
   rmSync(dirname(etcdFiles(dataDir).tls.key), { recursive: true, force: true });
-  for (const part of sqliteParts) rmSync(asidePath(dataDir) + part, { force: true });
+  for (const path of databaseFiles(asidePath(dataDir))) rmSync(path, { force: true });
 }

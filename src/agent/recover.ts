@@ -34,6 +34,7 @@ import type { Random } from "../lib/random.ts";
 import { exited } from "../runtime/child/index.ts";
 import { ensureDirectory } from "../runtime/files/index.ts";
 import { freePort } from "../runtime/listen/index.ts";
+import { databaseFiles } from "../runtime/sqlite/index.ts";
 import { readNodeRecord, type NodeRecord } from "./config.ts";
 import { etcdFiles, readEtcdCredentials } from "./etcd-files.ts";
 import { etcdBinary, removeMembers } from "./etcd-runner.ts";
@@ -179,7 +180,7 @@ export async function recoverCell(
   const copy = join(dataDir, "recovering");
   const restored = join(dataDir, "ledger.db.restored");
   const clean = () => {
-    for (const path of [copy, ...["", "-wal", "-shm"].map((end) => restored + end)])
+    for (const path of [copy, ...databaseFiles(restored)])
       rmSync(path, { recursive: true, force: true });
   };
   clean();

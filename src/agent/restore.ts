@@ -31,6 +31,7 @@ import {
   writeRecord,
 } from "../runtime/files/index.ts";
 import { isHubFolder } from "../runtime/local/index.ts";
+import { databaseFiles } from "../runtime/sqlite/index.ts";
 import {
   nodeRecordOf,
   readNodeRecord,
@@ -77,7 +78,6 @@ export type Restored = {
   readonly aside: string | undefined;
 };
 
-const ledgerEnds = ["", "-wal", "-shm"];
 /** Of a cell with several servers: the members' data. */
 const membersFolder = (dataDir: string) => join(dataDir, "ledger");
 const ledgerFile = (dataDir: string) => join(dataDir, "ledger.db");
@@ -132,7 +132,7 @@ export async function restoreCell(deps: Deps, plan: RestorePlan): Promise<Restor
   await refuseLiving(deps, dataDir);
   ensureDirectory(dataDir);
   const restored = `${ledgerFile(dataDir)}.restored`;
-  for (const end of ledgerEnds) rmSync(`${restored}${end}`, { force: true });
+  for (const path of databaseFiles(restored)) rmSync(path, { force: true });
   const files: KeptFile[] = [];
   const { manifest, epoch, revision } = await restoreLedgerFile(deps, {
     backup: plan.file,
@@ -171,7 +171,7 @@ export function putInPlace(
   const aside = moveAside(dataDir, deps.clock.wallMs());
   renameSync(made.restored, ledgerFile(dataDir));
   // Left by the one who read it back; all that it holds is in the file.
-  for (const end of ["-wal", "-shm"]) rmSync(`${made.restored}${end}`, { force: true });
+  for (const path of databaseFiles(made.restored)) rmSync(path, { force: true });
   claimHistory(deps, made);
   syncDirectory(dataDir);
   writeNodeRecord(dataDir, record);
@@ -297,10 +297,9 @@ function ledgerHere(dataDir: string): string | undefined {
 function moveAside(dataDir: string, nowMs: number): string | undefined {
   const stamp = new Date(nowMs).toISOString().replaceAll(/[-:.]/g, "");
   const aside = join(dataDir, `ledger-before-restore-${stamp}`);
-  const found = [
-    ...ledgerEnds.map((end) => `${ledgerFile(dataDir)}${end}`),
-    membersFolder(dataDir),
-  ].filter((path) => existsSync(path));
+  const found = [...databaseFiles(ledgerFile(dataDir)), membersFolder(dataDir)].filter((path) =>
+    existsSync(path),
+  );
   if (found.length === 0) return undefined;
   ensureDirectory(aside);
   for (const path of found) renameSync(path, join(aside, path.slice(dataDir.length + 1)));

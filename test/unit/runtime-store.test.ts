@@ -23,6 +23,7 @@ import {
 } from "../../src/runtime/files/index.ts";
 import {
   createGroupCommit,
+  databaseFiles,
   openDatabase,
   sqliteFailure,
   type Database,
@@ -120,6 +121,18 @@ test("databases: WAL with a full sync, in folders made for them", (t) => {
   const { db } = database(t);
   assert.equal(db.prepare("PRAGMA journal_mode").get()?.["journal_mode"], "wal");
   assert.equal(db.prepare("PRAGMA synchronous").get()?.["synchronous"], 2);
+});
+
+test("databases: their files are named, and there are no others", (t) => {
+  const root = folder(t);
+  const path = join(root, "d.db");
+  const db = openDatabase(path);
+  db.exec("CREATE TABLE one (value INTEGER)");
+  // While it is open its log and its readers' marks stand beside it.
+  const found = readdirSync(root).map((name) => join(root, name));
+  db.close();
+  assert.deepEqual(found.toSorted(), databaseFiles(path).toSorted());
+  assert.equal(databaseFiles(path)[0], path);
 });
 
 test("databases: garbage, a folder and a locked file each say what they are", (t) => {

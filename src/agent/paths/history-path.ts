@@ -29,6 +29,7 @@ import {
   writeRecord,
 } from "../../runtime/files/index.ts";
 import { forgetAccess } from "../../runtime/local/index.ts";
+import { databaseFiles } from "../../runtime/sqlite/index.ts";
 import { readNodeRecord, writeNodeRecord } from "../config.ts";
 import type { Ground } from "../ground.ts";
 import { historyPath, identityFolder } from "../local.ts";
@@ -41,7 +42,6 @@ const lookSoonMs = 1000;
 const lookSeldomMs = 10_000;
 const soonForMs = 60_000;
 const askTimeoutMs = 2000;
-const sqliteParts = ["", "-wal", "-shm"];
 
 /** What this node knows; nothing that the cell's authority did not sign. Throws `file-torn`. */
 export const readHistory = (dataDir: string, trust: Trust): SignedHistory | undefined =>
@@ -151,7 +151,7 @@ function stepDown(dataDir: string, serverApi: string, nowMs: number): void {
   ensureDirectory(aside);
   const member = readLedgerRecord(dataDir);
   const files = [
-    ...sqliteParts.map((part) => `ledger.db${part}`),
+    ...databaseFiles("ledger.db"),
     join(ledgerFolder(dataDir), "etcd").slice(dataDir.length + 1),
   ];
   for (const file of files)

@@ -7,7 +7,7 @@ import { existsSync, rmSync } from "node:fs";
 import { SkerryError } from "../../lib/errors.ts";
 import { generationOf, historyJump } from "../../lib/history.ts";
 import type { Random } from "../../lib/random.ts";
-import { openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
+import { databaseFiles, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
 import { electionsPrefix } from "../campaign.ts";
 import type { Epoch, KeyValue, Revision } from "../ledger.ts";
 import { openFile } from "./schema.ts";
@@ -86,7 +86,7 @@ export function restoreSqliteLedger(
     },
     abandon() {
       db.close();
-      for (const end of ["", "-wal", "-shm"]) rmSync(`${path}${end}`, { force: true });
+      for (const file of databaseFiles(path)) rmSync(file, { force: true });
     },
   };
 }

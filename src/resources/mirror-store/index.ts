@@ -9,6 +9,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import {
   createGroupCommit,
+  databaseFiles,
   openDatabase,
   type Database,
   type Writer,
@@ -70,7 +71,7 @@ export function openMirrorStore(
     );
     for (const name of earlier) rmSync(join(dirname(path), name), { force: true });
     if (existsSync(path)) renameSync(path, aside);
-    for (const suffix of ["-wal", "-shm"]) rmSync(path + suffix, { force: true });
+    for (const file of databaseFiles(path)) rmSync(file, { force: true });
     log.error("the mirror of desired state is damaged and was set aside; it is built anew", {
       path,
       aside,

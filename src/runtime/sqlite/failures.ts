@@ -1,0 +1,95 @@
+/** What SQLite and the disk below it throw, in the words of a store. */
+import { SkerryError, systemCode } from "../../lib/errors.ts";
+
+/** SQLite's primary result codes (sqlite.org/rescode.html); extended codes carry them in the low byte. */
+const SQLITE_PERM = 3;
+const SQLITE_BUSY = 5;
+const SQLITE_LOCKED = 6;
+const SQLITE_READONLY = 8;
+const SQLITE_IOERR = 10;
+const SQLITE_CORRUPT = 11;
+const SQLITE_FULL = 13;
+const SQLITE_CANTOPEN = 14;
+const SQLITE_NOTADB = 26;
+
+/** Translates what SQLite throws; anything else comes back unchanged. */
+export function sqliteFailure(error: unknown, path: string): unknown {
+  if (error instanceof SkerryError || !(error instanceof Error) || !("errcode" in error))
+    return error;
+  switch (Number(error.errcode) & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return damaged(path, error);
+    case SQLITE_FULL:
+      return diskFull(path, error);
+    case SQLITE_IOERR:
+      return storageFailed(path, error);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return new SkerryError({
+        code: "store-locked",
+        message: `another process holds ${path}`,
+        hint: "is a second agent running on this data folder? Stop one of them",
+        retryable: true,
+        cause: error,
+      });
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+      return cannotOpen(path, error);
+    default:
+      return error;
+  }
+}
+
+const diskFull = (path: string, cause: unknown) =>
+  new SkerryError({
+    code: "disk-full",
+    message: `no space left for ${path}`,
+    hint: "free space on this disk; what was acknowledged is safe, the refused write changed nothing",
+    retryable: true,
+    cause,
+  });
+
+export const storageFailed = (path: string, cause: unknown) =>
+  new SkerryError({
+    code: "storage-failed",
+    message: `the disk failed under ${path}`,
+    hint: "check the disk (dmesg, smartctl); nothing more is acknowledged until the agent is restarted",
+    cause,
+  });
+
+const cannotOpen = (path: string, cause: unknown) =>
+  new SkerryError({
+    code: "store-unavailable",
+    message: `cannot open ${path}`,
+    hint: "check that the folder exists and belongs to the user Skerry runs as",
+    cause,
+  });
+
+export function damaged(path: string, cause: Error): SkerryError {
+  return new SkerryError({
+    code: "store-damaged",
+    message: `${path} is damaged`,
+    hint: "move the file (with its -wal and -shm) away; other nodes and the hub hold copies of what they acknowledged",
+    cause,
+  });
+}
+
+/** What making the folder or the file throws, in the words of a store. */
+export function folderFailure(error: unknown, path: string): unknown {
+  switch (systemCode(error)) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return diskFull(path, error);
+    case "EEXIST":
+    case "EISDIR":
+    case "ENOTDIR":
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return cannotOpen(path, error);
+    default:
+      return error;
+  }
+}

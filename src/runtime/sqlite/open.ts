@@ -1,0 +1,55 @@
+/** Opening a database file, and which files it consists of. The only importer of `node:sqlite`. */
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { closeSync, openSync } from "node:fs";
+import { dirname } from "node:path";
+import { ensureDirectory } from "../files/index.ts";
+import { damaged, folderFailure, sqliteFailure } from "./failures.ts";
+
+export type Database = DatabaseSync;
+export type Statement = StatementSync;
+
+export type OpenOptions = {
+  /** `full`: durable at every commit. `off` exists for the proof that the power-cut harness works. */
+  readonly synchronous?: "full" | "normal" | "off";
+  readonly readOnly?: boolean;
+  /** Checked once at open; a damaged file throws `store-damaged`. Default true for writers. */
+  readonly check?: boolean;
+};
+
+/** Opens (and creates) a database file. Throws `store-damaged`, `disk-full` or `store-unavailable`. */
+export function openDatabase(path: string, options: OpenOptions = {}): Database {
+  const readOnly = options.readOnly ?? false;
+  let db: Database | undefined;
+  try {
+    if (!readOnly) {
+      ensureDirectory(dirname(path));
+      // The folder may have been made by somebody else; SQLite gives its other files the same mode.
+      closeSync(openSync(path, "a", 0o600));
+    }
+    db = new DatabaseSync(path, { readOnly, timeout: 5000 });
+    if (!readOnly) {
+      db.exec("PRAGMA journal_mode = WAL");
+      db.exec(`PRAGMA synchronous = ${options.synchronous ?? "full"}`);
+      db.exec("PRAGMA wal_autocheckpoint = 1000");
+      db.exec("PRAGMA journal_size_limit = 16777216");
+    }
+    db.exec("PRAGMA foreign_keys = ON");
+    if (options.check ?? !readOnly) {
+      const row = db.prepare("PRAGMA quick_check(1)").get() as { quick_check?: string } | undefined;
+      if (row?.quick_check !== "ok")
+        throw damaged(path, new Error(row?.quick_check ?? "quick_check gave no answer"));
+    }
+    return db;
+  } catch (error) {
+    db?.close();
+    throw folderFailure(sqliteFailure(error, path), path);
+  }
+}
+
+/**
+ * The files that a database at `path` may consist of, itself first: SQLite keeps its log (`-wal`) and
+ * its readers' marks (`-shm`) beside it (sqlite.org/tempfiles.html). Who moves or removes a database
+ * moves or removes them all; the log may hold what was committed last.
+ */
+export const databaseFiles = (path: string): readonly string[] =>
+  ["", "-wal", "-shm"].map((ending) => path + ending);
