@@ -137,3 +137,19 @@ export async function startNodes(
     },
   };
 }
+
+/** Nodes of one test that breaks them. */
+export async function ownNodes(
+  t: TestContext,
+  names: readonly string[],
+  more: Partial<TrafficOptions> = {},
+): Promise<TestTraffic> {
+  const own = await startNodes(names, more);
+  t.after(() => own.stop());
+  return own;
+}
+
+export async function get(url: string, init: RequestInit = {}) {
+  const answer = await fetch(url, init);
+  return { status: answer.status, headers: answer.headers, text: await answer.text() };
+}
