@@ -3,19 +3,10 @@
  * ingress and data; writes of desired state are refused with that reason. When the others start, all
  * is as before, without a hand.
  */
-import { atMost, type Drill, type DrillReport } from "../drill.ts";
+import type { Drill, DrillReport } from "../drill.ts";
 import { echoPods } from "../site/whole.ts";
-import { loseServer } from "./server-loss.ts";
-import { serverPromises, serverRecord, serverRemarks } from "./server-verdict.ts";
+import { concludeServerLoss, loseServer } from "./server-loss.ts";
 import { withStage, type Stage } from "./stage.ts";
-import {
-  dataPromises,
-  endOutages,
-  ingressBackPromise,
-  remarksOn,
-  reportOf,
-  requestPromises,
-} from "./verdict.ts";
 
 /** Long enough that what is left has noticed, and is asked for a while after. */
 const awayMsMin = 8000;
@@ -32,14 +23,14 @@ export const quorumLoss: Drill = {
 };
 
 async function play(stage: Stage): Promise<DrillReport> {
-  const { clock, dice, forMs, progress, signal, site, slowness } = stage;
+  const { clock, dice, forMs, signal, site, slowness } = stage;
   await stage.until(0.1);
   // One with a pod, so that something is left that may go on.
   const withPods = [...new Set((await echoPods(site)).flatMap(({ spec }) => spec.nodeName ?? []))];
   const left = withPods.sort()[dice.integer(withPods.length)] ?? "";
   const lost = site.nodes.map(({ node }) => node).filter((node) => node !== left);
   site.lookFrom(left);
-  const { podsOff, ...quorum } = await loseServer(stage, {
+  const loss = await loseServer(stage, {
     lost: { what: "quorum", nodes: lost },
     holdMs: Math.max(forMs * 0.4, awayMsMin * slowness),
     untouched: [left],
@@ -49,25 +40,7 @@ async function play(stage: Stage): Promise<DrillReport> {
     stage.until(1),
     clock.sleep(afterReturnMs * Math.min(slowness, 4), { signal }),
   ]);
-  const seen = await stage.finish();
-  const outages = endOutages(seen);
-  const judged = {
-    ...quorum,
-    samples: seen.requests.samples,
-    entries: seen.entries,
-    slowness: seen.slowness,
-  };
-  const promises = [
-    ...dataPromises(seen),
-    ...requestPromises(seen, outages),
-    ...serverPromises(judged),
-    ingressBackPromise(outages),
-    atMost("R3", "pods too many or too few after all were back", podsOff, 0, "pods"),
-  ];
-  for (const remark of [...serverRemarks(judged), ...remarksOn(seen, outages)]) progress(remark);
-  return reportOf("quorum-loss", seen, {
-    promises,
-    outages,
-    faults: [...seen.faults, { ...serverRecord(judged), fault: `lose ${lost.join(" and ")}` }],
+  return await concludeServerLoss(stage, "quorum-loss", loss, {
+    fault: `lose ${lost.join(" and ")}`,
   });
 }

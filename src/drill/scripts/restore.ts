@@ -10,18 +10,9 @@ import { atLeast, atMost, type Drill, type DrillReport } from "../drill.ts";
 import { createCoordinationHttp, type CoordinationHttp } from "../load/coordination-http.ts";
 import { runSkerry } from "../site/command.ts";
 import { waitUntil } from "../site/whole.ts";
-import { loseServer } from "./server-loss.ts";
-import { serverPromises, serverRecord, serverRemarks } from "./server-verdict.ts";
+import { concludeServerLoss, loseServer } from "./server-loss.ts";
 import { withStage, type Stage } from "./stage.ts";
-import {
-  dataPromises,
-  endOutages,
-  ingressBackPromise,
-  notMeasured,
-  remarksOn,
-  reportOf,
-  requestPromises,
-} from "./verdict.ts";
+import { notMeasured } from "./verdict.ts";
 
 const server = "n1";
 /** Of a cell whose server is away, this one is asked. */
@@ -67,7 +58,7 @@ async function play(stage: Stage): Promise<DrillReport> {
     await stage.until(0.25);
     let restoreMs = notMeasured;
     let unasked = notMeasured;
-    const { podsOff, ...lost } = await loseServer(stage, {
+    const loss = await loseServer(stage, {
       holdMs: 0,
       untouched: site.nodes.slice(1).map((one) => one.node),
       async meanwhile() {
@@ -84,51 +75,35 @@ async function play(stage: Stage): Promise<DrillReport> {
     });
     const after = await lookAfter(stage, cell, held);
     await stage.until(1);
-    const seen = await stage.finish();
-    const outages = endOutages(seen);
-    const judged = {
-      ...lost,
-      samples: seen.requests.samples,
-      entries: seen.entries,
-      slowness,
-    };
-    const promises = [
-      ...dataPromises(seen),
-      ...requestPromises(seen, outages),
-      ...serverPromises(judged),
-      ingressBackPromise(outages),
-      atMost("R3", "pods too many or too few after all were back", podsOff, 0, "pods"),
-      atMost("B1", "objects of the backup that are not there", after.missing, 0, "objects"),
-      atMost("B2", "objects from after the backup that are there", after.surplus, 0, "objects"),
-      atMost("B3", "restores made without being confirmed", unasked, 0, "restores"),
-      atMost("B4", "from the removed ledger to a restored one", restoreMs, restoreWithinMs, "ms"),
-      atLeast(
-        "B5",
-        "watches of the lost history that were told to begin anew",
-        after.watchesTold,
-        1,
-        "watches",
-      ),
-      atMost(
-        "B6",
-        "writes accepted under a token of the lost history",
-        after.oldAccepted,
-        0,
-        "writes",
-      ),
-      atLeast(
-        "B7",
-        "how much greater a new fencing token is than one of the lost history",
-        after.tokenGrowth,
-        1,
-        "revisions",
-      ),
-    ];
-    for (const remark of [...serverRemarks(judged), ...remarksOn(seen, outages)]) progress(remark);
-    return reportOf("restore", seen, {
-      promises,
-      outages,
-      faults: [...seen.faults, { ...serverRecord(judged), fault: `${server} lost its ledger` }],
+    return await concludeServerLoss(stage, "restore", loss, {
+      fault: `${server} lost its ledger`,
+      promises: [
+        atMost("B1", "objects of the backup that are not there", after.missing, 0, "objects"),
+        atMost("B2", "objects from after the backup that are there", after.surplus, 0, "objects"),
+        atMost("B3", "restores made without being confirmed", unasked, 0, "restores"),
+        atMost("B4", "from the removed ledger to a restored one", restoreMs, restoreWithinMs, "ms"),
+        atLeast(
+          "B5",
+          "watches of the lost history that were told to begin anew",
+          after.watchesTold,
+          1,
+          "watches",
+        ),
+        atMost(
+          "B6",
+          "writes accepted under a token of the lost history",
+          after.oldAccepted,
+          0,
+          "writes",
+        ),
+        atLeast(
+          "B7",
+          "how much greater a new fencing token is than one of the lost history",
+          after.tokenGrowth,
+          1,
+          "revisions",
+        ),
+      ],
     });
   } finally {
     await cell.close();

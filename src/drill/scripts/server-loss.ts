@@ -4,14 +4,37 @@
  */
 import { configMapKind } from "../../api/index.ts";
 import { explain } from "../../lib/errors.ts";
+import { atMost, type DrillReport, type FaultRecord, type PromiseResult } from "../drill.ts";
 import { podProcesses, podsOffAfter, waitUntil } from "../site/whole.ts";
 import { wholePatienceMs } from "./losses.ts";
-import type { Attempt, Lost, ServerLossSeen } from "./server-verdict.ts";
+import {
+  serverPromises,
+  serverRecord,
+  serverRemarks,
+  type Attempt,
+  type Lost,
+  type ServerLossSeen,
+} from "./server-verdict.ts";
 import type { Stage } from "./stage.ts";
+import {
+  dataPromises,
+  endOutages,
+  ingressBackPromise,
+  remarksOn,
+  reportOf,
+  requestPromises,
+  type EndedOutage,
+} from "./verdict.ts";
 
 const attemptPeriodMs = 500;
 const countTimeoutMs = 20_000;
 const patienceMs = 30_000;
+
+/** What is known once all are back, before the load has ended. */
+export type ServerLoss = Omit<ServerLossSeen, "samples" | "entries" | "slowness"> & {
+  /** Too many or too few. */
+  readonly podsOff: number;
+};
 
 /**
  * Away for at least `holdMs`. `meanwhile` happens in between; the pods of nodes it names `untouched`
@@ -26,9 +49,7 @@ export async function loseServer(
     readonly untouched: readonly string[];
     readonly meanwhile?: () => Promise<void>;
   },
-): Promise<
-  Omit<ServerLossSeen, "samples" | "entries" | "slowness"> & { readonly podsOff: number }
-> {
+): Promise<ServerLoss> {
   const { site, clock, signal, progress } = stage;
   const patience = { clock, signal, timeoutMs: patienceMs };
   const all = site.nodes.map(({ node }) => node);
@@ -89,6 +110,47 @@ export async function loseServer(
     podsOff,
     ...(writesBackMs === undefined ? {} : { writesBackMs }),
   };
+}
+
+/** Ends the load, and judges what every loss of a server promises; `own` is what only this drill looks at. */
+export async function concludeServerLoss(
+  stage: Stage,
+  drill: string,
+  { podsOff, ...loss }: ServerLoss,
+  own: {
+    /** Instead of the first machine's loss. */
+    readonly fault?: string;
+    readonly promises?: readonly PromiseResult[];
+    readonly faults?: (outages: readonly EndedOutage[]) => readonly FaultRecord[];
+  },
+): Promise<DrillReport> {
+  const seen = await stage.finish();
+  const outages = endOutages(seen);
+  const judged = {
+    ...loss,
+    samples: seen.requests.samples,
+    entries: seen.entries,
+    slowness: seen.slowness,
+  };
+  for (const remark of [...serverRemarks(judged), ...remarksOn(seen, outages)])
+    stage.progress(remark);
+  const record = serverRecord(judged);
+  return reportOf(drill, seen, {
+    outages,
+    promises: [
+      ...dataPromises(seen),
+      ...requestPromises(seen, outages),
+      ...serverPromises(judged),
+      ingressBackPromise(outages),
+      atMost("R3", "pods too many or too few after all were back", podsOff, 0, "pods"),
+      ...(own.promises ?? []),
+    ],
+    faults: [
+      ...seen.faults,
+      { ...record, fault: own.fault ?? record.fault },
+      ...(own.faults?.(outages) ?? []),
+    ],
+  });
 }
 
 /** Writes and reads as kubectl does, through one node after another; at least one each. */

@@ -4,18 +4,9 @@
  */
 import { atMost, type Drill, type DrillReport } from "../drill.ts";
 import { podProcesses } from "../site/whole.ts";
-import { loseServer } from "./server-loss.ts";
-import { serverPromises, serverRecord, serverRemarks } from "./server-verdict.ts";
+import { concludeServerLoss, loseServer } from "./server-loss.ts";
 import { withStage, type Stage } from "./stage.ts";
-import {
-  dataPromises,
-  endOutages,
-  ingressBackPromise,
-  notMeasured,
-  remarksOn,
-  reportOf,
-  requestPromises,
-} from "./verdict.ts";
+import { notMeasured } from "./verdict.ts";
 
 const coldStartWithinMs = 15_000;
 const podsPatienceMs = 30_000;
@@ -34,12 +25,12 @@ export const serverLost: Drill = {
 };
 
 async function play(stage: Stage): Promise<DrillReport> {
-  const { dice, forMs, progress } = stage;
+  const { dice, forMs } = stage;
   await stage.until(0.1);
   const cold = dice.integer(2) === 0 ? "n2" : "n3";
   const steady = cold === "n2" ? "n3" : "n2";
   let coldStartMs = notMeasured;
-  const { podsOff, ...server } = await loseServer(stage, {
+  const loss = await loseServer(stage, {
     holdMs: forMs * 0.55,
     untouched: [steady],
     async meanwhile() {
@@ -48,40 +39,20 @@ async function play(stage: Stage): Promise<DrillReport> {
     },
   });
   await stage.until(1);
-  const seen = await stage.finish();
-  const outages = endOutages(seen);
-  const serverSeen = {
-    ...server,
-    samples: seen.requests.samples,
-    entries: seen.entries,
-    slowness: seen.slowness,
-  };
-  const promises = [
-    ...dataPromises(seen),
-    ...requestPromises(seen, outages),
-    ...serverPromises(serverSeen),
-    ingressBackPromise(outages),
-    atMost("R3", "pods too many or too few after all were back", podsOff, 0, "pods"),
-    atMost(
-      "S9",
-      "a worker started from cold, server lost: from its start until its pods run",
-      coldStartMs,
-      coldStartWithinMs,
-      "ms",
-    ),
-  ];
-  for (const remark of [...serverRemarks(serverSeen), ...remarksOn(seen, outages)])
-    progress(remark);
-  return reportOf("server-lost", seen, {
-    promises,
-    outages,
-    faults: [
-      ...seen.faults,
-      serverRecord(serverSeen),
-      ...outages
+  return await concludeServerLoss(stage, "server-lost", loss, {
+    promises: [
+      atMost(
+        "S9",
+        "a worker started from cold, server lost: from its start until its pods run",
+        coldStartMs,
+        coldStartWithinMs,
+        "ms",
+      ),
+    ],
+    faults: (outages) =>
+      outages
         .filter(({ node }) => node === cold)
         .map(({ atMs, fault }) => ({ atMs, fault, recoveredMs: coldStartMs })),
-    ],
   });
 }
 
