@@ -3,8 +3,8 @@ import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import {
+  applyExamples,
   ask,
   podIdentities,
   processesOf,
@@ -21,14 +21,7 @@ let site: TestSite;
 
 before(async () => {
   site = await startTestSite({ name: "mill", subnet: 151, nodes: 3 });
-  for (const name of ["hello.yaml", "stream.yaml"])
-    await site.kube([
-      "apply",
-      "-f",
-      fileURLToPath(new URL(`../../examples/${name}`, import.meta.url)),
-    ]);
-  await site.kube(["scale", "deployment/hello", "--replicas=3"]);
-  await waitReady(site, "hello");
+  await applyExamples(site);
 });
 
 after(async () => {

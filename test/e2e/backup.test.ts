@@ -3,8 +3,8 @@ import { strict as assert } from "node:assert";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import {
+  example,
   podIdentities,
   skerry,
   skerryJson,
@@ -23,8 +23,7 @@ let key: string;
 before(async () => {
   site = await startTestSite({ name: "kiln", subnet: 43, nodes: 2 });
   key = join(site.dir, "kiln.key");
-  const manifest = fileURLToPath(new URL("../../examples/hello.yaml", import.meta.url));
-  await site.kube(["apply", "-f", manifest]);
+  await site.kube(["apply", "-f", example("hello.yaml")]);
   await site.kube(["scale", "deployment/hello", "--replicas=2"]);
   await waitReady(site, "hello");
 });

@@ -7,8 +7,8 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import {
+  applyExamples,
   ask,
   podIdentities,
   skerryText,
@@ -49,14 +49,7 @@ before(async () => {
       NO_FAKE_STAT: "1",
     }),
   });
-  for (const name of ["hello.yaml", "stream.yaml"])
-    await site.kube([
-      "apply",
-      "-f",
-      fileURLToPath(new URL(`../../examples/${name}`, import.meta.url)),
-    ]);
-  await site.kube(["scale", "deployment/hello", "--replicas=3"]);
-  await waitReady(site, "hello");
+  await applyExamples(site);
 });
 
 after(async () => {

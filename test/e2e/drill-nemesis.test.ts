@@ -2,7 +2,7 @@
 import { strict as assert } from "node:assert";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { startSkerry } from "../support/site.ts";
+import { runDrill } from "../support/site.ts";
 
 type Report = {
   ok: boolean;
@@ -28,17 +28,10 @@ function namesIn(folder: string): string[] {
 test("DR8: drill nemesis --for 15s --slow 8: histories under faults are proved, and nothing stays behind", async (t) => {
   assert.equal(process.getuid?.(), 0, "links are cut as root, which CI gives");
   const before = left();
-  const drill = startSkerry(
-    ["drill", "nemesis", "--for", "15s", "--slow", "8", "--seed", "370", "--json"],
-    { timeoutMs: 280_000 },
+  const { code, stderr, report } = await runDrill<Report>(
+    t,
+    "nemesis --for 15s --slow 8 --seed 370",
   );
-  // It takes its site down itself when it is asked to stop.
-  t.after(async () => {
-    drill.kill("SIGINT");
-    await drill.done;
-  });
-  const { code, stdout, stderr } = await drill.done;
-  const report = JSON.parse(stdout.trim().split("\n").at(-1) || "{}") as Report;
   assert.deepEqual(
     (report.promises ?? []).filter(({ ok }) => !ok),
     [],

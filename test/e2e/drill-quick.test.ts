@@ -1,7 +1,7 @@
 /** The quick drill, short and seeded: its promises hold under the faults it injects. */
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import { startSkerry } from "../support/site.ts";
+import { runDrill } from "../support/site.ts";
 
 type Report = {
   ok: boolean;
@@ -18,17 +18,7 @@ type Report = {
 // A shared machine: an eighth of the load, eight times the time for an answer or a replacement. What is
 // counted (entries lost or doubled, requests failed, pods changed) is as strict as ever.
 test("drill quick --for 20s --slow 8: every promise holds, nothing acknowledged is lost or doubled", async (t) => {
-  const drill = startSkerry(
-    ["drill", "quick", "--for", "20s", "--slow", "8", "--seed", "3", "--json"],
-    { timeoutMs: 280_000 },
-  );
-  // The drill takes its site down itself when it is asked to stop.
-  t.after(async () => {
-    drill.kill("SIGINT");
-    await drill.done;
-  });
-  const { code, stdout, stderr } = await drill.done;
-  const report = JSON.parse(stdout.trim().split("\n").at(-1) || "{}") as Report;
+  const { code, stderr, report } = await runDrill<Report>(t, "quick --for 20s --slow 8 --seed 3");
   const broken = (report.promises ?? []).filter(({ ok }) => !ok);
   assert.deepEqual(broken, [], stderr);
   assert.equal(code, 0, stderr);

@@ -3,9 +3,9 @@ import { strict as assert } from "node:assert";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import {
   ask,
+  example,
   processesOf,
   skerry,
   skerryJson,
@@ -16,8 +16,6 @@ import {
   type TestSite,
 } from "../support/site.ts";
 import { waitFor } from "../support/wait.ts";
-
-const example = (name: string) => fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
 
 type List = {
   items: {

@@ -1,6 +1,6 @@
 /** The nemesis' tools: wires that lose and delay one way, disks that are slow or full. Root only. */
 import { strict as assert } from "node:assert";
-import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +14,7 @@ import {
   withOwnMounts,
 } from "../../src/drill/site/namespaces.ts";
 import { systemClock as clock } from "../../src/runtime/clock/index.ts";
+import { startChild } from "../support/child.ts";
 import { waitFor } from "../support/wait.ts";
 
 /** A shared machine may be slow to start a process. */
@@ -23,15 +24,6 @@ function temporary(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), "skerry-drill-faults-"));
   t.after(() => rmSync(dir, { recursive: true, force: true }));
   return dir;
-}
-
-function start(argv: readonly string[], t: TestContext): ChildProcess & { text(): string } {
-  const [file = "", ...args] = argv;
-  const child = spawn(file, args, { stdio: ["pipe", "pipe", "inherit"] });
-  t.after(() => child.kill("SIGKILL"));
-  let text = "";
-  child.stdout?.on("data", (chunk: Buffer) => (text += chunk.toString()));
-  return Object.assign(child, { text: () => text });
 }
 
 /** Answers each datagram, and says which came. */
@@ -58,10 +50,10 @@ test("wires: one direction is cut, lossy or slow while the other is not, and who
   const wires = createWires(network);
   t.after(() => wires.healAll());
   const host = network.hostOf("n1");
-  const echo = start(network.on("n1", [process.execPath, "-e", echoProgram, host]), t);
+  const echo = startChild(network.on("n1", [process.execPath, "-e", echoProgram, host]), t);
   await waitFor(() => echo.text() !== "", { timeoutMs, what: "the echo to listen" });
-  const asker = start(network.on("n2", [process.execPath, "-e", askProgram, host]), t);
-  const other = start(network.on("observer", [process.execPath, "-e", askProgram, host]), t);
+  const asker = startChild(network.on("n2", [process.execPath, "-e", askProgram, host]), t);
+  const other = startChild(network.on("observer", [process.execPath, "-e", askProgram, host]), t);
   let line = 0;
   const ask = async (from: typeof asker, count = 1) => {
     const names = Array.from({ length: count }, () => `q${++line}`);
@@ -124,7 +116,7 @@ test("a slow disk holds back each fsync of a command and its children, switched 
     syncProgram,
     join(dir, "file"),
   ];
-  const child = start(disks.wrap("n1", argv), t);
+  const child = startChild(disks.wrap("n1", argv), t);
   const took = async (name: string) => {
     child.stdin?.write(`${name}\n`);
     const found = await waitFor(

@@ -1,6 +1,6 @@
 /** What the drills stand on: machines in namespaces, links that fall silent, processes found and ended. */
 import { strict as assert } from "node:assert";
-import { execFileSync, spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,6 +20,7 @@ import {
 } from "../../src/drill/site/processes.ts";
 import { identifyProcess } from "../../src/runtime/process/index.ts";
 import { systemClock as clock } from "../../src/runtime/clock/index.ts";
+import { startChild } from "../support/child.ts";
 import { waitFor } from "../support/wait.ts";
 
 const launcher = fileURLToPath(new URL("../../bin/skerry.mjs", import.meta.url));
@@ -42,15 +43,6 @@ async function siteOrReason(t: TestContext, machines: readonly string[]) {
   return undefined;
 }
 
-function startOn(argv: readonly string[], t: TestContext): ChildProcess & { text(): string } {
-  const [file = "", ...args] = argv;
-  const child = spawn(file, args, { stdio: ["pipe", "pipe", "inherit"] });
-  t.after(() => child.kill("SIGKILL"));
-  let text = "";
-  child.stdout?.on("data", (chunk: Buffer) => (text += chunk.toString()));
-  return Object.assign(child, { text: () => text });
-}
-
 const echoProgram = `
 const server = require("node:net").createServer((socket) => socket.on("error", () => {}).pipe(socket));
 server.listen(7000, process.argv[1], () => console.log("listening"));`;
@@ -64,17 +56,17 @@ test("a cut link is silent in both directions, resets nothing, and goes on after
   if (site === undefined) return;
   const network = openNamespaces(site);
   const host = network.hostOf("n1");
-  const echo = startOn(network.on("n1", [process.execPath, "-e", echoProgram, host]), t);
+  const echo = startChild(network.on("n1", [process.execPath, "-e", echoProgram, host]), t);
   await waitFor(() => echo.text() !== "", { timeoutMs, what: "the echo to listen" });
-  const talk = startOn(network.on("observer", [process.execPath, "-e", talkProgram, host]), t);
+  const talk = startChild(network.on("observer", [process.execPath, "-e", talkProgram, host]), t);
   talk.stdin?.write("a");
   await waitFor(() => talk.text() === "a", { timeoutMs, what: "the first echo" });
   await network.links?.cut("n1");
   talk.stdin?.write("b");
-  const late = startOn(network.on("observer", [process.execPath, "-e", talkProgram, host]), t);
+  const late = startChild(network.on("observer", [process.execPath, "-e", talkProgram, host]), t);
   late.stdin?.write("c");
   // A machine still reaches itself.
-  const own = startOn(network.on("n1", [process.execPath, "-e", talkProgram, host]), t);
+  const own = startChild(network.on("n1", [process.execPath, "-e", talkProgram, host]), t);
   own.stdin?.write("d");
   await waitFor(() => own.text() === "d", { timeoutMs, what: "the echo on the machine itself" });
   assert.deepEqual([talk.text(), late.text()], ["a", ""]);
@@ -86,7 +78,7 @@ test("a machine's processes are those of its namespace, whatever they did to the
   const site = await siteOrReason(t, ["observer", "n1"]);
   if (site === undefined) return;
   const network = openNamespaces(site);
-  startOn(network.on("n1", ["sh", "-c", "setsid sleep 600 & setsid sleep 600 & exit 0"]), t);
+  startChild(network.on("n1", ["sh", "-c", "setsid sleep 600 & setsid sleep 600 & exit 0"]), t);
   const look = () => network.pidsOn?.("n1") ?? [];
   await waitFor(() => look().length === 2, { timeoutMs, what: "two orphans" });
   await freezeAll(look, clock);
@@ -126,7 +118,7 @@ test("what a killed drill left is removed with the processes in it, what a livin
 test("without namespaces the processes come from the data folder, by pid and start time", async (t) => {
   const dataDir = mkdtempSync(join(tmpdir(), "skerry-drill-folder-"));
   t.after(() => rmSync(dataDir, { recursive: true, force: true }));
-  const parent = startOn(["sh", "-c", "setsid sleep 600 & echo $!; wait"], t);
+  const parent = startChild(["sh", "-c", "setsid sleep 600 & echo $!; wait"], t);
   await waitFor(() => parent.text().endsWith("\n"), { timeoutMs, what: "the child's pid" });
   const child = Number(parent.text());
   const identity = identifyProcess(parent.pid ?? 0);

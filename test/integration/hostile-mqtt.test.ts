@@ -1,56 +1,33 @@
 /** Hostile MQTT: malformed, out of order, slow, oversized, too many. */
 import { strict as assert } from "node:assert";
 import { test, type TestContext } from "node:test";
-import { connectAsync, type MqttClient } from "mqtt";
 import { generate } from "mqtt-packet";
-import { createDeadLetters, createMqttIngest, type MqttOptions } from "../../src/ingest/index.ts";
+import type { MqttOptions } from "../../src/ingest/index.ts";
 import { createRetained } from "../../src/ingest/mqtt/retained.ts";
-import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { systemClock } from "../../src/runtime/clock/index.ts";
-import { createMetrics } from "../../src/runtime/metrics/index.ts";
 import { closed, damage, hostileSeed, rawSocket } from "../support/hostile.ts";
-import {
-  connectPacket,
-  createTestStore,
-  publishPacket,
-  subscribePacket,
-} from "../support/ingest.ts";
+import { connectPacket, publishPacket, subscribePacket } from "../support/ingest.ts";
+import { startMqtt } from "../support/mqtt.ts";
 import { waitFor } from "../support/wait.ts";
 
 const streams = [{ name: "s", durability: { level: "local" }, mqttTopics: ["plant/#"] }] as const;
 
 async function start(t: TestContext, options: MqttOptions = {}) {
-  const store = createTestStore();
-  const deadLetters = createDeadLetters({ clock: systemClock });
-  const metrics = createMetrics();
-  const ingest = await createMqttIngest(
+  const broker = await startMqtt(
+    t,
     {
-      append: store.append,
       streams: () => streams,
-      deadLetters,
       authenticate: async ({ username }) => ({ id: `spiffe://c.skerry/app/${username ?? "test"}` }),
-      clock: systemClock,
-      log: silentLog,
-      metrics,
     },
     options,
   );
-  const { port } = await ingest.listen({ host: "127.0.0.1", port: 0 });
-  t.after(() => ingest.stop());
-  const connect = async (more = {}): Promise<MqttClient> => {
-    const client = await connectAsync(`mqtt://127.0.0.1:${port}`, { reconnectPeriod: 0, ...more });
-    t.after(() => client.endAsync(true));
-    client.on("error", () => {});
-    return client;
-  };
   const metric = async (name: string) => {
-    const line = (await metrics.render()).split("\n").find((text) => text.startsWith(name));
+    const line = (await broker.metrics.render()).split("\n").find((text) => text.startsWith(name));
     return Number(line?.slice(line.lastIndexOf(" ")) ?? 0);
   };
   const refusals = (reason: string) =>
     metric(`skerry_ingest_mqtt_refusals_total{reason="${reason}"}`);
-  return { store, deadLetters, ingest, port, connect, metric, refusals };
+  return { ...broker, metric, refusals };
 }
 
 const connected = async (t: TestContext, port: number, clientId: string) => {

@@ -3,24 +3,12 @@ import { X509Certificate } from "node:crypto";
 import { connect as connectSocket } from "node:net";
 import { test, type TestContext } from "node:test";
 import type { TLSSocket } from "node:tls";
-import { connectAsync, type MqttClient } from "mqtt";
-import {
-  createDeadLetters,
-  createMqttIngest,
-  type MqttDependencies,
-} from "../../src/ingest/index.ts";
-import { silentLog } from "../../src/lib/log.ts";
+import { connectAsync } from "mqtt";
+import type { MqttDependencies } from "../../src/ingest/index.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { systemClock } from "../../src/runtime/clock/index.ts";
 import { clientTlsOptions, serverTlsOptions, verifyPeer } from "../../src/transport/index.ts";
-import { createMetrics } from "../../src/runtime/metrics/index.ts";
-import {
-  connectPacket,
-  createTestStore,
-  publishPacket,
-  refused,
-  subscribePacket,
-} from "../support/ingest.ts";
+import { connectPacket, publishPacket, refused, subscribePacket } from "../support/ingest.ts";
+import { startMqtt } from "../support/mqtt.ts";
 import { testCell } from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -29,34 +17,17 @@ const streams = [
   { name: "everything", durability: { level: "peer", peers: 1 }, mqttTopics: ["plant/#"] },
 ] as const;
 
-async function start(t: TestContext, deps: Partial<MqttDependencies> = {}, options = {}) {
-  const store = createTestStore();
-  const deadLetters = createDeadLetters({ clock: systemClock });
-  const metrics = createMetrics();
-  const ingest = await createMqttIngest(
+const start = (t: TestContext, deps: Partial<MqttDependencies> = {}, options = {}) =>
+  startMqtt(
+    t,
     {
-      append: store.append,
       streams: () => streams,
-      deadLetters,
       authenticate: async ({ password }) =>
         password === "wrong" ? undefined : { id: "spiffe://c.skerry/app/test" },
-      clock: systemClock,
-      log: silentLog,
-      metrics,
       ...deps,
     },
     options,
   );
-  const { port } = await ingest.listen({ host: "127.0.0.1", port: 0 });
-  t.after(() => ingest.stop());
-  const connect = async (more = {}): Promise<MqttClient> => {
-    const client = await connectAsync(`mqtt://127.0.0.1:${port}`, { reconnectPeriod: 0, ...more });
-    t.after(() => client.endAsync(true));
-    client.on("error", () => {});
-    return client;
-  };
-  return { store, deadLetters, metrics, ingest, port, connect };
-}
 
 test("I1: a QoS 1 message is acknowledged only after the append resolved", async (t) => {
   const { store, connect } = await start(t);

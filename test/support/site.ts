@@ -6,6 +6,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { CellStatus, FleetStatus } from "../../src/api/index.ts";
 import { waitFor } from "./wait.ts";
@@ -77,6 +78,18 @@ export const startSkerry = (
 /** `skerry ARGS` to its end, whatever that is. */
 export const skerry = (args: readonly string[], options: Parameters<typeof startSkerry>[1] = {}) =>
   startSkerry(args, options).done;
+
+/** `skerry drill LINE --json` to its end: what it reports, its code, and what it told meanwhile. */
+export async function runDrill<Report>(t: TestContext, line: string) {
+  const drill = startSkerry(["drill", ...line.split(" "), "--json"], { timeoutMs: 280_000 });
+  // It takes its site down itself when it is asked to stop.
+  t.after(async () => {
+    drill.kill("SIGINT");
+    await drill.done;
+  });
+  const { code, stdout, stderr } = await drill.done;
+  return { code, stderr, report: JSON.parse(stdout.trim().split("\n").at(-1) || "{}") as Report };
+}
 
 /** Standard output of a command that must succeed. */
 export async function skerryText(
@@ -272,6 +285,16 @@ export async function startTestSite(options: {
     close,
   };
 }
+
+/** Three pods of `hello` and the example's streams, ready on the site's nodes. */
+export async function applyExamples(site: TestSite): Promise<void> {
+  for (const name of ["hello.yaml", "stream.yaml"]) await site.kube(["apply", "-f", example(name)]);
+  await site.kube(["scale", "deployment/hello", "--replicas=3"]);
+  await waitReady(site, "hello");
+}
+
+export const example = (name: string) =>
+  fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
 
 /** Of the pods of one application: uid and processes, as `skerry status` tells them. */
 export function podIdentities(status: CellStatus, prefix: string): Map<string, string> {
