@@ -9,7 +9,7 @@ import { explain, SkerryError } from "../lib/errors.ts";
 import { hubConfigSchema, startHub, stopHub } from "../hub/index.ts";
 import type { Context } from "./context.ts";
 import { changeServers, serversPath } from "./server-changes.ts";
-import { callJson, openAdminApi, openCluster, openLocalApi } from "./local-api.ts";
+import { callJson, createJoinToken, openCluster, openLocalApi, withAdminApi } from "./local-api.ts";
 
 export type DemoSite = {
   readonly dir: string;
@@ -23,6 +23,7 @@ export type DemoSite = {
 
 const cell = "demo";
 const readyTimeoutMs = 60_000;
+const tokenTtlMs = 600_000;
 
 export function demoSite(dir: string): DemoSite {
   return {
@@ -68,7 +69,13 @@ export async function startDemoSite(
   const fresh = !isNodeFolder(first.dataDir);
   const server = await start(
     first,
-    fresh ? { cell, hub: hub.address, hubToken: await createToken(site.hub.dataDir, cell) } : {},
+    fresh
+      ? {
+          cell,
+          hub: hub.address,
+          hubToken: await createJoinToken(site.hub.dataDir, { name: cell, ttlMs: tokenTtlMs }),
+        }
+      : {},
   );
   stop.throwIfAborted();
   output.note("starting n2 and n3 on 127.0.0.12 and 127.0.0.13");
@@ -76,7 +83,10 @@ export async function startDemoSite(
     others.map(async (node) => {
       const join_: Record<string, string> = isNodeFolder(node.dataDir)
         ? {}
-        : { join: await createToken(first.dataDir, node.name), server: server.peers };
+        : {
+            join: await createJoinToken(first.dataDir, { name: node.name, ttlMs: tokenTtlMs }),
+            server: server.peers,
+          };
       await start(node, join_);
     }),
   );
@@ -108,30 +118,13 @@ async function growServers(
     );
     return;
   }
-  const api = openAdminApi(dataDir);
-  try {
+  await withAdminApi(dataDir, async (api) => {
     const { servers } = await callJson<ServersView>(api, serversPath);
     const missing = others.filter(({ name }) => !servers.some((server) => server.name === name));
     if (missing.length > 0) context.output.note(`three servers: etcd ${version} is installed`);
     const changes = missing.map(({ name }) => ({ verb: "add" as const, node: name }));
     await changeServers(api, changes, context);
-  } finally {
-    await api.close();
-  }
-}
-
-async function createToken(dataDir: string, name: string): Promise<string> {
-  const api = openAdminApi(dataDir);
-  try {
-    const init = {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ name, ttlMs: 600_000 }),
-    };
-    return (await callJson<{ token: string }>(api, "/skerry/v1/tokens", init)).token;
-  } finally {
-    await api.close();
-  }
+  });
 }
 
 async function deploy(serverDir: string): Promise<void> {
@@ -186,13 +179,8 @@ async function waitUntilNothing(
 }
 
 async function missingQuorum(dataDir: string): Promise<string | undefined> {
-  const api = openAdminApi(dataDir);
-  try {
-    const { quorum } = await callJson<ServersView>(api, serversPath);
-    return quorum === "lost" ? "no majority of the servers has answered" : undefined;
-  } finally {
-    await api.close();
-  }
+  const { quorum } = await withAdminApi(dataDir, (api) => callJson<ServersView>(api, serversPath));
+  return quorum === "lost" ? "no majority of the servers has answered" : undefined;
 }
 
 /** A node that joined is one of the cell's once its agent has said so. */

@@ -30,11 +30,38 @@ export async function openLocalApi(dataDir: string, context: Context): Promise<L
   return { url: gateway, fetch: withToken as typeof fetch, close: async () => undefined };
 }
 
-/** The cell's or the hub's API with the administrator's certificate; on servers and hubs only. */
-export function openAdminApi(dataDir: string): LocalApi {
+/** `work` with the cell's or the hub's API and the administrator's certificate; on servers and hubs only. */
+export async function withAdminApi<T>(
+  dataDir: string,
+  work: (api: LocalApi) => Promise<T>,
+): Promise<T> {
+  const api = openAdminApi(dataDir);
+  try {
+    return await work(api);
+  } finally {
+    await api.close();
+  }
+}
+
+function openAdminApi(dataDir: string): LocalApi {
   const access = readAccess(dataDir);
   const tls = createTlsFetch(access);
   return { url: access.server, fetch: tls.fetch, close: () => tls.close() };
+}
+
+/** A token for a node, or on a hub for the cell, of this name; `server`: the node becomes one. */
+export async function createJoinToken(
+  dataDir: string,
+  wanted: { name: string | undefined; ttlMs: number; server?: boolean },
+): Promise<string> {
+  const { token } = await withAdminApi(dataDir, (api) =>
+    callJson<{ token: string }>(api, "/skerry/v1/tokens", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(wanted),
+    }),
+  );
+  return token;
 }
 
 /** The same as desired state. */

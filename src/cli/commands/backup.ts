@@ -9,7 +9,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import { hasAccess, isHubFolder } from "../../runtime/local/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
-import { callJson, openAdminApi, type LocalApi } from "../local-api.ts";
+import { callJson, withAdminApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
 type Flags = { data?: string; json?: boolean };
@@ -82,7 +82,7 @@ export function registerBackup(program: Command, context: Context): void {
 
 async function now(flags: Flags, context: Context): Promise<void> {
   const { output, clock } = context;
-  await withApi(flags, context, async (api) => {
+  await withAdminApi(dataDirOf(flags.data, context), async (api) => {
     const done = new AbortController();
     const made = callJson<Listed>(api, route, { method: "POST" }).finally(() => done.abort());
     const told = (async () => {
@@ -145,14 +145,11 @@ async function list(flags: Flags, context: Context): Promise<void> {
 /** Undefined where no server of the cell answers. */
 async function fromCell(dataDir: string): Promise<CellList | undefined> {
   if (isHubFolder(dataDir) || !hasAccess(dataDir)) return undefined;
-  const api = openAdminApi(dataDir);
   try {
-    return await callJson<CellList>(api, route);
+    return await withAdminApi(dataDir, (api) => callJson<CellList>(api, route));
   } catch (error) {
     if (error instanceof SkerryError && error.code === "not-answering") return undefined;
     throw error;
-  } finally {
-    await api.close();
   }
 }
 
@@ -164,7 +161,7 @@ async function verify(which: string | undefined, flags: KeyFlags, context: Conte
   if (told) {
     const id = which ?? told.backups[0]?.id;
     if (id === undefined) throw noBackup(dataDir);
-    const result = await withApi(flags, context, (api) =>
+    const result = await withAdminApi(dataDirOf(flags.data, context), (api) =>
       callJson<Verified>(api, `${route}/verify`, {
         method: "POST",
         headers: { "content-type": "application/json" },
@@ -201,7 +198,7 @@ const noBackup = (dataDir: string) =>
 
 async function key(flags: Flags, context: Context): Promise<void> {
   const { output } = context;
-  await withApi(flags, context, async (api) => {
+  await withAdminApi(dataDirOf(flags.data, context), async (api) => {
     const told = await callJson<{ cell: string; secret: string; recipient: string }>(
       api,
       `${route}/key`,
@@ -216,19 +213,6 @@ async function key(flags: Flags, context: Context): Promise<void> {
     );
     output.note("Keep it away from the machines of the cell, and as safe as what it opens.");
   });
-}
-
-async function withApi<T>(
-  flags: Flags,
-  context: Context,
-  work: (api: LocalApi) => Promise<T>,
-): Promise<T> {
-  const api = openAdminApi(dataDirOf(flags.data, context));
-  try {
-    return await work(api);
-  } finally {
-    await api.close();
-  }
 }
 
 const places = ({ on = [] }: Listed) =>

@@ -5,7 +5,7 @@ import { explain } from "../../lib/errors.ts";
 import { hasAccess, isNodeFolder } from "../../runtime/local/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
-import { callJson, openAdminApi } from "../local-api.ts";
+import { callJson, withAdminApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
 export function registerDoctor(program: Command, context: Context): void {
@@ -43,9 +43,12 @@ export function registerDoctor(program: Command, context: Context): void {
 /** Of a server: what its agent measured of the ledger's members, and chose. Elsewhere nothing. */
 async function ledgerTimers(dataDir: string): Promise<readonly Finding[]> {
   if (!isNodeFolder(dataDir) || !hasAccess(dataDir)) return [];
-  const api = openAdminApi(dataDir);
   try {
-    return timerFindings(await callJson<LedgerTimersView>(api, "/skerry/v1/ledger-timers"));
+    return timerFindings(
+      await withAdminApi(dataDir, (api) =>
+        callJson<LedgerTimersView>(api, "/skerry/v1/ledger-timers"),
+      ),
+    );
   } catch (error) {
     return [
       {
@@ -57,7 +60,5 @@ async function ledgerTimers(dataDir: string): Promise<readonly Finding[]> {
         mend: `skerry up --data ${dataDir}`,
       },
     ];
-  } finally {
-    await api.close();
   }
 }

@@ -6,7 +6,7 @@ import { writeFileAtomic } from "../../runtime/files/index.ts";
 import { formatBytes } from "../../lib/duration.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
-import { callJson, openAdminApi, type LocalApi } from "../local-api.ts";
+import { callJson, withAdminApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 import { changeServers, serversPath, type ServerChange } from "../server-changes.ts";
 
@@ -37,7 +37,9 @@ export function registerServer(program: Command, context: Context): void {
   registerWitnesses(server, context);
   command("list", "the servers, who leads, and what may be lost", "skerry server list").action(
     async (flags: Flags) => {
-      const view = await withApi(flags, context, (api) => callJson<ServersView>(api, serversPath));
+      const view = await withAdminApi(dataDirOf(flags.data, context), (api) =>
+        callJson<ServersView>(api, serversPath),
+      );
       context.output.line(flags.json ? JSON.stringify(view) : render(view, context));
     },
   );
@@ -82,7 +84,7 @@ export function registerServer(program: Command, context: Context): void {
 function registerWitnesses(server: Command, context: Context): void {
   const bundle = async (request: { name: string; address?: string }, flags: BundleFlags) => {
     const { output, cwd } = context;
-    const made = await withApi(flags, context, (api) =>
+    const made = await withAdminApi(dataDirOf(flags.data, context), (api) =>
       callJson<WitnessBundle>(api, `${serversPath}/witnesses`, {
         method: "POST",
         headers: { "content-type": "application/json" },
@@ -137,26 +139,15 @@ function registerWitnesses(server: Command, context: Context): void {
 
 const day = (ms: number) => new Date(ms).toISOString().slice(0, 10);
 
-async function withApi<T>(
-  flags: Pick<Flags, "data">,
-  context: Context,
-  work: (api: LocalApi) => Promise<T>,
-): Promise<T> {
-  const api = openAdminApi(dataDirOf(flags.data, context));
-  try {
-    return await work(api);
-  } finally {
-    await api.close();
-  }
-}
-
 async function change(
   changes: readonly ServerChange[],
   flags: Flags,
   context: Context,
 ): Promise<void> {
   const { output } = context;
-  const messages = await withApi(flags, context, (api) => changeServers(api, changes, context));
+  const messages = await withAdminApi(dataDirOf(flags.data, context), (api) =>
+    changeServers(api, changes, context),
+  );
   output.line(flags.json ? JSON.stringify({ ok: true, changes }) : messages.join("\n"));
 }
 

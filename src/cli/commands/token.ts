@@ -5,7 +5,7 @@ import { parseDurationMs } from "../../lib/duration.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
-import { callJson, openAdminApi } from "../local-api.ts";
+import { createJoinToken } from "../local-api.ts";
 
 type Flags = {
   data?: string;
@@ -77,21 +77,11 @@ async function create(flags: Flags, dataDir: string, context: Context): Promise<
       clock: context.clock,
     });
   }
-  const api = openAdminApi(dataDir);
-  try {
-    const answer = await callJson<{ token: string }>(api, "/skerry/v1/tokens", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({
-        name: flags.node ?? flags.cell,
-        ttlMs,
-        ...(flags.server ? { server: true } : {}),
-      }),
-    });
-    return answer.token;
-  } finally {
-    await api.close();
-  }
+  return await createJoinToken(dataDir, {
+    name: flags.node ?? flags.cell,
+    ttlMs,
+    ...(flags.server ? { server: true } : {}),
+  });
 }
 
 function appName(value: string): string {
