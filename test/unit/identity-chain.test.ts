@@ -117,14 +117,17 @@ const registry = () => {
   };
 };
 
+/** A hub at which no cell has enrolled yet. */
+const hubWithRegistry = () => ({
+  random: systemRandom,
+  nowMs: () => testNowMs,
+  authority: hub,
+  registry: registry(),
+});
+
 test("I5: with the hub's intermediate expired the cell goes on, only the hub refuses", async () => {
   const own = await temporaryAuthority(domain, { nowMs: testNowMs });
-  const deps = {
-    random: systemRandom,
-    nowMs: () => testNowMs,
-    authority: hub,
-    registry: registry(),
-  };
+  const deps = hubWithRegistry();
   const request = await createRequest(own.signer.keyPem);
   const pem = await signIntermediate(deps, { trustDomain: domain, request });
   const leaf = await forge({
@@ -144,12 +147,7 @@ test("I5: with the hub's intermediate expired the cell goes on, only the hub ref
 
 test("I6: a cell's intermediate speaks for its own trust domain only, and for no IP address", async () => {
   const own = await temporaryAuthority(domain, { nowMs: testNowMs });
-  const deps = {
-    random: systemRandom,
-    nowMs: () => testNowMs,
-    authority: hub,
-    registry: registry(),
-  };
+  const deps = hubWithRegistry();
   const request = await createRequest(own.signer.keyPem);
   const intermediate = derOf(await signIntermediate(deps, { trustDomain: domain, request }));
   const stolen = await forge({
@@ -181,12 +179,7 @@ test("I6: a cell's intermediate speaks for its own trust domain only, and for no
 });
 
 test("I6: a trust domain belongs to the key that enrolled it first", async () => {
-  const deps = {
-    random: systemRandom,
-    nowMs: () => testNowMs,
-    authority: hub,
-    registry: registry(),
-  };
+  const deps = hubWithRegistry();
   const sign = async (key: string, trustDomain: string) =>
     signIntermediate(deps, { trustDomain, request: await createRequest(key) });
   await sign(cell.signer.keyPem, domain);

@@ -4,17 +4,9 @@
  */
 import { atMost, type Drill, type DrillReport } from "../drill.ts";
 import { ledgerLeader, loseLeader, placePodOn, type LeaderLoss } from "./leader-loss.ts";
-import { lossPromises, recordsOf, type LossesSeen } from "./loss-verdict.ts";
+import { concludeLosses } from "./losses.ts";
 import { withStage, type Stage } from "./stage.ts";
-import {
-  dataPromises,
-  endOutages,
-  ingressBackPromise,
-  notMeasured,
-  remarksOn,
-  reportOf,
-  requestPromises,
-} from "./verdict.ts";
+import { notMeasured } from "./verdict.ts";
 
 /** What a cell of several servers promises for the one that led. */
 const leaderReplacedWithinMs = 5000;
@@ -41,32 +33,16 @@ async function play(stage: Stage): Promise<DrillReport> {
     lost.push(await loseLeader(stage, leader));
   }
   await stage.until(1);
-  const seen = await stage.finish();
-  const outages = endOutages(seen);
-  const judged: LossesSeen = {
-    nodes: seen.nodes,
-    samples: seen.requests.samples,
-    losses: lost.map(({ loss }) => loss),
-    outages,
-    podsOff: Math.max(...lost.map(({ podsOff }) => podsOff)),
-  };
-  const promises = [
-    ...dataPromises(seen),
-    ...requestPromises(seen, outages),
-    ...lossPromises(judged, { replacedWithinMs: leaderReplacedWithinMs }),
-    ingressBackPromise(outages),
-    atMost(
-      "K1",
-      "from the loss of the leading server until writes of desired state are accepted through every other",
-      Math.max(...lost.map(({ writesBackMs }) => writesBackMs ?? notMeasured)),
-      leaderReplacedWithinMs,
-      "ms",
-    ),
-  ];
-  for (const remark of remarksOn(seen, outages)) progress(remark);
-  return reportOf("leader-kill", seen, {
-    promises,
-    outages,
-    faults: [...seen.faults, ...recordsOf(judged)],
+  return await concludeLosses(stage, "leader-kill", lost, {
+    replacedWithinMs: leaderReplacedWithinMs,
+    promises: [
+      atMost(
+        "K1",
+        "from the loss of the leading server until writes of desired state are accepted through every other",
+        Math.max(...lost.map(({ writesBackMs }) => writesBackMs ?? notMeasured)),
+        leaderReplacedWithinMs,
+        "ms",
+      ),
+    ],
   });
 }

@@ -2,8 +2,7 @@
 import { podKind, type CellStatus } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { echoPods, waitUntil, waitWhole, type Patience } from "../site/whole.ts";
-import type { Loss } from "./loss-verdict.ts";
-import { loseNode } from "./losses.ts";
+import { loseNode, type LostMachine } from "./losses.ts";
 import { writeThrough } from "./server-loss.ts";
 import { cordon, type Stage } from "./stage.ts";
 
@@ -53,9 +52,7 @@ export async function placePodOn(stage: Stage, node: string): Promise<void> {
   await waitWhole(site, patience);
 }
 
-export type LeaderLoss = {
-  readonly loss: Loss;
-  readonly podsOff: number;
+export type LeaderLoss = LostMachine & {
   /** From the loss until a write was accepted through every survivor; absent when it was not. */
   readonly writesBackMs?: number;
 };

@@ -36,7 +36,7 @@ export type LossesSeen = {
  */
 export function lossPromises(
   seen: LossesSeen,
-  limits: { readonly replacedWithinMs: number } = { replacedWithinMs },
+  limits: { readonly replacedWithinMs?: number } = {},
 ): PromiseResult[] {
   const replacedMs = seen.losses.map((loss) => replacementMs(seen, loss));
   return [
@@ -44,7 +44,7 @@ export function lossPromises(
       "R1",
       "a lost machine's pod replaced by one that answers, as does every ingress that lives",
       replacedMs.length === 0 ? notMeasured : Math.max(...replacedMs),
-      limits.replacedWithinMs,
+      limits.replacedWithinMs ?? replacedWithinMs,
       "ms",
     ),
     atMost(

@@ -1,8 +1,17 @@
 /** Machines that go away and come back, none of them the server: what is done to them, and when. */
 import { SkerryError } from "../../lib/errors.ts";
 import { echoPods, isReady, podsOffAfter, wantedPods, waitUntil } from "../site/whole.ts";
-import type { Loss } from "./loss-verdict.ts";
+import type { DrillReport, PromiseResult } from "../drill.ts";
+import { lossPromises, recordsOf, type Loss, type LossesSeen } from "./loss-verdict.ts";
 import type { Stage } from "./stage.ts";
+import {
+  dataPromises,
+  endOutages,
+  ingressBackPromise,
+  remarksOn,
+  reportOf,
+  requestPromises,
+} from "./verdict.ts";
 
 export type LossKind = "kill" | "cut and kill" | "freeze";
 
@@ -18,6 +27,9 @@ const pauseMs = 700;
 /** By when a pause that was mistaken for a death would have shown. */
 const pauseAftermathMs = 4000;
 
+/** `podsOff`: too many or too few, once it was back. */
+export type LostMachine = { readonly loss: Loss; readonly podsOff: number };
+
 /**
  * Takes a machine away until it is replaced, then gives it back; resolves when the cell has settled.
  * `meanwhile` begins when it is gone, and is waited for before it returns.
@@ -27,7 +39,7 @@ export async function loseNode(
   node: string,
   kind: LossKind,
   meanwhile?: (fromMs: number) => Promise<void>,
-): Promise<{ readonly loss: Loss; readonly podsOff: number }> {
+): Promise<LostMachine> {
   const { site, clock, signal, progress } = stage;
   const podsBefore = (await echoPods(site)).map(({ metadata, spec }) => ({
     name: metadata.name,
@@ -50,6 +62,40 @@ export async function loseNode(
   stage.outages.push({ ...begin, returnedMs: clock.wallMs() });
   const podsOff = await podsOffAfter(site, { clock, signal, timeoutMs: wholePatienceMs });
   return { loss: { ...begin, returnedMs, podsBefore }, podsOff };
+}
+
+/** Ends the load, and judges what every loss of a machine promises; `promises` are this drill's own. */
+export async function concludeLosses(
+  stage: Stage,
+  drill: string,
+  lost: readonly LostMachine[],
+  own: {
+    /** Default: that of a machine which is no server. */
+    readonly replacedWithinMs?: number;
+    readonly promises: readonly PromiseResult[];
+  },
+): Promise<DrillReport> {
+  const seen = await stage.finish();
+  const outages = endOutages(seen);
+  const judged: LossesSeen = {
+    nodes: seen.nodes,
+    samples: seen.requests.samples,
+    losses: lost.map(({ loss }) => loss),
+    outages,
+    podsOff: Math.max(0, ...lost.map(({ podsOff }) => podsOff)),
+  };
+  for (const remark of remarksOn(seen, outages)) stage.progress(remark);
+  return reportOf(drill, seen, {
+    outages,
+    promises: [
+      ...dataPromises(seen),
+      ...requestPromises(seen, outages),
+      ...lossPromises(judged, own),
+      ingressBackPromise(outages),
+      ...own.promises,
+    ],
+    faults: [...seen.faults, ...recordsOf(judged)],
+  });
 }
 
 async function waitReplaced(stage: Stage, lost: string): Promise<void> {

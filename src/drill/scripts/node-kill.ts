@@ -4,17 +4,15 @@
  * comes from the seed. Each node dies at most twice: a third time it would rightly be given longer.
  */
 import { atMost, type Drill, type DrillReport } from "../drill.ts";
-import { lossPromises, recordsOf, type Loss, type LossesSeen } from "./loss-verdict.ts";
-import { loseNode, nextVictim, pauseNode, type LossKind } from "./losses.ts";
-import { withStage, type Stage } from "./stage.ts";
 import {
-  dataPromises,
-  endOutages,
-  ingressBackPromise,
-  remarksOn,
-  reportOf,
-  requestPromises,
-} from "./verdict.ts";
+  concludeLosses,
+  loseNode,
+  nextVictim,
+  pauseNode,
+  type LossKind,
+  type LostMachine,
+} from "./losses.ts";
+import { withStage, type Stage } from "./stage.ts";
 
 type Step = LossKind | "pause";
 
@@ -34,14 +32,13 @@ export const nodeKill: Drill = {
 };
 
 async function play(stage: Stage): Promise<DrillReport> {
-  const { dice, site, progress } = stage;
+  const { dice, site } = stage;
   const steps = shuffled(
     [...ways, ways[dice.integer(ways.length)] ?? "kill", "pause", "pause"] as readonly Step[],
     (bound) => dice.integer(bound),
   );
-  const losses: Loss[] = [];
+  const lost: LostMachine[] = [];
   const timesByNode = new Map<string, number>();
-  let podsOff = 0;
   let replacedByPause = 0;
   for (const [index, step] of steps.entries()) {
     await stage.until(0.05 + (index / steps.length) * 0.9);
@@ -52,32 +49,13 @@ async function play(stage: Stage): Promise<DrillReport> {
     }
     const victim = await nextVictim(stage, timesByNode);
     timesByNode.set(victim, (timesByNode.get(victim) ?? 0) + 1);
-    const outcome = await loseNode(stage, victim, step);
-    losses.push(outcome.loss);
-    podsOff = Math.max(podsOff, outcome.podsOff);
+    lost.push(await loseNode(stage, victim, step));
   }
   await stage.until(1);
-  const seen = await stage.finish();
-  const outages = endOutages(seen);
-  const judged: LossesSeen = {
-    nodes: seen.nodes,
-    samples: seen.requests.samples,
-    losses,
-    outages,
-    podsOff,
-  };
-  const promises = [
-    ...dataPromises(seen),
-    ...requestPromises(seen, outages),
-    ...lossPromises(judged),
-    ingressBackPromise(outages),
-    atMost("R5", "pods made because of a pause below a second", replacedByPause, 0, "pods"),
-  ];
-  for (const remark of remarksOn(seen, outages)) progress(remark);
-  return reportOf("node-kill", seen, {
-    promises,
-    outages,
-    faults: [...seen.faults, ...recordsOf(judged)],
+  return await concludeLosses(stage, "node-kill", lost, {
+    promises: [
+      atMost("R5", "pods made because of a pause below a second", replacedByPause, 0, "pods"),
+    ],
   });
 }
 
