@@ -3,7 +3,6 @@
  * (other nodes) → this node's mirror → the pod runner → the keeper. And back: what the pods do →
  * resources. Every node serves the API; one that is no server passes connections on.
  */
-import { join } from "node:path";
 import {
   createApiServer,
   listenForwarder,
@@ -232,9 +231,6 @@ export async function startApiPath(
   const { host, port } = forwarder;
   return { address: `${host}:${port}`, port, alsoAt: (also) => forwarder.alsoAt(also) };
 }
-
-/** Where pods' tokens are written. */
-export const tokensFolder = (dataDir: string) => join(dataDir, "pods");
 
 /** Why this node cannot do its work yet, for `/readyz` of the API and the gateway. */
 export const notReady = ({ isKnown }: Pick<StatePath, "isKnown">): string | undefined =>

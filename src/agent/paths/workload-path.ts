@@ -2,7 +2,6 @@
  * The way of a pod on this node: the mirror → the pod runner → the keeper's processes; and back: its
  * status → resources, its logs → whoever asks the API, on this node or another.
  */
-import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { configMapKind, endpointsKind, podKind, type Pod } from "../../api/index.ts";
 import type { PodLogs } from "../../apiserver/index.ts";
@@ -17,7 +16,8 @@ import {
   type ReportOutcome,
 } from "../../workloads/index.ts";
 import type { Ground } from "../ground.ts";
-import { tokensFolder, type StatePath } from "./command-path.ts";
+import { createPodEnvironment } from "../pod-environment.ts";
+import type { StatePath } from "./command-path.ts";
 import type { IdentityPath } from "./identity-path.ts";
 import { startLeasePath } from "./lease-path.ts";
 import type { LinkPath } from "./link-path.ts";
@@ -96,17 +96,11 @@ export async function startWorkloadPath(
               return map && (map.data ?? {});
             },
           },
-          environment: {
-            variables: async (pod) => {
-              const folder = join(tokensFolder(dataDir), pod.metadata.uid ?? "unknown");
-              const path = join(folder, "token");
-              await mkdir(folder, { recursive: true, mode: 0o700 });
-              await writeFile(path, podToken(deps.identity, pod), { mode: 0o600 });
-              return { SKERRY_GATEWAY: deps.gatewayUrl, SKERRY_TOKEN_FILE: path };
-            },
-            release: (uid) =>
-              rm(join(tokensFolder(dataDir), uid), { recursive: true, force: true }),
-          },
+          environment: createPodEnvironment({
+            folder: join(dataDir, "pods"),
+            gatewayUrl: deps.gatewayUrl,
+            mint: (pod) => podToken(deps.identity, pod),
+          }),
         },
         {
           node: { name: record.node, address: record.host },

@@ -125,12 +125,25 @@ export function writeRecord(path: string, value: unknown): void {
 /** `writeRecord` for a thread that must not wait for the disk. One writer a path at a time. */
 export async function writeRecordAsync(path: string, value: unknown): Promise<void> {
   const body = JSON.stringify(value);
+  await writeFileAtomicAsync(path, `${checksum(body)}\n${body}\n`);
+}
+
+/**
+ * `writeFileAtomic` for a thread that must not wait for the disk; mode 0600. One writer a path at a
+ * time. Not `durable`: for what is made anew after a power cut; no reader sees a mixture either.
+ */
+export async function writeFileAtomicAsync(
+  path: string,
+  content: string,
+  { durable = true }: { durable?: boolean } = {},
+): Promise<void> {
   const temporary = `${path}.new`;
   try {
     await using file = await open(temporary, "w", 0o600);
-    await file.writeFile(`${checksum(body)}\n${body}\n`);
-    await file.sync();
+    await file.writeFile(content);
+    if (durable) await file.sync();
     await rename(temporary, path);
+    if (!durable) return;
     await using directory = await open(dirname(path), "r");
     await directory.sync();
   } catch (cause) {
