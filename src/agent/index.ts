@@ -6,7 +6,8 @@ export { timerFindings } from "./timer-words.ts";
 export { followNode, startNode, stopNode } from "./launch.ts";
 export { examineNodeConfig, type Preflight } from "./preflight.ts";
 export { keptBackups, proveBackupFile, readKeyHere } from "./kept-backups.ts";
-export { planRecover, recoverCell, type Recovered, type RecoverPlan } from "./recover.ts";
+export { planRecover, type RecoverPlan } from "./recover-plan.ts";
+export { recoverCell, type Recovered } from "./recover.ts";
 export { planRestore, restoreCell, type Restored, type RestorePlan } from "./restore.ts";
 export {
   adoptBundle,

@@ -7,25 +7,19 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { cpSync, existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createTally } from "../backup/index.ts";
-import { ledgerCommonName, ledgerServerName, trustDomainOf } from "../identity/index.ts";
-import { connectKeeper, keeperPid } from "../keeper/index.ts";
+import { ledgerCommonName } from "../identity/index.ts";
 import {
   defaultTimers,
   detectEtcd,
   etcdCommand,
   etcdUrl,
   isStateKey,
-  openEtcdCluster,
   openEtcdLedger,
-  readLedgerRecord,
   readSqliteLedger,
   restoreSqliteLedger,
   type EtcdConnectOptions,
-  type EtcdEndpoint,
   type EtcdLedger,
-  type EtcdMemberStatus,
   type KeyValue,
-  type LedgerRecord,
 } from "../ledger/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
@@ -35,29 +29,13 @@ import { exited } from "../runtime/child/index.ts";
 import { ensureDirectory } from "../runtime/files/index.ts";
 import { freePort } from "../runtime/listen/index.ts";
 import { databaseFiles } from "../runtime/sqlite/index.ts";
-import { readNodeRecord, type NodeRecord } from "./config.ts";
-import { etcdFiles, readEtcdCredentials } from "./etcd-files.ts";
+import { etcdFiles } from "./etcd-files.ts";
 import { etcdBinary, removeMembers } from "./etcd-runner.ts";
-import { generationHere, putInPlace } from "./restore.ts";
+import { withKeeperHere } from "./keeper-here.ts";
+import { generationHere, putInPlace } from "./ledger-in-place.ts";
+import { connecting, type RecoverPlan } from "./recover-plan.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };
-
-export type MemberState = {
-  readonly name: string;
-  readonly isHere: boolean;
-  /** Undefined: it does not answer. */
-  readonly seen:
-    | { readonly term: number; readonly index: number; readonly revision: number }
-    | undefined;
-};
-
-export type RecoverPlan = {
-  readonly dataDir: string;
-  readonly node: NodeRecord;
-  readonly record: LedgerRecord;
-  readonly members: readonly MemberState[];
-  readonly words: readonly string[];
-};
 
 export type Recovered = {
   readonly node: string;
@@ -68,103 +46,9 @@ export type Recovered = {
   readonly aside: string | undefined;
 };
 
-const surveyMs = 3000;
 const readyMs = 60_000;
 const agentGraceMs = 15_000;
 const pageKeys = 500;
-
-/**
- * Asks every member that can be reached how far it is; changes nothing. Throws `recover-refused` when
- * this is no member, a majority answers, or another member is further on.
- */
-export async function planRecover(deps: Deps, dataDir: string): Promise<RecoverPlan> {
-  const node = readNodeRecord(dataDir);
-  const record = readLedgerRecord(dataDir);
-  if (!node || record?.state !== "member") {
-    throw refused(
-      `${dataDir} holds no member of a ledger with several servers`,
-      "a cell whose only server is lost comes back from a backup: skerry restore --help",
-    );
-  }
-  const statuses = await survey(deps, dataDir, node, record);
-  const members = statuses.map((status): MemberState => ({
-    name: status.name,
-    isHere: status.name === record.member,
-    seen:
-      status.state === "answers"
-        ? { term: status.raftTerm, index: status.raftIndex, revision: status.etcdRevision }
-        : undefined,
-  }));
-  const led = statuses.filter(
-    (status) => status.state === "answers" && status.leaderId !== undefined,
-  );
-  if (led.length * 2 > statuses.length)
-    throw refused(
-      `a majority of the servers answers and has a leader: ${led.map(({ name }) => name).join(", ")}`,
-      "nothing needs to be recovered; replace what is gone: skerry server --help",
-    );
-  const here = members.find(({ isHere }) => isHere);
-  const newer = members.find((one) => one.seen && here?.seen && isFurther(one.seen, here.seen));
-  if (newer)
-    throw refused(
-      `${newer.name} is further on than this server (${placeOf(newer)}, here ${here ? placeOf(here) : "unknown"})`,
-      `recover there, and nothing that it knows is lost: skerry recover on ${newer.name}`,
-    );
-  return { dataDir, node, record, members, words: wordsOf(members) };
-}
-
-const refused = (message: string, hint: string) =>
-  new SkerryError({ code: "recover-refused", message, hint });
-
-const isFurther = (
-  one: NonNullable<MemberState["seen"]>,
-  other: NonNullable<MemberState["seen"]>,
-) => one.term > other.term || (one.term === other.term && one.index > other.index);
-
-const placeOf = ({ seen }: MemberState) =>
-  seen ? `term ${seen.term}, index ${seen.index}, revision ${seen.revision}` : "does not answer";
-
-function wordsOf(members: readonly MemberState[]): string[] {
-  const silent = members.filter(({ seen, isHere }) => !seen && !isHere).map(({ name }) => name);
-  return [
-    ...members.map((one) => `${one.name}${one.isHere ? " (here)" : ""}: ${placeOf(one)}`),
-    silent.length === 0
-      ? "every member answered, and none is further on than this one: nothing is lost"
-      : `not heard: ${silent.join(", ")}. Lost is at most what they acknowledged among themselves while this server did not hear them`,
-    ...(members.some(({ isHere, seen }) => isHere && !seen)
-      ? [
-          "this server's etcd does not run: if it was killed, its very last write may be missing too (etcd keeps of its log what it knew to be agreed)",
-        ]
-      : []),
-    "this server becomes the only one, from what it has; the others join again (skerry server add) and are refused as what they were",
-    "what runs goes on; pods stop only if their declaration is among what is lost",
-  ];
-}
-
-async function survey(
-  deps: Deps,
-  dataDir: string,
-  node: NodeRecord,
-  record: LedgerRecord,
-): Promise<readonly EtcdMemberStatus[]> {
-  const own = { name: record.member, host: node.host, port: record.clientPort };
-  const others = record.endpoints.filter(({ name }) => name !== record.member);
-  using cluster = await openEtcdCluster(
-    { ...deps, log: silentLog },
-    connecting(dataDir, node, [own, ...others]),
-  );
-  return await cluster.status({ timeoutMs: surveyMs });
-}
-
-const connecting = (
-  dataDir: string,
-  node: NodeRecord,
-  members: readonly EtcdEndpoint[],
-): EtcdConnectOptions => ({
-  members: () => members,
-  credentials: () => readEtcdCredentials(dataDir),
-  serverName: ledgerServerName(trustDomainOf(node.cell)),
-});
 
 /**
  * Does it: the agent and etcd of this machine are stopped, its pods are not. Throws `etcd-missing`,
@@ -200,14 +84,10 @@ export async function recoverCell(
 }
 
 async function stopHere(deps: Deps, dataDir: string): Promise<void> {
-  if (keeperPid(dataDir) === undefined) return;
-  const keeper = await connectKeeper(dataDir, { ...deps, log: silentLog });
-  try {
+  await withKeeperHere(deps, dataDir, async (keeper) => {
     await keeper.stopAgent({ graceMs: agentGraceMs });
     await removeMembers(keeper.processes);
-  } finally {
-    keeper.close();
-  }
+  });
 }
 
 /** Runs etcd on a copy of the member's data, as a cluster of one, for as long as `work` takes. */

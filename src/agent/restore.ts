@@ -4,7 +4,7 @@
  * record, which makes it a server, comes last, and running it again finishes it. What stood in the
  * ledger's place is moved aside, never removed.
  */
-import { existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import {
   lookIntoFolder,
@@ -13,35 +13,20 @@ import {
   type Manifest,
   type RecoveryKey,
 } from "../backup/index.ts";
-import { connectKeeper, keeperPid } from "../keeper/index.ts";
-import { openAuthority, signHistory, type SignedHistory } from "../identity/index.ts";
-import { inspectSqliteLedger } from "../ledger/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { formatDuration } from "../lib/duration.ts";
-import { explain, SkerryError } from "../lib/errors.ts";
-import { generationOf } from "../lib/history.ts";
+import { SkerryError } from "../lib/errors.ts";
 import { silentLog } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
-import {
-  ensureDirectory,
-  readFileIfExists,
-  readRecord,
-  syncDirectory,
-  writeFileAtomic,
-  writeRecord,
-} from "../runtime/files/index.ts";
+import { ensureDirectory, readFileIfExists, writeFileAtomic } from "../runtime/files/index.ts";
 import { isHubFolder } from "../runtime/local/index.ts";
 import { databaseFiles } from "../runtime/sqlite/index.ts";
-import {
-  nodeRecordOf,
-  readNodeRecord,
-  resolveNodeRecord,
-  writeNodeRecord,
-  type NodeRecord,
-} from "./config.ts";
-import { readKeyHere } from "./kept-backups.ts";
-import { backupsFolder, historyPath, identityFolder } from "./local.ts";
+import { nodeRecordOf, readNodeRecord, resolveNodeRecord, type NodeRecord } from "./config.ts";
 import { removeMembers } from "./etcd-runner.ts";
+import { readKeyHere } from "./kept-backups.ts";
+import { withKeeperHere } from "./keeper-here.ts";
+import { generationHere, ledgerFile, ledgerHere, putInPlace } from "./ledger-in-place.ts";
+import { backupsFolder, identityFolder } from "./local.ts";
 import { restoreLedgerFile } from "./restore-ledger.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };
@@ -77,10 +62,6 @@ export type Restored = {
   /** Where the ledger that was here is now. */
   readonly aside: string | undefined;
 };
-
-/** Of a cell with several servers: the members' data. */
-const membersFolder = (dataDir: string) => join(dataDir, "ledger");
-const ledgerFile = (dataDir: string) => join(dataDir, "ledger.db");
 
 /**
  * Says what a restore would do. Throws `node-running`, `restore-refused`, `backup-unknown`,
@@ -154,39 +135,10 @@ export async function restoreCell(deps: Deps, plan: RestorePlan): Promise<Restor
     ensureDirectory(dirname(path));
     writeFileAtomic(path, content);
   }
-  await endMember(deps, dataDir);
+  // The keeper holds etcd beside the pods, and leaves it running when the agent stops.
+  await withKeeperHere(deps, dataDir, ({ processes }) => removeMembers(processes));
   const aside = putInPlace(deps, { dataDir, record, restored, epoch, revision });
   return { manifest, epoch, revision, record, aside };
-}
-
-/**
- * Makes a ledger's file that of this node, which is the only server from now on. Answers where the
- * ledger that was there is now. Nothing may run here.
- */
-export function putInPlace(
-  deps: Deps,
-  made: { dataDir: string; record: NodeRecord; restored: string; epoch: string; revision: number },
-): string | undefined {
-  const { dataDir, record } = made;
-  const aside = moveAside(dataDir, deps.clock.wallMs());
-  renameSync(made.restored, ledgerFile(dataDir));
-  // Left by the one who read it back; all that it holds is in the file.
-  for (const path of databaseFiles(made.restored)) rmSync(path, { force: true });
-  claimHistory(deps, made);
-  syncDirectory(dataDir);
-  writeNodeRecord(dataDir, record);
-  return aside;
-}
-
-/** The keeper holds etcd beside the pods, and leaves it running when the agent stops. */
-async function endMember(deps: Deps, dataDir: string): Promise<void> {
-  if (keeperPid(dataDir) === undefined) return;
-  const keeper = await connectKeeper(dataDir, { ...deps, log: silentLog });
-  try {
-    await removeMembers(keeper.processes);
-  } finally {
-    keeper.close();
-  }
 }
 
 async function refuseLiving(deps: Deps, dataDir: string): Promise<void> {
@@ -197,14 +149,8 @@ async function refuseLiving(deps: Deps, dataDir: string): Promise<void> {
       hint: "name a node's folder, or a new one, with --data",
     });
   }
-  if (keeperPid(dataDir) === undefined) return;
-  const keeper = await connectKeeper(dataDir, { ...deps, log: silentLog });
-  try {
-    const { agent } = await keeper.status();
-    if (agent.state === "none") return;
-  } finally {
-    keeper.close();
-  }
+  const found = await withKeeperHere(deps, dataDir, (keeper) => keeper.status());
+  if (!found || found.agent.state === "none") return;
   throw new SkerryError({
     code: "node-running",
     message: `the agent of ${dataDir} runs, and a living ledger is not overwritten`,
@@ -247,64 +193,6 @@ function recordAfter(
     ...(node === undefined ? {} : { node }),
     ...(host === undefined ? {} : { host }),
   };
-}
-
-/** Of the latest history that this folder knows of. */
-export function generationHere(dataDir: string): number {
-  const told = readRecord(historyPath(dataDir)) as SignedHistory | undefined;
-  const held = Number.isSafeInteger(told?.claim.generation) ? (told?.claim.generation ?? 0) : 0;
-  try {
-    return Math.max(held, generationOf(inspectSqliteLedger(ledgerFile(dataDir))?.revision ?? 0));
-  } catch {
-    // A ledger that cannot be read is why people restore.
-    return held;
-  }
-}
-
-/** Says to every node of the cell that this history holds, in the authority's name. */
-function claimHistory(
-  deps: Deps,
-  made: { dataDir: string; record: NodeRecord; epoch: string; revision: number },
-): void {
-  const { dataDir, record, epoch, revision } = made;
-  const nowMs = () => deps.clock.wallMs();
-  const authority = openAuthority({ random: deps.random, nowMs }, identityFolder(dataDir));
-  if (!authority) throw new SkerryError({ code: "internal", message: "restored no authority" });
-  const claim = {
-    trustDomain: authority.trustDomain,
-    generation: generationOf(revision),
-    epoch,
-    atMs: Math.floor(nowMs()),
-    node: record.node,
-    api: `${record.host}:${record.ports.api}`,
-  };
-  writeRecord(historyPath(dataDir), signHistory(authority.signer.keyPem, claim));
-}
-
-/** In words; undefined when there is none. */
-function ledgerHere(dataDir: string): string | undefined {
-  const members = existsSync(membersFolder(dataDir)) ? "data of an etcd member" : undefined;
-  try {
-    const found = inspectSqliteLedger(ledgerFile(dataDir));
-    return found === undefined
-      ? members
-      : `revision ${found.revision}, ${found.keys} keys${members === undefined ? "" : `, ${members}`}`;
-  } catch (error) {
-    return `it cannot be read: ${explain(error)}`;
-  }
-}
-
-function moveAside(dataDir: string, nowMs: number): string | undefined {
-  const stamp = new Date(nowMs).toISOString().replaceAll(/[-:.]/g, "");
-  const aside = join(dataDir, `ledger-before-restore-${stamp}`);
-  const found = [...databaseFiles(ledgerFile(dataDir)), membersFolder(dataDir)].filter((path) =>
-    existsSync(path),
-  );
-  if (found.length === 0) return undefined;
-  ensureDirectory(aside);
-  for (const path of found) renameSync(path, join(aside, path.slice(dataDir.length + 1)));
-  syncDirectory(aside);
-  return aside;
 }
 
 /** Another key of the same cell would cut off every machine that joined under the one that is here. */

@@ -7,7 +7,8 @@ import { after, test } from "node:test";
 import { readNodeRecord } from "../../src/agent/config.ts";
 import { etcdFiles, readEtcdCredentials, refreshEtcdLeaf } from "../../src/agent/etcd-files.ts";
 import { etcdBinary } from "../../src/agent/etcd-runner.ts";
-import { planRecover, recoverCell } from "../../src/agent/recover.ts";
+import { planRecover } from "../../src/agent/recover-plan.ts";
+import { recoverCell } from "../../src/agent/recover.ts";
 import {
   ensureLedgerAuthority,
   ledgerCommonName,
