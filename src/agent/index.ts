@@ -9,12 +9,6 @@ export { keptBackups, proveBackupFile, readKeyHere } from "./kept-backups.ts";
 export { planRecover, type RecoverPlan } from "./recover-plan.ts";
 export { recoverCell, type Recovered } from "./recover.ts";
 export { planRestore, restoreCell, type Restored, type RestorePlan } from "./restore.ts";
-export {
-  adoptBundle,
-  readAdopted,
-  readBundle,
-  runWitnessHere,
-  witnessStatusHere,
-  type WitnessStatus,
-} from "./witness.ts";
+export { adoptBundle, readAdopted, readBundle } from "./witness-bundle.ts";
+export { runWitnessHere, witnessStatusHere, type WitnessStatus } from "./witness.ts";
 export { mintLocalToken, readAgentInfo, renderAccessKubeconfig, type AgentInfo } from "./local.ts";

@@ -1,13 +1,8 @@
-/**
- * A witness on the machine where it runs: its folder, its keys, its one process. A bundle that a server
- * of the cell made is all that it starts from, and all that renews it.
- */
-import { readFileSync } from "node:fs";
+/** A witness on the machine where it runs: its place there, its one process, how it is. */
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { isIP } from "node:net";
-import { z } from "zod";
-import { witnessBundleSchema, type WitnessBundle } from "../api/index.ts";
+import type { WitnessBundle } from "../api/index.ts";
 import { ensureLedgerAuthority } from "../identity/index.ts";
 import {
   createChildHost,
@@ -20,16 +15,13 @@ import {
 import type { Clock } from "../lib/clock.ts";
 import { explain, SkerryError } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
-import {
-  ensureDirectory,
-  readRecord,
-  writeFileAtomic,
-  writeRecord,
-} from "../runtime/files/index.ts";
+import { readRecord, writeRecord } from "../runtime/files/index.ts";
 import { freePort } from "../runtime/listen/index.ts";
 import { lockHolder, releaseLock, takeLock } from "../runtime/lock/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { etcdBinary } from "./etcd-runner.ts";
+import { parseListen } from "./host-port.ts";
+import { filesOf, readAdopted, writeTls } from "./witness-bundle.ts";
 
 export type WitnessHostConfig = {
   readonly dataDir: string;
@@ -62,94 +54,6 @@ export type WitnessStatus = {
 
 const loopback = "127.0.0.1";
 const dayMs = 86_400_000;
-const filesOf = (dataDir: string) => {
-  const tls = (folder: string) => ({
-    cert: join(dataDir, folder, "cert.pem"),
-    key: join(dataDir, folder, "key.pem"),
-    ca: join(dataDir, folder, "ca.pem"),
-  });
-  return {
-    bundle: join(dataDir, "bundle.json"),
-    place: join(dataDir, "witness.json"),
-    lock: join(dataDir, "witness.lock"),
-    etcd: join(dataDir, "etcd"),
-    peerTls: tls("tls"),
-    localTls: tls("local"),
-  };
-};
-
-/** Throws `invalid-bundle` naming what is wrong with it. */
-export function readBundle(path: string): WitnessBundle {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new SkerryError({
-      code: "invalid-bundle",
-      message: `${path} cannot be read`,
-      hint: "make one on a server of the cell: skerry server add-witness NAME --address HOST:PORT",
-      cause,
-    });
-  }
-  const parsed = witnessBundleSchema.safeParse(parseJson(text));
-  if (parsed.success) return parsed.data;
-  throw new SkerryError({
-    code: "invalid-bundle",
-    message: `${path} is no bundle of a witness: ${z.prettifyError(parsed.error)}`,
-    hint: "bring the file as skerry server add-witness wrote it",
-  });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * Takes a bundle in: the first one, or a renewed one of the same witness, which a running etcd reads
- * without a restart. Throws `witness-foreign`, `invalid-bundle`.
- */
-export function adoptBundle(dataDir: string, bundle: WitnessBundle): void {
-  const files = filesOf(dataDir);
-  const known = readRecord(files.bundle) as WitnessBundle | undefined;
-  if (known && (known.token !== bundle.token || known.memberId !== bundle.memberId))
-    throw new SkerryError({
-      code: "witness-foreign",
-      message: `${dataDir} holds the witness ${known.name} of ${known.trustDomain} as another member`,
-      hint: "give the new witness a folder of its own, or remove that one if it was taken off its cell",
-    });
-  ensureDirectory(join(dataDir, "tls"));
-  writeTls(files.peerTls, {
-    keyPem: bundle.keyPem,
-    chainPem: bundle.certPem,
-    caPem: bundle.caPem,
-  });
-  writeRecord(files.bundle, bundle);
-}
-
-function writeTls(
-  paths: { cert: string; key: string; ca: string },
-  { keyPem, chainPem, caPem }: { keyPem: string; chainPem: string; caPem: string },
-): void {
-  writeFileAtomic(paths.ca, caPem);
-  writeFileAtomic(paths.key, keyPem);
-  writeFileAtomic(paths.cert, chainPem);
-}
-
-/** The one that was taken in. Throws `not-a-witness`. */
-export function readAdopted(dataDir: string): WitnessBundle {
-  const bundle = readRecord(filesOf(dataDir).bundle) as WitnessBundle | undefined;
-  if (bundle) return bundle;
-  throw new SkerryError({
-    code: "not-a-witness",
-    message: `${dataDir} holds no witness`,
-    hint: "start one with its bundle: skerry witness run FILE --data DIR",
-  });
-}
-
 /**
  * Until `signal` aborts. Throws `witness-running`, `not-a-witness`, `cannot-listen`, `port-in-use`,
  * `etcd-missing`, `member-removed`, and what etcd's start throws.
@@ -222,19 +126,6 @@ async function placeOf(config: WitnessHostConfig, bundle: WitnessBundle): Promis
     clientPort: before?.clientPort ?? (await freePort(loopback)),
     metricsPort: before?.metricsPort ?? (await freePort(loopback)),
   };
-}
-
-/** `HOST:PORT`, `[HOST]:PORT` or `HOST`. Throws `invalid-argument`. */
-export function parseListen(text: string, defaultPort: number): { host: string; port: number } {
-  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:\s]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
-  const host = bracketed ?? plain;
-  const number = port === undefined ? defaultPort : Number(port);
-  if (host !== undefined && number >= 1 && number <= 65_535) return { host, port: number };
-  throw new SkerryError({
-    code: "invalid-argument",
-    message: `"${text}" is no address with a port`,
-    hint: "expected HOST:PORT, as 192.0.2.7:7447 or [2001:db8::7]:7447",
-  });
 }
 
 /**

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseRequest, witnessesOf } from "../../src/agent/paths/witness-path.ts";
-import { parseListen } from "../../src/agent/witness.ts";
+import { parseListen } from "../../src/agent/host-port.ts";
 import { etcdCommand, type EtcdMemberOptions } from "../../src/ledger/etcd/index.ts";
 import { witnessLeafIsDue } from "../../src/ledger/servers/index.ts";
 import { heirOf, readFigures } from "../../src/ledger/witness/index.ts";

@@ -33,10 +33,11 @@ import {
 } from "../../resources/index.ts";
 import { mirrorScopes } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
+import { addressOf } from "../host-port.ts";
 import { readsWithoutQuorum } from "../quorum-resources.ts";
 import { createMirrored, type Mirrored } from "../mirrored.ts";
 import { createSilence, type Silence } from "../silence.ts";
-import { addressOf, type IdentityPath } from "./identity-path.ts";
+import type { IdentityPath } from "./identity-path.ts";
 import { measureApi } from "./metrics-path.ts";
 
 export type StatePath = {

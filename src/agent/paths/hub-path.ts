@@ -20,8 +20,9 @@ import type { Resources } from "../../resources/index.ts";
 import { enrol } from "../../transport/index.ts";
 import { cellConfigName } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
+import { addressOf } from "../host-port.ts";
 import { createHubWord } from "../hub-word.ts";
-import { addressOf, type IdentityPath } from "./identity-path.ts";
+import type { IdentityPath } from "./identity-path.ts";
 import type { LinkPath } from "./link-path.ts";
 
 const enrolRetryMs = 5000;

@@ -30,6 +30,7 @@ import { steadyClock } from "../../runtime/clock/index.ts";
 import { enrol, type EnrolHandler } from "../../transport/index.ts";
 import type { AgentConfig, NodeRecord } from "../config.ts";
 import type { Ground } from "../ground.ts";
+import { addressOf } from "../host-port.ts";
 import { identityFolder } from "../local.ts";
 
 export type IdentityPath = {
@@ -163,11 +164,6 @@ async function joinByToken(
   deps.time.raiseTo(accepted.nowMs);
   deps.time.observe("server", accepted.nowMs);
   return accepted.apiAddress;
-}
-
-export function addressOf(text: string): { host: string; port: number } {
-  const at = text.lastIndexOf(":");
-  return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
 }
 
 /** Renewal at any server, best first; at itself where this node is one. */

@@ -23,8 +23,9 @@ import {
 } from "../../transport/index.ts";
 import { cellConfigName } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
+import { addressOf } from "../host-port.ts";
 import type { Mirrored } from "../mirrored.ts";
-import { addressOf, type IdentityPath } from "./identity-path.ts";
+import type { IdentityPath } from "./identity-path.ts";
 
 export type LinkPath = {
   /** HOST:PORT of the peers port. */
