@@ -127,11 +127,9 @@ export async function startProxy(
       .filter((endpoint) => endpoint.node === node)
       .map(addressOf);
     mesh.setTable(table);
-    upstreams.retain({
-      local: new Set([...own, ...mesh.served()]),
-      meshByNode: table.meshByNode,
-    });
-    nodeWatch.retain(new Set(Object.keys(table.meshByNode)));
+    const { [node]: _ownMesh, ...meshByNode } = table.meshByNode;
+    upstreams.retain({ local: new Set([...own, ...mesh.served()]), meshByNode });
+    nodeWatch.retain(new Set(Object.keys(meshByNode)));
     ingress.setTable(table);
   };
   upstreams.setIdentity(identity);

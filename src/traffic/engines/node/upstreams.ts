@@ -4,7 +4,7 @@
  */
 import type { TLSSocket } from "node:tls";
 import type { Client as ClientTypes, Dispatcher } from "undici";
-import type { Clock } from "../../../lib/clock.ts";
+import type { Clock, Timer } from "../../../lib/clock.ts";
 import { Client, Pool } from "../../../runtime/http-pool/index.ts";
 import { endpointHeader, meshErrorHeader, pingEndpoint } from "../../headers.ts";
 import { addressOf, type MeshAddress, type RouteEndpoint } from "../../routes/table.ts";
@@ -34,7 +34,7 @@ export interface Upstreams {
   abandon(node: string): void;
   /** New connections use this; old ones end with the request they carry. */
   setIdentity(identity: MeshIdentity): void;
-  /** Pools of pods and nodes not named are closed once idle. */
+  /** Of the nodes other than this one connections are opened at once; pools not named are closed once idle. */
   retain(kept: {
     readonly local: ReadonlySet<string>;
     readonly meshByNode: Readonly<Record<string, MeshAddress>>;
@@ -49,6 +49,16 @@ const meshConnectionAgeMs = 600_000;
 const onceIdleMs = 1_000;
 /** A ping must not wait for a handshake, nor behind slow requests: its connection is its own. */
 const pingIdleMs = 60_000;
+/**
+ * Kept open to each node for requests, beside the pings' own. What comes first, or after a rest, would
+ * wait for handshakes otherwise: on a small machine a burst of them takes seconds, makes the node look
+ * silent, and what moves on from there ends with its connection, so that the next one begins anew.
+ */
+const warmConnections = 2;
+/** Before either end closes one that rests; sooner where nobody answered. */
+const warmEveryMs = 30_000;
+const coldEveryMs = 2_000;
+const warmLimitMs = 2_000;
 
 /**
  * To one node at the same time. All at once they would all end late, on a small machine seconds late;
@@ -56,7 +66,13 @@ const pingIdleMs = 60_000;
  */
 const handshakesMax = 4;
 
-type Remote = { readonly pool: Pool; readonly pinger: Client; readonly address: MeshAddress };
+type Remote = {
+  readonly pool: Pool;
+  readonly pinger: Client;
+  readonly address: MeshAddress;
+  /** Ends what keeps its connections open. */
+  rest(): void;
+};
 
 export function createUpstreams(
   deps: { clock: Clock; nowMs: () => number },
@@ -99,7 +115,7 @@ export function createUpstreams(
           }
         })();
       };
-    const remote = {
+    const pools = {
       pool: new Pool(origin, {
         ...common,
         connections: connectionsPerPool,
@@ -111,10 +127,59 @@ export function createUpstreams(
         keepAliveTimeout: pingIdleMs,
         connect: connector(connect),
       }),
-      address,
     };
+    const remote = { ...pools, address, rest: keepWarm(pools) };
     remoteByNode.set(node, remote);
     return remote;
+  };
+
+  /** Returns what ends it. */
+  const keepWarm = ({ pool, pinger }: Pick<Remote, "pool" | "pinger">): (() => void) => {
+    const dispatchers = [pinger, ...Array.from({ length: warmConnections }, () => pool)];
+    let timer: Timer | undefined;
+    let isOver = false;
+    const warm = async () => {
+      const answers = await Promise.all(dispatchers.map((each) => pingBy(each, warmLimitMs)));
+      if (isOver) return;
+      const againMs = answers.includes(false) ? coldEveryMs : warmEveryMs;
+      timer = deps.clock.after(againMs, () => void warm());
+    };
+    void warm();
+    return () => {
+      isOver = true;
+      timer?.cancel();
+    };
+  };
+
+  /** Never rejects. */
+  const pingBy = (dispatcher: Dispatcher, limitMs: number): Promise<boolean> => {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    let controller: Dispatcher.DispatchController | undefined;
+    let over = false;
+    const conclude = (answered: boolean) => {
+      over = true;
+      timer.cancel();
+      resolve(answered);
+    };
+    const timer = afterAwake(deps.clock, limitMs, () => {
+      conclude(false);
+      controller?.abort(new Error("no answer to a ping"));
+    });
+    const handler: Dispatcher.DispatchHandler = {
+      // One whose time is over before it had a connection goes out nevertheless and is not heard:
+      // an abort would cost the connection that the next one needs.
+      onRequestStart(started) {
+        if (!over) controller = started;
+      },
+      onResponseStart: (_controller, _status, headers) =>
+        conclude(headers[meshErrorHeader] !== "stopping"),
+      onResponseData: () => {},
+      onResponseEnd: () => {},
+      onResponseError: () => conclude(false),
+    };
+    const headers = [endpointHeader, pingEndpoint];
+    dispatcher.dispatch({ method: "GET", path: "/", headers }, handler);
+    return promise;
   };
 
   const remoteOf = (node: string): Remote => {
@@ -124,10 +189,18 @@ export function createUpstreams(
     return remoteByNode.get(node) ?? openRemote(node, address);
   };
 
-  const closeRemote = (node: string, { pool, pinger }: Remote) => {
+  const closeRemote = (node: string, { pool, pinger, rest }: Remote) => {
     remoteByNode.delete(node);
+    rest();
     closeGently(pool);
     closeGently(pinger);
+  };
+
+  /** So that they are warm before anything is asked of them. */
+  const openAll = () => {
+    if (!identity) return;
+    for (const [node, address] of Object.entries(meshByNode))
+      if (!remoteByNode.has(node)) openRemote(node, address);
   };
 
   return {
@@ -146,39 +219,15 @@ export function createUpstreams(
       return pool;
     },
     remote: (node) => remoteOf(node).pool,
-    ping(node, limitMs) {
-      const { promise, resolve } = Promise.withResolvers<boolean>();
-      let controller: Dispatcher.DispatchController | undefined;
-      let over = false;
-      const conclude = (answered: boolean) => {
-        over = true;
-        timer.cancel();
-        resolve(answered);
-      };
-      const timer = afterAwake(deps.clock, limitMs, () => {
-        conclude(false);
-        controller?.abort(new Error("no answer to a ping"));
-      });
-      const handler: Dispatcher.DispatchHandler = {
-        // One whose time is over before it had a connection goes out nevertheless and is not heard:
-        // an abort would cost the connection that the next one needs.
-        onRequestStart(started) {
-          if (!over) controller = started;
-        },
-        onResponseStart: (_controller, _status, headers) =>
-          conclude(headers[meshErrorHeader] !== "stopping"),
-        onResponseData: () => {},
-        onResponseEnd: () => {},
-        onResponseError: () => conclude(false),
-      };
+    async ping(node, limitMs) {
+      let remote: Remote;
       try {
-        const headers = [endpointHeader, pingEndpoint];
-        remoteOf(node).pinger.dispatch({ method: "GET", path: "/", headers }, handler);
+        remote = remoteOf(node);
       } catch {
         // Nowhere to send it: that is an answer, too.
-        conclude(false);
+        return false;
       }
-      return promise;
+      return await pingBy(remote.pinger, limitMs);
     },
     abandon(node) {
       const remote = remoteByNode.get(node);
@@ -187,6 +236,7 @@ export function createUpstreams(
     setIdentity(next) {
       identity = next;
       for (const [node, remote] of remoteByNode) closeRemote(node, remote);
+      openAll();
     },
     retain(kept) {
       meshByNode = kept.meshByNode;
@@ -201,8 +251,10 @@ export function createUpstreams(
         if (next?.host === remote.address.host && next.port === remote.address.port) continue;
         closeRemote(node, remote);
       }
+      openAll();
     },
     async destroy() {
+      for (const { rest } of remoteByNode.values()) rest();
       const dispatchers: Dispatcher[] = [
         ...localByAddress.repeatable.values(),
         ...localByAddress.once.values(),
