@@ -177,4 +177,4 @@ export function soakPromises(seen: SoakSeen): PromiseResult[] {
 
 /** The numbers behind W1, for who wants to know where it went: a leak goes on, what warms up does not. */
 export const growthLine = ({ place, pid, slope, atLeast: least, points }: Growth): string =>
-  `${place} (pid ${pid}): ${(slope / megabyte).toFixed(3)} MB/min, surely at least ${(least / megabyte).toFixed(3)}; held, in MB at seconds: ${points.map(({ atMs, value }) => `${(value / megabyte).toFixed(1)} at ${Math.round(atMs / 1000)}`).join(", ")}`;
+  `${place} (pid ${pid}): ${(slope / megabyte).toFixed(3)} MB/min, surely at least ${(least / megabyte).toFixed(3)}; held (of it alive in heaps), in MB at seconds: ${points.map(({ atMs, value, aliveBytes }) => `${(value / megabyte).toFixed(1)} (${(aliveBytes / megabyte).toFixed(1)}) at ${Math.round(atMs / 1000)}`).join(", ")}`;
