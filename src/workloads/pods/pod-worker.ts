@@ -3,13 +3,7 @@
  * something changed. Slow things (a stop's grace, a report) run beside it, so that a look never
  * waits for them.
  */
-import {
-  onPartitionOf,
-  sameValue,
-  type Container,
-  type Pod,
-  type PodStatus,
-} from "../../api/index.ts";
+import { onPartitionOf, sameValue, type Pod, type PodStatus } from "../../api/index.ts";
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { explain, SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
@@ -17,21 +11,12 @@ import type { Random } from "../../lib/random.ts";
 import type { Driver, DriverAbilities, Instance } from "../driver.ts";
 import type { Rotation, SingleStarts, StatusSink } from "../ports.ts";
 import type { Refusal } from "./environment.ts";
-import {
-  initDone,
-  isFinal,
-  latestOf,
-  planPod,
-  statusByName,
-  type ContainerNotes,
-  type PodView,
-  type Step,
-} from "./plan.ts";
-import { startProber, type Prober } from "./prober.ts";
+import { isFinal, planPod, type ContainerNotes, type PodView, type Step } from "./plan.ts";
+import { createPodProbes } from "./pod-probes.ts";
 import { createReporter } from "./reporter.ts";
 import { leaveRotation } from "./rotation.ts";
 import { graceMsOf, instanceSpecOf, refusalOf, type SpecificationDeps } from "./specification.ts";
-import { idOf, podStatusOf } from "./status.ts";
+import { podStatusOf } from "./status.ts";
 
 export type PodWorkerDeps = {
   readonly clock: Clock;
@@ -83,7 +68,6 @@ export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions):
   const reporter = createReporter({ ...deps, log });
   const notesByContainer = new Map<string, ContainerNotes>();
   const refusalsByContainer = new Map<string, number>();
-  const probersByInstance = new Map<string, Prober>();
   /** The grace that a stop under way was asked with, by instance. */
   const stoppingById = new Map<string, number>();
   let status: PodStatus | undefined;
@@ -107,44 +91,18 @@ export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions):
     notesByContainer.set(container, { ...notesByContainer.get(container), ...more });
   };
 
-  const probe = (now: PodView) => {
-    const wanted = new Set<string>();
-    const containers = initDone(now) && !removed ? pod.spec.containers : [];
-    for (const container of containers) {
-      const instance = latestOf(now.instances, container.name);
-      if (instance?.current.state !== "running") continue;
-      wanted.add(instance.id);
-      if (!probersByInstance.has(instance.id))
-        watchHealth(container, instance, instance.current.startedMs);
-    }
-    for (const [id, prober] of probersByInstance) {
-      if (wanted.has(id)) continue;
-      prober.stop();
-      probersByInstance.delete(id);
-    }
-  };
-
-  const watchHealth = (container: Container, instance: Instance, startedMs: number) => {
-    const reported = statusByName(found, container.name);
-    const same = reported?.containerID === idOf(instance, driver.name);
-    const onVerdict = (probed: Prober["verdict"]) => {
-      note(container.name, { probed: { instance: instance.id, ...probed } });
-      if (probed.unhealthy) log.warn(probed.unhealthy, { container: container.name });
-      wake();
-    };
-    const prober = startProber(deps, {
-      container,
-      instance: instance.id,
-      startedMs,
+  const probes = createPodProbes(
+    { ...deps, log },
+    {
       address: deps.specification.node.address,
-      known: same
-        ? { started: reported?.started ?? false, ready: reported?.ready ?? false }
-        : undefined,
-      onVerdict,
-    });
-    probersByInstance.set(instance.id, prober);
-    note(container.name, { probed: { instance: instance.id, ...prober.verdict } });
-  };
+      found,
+      onVerdict(container, probed) {
+        note(container, { probed });
+        wake();
+      },
+      onBegin: (container, probed) => note(container, { probed }),
+    },
+  );
 
   const refused = (container: string, refusal: Refusal, options: { steady: boolean }) => {
     const times = refusalsByContainer.get(container) ?? 0;
@@ -266,11 +224,11 @@ export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions):
   const look = async () => {
     timer?.cancel();
     const now = view();
-    probe(now);
+    probes.follow(now);
     const plan = planPod(view());
     for (const step of plan.steps) if (!closed) await carryOut(step);
     if (closed) return;
-    probe(view());
+    probes.follow(view());
     report();
     if (plan.wakeInMs !== undefined) timer = clock.after(plan.wakeInMs, wake);
   };
@@ -328,7 +286,7 @@ export function createPodWorker(deps: PodWorkerDeps, options: PodWorkerOptions):
       stopping.abort();
       timer?.cancel();
       reporter.close();
-      for (const prober of probersByInstance.values()) prober.stop();
+      probes.stop();
       await looking;
     },
   };
