@@ -18,6 +18,7 @@ const turn = (fields: Partial<Turn> = {}): Turn => ({
   settledMs: 30_000,
   short: false,
   frozen: false,
+  moves: 1,
   ...fields,
 });
 const request = (atMs: number, failure?: string): RequestSample => ({
@@ -42,7 +43,6 @@ const held = (seen: Partial<OneAddressSeen>) => {
     samples: requests([[10_000, 12_000]]),
     acknowledgedMs: requests([]).map(({ atMs }) => atMs),
     arp: [{ fromMs: 25_000, toMs: 26_000, macs: ["a"] }],
-    moves: 3,
     told: 3,
     ...seen,
   });
@@ -75,6 +75,7 @@ test("two that answer the network are counted after a holder's lease, and timed 
   assert.equal(held({ arp: both(15_000) })["W5"]?.measured, 5000);
   assert.equal(held({ arp: both(33_000) })["W6"]?.measured, 1000);
   assert.equal(held({ arp: [] })["W4"]?.ok, false);
-  assert.equal(held({ moves: 4 })["W7"]?.ok, false);
+  assert.equal(held({ turns: [turn({ moves: 2 })] })["W7"]?.ok, false);
+  assert.equal(held({ turns: [turn({ moves: 0 })] })["W7"]?.ok, false);
   assert.equal(held({ told: 2 })["W8"]?.ok, false);
 });

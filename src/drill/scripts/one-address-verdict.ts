@@ -15,6 +15,8 @@ export type Turn = {
   readonly fromMs: number;
   readonly healedMs: number;
   readonly settledMs: number;
+  /** By `status.moves`, from the fault until the cell had settled. */
+  readonly moves: number;
   /** Given back so soon that its lease had not run out. */
   readonly short: boolean;
   /** Its kernel lives on, and takes connections that nobody answers. */
@@ -29,8 +31,6 @@ export type OneAddressSeen = {
   /** Wall clock of each MQTT acknowledgement. */
   readonly acknowledgedMs: readonly number[];
   readonly arp: readonly ArpSample[];
-  /** By `status.moves`, before and after. */
-  readonly moves: number;
   /** Events that tell of a move. */
   readonly told: number;
 };
@@ -115,7 +115,9 @@ export function oneAddressPromises(seen: OneAddressSeen): PromiseResult[] {
     atMost(
       "W7",
       "moves beyond one for each loss: none when a holder comes back",
-      turns.length === 0 ? notMeasured : Math.abs(seen.moves - turns.length),
+      turns.length === 0
+        ? notMeasured
+        : turns.reduce((sum, { moves }) => sum + Math.abs(moves - 1), 0),
       0,
       "moves",
     ),

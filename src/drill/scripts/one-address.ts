@@ -62,16 +62,7 @@ async function play(stage: Stage, address: string): Promise<DrillReport> {
   await applyStream(site.cluster, exampleStream(stream, ["value", "site"], "of one device"));
   const status = async () => (await site.cluster.get(cellAddressKind, { name }))?.status;
   progress("waiting for a worker to hold the address");
-  await waitUntil(
-    "the address with a worker",
-    async () => {
-      const holder = (await status())?.holder;
-      return holder !== undefined && holder !== "n1"
-        ? { found: holder }
-        : { missing: `held by ${holder ?? "nobody"}` };
-    },
-    { clock, signal, timeoutMs: settledPatienceMs * slowness },
-  );
+  await workerHolding(stage, status);
   const arp = await watchArp(
     { clock },
     { address, from: "eth0", on: (argv) => stage.network.on("hub", argv) },
@@ -100,7 +91,6 @@ async function play(stage: Stage, address: string): Promise<DrillReport> {
     clock,
   });
   const turns: Turn[] = [];
-  const movesBefore = (await status())?.moves ?? 0;
   try {
     await clock.sleep(aftermathMs, { signal });
     const order = losses.map((loss) => ({ loss, at: dice.float() })).sort((a, b) => a.at - b.at);
@@ -111,7 +101,6 @@ async function play(stage: Stage, address: string): Promise<DrillReport> {
     if (signal.aborted) requests.abandon();
     await Promise.all([device.stop(), arp.stop()]);
   }
-  const moves = ((await status())?.moves ?? 0) - movesBefore;
   const events = await site.cluster.list(eventKind, { namespace: "default" });
   const told = events
     .filter(({ reason }) => reason === "AddressMoved")
@@ -124,7 +113,6 @@ async function play(stage: Stage, address: string): Promise<DrillReport> {
     samples,
     acknowledgedMs: device.acknowledgedMs,
     arp: arp.samples,
-    moves,
     // Some were told before the load began.
     told: Math.min(told, turns.length),
   };
@@ -136,11 +124,33 @@ async function play(stage: Stage, address: string): Promise<DrillReport> {
   });
 }
 
-type Status = () => Promise<{ holder?: string | undefined } | undefined>;
+type Status = () => Promise<
+  { readonly holder?: string | undefined; readonly moves?: number | undefined } | undefined
+>;
+
+/**
+ * The only server gives it away to a worker as soon as there is one: what it holds nobody could move
+ * when it is lost.
+ */
+function workerHolding(
+  { clock, signal, slowness }: Stage,
+  status: Status,
+): Promise<{ readonly holder: string; readonly moves: number }> {
+  return waitUntil(
+    "the address with a worker",
+    async () => {
+      const { holder, moves = 0 } = (await status()) ?? {};
+      return holder !== undefined && holder !== "n1"
+        ? { found: { holder, moves } }
+        : { missing: `held by ${holder ?? "nobody"}` };
+    },
+    { clock, signal, timeoutMs: settledPatienceMs * slowness },
+  );
+}
 
 async function loseHolder(stage: Stage, loss: Loss, status: Status): Promise<Turn> {
   const { site, clock, signal, slowness, progress } = stage;
-  const holder = (await status())?.holder ?? "";
+  const { holder, moves: movesBefore } = await workerHolding(stage, status);
   progress(`${loss} ${holder}, which holds the address`);
   const begin = {
     node: holder,
@@ -163,12 +173,15 @@ async function loseHolder(stage: Stage, loss: Loss, status: Status): Promise<Tur
   stage.outages.push({ ...begin, returnedMs: clock.wallMs() });
   await waitWhole(site, { clock, signal, timeoutMs: wholePatienceMs * slowness });
   await clock.sleep(aftermathMs, { signal });
+  const settledMs = clock.wallMs();
+  const moves = ((await status())?.moves ?? 0) - movesBefore;
   return {
     ...begin,
     holder,
+    moves,
     ...(next === undefined ? {} : { next }),
     healedMs,
-    settledMs: clock.wallMs(),
+    settledMs,
     short: loss === "cut for a moment",
     frozen: loss === "freeze",
   };
