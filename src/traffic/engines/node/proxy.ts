@@ -181,9 +181,9 @@ export async function startProxy(
         { ...serverLimits(limits), ...meshTls(identity), handshakeTimeout: 5_000 },
         mesh.handle,
       );
-      secure.on("tlsClientError", (error) => {
+      secure.on("tlsClientError", (error, { remoteAddress: from }) => {
         counter.add("mesh-refused:handshake");
-        deps.log.warn("mesh handshake failed", { error });
+        deps.log.warn("mesh handshake failed", { from, error });
       });
       meshPort = await open(secure, mesh, options.mesh, "the mesh");
     }
