@@ -7,17 +7,14 @@
  * Sessions and retained messages live in memory: a session ends with its connection (the CONNACK
  * says "no session present"), a retained message with the agent.
  */
-import { createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, Server as TlsServer } from "node:tls";
 import { Aedes, type Client, type ConnectPacket, type PublishPacket } from "aedes";
-import { deadline, every } from "../../lib/clock.ts";
+import { deadline } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { createConnectionGate } from "../../runtime/connections/index.ts";
-import { listenAlso, listenOn } from "../../runtime/listen/index.ts";
 import { createBatcher } from "../batcher.ts";
 import { createTopicMapping } from "../mapping.ts";
 import type { Subject } from "../ports.ts";
-import { guardSocket, type GuardedSocket, type PartialBudget } from "./guarded-socket.ts";
+import type { PartialBudget } from "./guarded-socket.ts";
 import {
   clientIdBytesMax,
   halfOpenMax,
@@ -32,17 +29,15 @@ import { createPublishing } from "./publish.ts";
 import { keepNoPayloads } from "./half-open.ts";
 import { refusalReason } from "./refusals.ts";
 import { createRetained } from "./retained.ts";
+import { createSockets } from "./sockets.ts";
 
 const stopTimeoutMs = 5_000;
-const stallTimeoutMsDefault = 60_000;
-const sweepMs = 5_000;
 
 type ClientState = {
   subject: Subject | undefined;
   inFlight: number;
   readonly filters: Set<string>;
 };
-type Connection = { readonly socket: Socket; readonly guarded: GuardedSocket };
 
 export async function createMqttIngest(
   deps: MqttDependencies,
@@ -94,11 +89,9 @@ export async function createMqttIngest(
     stateByClient.set(client, state);
     return state;
   };
-  const connectionByStream = new Map<unknown, Connection>();
   /** Whose session a client identifier is, so that nobody else takes it over (MQTT-3.1.4-2). */
   const clientById = new Map<string, Client>();
   const settling = new Set<Promise<unknown>>();
-  const servers = new Set<Server>();
   let stopping: Promise<void> | undefined;
 
   const answerConnect = async (
@@ -106,7 +99,7 @@ export async function createMqttIngest(
     done: (error: (Error & { returnCode: number }) | null, successful: boolean | null) => void,
     credentials: MqttCredentials,
   ) => {
-    const connection = connectionByStream.get(client.conn);
+    const connection = sockets.of(client.conn);
     if (!connection) return done(connackError("server unavailable", 3), null);
     if (gate.isOverflow(connection.socket))
       return done(connackError("server unavailable: too many connections", 3), null);
@@ -189,7 +182,7 @@ export async function createMqttIngest(
       done(problem ?? null, problem === undefined);
     },
     authenticate(client, username, password, done) {
-      const socket = connectionByStream.get(client.conn)?.socket;
+      const socket = sockets.of(client.conn)?.socket;
       const peer = socket && deps.peerOf?.(socket);
       void answerConnect(client, done, {
         ...(username === undefined ? {} : { username }),
@@ -226,7 +219,7 @@ export async function createMqttIngest(
   broker.on("unsubscribe", (topics, client) => {
     for (const topic of topics) stateOf(client).filters.delete(topic);
   });
-  broker.on("clientReady", (client) => connectionByStream.get(client.conn)?.guarded.open());
+  broker.on("clientReady", (client) => sockets.of(client.conn)?.guarded.open());
   broker.on("clientDisconnect", (client) => {
     if (clientById.get(client.id) === client) clientById.delete(client.id);
   });
@@ -241,10 +234,7 @@ export async function createMqttIngest(
       source: "mqtt",
       code: error instanceof SkerryError ? error.code : "invalid-packet",
       message: error.message,
-      sender:
-        stateOf(client).subject?.id ??
-        connectionByStream.get(client.conn)?.socket.remoteAddress ??
-        "",
+      sender: stateOf(client).subject?.id ?? sockets.of(client.conn)?.socket.remoteAddress ?? "",
       payload: new Uint8Array(),
     });
   };
@@ -257,57 +247,20 @@ export async function createMqttIngest(
 
   keepNoPayloads(broker);
 
-  const accept = (socket: Socket) => {
-    if (stopping) return void socket.destroy();
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, 60_000);
-    socket.setTimeout(options.idleTimeoutMs ?? 1_200_000, () => socket.destroy());
-    const guarded = guardSocket(socket, { clock: deps.clock, partial });
-    connectionByStream.set(guarded.stream, { socket, guarded });
-    socket.once("close", () => connectionByStream.delete(guarded.stream));
-    broker.handle(guarded.stream);
-  };
-  const stallTimeoutMs = options.stallTimeoutMs ?? stallTimeoutMsDefault;
-  const sweep = every(
-    deps.clock,
-    Math.min(sweepMs, stallTimeoutMs / 2),
-    () => {
-      for (const { guarded } of connectionByStream.values()) guarded.closeIfStalled(stallTimeoutMs);
-    },
-    (error) => deps.log.error("stalled connections could not be looked for", { error }),
+  const sockets = createSockets(
+    { ...deps, gate, partial, handle: (stream) => void broker.handle(stream) },
+    options,
   );
 
   return {
-    async listen({ host, port, tls }) {
-      // Counted from the first packet of TCP on: a handshake costs more than what comes after it.
-      const server = tls
-        ? createTlsServer({ ...tls, handshakeTimeout: 10_000 }, accept)
-        : createServer();
-      server.on("connection", (socket) => {
-        gate.admit(socket);
-        if (!tls && !socket.destroyed) accept(socket);
-      });
-      if (tls)
-        server.on("tlsClientError", (error) => deps.log.debug("handshake failed", { error }));
-      const bound = await listenOn(server, { host, port, what: "MQTT" });
-      server.on("error", (error) => deps.log.error("MQTT listener failed", { error }));
-      servers.add(server);
-      return {
-        port: bound.port,
-        alsoAt: (also) => listenAlso(server, { host: also, port: bound.port, what: "MQTT" }),
-      };
-    },
-    setTls(tls) {
-      for (const server of servers) if (server instanceof TlsServer) server.setSecureContext(tls);
-    },
+    listen: sockets.listen,
+    setTls: sockets.setTls,
     get connections() {
       return gate.open;
     },
     stop() {
       stopping ??= (async () => {
-        for (const server of servers) server.close();
-        sweep.cancel();
-        for (const { socket } of connectionByStream.values()) socket.pause();
+        sockets.quiet();
         // Not for ever: what is not answered stays unacknowledged, and its sender sends it again.
         const limit = deadline(deps.clock, stopTimeoutMs);
         const late = new Promise((resolve) => limit.signal.addEventListener("abort", resolve));
@@ -317,7 +270,7 @@ export async function createMqttIngest(
         // Their acknowledgements are written on the next turn.
         await new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve)));
         await new Promise<void>((resolve) => broker.close(resolve));
-        for (const { socket } of connectionByStream.values()) socket.destroy();
+        sockets.destroy();
       })();
       return stopping;
     },
