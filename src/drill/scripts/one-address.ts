@@ -136,7 +136,7 @@ function workerHolding(
   { clock, signal, slowness }: Stage,
   status: Status,
 ): Promise<{ readonly holder: string; readonly moves: number }> {
-  return waitUntil(
+  return waitUntil<{ holder: string; moves: number }>(
     "the address with a worker",
     async () => {
       const { holder, moves = 0 } = (await status()) ?? {};
