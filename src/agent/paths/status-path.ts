@@ -1,33 +1,25 @@
 /**
  * The way of a node's state to people: what it says of itself, gathered where it is known, asked by
- * peers over links, by the hub's heartbeat and by `/v1/status`; and its Node object for kubectl.
+ * peers over links, by the hub's heartbeat and by `/v1/status`.
  */
-import { cpus, totalmem } from "node:os";
 import {
   cellAddressKind,
   deploymentKind,
   endpointsOf,
   nodeKind,
   podKind,
-  streamKind,
   type BackupReport,
   type CellAddress,
   type CellStatus,
   type Deployment,
-  type KubeObject,
   type Node,
-  type NodePorts,
   type NodeReport,
 } from "../../api/index.ts";
-import { every } from "../../lib/clock.ts";
 import type { Keeper } from "../../keeper/index.ts";
 import { rungOf, withRows, type LedgerSituation, type Membership } from "../../membership/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
-import { ownProcess } from "../../runtime/process/index.ts";
-import type { WriteResult } from "../../resources/index.ts";
-import { startNodeReporter, type NodeWrite, type PodRunner } from "../../workloads/index.ts";
+import type { PodRunner } from "../../workloads/index.ts";
 import { addressViews } from "../address-promise.ts";
-import { hostDescription } from "../doctor.ts";
 import type { HostStrain } from "../host-strain.ts";
 import { ledgerReport } from "../ledger-watch.ts";
 import type { Ground } from "../ground.ts";
@@ -39,8 +31,6 @@ import type { SyncPath } from "./sync-path.ts";
 export type StatusPath = { report(): Promise<NodeReport>; readonly routes: Routes };
 
 const peerTimeoutMs = 1000;
-/** Each report of a stream is a write to the ledger: seldom enough for an SD card. */
-const streamReportMs = 15_000;
 
 export function startStatusPath(
   ground: Ground,
@@ -186,91 +176,5 @@ function pidsOf(
         ? [[container, current.pid]]
         : [];
     }),
-  );
-}
-
-/** The Node object, told to the cell's state again and again. */
-export async function startNodeReports(
-  ground: Ground,
-  deps: {
-    state: StatePath;
-    ports: NodePorts;
-    membership: Membership;
-  },
-): Promise<void> {
-  const { clock, log, lifecycle, record } = ground;
-  const { upstream } = deps.state;
-  const outcome = (result: WriteResult<KubeObject>): NodeWrite => {
-    if (result.state === "done") {
-      deps.membership.onServerContact();
-      return "done";
-    }
-    return result.state === "refused" && result.reason === "not-found" ? "missing" : "failed";
-  };
-  const host = hostDescription();
-  await lifecycle.start(
-    "node reports",
-    async () =>
-      startNodeReporter(
-        {
-          clock,
-          log,
-          objects: {
-            createNode: async (node) => outcome(await upstream.create(nodeKind, node)),
-            patchNode: async (name, body, part) =>
-              outcome(
-                await upstream.patch(
-                  nodeKind,
-                  { name },
-                  { type: "merge", body },
-                  part === "status" ? { subresource: "status" } : {},
-                ),
-              ),
-          },
-        },
-        {
-          name: record.node,
-          isServer: record.role === "server",
-          host: record.host,
-          ports: deps.ports,
-          version: ground.version,
-          bootId: ownProcess().bootId,
-          kernel: host.kernel,
-          os: host.os,
-          cpus: cpus().length,
-          memoryBytes: totalmem(),
-          podsMax: 110,
-        },
-      ),
-    (part) => part.stop(),
-  );
-}
-
-/** Servers: what this store holds of each stream, for `kubectl get streams`; written when it changed. */
-export async function startStreamReports(
-  ground: Ground,
-  deps: { state: StatePath; sync: SyncPath },
-): Promise<void> {
-  const { clock, log, lifecycle } = ground;
-  if (!deps.state.ledger) return;
-  const toldByName = new Map<string, string>();
-  const report = async () => {
-    const { streams } = await deps.sync.store.status();
-    for (const { name, entries, bytes, backlog } of streams) {
-      const status = { entries, bytes, backlog: backlog.entries };
-      const text = JSON.stringify(status);
-      if (toldByName.get(name) === text) continue;
-      const patch = { type: "merge" as const, body: { status } };
-      const result = await deps.state.upstream.patch(streamKind, { name }, patch, {
-        subresource: "status",
-      });
-      if (result.state === "done") toldByName.set(name, text);
-    }
-  };
-  await lifecycle.start(
-    "stream reports",
-    () =>
-      every(clock, streamReportMs, report, (error) => log.warn("streams not reported", { error })),
-    (timer) => timer.cancel(),
   );
 }

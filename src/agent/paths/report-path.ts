@@ -1,0 +1,101 @@
+/** The way of a node's state to kubectl: its Node object, and what servers hold of each stream. */
+import { cpus, totalmem } from "node:os";
+import { nodeKind, streamKind, type KubeObject, type NodePorts } from "../../api/index.ts";
+import { every } from "../../lib/clock.ts";
+import type { Membership } from "../../membership/index.ts";
+import { ownProcess } from "../../runtime/process/index.ts";
+import type { WriteResult } from "../../resources/index.ts";
+import { startNodeReporter, type NodeWrite } from "../../workloads/index.ts";
+import { hostDescription } from "../doctor.ts";
+import type { Ground } from "../ground.ts";
+import type { StatePath } from "./command-path.ts";
+import type { SyncPath } from "./sync-path.ts";
+
+/** Each report of a stream is a write to the ledger: seldom enough for an SD card. */
+const streamReportMs = 15_000;
+
+/** The Node object, told to the cell's state again and again. */
+export async function startNodeReports(
+  ground: Ground,
+  deps: {
+    state: StatePath;
+    ports: NodePorts;
+    membership: Membership;
+  },
+): Promise<void> {
+  const { clock, log, lifecycle, record } = ground;
+  const { upstream } = deps.state;
+  const outcome = (result: WriteResult<KubeObject>): NodeWrite => {
+    if (result.state === "done") {
+      deps.membership.onServerContact();
+      return "done";
+    }
+    return result.state === "refused" && result.reason === "not-found" ? "missing" : "failed";
+  };
+  const host = hostDescription();
+  await lifecycle.start(
+    "node reports",
+    async () =>
+      startNodeReporter(
+        {
+          clock,
+          log,
+          objects: {
+            createNode: async (node) => outcome(await upstream.create(nodeKind, node)),
+            patchNode: async (name, body, part) =>
+              outcome(
+                await upstream.patch(
+                  nodeKind,
+                  { name },
+                  { type: "merge", body },
+                  part === "status" ? { subresource: "status" } : {},
+                ),
+              ),
+          },
+        },
+        {
+          name: record.node,
+          isServer: record.role === "server",
+          host: record.host,
+          ports: deps.ports,
+          version: ground.version,
+          bootId: ownProcess().bootId,
+          kernel: host.kernel,
+          os: host.os,
+          cpus: cpus().length,
+          memoryBytes: totalmem(),
+          podsMax: 110,
+        },
+      ),
+    (part) => part.stop(),
+  );
+}
+
+/** Servers: what this store holds of each stream, for `kubectl get streams`; written when it changed. */
+export async function startStreamReports(
+  ground: Ground,
+  deps: { state: StatePath; sync: SyncPath },
+): Promise<void> {
+  const { clock, log, lifecycle } = ground;
+  if (!deps.state.ledger) return;
+  const toldByName = new Map<string, string>();
+  const report = async () => {
+    const { streams } = await deps.sync.store.status();
+    for (const { name, entries, bytes, backlog } of streams) {
+      const status = { entries, bytes, backlog: backlog.entries };
+      const text = JSON.stringify(status);
+      if (toldByName.get(name) === text) continue;
+      const patch = { type: "merge" as const, body: { status } };
+      const result = await deps.state.upstream.patch(streamKind, { name }, patch, {
+        subresource: "status",
+      });
+      if (result.state === "done") toldByName.set(name, text);
+    }
+  };
+  await lifecycle.start(
+    "stream reports",
+    () =>
+      every(clock, streamReportMs, report, (error) => log.warn("streams not reported", { error })),
+    (timer) => timer.cancel(),
+  );
+}
