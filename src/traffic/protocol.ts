@@ -39,6 +39,8 @@ export type ProxyLimits = {
   readonly bodyBytesMax: number;
   /** For a client to take the piece of an answer that waits for it. */
   readonly clientStallMs: number;
+  /** For an answer that nobody waits for any more, before its connection is ended instead. */
+  readonly unheardMs: number;
 };
 
 export const proxyLimitsDefault: ProxyLimits = {
@@ -54,6 +56,7 @@ export const proxyLimitsDefault: ProxyLimits = {
   bodyIdleTimeoutMs: 20_000,
   bodyBytesMax: 1024 ** 3,
   clientStallMs: 60_000,
+  unheardMs: 1_000,
 };
 
 export type ProxyStart = {

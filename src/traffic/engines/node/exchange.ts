@@ -4,6 +4,7 @@
  */
 import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import type { Dispatcher } from "undici";
+import type { Timer } from "../../../lib/clock.ts";
 import { responseHeaders } from "../../headers.ts";
 import { AttemptFailed, type Failure } from "./failure.ts";
 
@@ -14,9 +15,15 @@ export interface Exchange {
   readonly ended: Promise<void>;
   /** Whether it had a connection to be written to. */
   readonly started: () => boolean;
-  /** Gives the request up at once, with or without a connection. */
+  /**
+   * Gives the request up at once, with or without a connection. Where `giveUpLater` was given, what was
+   * sent and not yet answered may still be answered until then, unheard: to end it ends its connection.
+   */
   abort(reason: Error): void;
 }
+
+/** Of an answer that nobody waits for any more: reading it is cheaper than a new connection. */
+const unheardBytesMax = 64 * 1024;
 
 export function startExchange(
   dispatcher: Dispatcher,
@@ -28,6 +35,7 @@ export function startExchange(
     readonly closeAfter?: () => boolean;
     /** Called when the client has taken nothing of the answer for a while; what it returns disarms. */
     readonly watchStall?: (response: ServerResponse) => () => void;
+    readonly giveUpLater?: (giveUp: () => void) => Timer;
   },
 ): Exchange {
   const { response } = options;
@@ -36,6 +44,8 @@ export function startExchange(
   let state: "waiting" | "accepted" | "judged" | "over" = "waiting";
   let controller: Dispatcher.DispatchController | undefined;
   let aborted: Error | undefined;
+  let unheard: Timer | undefined;
+  let unheardBytes = 0;
   let disarm = () => {};
   // Who waits for `accepted` hears of the failure there; `ended` is asked for only afterwards.
   ended.promise.catch(() => {});
@@ -51,15 +61,21 @@ export function startExchange(
   };
   const abort = (reason: Error) => {
     aborted = reason;
+    const wasWaiting = state === "waiting";
     fail(reason);
-    controller?.abort(reason);
+    const started = controller;
+    if (!started || unheard) return;
+    if (wasWaiting && options.giveUpLater)
+      unheard = options.giveUpLater(() => started.abort(reason));
+    else started.abort(reason);
   };
 
   try {
     dispatcher.dispatch(request, {
       onRequestStart(started) {
+        // An abort would end the connection, which the next in line needs; what is thrown does not.
+        if (aborted) throw aborted;
         controller = started;
-        if (aborted) started.abort(aborted);
       },
       onResponseStart(_controller, status, headers) {
         if (status < 200 || state !== "waiting") return;
@@ -76,6 +92,10 @@ export function startExchange(
         accepted.resolve();
       },
       onResponseData(reading, chunk) {
+        if (aborted) {
+          unheardBytes += chunk.byteLength;
+          if (unheardBytes > unheardBytesMax) reading.abort(aborted);
+        }
         if (state !== "accepted" || response.write(chunk)) return;
         reading.pause();
         disarm = options.watchStall?.(response) ?? disarm;
@@ -85,6 +105,7 @@ export function startExchange(
         });
       },
       onResponseEnd() {
+        unheard?.cancel();
         if (state !== "accepted") return;
         if (response.writableNeedDrain) disarm = options.watchStall?.(response) ?? disarm;
         response.end(() => {
@@ -93,7 +114,10 @@ export function startExchange(
           ended.resolve();
         });
       },
-      onResponseError: (_controller, error) => fail(error),
+      onResponseError(_controller, error) {
+        unheard?.cancel();
+        fail(error);
+      },
     });
   } catch (error) {
     fail(error instanceof Error ? error : new Error(String(error)));

@@ -45,6 +45,8 @@ export type IngressOptions = {
   readonly underWayMax: number;
   /** A client that takes nothing of an answer for this long loses it. */
   readonly clientStallMs: number;
+  /** An answer that nobody waits for any more may still come for so long. */
+  readonly unheardMs: number;
 };
 
 export function createIngress(deps: IngressDependencies, options: IngressOptions): Ingress {
@@ -99,6 +101,7 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
             judge: headers.length > 0 ? meshFailureOf : undefined,
             closeAfter: () => draining || !request.complete,
             watchStall,
+            giveUpLater: (giveUp) => deps.clock.after(options.unheardMs, giveUp),
           },
         );
         return { accepted: answered(exchange), started: exchange.started, abort: exchange.abort };
