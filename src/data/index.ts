@@ -15,6 +15,7 @@ export type {
   StreamStore,
   Vector,
 } from "./streams/store.ts";
+export type { SealingOptions } from "./streams/sealer.ts";
 export { openStreamStore, type StreamStoreOptions } from "./streams/sqlite-store.ts";
 export {
   connectStreamStore,

@@ -5,6 +5,7 @@ import { describe, test } from "node:test";
 import {
   connectStreamStore,
   openStreamStore,
+  type SealingOptions,
   type StreamEvents,
   type StreamMethods,
   type StreamStore,
@@ -25,13 +26,15 @@ import { waitFor } from "../support/wait.ts";
 
 type Open = (path: string, node?: string) => Promise<{ store: StreamStore; stop(): Promise<void> }>;
 
-const openHere: Open = async (path, node = "n1") => {
-  const store = openStreamStore(
-    { clock: systemClock, random: systemRandom, log: silentLog },
-    { path, node },
-  );
-  return { store, stop: () => store.close() };
-};
+const openWith =
+  (sealing?: SealingOptions): Open =>
+  async (path, node = "n1") => {
+    const store = openStreamStore(
+      { clock: systemClock, random: systemRandom, log: silentLog },
+      { path, node, sealing },
+    );
+    return { store, stop: () => store.close() };
+  };
 
 type OtherMethods = { "other.thing"(argument: number): Promise<string> };
 
@@ -52,7 +55,8 @@ const openInThread: Open = async (path, node = "n1") => {
 };
 
 for (const [name, open] of Object.entries({
-  "in its thread": openHere,
+  "in its thread": openWith(),
+  "that seals at once": openWith({ entriesMax: 7, tailEntries: 2, periodMs: 1 }),
   "behind a thread": openInThread,
 })) {
   describe(`stream store ${name}`, () => {

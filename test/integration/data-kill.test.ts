@@ -9,9 +9,13 @@ import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { keysOf, range, telemetry, temporaryFolder } from "../support/data.ts";
 
 /** The last sequence that the writer acknowledged before it was killed. */
-async function killedAfter(path: string, first: number, acknowledgements: number): Promise<number> {
+async function killedAfter(
+  path: string,
+  first: number,
+  { acknowledgements, mode }: { acknowledgements: number; mode: "rows" | "sealing" },
+): Promise<number> {
   const entryPath = join(import.meta.dirname, "../support/data-writer.entry.ts");
-  const child = spawn(process.execPath, [entryPath, path, String(first)], {
+  const child = spawn(process.execPath, [entryPath, path, String(first), mode], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let text = "";
@@ -30,13 +34,18 @@ async function killedAfter(path: string, first: number, acknowledgements: number
   return Number(whole.at(-1));
 }
 
-test("D1, D7: a killed process loses nothing acknowledged, and goes on under a new origin", async () => {
+for (const mode of ["rows", "sealing"] as const) {
+  test(`D1, D7, S2: a process killed while it appends (${mode}) loses nothing acknowledged and doubles nothing, and goes on under a new origin`, () =>
+    killAndCount(mode));
+}
+
+async function killAndCount(mode: "rows" | "sealing"): Promise<void> {
   using folder = temporaryFolder();
   const path = join(folder.path, "streams.db");
   const acknowledged: number[] = [];
   let first = 1;
   for (let round = 0; round < 4; round++) {
-    const last = await killedAfter(path, first, 20 + round * 13);
+    const last = await killedAfter(path, first, { acknowledgements: 20 + round * 13, mode });
     acknowledged.push(...range(first, last));
     first = last + 1000;
   }
@@ -53,5 +62,7 @@ test("D1, D7: a killed process loses nothing acknowledged, and goes on under a n
   const total = Object.values(vector).reduce((sum, top) => sum + top, 0);
   assert.equal(total, listed.length);
   assert.equal(Object.keys(vector).length, 5);
+  const [{ sealed } = { sealed: 0 }] = (await store.status()).streams;
+  assert.equal(sealed > 0, mode === "sealing", `${sealed} sealed`);
   await store.close();
-});
+}

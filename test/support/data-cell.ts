@@ -14,6 +14,7 @@ import {
   type HubSync,
   type LocalStreamStore,
   type Replication,
+  type SealingOptions,
   type StreamDeclaration,
 } from "../../src/data/index.ts";
 import type { SimulatedClock } from "../../src/lib/clock-simulated.ts";
@@ -64,6 +65,7 @@ export async function createCell(
     streams: readonly StreamDeclaration[];
     faults: Faults;
     batchBytesMax?: number;
+    sealing?: SealingOptions;
   },
 ): Promise<Cell> {
   const { clock, random } = deps;
@@ -82,7 +84,10 @@ export async function createCell(
   const linkKey = (a: string, b: string) => [a, b].sort().join("-");
 
   const parts = async (name: string, path: string): Promise<Node> => {
-    const store = openStreamStore({ clock, random: fork(), log }, { path, node: name });
+    const store = openStreamStore(
+      { clock, random: fork(), log },
+      { path, node: name, sealing: options.sealing },
+    );
     await store.setStreams(streams);
     const gate = createGate({ encode: encodeBatch, log });
     gate.setPolicies(

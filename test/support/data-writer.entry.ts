@@ -1,16 +1,20 @@
 /**
  * A process that appends as fast as it can and prints each acknowledged sequence, to be killed in the
- * middle of it. Arguments: path of the store, first sequence.
+ * middle of it. Arguments: path of the store, first sequence, and "sealing" to seal all the while.
  */
 import { openStreamStore } from "../../src/data/index.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { entry, telemetry } from "./data.ts";
 
-const [path = "", first = "1"] = process.argv.slice(2);
+const [path = "", first = "1", mode] = process.argv.slice(2);
 const store = openStreamStore(
   { clock: systemClock, random: systemRandom, log: silentLog },
-  { path, node: "n1" },
+  {
+    path,
+    node: "n1",
+    ...(mode === "sealing" && { sealing: { entriesMax: 4, tailEntries: 2, periodMs: 0 } }),
+  },
 );
 await store.setStreams([telemetry]);
 for (let sequence = Number(first); ; sequence += 2) {

@@ -6,7 +6,7 @@ import type { StoredEntry } from "../../src/api/index.ts";
 import { headerProblem } from "../../src/data/batch/header.ts";
 import { pack, unpack } from "../../src/data/batch/packed.ts";
 import { decodeBatch, encodeBatch, type LogBatch } from "../../src/data/index.ts";
-import { addNumbers, includesNumber } from "../../src/data/tables/ranges.ts";
+import { addRanges, includesNumber } from "../../src/data/tables/ranges.ts";
 
 const safe = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER - 1 });
 const plainRecord = { noNullPrototype: true } as const;
@@ -144,17 +144,20 @@ test("what crosses a thread comes out as it went in", () => {
   );
 });
 
+const singles = (values: readonly number[]) =>
+  values.map((value): [number, number] => [value, value]);
+
 test("D9: ranges hold what was added, exactly while they are few, and never less", () => {
   fc.assert(
     fc.property(
       fc.array(fc.array(fc.integer({ min: 1, max: 60 }), { maxLength: 10 })),
       (additions) => {
-        const exact = additions.reduce<ReturnType<typeof addNumbers>>(
-          (ranges, values) => addNumbers(ranges, values, 1000),
+        const exact = additions.reduce<ReturnType<typeof addRanges>>(
+          (ranges, values) => addRanges(ranges, singles(values), 1000),
           [],
         );
-        const bounded = additions.reduce<ReturnType<typeof addNumbers>>(
-          (ranges, values) => addNumbers(ranges, values, 3),
+        const bounded = additions.reduce<ReturnType<typeof addRanges>>(
+          (ranges, values) => addRanges(ranges, singles(values), 3),
           [],
         );
         const added = new Set(additions.flat());

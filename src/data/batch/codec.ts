@@ -1,14 +1,12 @@
 /**
- * A piece of an origin's log as bytes for a link: "SKL1", then one zstd frame of
- * u32 header length | header (JSON: names, and a column per field, counted from the entry before) |
- * bodies one after another. Columns of small differences are what zstd packs well (about 25 bytes an
- * entry of 120). What comes in is checked field by field: `invalid-batch`.
+ * A piece of an origin's log as bytes for a link: "SKL1", then one frame (`frame.ts`; about 25 bytes
+ * an entry of 120). What comes in is checked field by field: `invalid-batch`.
  */
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import type { StoredEntry } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { atMsMax, bodyBytesMax } from "../streams/check.ts";
 import type { LogBatch } from "../streams/store.ts";
+import { differences, packFrame, unpackFrame } from "./frame.ts";
 import { headerProblem, type Header } from "./header.ts";
 
 const magic = Buffer.from("SKL1");
@@ -34,25 +32,18 @@ export function encodeBatch(batch: LogBatch): Uint8Array {
     length: entries.map(({ body }) => body.length),
     ...(policies ? { policies } : {}),
   };
-  const head = Buffer.from(JSON.stringify(header));
-  const lead = Buffer.alloc(4);
-  lead.writeUInt32BE(head.length);
-  const content = Buffer.concat([lead, head, ...entries.map(({ body }) => body)]);
-  const packed = zstdCompressSync(content, {
-    params: { [constants.ZSTD_c_compressionLevel]: 1 },
-  });
-  return Buffer.concat([magic, packed]);
+  const bodies = entries.map(({ body }) => body);
+  return Buffer.concat([magic, packFrame(header, bodies)]);
 }
 
 /** Throws `invalid-batch`; a batch that was decoded is whole and within every bound. */
 export function decodeBatch(bytes: Uint8Array): LogBatch {
   if (bytes.length < 4 || magic.compare(bytes, 0, 4) !== 0)
     throw invalid("does not start with SKL1");
-  let content: Buffer;
+  let bodies: Buffer;
   let json: unknown;
   try {
-    content = zstdDecompressSync(bytes.subarray(4), { maxOutputLength: unpackedBytesMax });
-    json = JSON.parse(content.toString("utf8", 4, 4 + content.readUInt32BE(0)));
+    ({ header: json, bodies } = unpackFrame(bytes.subarray(4), unpackedBytesMax));
   } catch (cause) {
     throw invalid("cannot be unpacked", cause);
   }
@@ -64,7 +55,7 @@ export function decodeBatch(bytes: Uint8Array): LogBatch {
     if (header[column].length !== count)
       throw invalid(`${column}: ${header[column].length} values for ${count} entries`);
   }
-  const entries = readEntries(header, content.subarray(4 + content.readUInt32BE(0)));
+  const entries = readEntries(header, bodies);
   const { origin, from, to, policies } = header;
   return { origin, from, to, entries, ...(policies ? { policies } : {}) };
 }
@@ -136,6 +127,3 @@ function intern() {
     },
   };
 }
-
-const differences = (values: readonly number[]) =>
-  values.map((value, index) => value - (values[index - 1] ?? 0));

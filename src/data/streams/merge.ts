@@ -11,6 +11,7 @@ import type { Backlog } from "../tables/backlog.ts";
 import type { EntryTable } from "../tables/entry-table.ts";
 import type { Names, OriginRow, StreamRow } from "../tables/names.ts";
 import type { Retention } from "../tables/retention.ts";
+import type { Sealing } from "../tables/sealing.ts";
 import type { AppendAnswer, ApplyAnswer, LogBatch, Vector } from "./store.ts";
 
 export interface Merge {
@@ -30,11 +31,17 @@ const producersMax = 100_000;
 
 export function createMerge(
   deps: { clock: Clock; db: Database },
-  tables: { names: Names; entries: EntryTable; retention: Retention; backlog: Backlog },
+  tables: {
+    names: Names;
+    entries: EntryTable;
+    sealing: Sealing;
+    retention: Retention;
+    backlog: Backlog;
+  },
   origin: string,
 ): Merge {
   const { clock, db } = deps;
-  const { names, entries, retention, backlog } = tables;
+  const { names, entries, sealing, retention, backlog } = tables;
   let own = names.origin(scope, origin);
   const topAtOpen = own.top;
   const readOrigin = db.prepare("SELECT value FROM meta WHERE name = 'origin'");
@@ -68,8 +75,8 @@ export function createMerge(
           touched.add(stream.name);
         } else {
           duplicates++;
-          if (outcome.at)
-            cover[outcome.at.origin] = Math.max(cover[outcome.at.origin] ?? 0, outcome.at.sequence);
+          for (const { origin: at, sequence } of outcome.at)
+            cover[at] = Math.max(cover[at] ?? 0, sequence);
         }
       }
       if (stored > 0) {
@@ -93,6 +100,7 @@ export function createMerge(
     rotate(name) {
       const before = own;
       const next = names.origin(scope, name);
+      sealing.unseal(before, names.streams(), topAtOpen);
       const moved = db
         .prepare("SELECT id FROM entry WHERE origin = ? AND sequence > ? ORDER BY sequence")
         .all(before.id, topAtOpen);

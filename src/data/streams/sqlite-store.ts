@@ -10,10 +10,11 @@ import { createSignals } from "../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
 import { decodeBatch, encodeBatch } from "../batch/codec.ts";
 import { createBacklog } from "../tables/backlog.ts";
-import { createEntryTable } from "../tables/entry-table.ts";
-import { createNames, type StreamRow } from "../tables/names.ts";
-import { createRetention } from "../tables/retention.ts";
+import type { PageQuery, RowPage } from "../tables/entry-reads.ts";
+import type { StreamRow } from "../tables/names.ts";
 import { prepareTables } from "../tables/schema.ts";
+import { SegmentDamaged } from "../tables/segments.ts";
+import { createTables } from "../tables/tables.ts";
 import { checkBody, checkRequest, unknownStream, type Complaint } from "./check.ts";
 import { parseCursor, pageLimit } from "./cursor.ts";
 import { claimIdentity } from "./claim.ts";
@@ -21,6 +22,7 @@ import { inodeOf, newIncarnation, writeMarker } from "./identity.ts";
 import { busy, refuse, watchLate } from "./refusal.ts";
 import { createLeaving } from "./leaving.ts";
 import { createMerge } from "./merge.ts";
+import { startSealer, type SealingBounds, type SealingOptions } from "./sealer.ts";
 import type { Grown, LocalStreamStore, LogBatch, LogQuery, StreamDeclaration } from "./store.ts";
 
 export type StreamStoreOptions = {
@@ -33,6 +35,7 @@ export type StreamStoreOptions = {
   readonly fileBytesMax?: number;
   /** Default 10 seconds. */
   readonly retentionPeriodMs?: number;
+  readonly sealing?: SealingOptions;
 };
 
 const scope = "";
@@ -67,11 +70,10 @@ export function openStreamStore(
   }
   const identity = claimIdentity({ db, clock, random, log }, { path, node });
 
-  const names = createNames(db);
-  const entries = createEntryTable(db, names);
-  const retention = createRetention({ clock, db }, { names, entries });
-  const backlog = createBacklog(db, names);
-  const merge = createMerge({ clock, db }, { names, entries, retention, backlog }, identity.origin);
+  const tables = createTables({ clock, db });
+  const { names, entries, retention } = tables;
+  const backlog = createBacklog(db, tables);
+  const merge = createMerge({ clock, db }, { ...tables, backlog }, identity.origin);
   let declared = new Map<string, StreamDeclaration>();
   let declaredOnce = false;
   const openedMs = clock.monotonicMs();
@@ -87,14 +89,31 @@ export function openStreamStore(
       if (streams.length > 0) signals.emit("grown", { streams, vector: merge.vector() });
     },
     onRollback() {
-      for (const part of [names, entries, retention, backlog, merge]) part.forget();
+      for (const part of [tables, backlog, merge]) part.forget();
     },
   });
+
+  const boundsOf = ({ name }: StreamRow): SealingBounds => {
+    const { ageMs, bytesMax } = declared.get(name)?.retention ?? {};
+    return { ageMs, bytesMax: bytesMax ?? options.streamBytesMax ?? gigabyte };
+  };
 
   const readable = (name: string): StreamRow | undefined => {
     const row = names.findStream(scope, name);
     if (!row && !declared.has(name)) throw new SkerryError(unknownStream(name, declared.keys()));
     return row;
+  };
+
+  const cursorOf = (id: number) => `${identity.view}.${id}`;
+  const readPage = (query: PageQuery): RowPage => {
+    try {
+      return entries.page(query);
+    } catch (error) {
+      if (!(error instanceof SegmentDamaged)) throw error;
+      const { code, message, hint } = error;
+      const on = `to read on behind them: after=${cursorOf(error.held.lastId)}`;
+      throw new SkerryError({ code, message, hint: `${hint}; ${on}`, cause: error });
+    }
   };
 
   const readLog = ({
@@ -105,7 +124,10 @@ export function openStreamStore(
     const origin = names.findOrigin(scope, name);
     if (!origin || from > origin.top) return undefined;
     const start = Math.max(1, from);
-    const found = entries.log(origin, start, { entriesMax: batchEntriesMax, bytesMax });
+    const found = entries.log(origin, names.streams(), start, {
+      entriesMax: batchEntriesMax,
+      bytesMax,
+    });
     const last = found.entries.at(-1)?.position.sequence ?? start;
     const to = found.complete ? origin.top : last;
     return { origin: name, from: start, to, entries: found.entries };
@@ -157,14 +179,7 @@ export function openStreamStore(
         newest === undefined
           ? parseCursor(after, identity.view)
           : entries.beforeNewest(streams, pageLimit(newest));
-      const cursorOf = (id: number) => `${identity.view}.${id}`;
-      const page = entries.page({
-        streams,
-        afterId,
-        fromMs,
-        toMs,
-        limit: pageLimit(limit),
-      });
+      const page = readPage({ streams, afterId, fromMs, toMs, limit: pageLimit(limit) });
       return {
         entries: page.rows.map(({ id, scope: _scope, ...entry }) => ({
           ...entry,
@@ -183,6 +198,7 @@ export function openStreamStore(
         return {
           name,
           entries: row?.entries ?? 0,
+          sealed: row ? tables.segments.sealed(row).entries : 0,
           bytes: row?.bytes ?? 0,
           backlog: (leaves && row && waiting.get(row.id)) || { entries: 0, bytes: 0 },
           droppedBeforeHub: row?.droppedBeforeHub ?? 0,
@@ -199,6 +215,13 @@ export function openStreamStore(
           bytes: streams.reduce((sum, row) => sum + row.backlog.bytes, 0),
           oldestAgeMs: oldestId === undefined ? undefined : retention.ageOfMs(oldestId),
         },
+        damaged: tables.segments.damaged().map(({ stream, held, message }) => ({
+          stream,
+          entries: held.entries,
+          fromMs: held.fromMs,
+          toMs: held.toMs,
+          message,
+        })),
       };
     },
     readLeaving(query) {
@@ -245,11 +268,9 @@ export function openStreamStore(
         for (;;) {
           const step = await writer.write(() => {
             const stream = names.streamById(id);
-            const { retention: limits, egress } = declared.get(stream.name) ?? {};
             const { removed: rows, unsent } = retention.step(stream, {
-              ageMs: limits?.ageMs,
-              bytesMax: limits?.bytesMax ?? options.streamBytesMax ?? gigabyte,
-              keepForHub: egress !== undefined && backlog.hubKnown,
+              ...boundsOf(stream),
+              keepForHub: declared.get(stream.name)?.egress !== undefined && backlog.hubKnown,
             });
             backlog.subtract(stream, unsent);
             return rows;
@@ -263,12 +284,23 @@ export function openStreamStore(
     on: (event, listener) => signals.on(event, listener),
     async close() {
       sweep.cancel();
+      sealer.stop();
       const { name, top } = merge.own;
       log.debug("stream store closes", { origin: name, top });
       await writer.close();
       writeMarker(path, { token: identity.token, inode: inodeOf(path), top: merge.own.top });
     },
   };
+  const sealer = startSealer(
+    {
+      clock,
+      log,
+      writer,
+      tables,
+      boundsOf: (stream) => (declaredOnce ? boundsOf(stream) : undefined),
+    },
+    options.sealing,
+  );
   const sweep = every(
     clock,
     options.retentionPeriodMs ?? 10_000,

@@ -14,7 +14,7 @@ export type StreamDeclaration = {
   readonly retention: {
     /** Since the entry arrived in this store. Absent: for ever. */
     readonly ageMs?: number;
-    /** Bodies plus `entryOverheadBytes` each. Absent: the store's default. */
+    /** As `StreamStatus.bytes` counts. Absent: the store's default. */
     readonly bytesMax?: number;
   };
   /** Absent: nothing of this stream leaves the cell. */
@@ -70,6 +70,9 @@ export type ReadPage = {
 export type StreamStatus = {
   readonly name: string;
   readonly entries: number;
+  /** Of these, in segments; the others are rows. */
+  readonly sealed: number;
+  /** On disk, about: a row as its body and `entryOverheadBytes`, a segment as it is packed. */
   readonly bytes: number;
   /** What the hub has not acknowledged; always 0 for a stream without egress. */
   readonly backlog: { readonly entries: number; readonly bytes: number };
@@ -88,6 +91,15 @@ export type StoreStatus = {
     /** Age of the oldest entry that waits for the hub, since it arrived here. */
     readonly oldestAgeMs?: number;
   };
+  /** Entries that were found damaged on this disk since the store was opened, and are not back yet. */
+  readonly damaged: readonly {
+    readonly stream: string;
+    readonly entries: number;
+    readonly fromMs: number;
+    readonly toMs: number;
+    /** Names the positions too. */
+    readonly message: string;
+  }[];
 };
 
 /** A piece of one origin's log: every position from `from` to `to` is in `entries` or has no entry. */
@@ -148,10 +160,16 @@ export interface StreamStore {
     entries: readonly EntryInput[],
     onLate: (failure: Refused | Error) => void,
   ): Refused | undefined;
-  /** Throws `stream-unknown`, `invalid-cursor`, `invalid-limit`. */
+  /**
+   * Throws `stream-unknown`, `invalid-cursor`, `invalid-limit`, and `segment-damaged` when the page
+   * begins with entries that the disk lost; the hint has the cursor behind them.
+   */
   read(query: ReadQuery): Promise<ReadPage>;
   status(): Promise<StoreStatus>;
-  /** The origin's log from a position on; undefined when this store has nothing from there on. */
+  /**
+   * The origin's log from a position on; undefined when this store has nothing from there on. Throws
+   * `segment-damaged` like `read`: what is lost here is not passed off as a gap.
+   */
   log(query: LogQuery): Promise<EncodedBatch | undefined>;
   /** Applies a batch of `log` and commits it with the vector. Throws `invalid-batch`. */
   apply(bytes: Uint8Array): Promise<ApplyAnswer>;
@@ -178,5 +196,5 @@ export type LocalStreamStore = StreamStore & {
   readLeaving(query: LogQuery): LogBatch | undefined;
 };
 
-/** What a row costs beside its body; counted so that `bytesMax` is near what the disk sees. */
+/** What a row costs beside its body: `bytesMax` is to be near what the disk sees. */
 export const entryOverheadBytes = 80;

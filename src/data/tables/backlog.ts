@@ -5,6 +5,7 @@
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { entryOverheadBytes } from "../streams/store.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
+import type { Segments } from "./segments.ts";
 
 export type Waiting = { entries: number; bytes: number };
 
@@ -18,7 +19,7 @@ export interface Backlog {
   moveHubTop(origin: OriginRow, top: number): void;
   /** By stream id. */
   count(): ReadonlyMap<number, Waiting>;
-  /** The row that waits longest among streams that leave. */
+  /** What waits longest among streams that leave: the row, or where its segment begins. */
   oldestId(leaves: (stream: StreamRow) => boolean): number | undefined;
   forget(): void;
 }
@@ -26,7 +27,8 @@ export interface Backlog {
 /** Rows of streams that stay, looked through before giving up on the age of the oldest that leaves. */
 const oldestScanMax = 1000;
 
-export function createBacklog(db: Database, names: Names): Backlog {
+export function createBacklog(db: Database, tables: { names: Names; segments: Segments }): Backlog {
+  const { names, segments } = tables;
   const countBetween = db.prepare(
     `SELECT stream, count(*) AS entries, sum(length(body)) AS bytes FROM entry
      WHERE origin = ? AND sequence > ? AND sequence <= ? GROUP BY stream`,
@@ -44,22 +46,24 @@ export function createBacklog(db: Database, names: Names): Backlog {
     to: number,
     sign: 1 | -1,
   ) => {
+    const add = (stream: number, { entries, bytes }: Waiting) => {
+      const waiting = into.get(stream) ?? { entries: 0, bytes: 0 };
+      into.set(stream, waiting);
+      waiting.entries += sign * entries;
+      waiting.bytes += sign * bytes;
+    };
     for (const row of countBetween.all(origin.id, after, to)) {
       const entries = Number(row["entries"]);
-      const waiting = into.get(Number(row["stream"])) ?? { entries: 0, bytes: 0 };
-      into.set(Number(row["stream"]), waiting);
-      waiting.entries += sign * entries;
-      waiting.bytes += sign * (Number(row["bytes"]) + entries * entryOverheadBytes);
+      const bytes = Number(row["bytes"]) + entries * entryOverheadBytes;
+      add(Number(row["stream"]), { entries, bytes });
     }
+    for (const piece of segments.pieces(origin, names.streams(), after, to))
+      add(piece.stream, segments.countIn(piece, after, to));
   };
   const recount = () => {
     const waiting = new Map<number, Waiting>();
-    if (hubKnown) {
-      for (const origin of names.origins(""))
-        addBetween(waiting, origin, origin.hubTop, origin.top, 1);
-    } else {
-      for (const { id, entries, bytes } of names.streams()) waiting.set(id, { entries, bytes });
-    }
+    for (const origin of names.origins(""))
+      addBetween(waiting, origin, origin.hubTop, origin.top, 1);
     return waiting;
   };
   const load = () => {
@@ -97,11 +101,16 @@ export function createBacklog(db: Database, names: Names): Backlog {
       return counted;
     },
     oldestId(leaves) {
+      const leaving = names.streams().filter(leaves);
       const ids = names.origins("").flatMap((origin) => {
         const row = firstAfter
           .all(origin.id, origin.hubTop)
           .find((candidate) => leaves(names.streamById(Number(candidate["stream"]))));
-        return row ? [Number(row["id"])] : [];
+        const sealed = leaving.flatMap((stream) => {
+          const [piece] = segments.pieces(origin, [stream], origin.hubTop, origin.top);
+          return piece ? [piece.segment] : [];
+        });
+        return row ? [Number(row["id"]), ...sealed] : sealed;
       });
       return ids.length === 0 ? undefined : Math.min(...ids);
     },

@@ -1,37 +1,28 @@
 /**
- * Rows of entries: written with a position in their origin's log, unique by producer key within the
- * merged view, read by stream or by log. Every method that writes runs inside a transaction.
+ * Entries, rows and sealed ones alike: written with a position in their origin's log, unique by
+ * producer key within the merged view, read by stream or by log. Every method that writes runs inside
+ * a transaction.
  */
-import type { EntryInput, StoredEntry } from "../../api/index.ts";
+import type { EntryInput } from "../../api/index.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { entryOverheadBytes } from "../streams/store.ts";
+import { createEntryReads, type EntryReads } from "./entry-reads.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
-import { addNumbers, includesNumber, type Range } from "./ranges.ts";
+import { createRemovedKeys, type RemovedKeys } from "./removed-keys.ts";
+import { SegmentDamaged, type Segments } from "./segments.ts";
 
 export type PlacedEntry = EntryInput & { readonly atMs: number };
+export type Place = { readonly origin: string; readonly sequence: number };
 
-/** Where an entry that was there before stands; undefined when retention removed it since. */
+/**
+ * Where an entry that was there before stands: a store that has all of these places has it. None
+ * when retention removed it since; more than one when a damaged segment cannot say which it is.
+ */
 export type Insertion =
   | { readonly state: "stored" }
-  | { readonly state: "duplicate"; readonly at: { origin: string; sequence: number } | undefined };
+  | { readonly state: "duplicate"; readonly at: readonly Place[] };
 
-export type Row = StoredEntry & { readonly id: number; readonly scope: string };
-
-export type RowPage = {
-  readonly rows: readonly Row[];
-  readonly lastId: number;
-  readonly more: boolean;
-};
-
-export type PageQuery = {
-  readonly streams: readonly StreamRow[];
-  readonly afterId: number;
-  readonly fromMs: number;
-  readonly toMs: number;
-  readonly limit: number;
-};
-
-export interface EntryTable {
+export interface EntryTable extends EntryReads {
   /**
    * Adds one row at this position, unless its key is there. Keys that retention removed count as
    * duplicates only with `refuseRemoved`: what arrives by replication is better kept twice in time
@@ -46,90 +37,35 @@ export interface EntryTable {
   ): Insertion;
   /** Remembers that this position holds the entry with this key, which stands elsewhere. */
   alias(origin: OriginRow, sequence: number, stream: StreamRow, entry: EntryInput): void;
-  /** By stream in the order of the merged view. */
-  page(query: PageQuery): RowPage;
-  /** The id behind which the `count` newest rows of these streams lie; 0 when they hold fewer. */
-  beforeNewest(streams: readonly StreamRow[], count: number): number;
-  /** By position in one origin's log, aliases included. */
-  log(
-    origin: OriginRow,
-    from: number,
-    limits: { entriesMax: number; bytesMax: number },
-  ): { entries: readonly StoredEntry[]; complete: boolean };
-  /** Keys of rows about to be deleted: resends of them stay duplicates. */
-  markRemoved(keys: Iterable<{ producer: number; epoch: number; sequence: number }>): void;
+  readonly removed: RemovedKeys;
   /** The next row's place in the merged view. */
   readonly nextId: number;
-  /** Call after a rollback, after `names.forget`. */
+  /** Call after a rollback, after `names.forget` and `segments.forget`. */
   forget(): void;
 }
 
-/** Per producer and epoch; a producer in order needs one. */
-const removedRangesMax = 16;
-/** Rows that one page may look through without finding anything in the time asked for. */
-const scannedRowsMax = 20_000;
-const pageBytesMax = 1024 * 1024;
-
-const columns = `e.id, e.origin, e.sequence, e.stream, p.name AS producer, e.epoch,
-  e.producer_sequence, e.at_ms, e.body`;
-const joined = "entry e LEFT JOIN producer p ON p.id = e.producer";
-
-export function createEntryTable(db: Database, names: Names): EntryTable {
+export function createEntryTable(
+  db: Database,
+  tables: { names: Names; segments: Segments },
+): EntryTable {
+  const { names, segments } = tables;
   const insertRow = db.prepare("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
   const findKey = db.prepare(
     `SELECT id, origin, sequence FROM entry
      WHERE producer = ? AND epoch = ? AND producer_sequence = ?`,
   );
-  const insertAlias = db.prepare("INSERT OR IGNORE INTO alias VALUES (?, ?, ?)");
-  const pageOfStream = db.prepare(
-    `SELECT ${columns} FROM ${joined}
-     WHERE e.stream = ? AND e.id > ? AND e.id <= ? AND e.at_ms >= ? AND e.at_ms < ?
-     ORDER BY e.id LIMIT ?`,
-  );
-  const pageOfAll = db.prepare(
-    `SELECT ${columns} FROM ${joined}
-     WHERE e.id > ? AND e.id <= ? AND e.at_ms >= ? AND e.at_ms < ? ORDER BY e.id`,
-  );
-  const streamRowAt = db.prepare(
-    "SELECT id FROM entry WHERE stream = ? AND id > ? ORDER BY id LIMIT 1 OFFSET ?",
-  );
-  const newestIds = db.prepare("SELECT id FROM entry WHERE stream = ? ORDER BY id DESC LIMIT ?");
-  const logRows = db.prepare(
-    `SELECT ${columns} FROM ${joined} WHERE e.origin = ? AND e.sequence >= ?
-     ORDER BY e.sequence LIMIT ?`,
-  );
-  const aliasRows = db.prepare(
-    `SELECT a.sequence AS alias_sequence, ${columns}
-     FROM alias a JOIN entry e ON e.id = a.entry LEFT JOIN producer p ON p.id = e.producer
-     WHERE a.origin = ? AND a.sequence >= ? ORDER BY a.sequence LIMIT ?`,
-  );
-  const upsertRemoved = db.prepare(
-    "INSERT INTO removed VALUES (?, ?, ?) ON CONFLICT(producer, epoch) DO UPDATE SET ranges = excluded.ranges",
-  );
+  const insertAlias = db.prepare("INSERT OR IGNORE INTO alias VALUES (?, ?, ?, ?)");
 
+  const removed = createRemovedKeys(db);
   let nextId = 1;
-  let removedByKey = new Map<string, Range[]>();
   const load = () => {
     const last = Number(db.prepare("SELECT max(id) AS id FROM entry").get()?.["id"] ?? 0);
     const kept = Number(
       db.prepare("SELECT value FROM meta WHERE name = 'next_id'").get()?.["value"] ?? 1,
     );
-    nextId = Math.max(last + 1, kept);
-    removedByKey = new Map(
-      db
-        .prepare("SELECT producer, epoch, ranges FROM removed")
-        .all()
-        .map((row) => [
-          `${row["producer"]}/${row["epoch"]}`,
-          JSON.parse(String(row["ranges"])) as Range[],
-        ]),
-    );
+    nextId = Math.max(last + 1, segments.lastId + 1, kept);
   };
   load();
-
-  const wasRemoved = (producer: number, epoch: number, sequence: number) =>
-    removedByKey.size > 0 &&
-    includesNumber(removedByKey.get(`${producer}/${epoch}`) ?? [], sequence);
 
   const count = (stream: StreamRow, bodyBytes: number) => {
     stream.entries++;
@@ -137,32 +73,28 @@ export function createEntryTable(db: Database, names: Names): EntryTable {
     stream.changed = true;
   };
 
-  const toEntry = (row: Record<string, unknown>): Row => {
-    const producer = row["producer"];
-    const { name, scope } = names.streamById(row["stream"] as number);
-    return {
-      id: row["id"] as number,
-      scope,
-      stream: name,
-      atMs: row["at_ms"] as number,
-      ...(producer === null
-        ? {}
-        : {
-            key: {
-              producer: producer as string,
-              epoch: row["epoch"] as number,
-              sequence: row["producer_sequence"] as number,
-            },
-          }),
-      body: row["body"] as Uint8Array,
-      position: {
-        origin: names.originById(row["origin"] as number).name,
-        sequence: row["sequence"] as number,
-      },
-    };
+  const placeOf = ({ origin, sequence }: { origin: number; sequence: number }): Place => ({
+    origin: names.originById(origin).name,
+    sequence,
+  });
+  /** Of a sealed key; all the places that a damaged segment covers. */
+  const placesIn = (
+    segment: number,
+    [producer, epoch, sequence]: readonly [number, number, number],
+  ): readonly Place[] => {
+    try {
+      const row = segments.rowByKey(segment, producer, epoch, sequence);
+      return row ? [placeOf(row)] : [];
+    } catch (error) {
+      if (!(error instanceof SegmentDamaged)) throw error;
+      return segments
+        .piecesOf(error.held)
+        .map(({ origin, lastSequence }) => placeOf({ origin, sequence: lastSequence }));
+    }
   };
 
   return {
+    ...createEntryReads(db, tables, () => nextId),
     insert(origin, sequence, stream, entry, { refuseRemoved }) {
       const { key, body } = entry;
       if (!key) {
@@ -171,8 +103,13 @@ export function createEntryTable(db: Database, names: Names): EntryTable {
         return { state: "stored" };
       }
       const producer = names.producer(stream, key.producer);
-      if (refuseRemoved && wasRemoved(producer, key.epoch, key.sequence))
-        return { state: "duplicate", at: undefined };
+      if (refuseRemoved && removed.has(producer, key.epoch, key.sequence))
+        return { state: "duplicate", at: [] };
+      const segment = segments.findKey(producer, key.epoch, key.sequence);
+      if (segment !== undefined) {
+        const at = placesIn(segment, [producer, key.epoch, key.sequence]);
+        return { state: "duplicate", at };
+      }
       const { changes } = insertRow.run(
         nextId,
         origin.id,
@@ -190,111 +127,28 @@ export function createEntryTable(db: Database, names: Names): EntryTable {
         return { state: "stored" };
       }
       const row = findKey.get(producer, key.epoch, key.sequence);
-      return {
-        state: "duplicate",
-        at: row && {
-          origin: names.originById(Number(row["origin"])).name,
-          sequence: Number(row["sequence"]),
-        },
-      };
+      const at = row && { origin: Number(row["origin"]), sequence: Number(row["sequence"]) };
+      return { state: "duplicate", at: at ? [placeOf(at)] : [] };
     },
 
     alias(origin, sequence, stream, { key }) {
       const producer = key && names.findProducer(stream, key.producer);
       if (!key || producer === undefined) return;
-      const row = findKey.get(producer, key.epoch, key.sequence);
-      if (row) insertAlias.run(origin.id, sequence, Number(row["id"]));
+      const segment = segments.findKey(producer, key.epoch, key.sequence);
+      const id =
+        segment === undefined
+          ? findKey.get(producer, key.epoch, key.sequence)?.["id"]
+          : segments.rowByKey(segment, producer, key.epoch, key.sequence)?.id;
+      if (id !== undefined) insertAlias.run(origin.id, sequence, Number(id), segment ?? null);
     },
 
-    page({ streams, afterId, fromMs, toMs, limit }) {
-      const rows: Row[] = [];
-      const [only] = streams;
-      const last = nextId - 1;
-      const scanEnd =
-        only && streams.length === 1
-          ? Number(streamRowAt.get(only.id, afterId, scannedRowsMax)?.["id"] ?? last)
-          : Math.min(last, afterId + scannedRowsMax);
-      const found =
-        only && streams.length === 1
-          ? pageOfStream.iterate(only.id, afterId, scanEnd, fromMs, toMs, limit + 1)
-          : pageOfAll.iterate(afterId, scanEnd, fromMs, toMs);
-      const wanted = new Set(streams.map(({ id }) => id));
-      let bytes = 0;
-      for (const row of found) {
-        if (!wanted.has(Number(row["stream"]))) continue;
-        if (rows.length >= limit || bytes >= pageBytesMax)
-          return { rows, lastId: rows.at(-1)?.id ?? afterId, more: true };
-        const entry = toEntry(row);
-        rows.push(entry);
-        bytes += entry.body.length;
-      }
-      return { rows, lastId: Math.max(afterId, scanEnd), more: scanEnd < last };
-    },
-
-    beforeNewest(streams, count) {
-      const ids = streams.flatMap(({ id }) => newestIds.all(id, count + 1));
-      return ids.map((row) => Number(row["id"])).sort((a, b) => b - a)[count] ?? 0;
-    },
-
-    log(origin, from, { entriesMax, bytesMax }) {
-      const entries: StoredEntry[] = [];
-      let bytes = 0;
-      for (const { id: _id, scope: _scope, ...entry } of bySequence(
-        map(logRows.iterate(origin.id, from, entriesMax + 1), toEntry),
-        map(aliasRows.iterate(origin.id, from, entriesMax + 1), (row) => ({
-          ...toEntry(row),
-          position: { origin: origin.name, sequence: Number(row["alias_sequence"]) },
-        })),
-      )) {
-        if (entries.length >= entriesMax || bytes >= bytesMax) return { entries, complete: false };
-        entries.push(entry);
-        bytes += entry.body.length;
-      }
-      return { entries, complete: true };
-    },
-
-    markRemoved(keys) {
-      const added = new Map<string, number[]>();
-      for (const { producer, epoch, sequence } of keys) {
-        const at = `${producer}/${epoch}`;
-        const values = added.get(at) ?? [];
-        added.set(at, values);
-        values.push(sequence);
-      }
-      for (const [at, values] of added) {
-        const ranges = addNumbers(removedByKey.get(at) ?? [], values, removedRangesMax);
-        removedByKey.set(at, ranges);
-        const [producer, epoch] = at.split("/").map(Number);
-        upsertRemoved.run(producer ?? 0, epoch ?? 0, JSON.stringify(ranges));
-      }
-    },
-
+    removed,
     get nextId() {
       return nextId;
     },
-    forget: load,
+    forget() {
+      removed.forget();
+      load();
+    },
   };
-}
-
-function* map<A, B>(items: Iterable<A>, change: (item: A) => B): Generator<B> {
-  for (const item of items) yield change(item);
-}
-
-/** Two logs that each ascend by position, as one. */
-function* bySequence<T extends StoredEntry>(left: Generator<T>, right: Generator<T>): Generator<T> {
-  try {
-    let [a, b] = [left.next(), right.next()];
-    while (!a.done || !b.done) {
-      if (!a.done && (b.done || a.value.position.sequence < b.value.position.sequence)) {
-        yield a.value;
-        a = left.next();
-      } else if (!b.done) {
-        yield b.value;
-        b = right.next();
-      }
-    }
-  } finally {
-    left.return(undefined);
-    right.return(undefined);
-  }
 }

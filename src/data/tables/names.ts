@@ -28,6 +28,7 @@ export interface Names {
   streamById(id: number): StreamRow;
   producer(stream: StreamRow, name: string): number;
   findProducer(stream: StreamRow, name: string): number | undefined;
+  producerById(id: number): string;
   readonly producers: number;
   writeTop(origin: OriginRow): void;
   writeHubTop(origin: OriginRow): void;
@@ -44,7 +45,7 @@ export function createNames(db: Database): Names {
   const streamRows = new Map<string, StreamRow>();
   const streamRowsById = new Map<number, StreamRow>();
   const producerIdsByStream = new Map<number, Map<string, number>>();
-  let producers = 0;
+  const producerNamesById = new Map<number, string>();
 
   const insertOrigin = db.prepare("INSERT INTO origin(scope, name) VALUES (?, ?)");
   const insertStream = db.prepare("INSERT INTO stream(scope, name) VALUES (?, ?)");
@@ -72,7 +73,7 @@ export function createNames(db: Database): Names {
     streamRows.clear();
     streamRowsById.clear();
     producerIdsByStream.clear();
-    producers = 0;
+    producerNamesById.clear();
     for (const row of db.prepare("SELECT id, scope, name, top, hub_top FROM origin").all()) {
       keepOrigin(String(row["scope"]), {
         id: Number(row["id"]),
@@ -99,7 +100,7 @@ export function createNames(db: Database): Names {
     const ids = producerIdsByStream.get(stream) ?? new Map<string, number>();
     producerIdsByStream.set(stream, ids);
     ids.set(name, id);
-    producers++;
+    producerNamesById.set(id, name);
     return id;
   };
   load();
@@ -139,8 +140,9 @@ export function createNames(db: Database): Names {
       return keepProducer(stream.id, name, id);
     },
     findProducer: (stream, name) => producerIdsByStream.get(stream.id)?.get(name),
+    producerById: (id) => present(producerNamesById.get(id), "producer", id),
     get producers() {
-      return producers;
+      return producerNamesById.size;
     },
     writeTop: (origin) => void updateTop.run(origin.top, origin.id),
     writeHubTop: (origin) => void updateHubTop.run(origin.hubTop, origin.id),
@@ -156,7 +158,7 @@ export function createNames(db: Database): Names {
 }
 
 function present<T>(row: T | undefined, table: string, id: number): T {
-  if (row) return row;
+  if (row !== undefined) return row;
   throw new SkerryError({
     code: "store-damaged",
     message: `an entry names ${table} ${id}, which does not exist`,

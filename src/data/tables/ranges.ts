@@ -8,15 +8,13 @@ export function includesNumber(ranges: readonly Range[], value: number): boolean
   return ranges.some(([from, to]) => from <= value && value <= to);
 }
 
-/** `ranges` with `values` added (any order). */
-export function addNumbers(
+/** `ranges` with others added (any order). */
+export function addRanges(
   ranges: readonly Range[],
-  values: readonly number[],
+  added: readonly Range[],
   rangesMax: number,
 ): Range[] {
-  const sorted: Range[] = [...ranges, ...values.map((value): Range => [value, value])].sort(
-    (a, b) => a[0] - b[0],
-  );
+  const sorted = [...ranges, ...added].sort((a, b) => a[0] - b[0]);
   const merged: [number, number][] = [];
   for (const [from, to] of sorted) {
     const last = merged.at(-1);

@@ -1,6 +1,7 @@
 /**
- * Deletes the oldest rows of a stream by arrival, a few hundred at a time, so that a step costs other
- * writes a few milliseconds. Ages are counted on the store's own clock (`tide`), which advances with
+ * Deletes the oldest entries of a stream by arrival, a segment or a few hundred rows at a time, so
+ * that a step costs other writes a few milliseconds. A segment goes whole: not before the youngest
+ * entry in it is too old, or all of it is too much. Ages are counted on the store's own clock (`tide`), which advances with
  * the monotonic clock while the store is open: a wall clock that jumps deletes nothing (D8).
  */
 import type { Clock } from "../../lib/clock.ts";
@@ -8,6 +9,8 @@ import type { Database } from "../../runtime/sqlite/index.ts";
 import { entryOverheadBytes } from "../streams/store.ts";
 import type { EntryTable } from "./entry-table.ts";
 import type { Names, StreamRow } from "./names.ts";
+import type { Sealing } from "./sealing.ts";
+import type { Held, Run, Segments } from "./segments.ts";
 
 export type RetentionLimits = {
   readonly ageMs?: number;
@@ -31,16 +34,24 @@ export interface Retention {
   forget(): void;
 }
 
+/** What is too much: everything below `belowId` by size, below `cutId` by age. */
+type Cut = {
+  readonly excessBytes: number;
+  readonly cutId: number;
+  readonly belowId: number;
+  readonly keepForHub: boolean;
+};
+
 const stepRows = 500;
 const tideStepMs = 1000;
 const nothing: RetentionStep = { removed: 0, unsent: { entries: 0, bytes: 0 } };
 
 export function createRetention(
   deps: { clock: Clock; db: Database },
-  tables: { names: Names; entries: EntryTable },
+  tables: { names: Names; segments: Segments; sealing: Sealing; entries: EntryTable },
 ): Retention {
   const { db, clock } = deps;
-  const { names, entries } = tables;
+  const { names, segments, sealing, entries } = tables;
   const insertTide = db.prepare("INSERT OR REPLACE INTO tide VALUES (?, ?)");
   const writeMeta = db.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)");
   const firstYounger = db.prepare(
@@ -58,7 +69,7 @@ export function createRetention(
   );
   const deleteRow = db.prepare("DELETE FROM entry WHERE id = ?");
   const deleteAlias = db.prepare("DELETE FROM alias WHERE entry = ?");
-  const oldestId = db.prepare("SELECT min(id) AS id FROM entry");
+  const oldestRowId = db.prepare("SELECT min(id) AS id FROM entry");
 
   const meta = (name: string) =>
     db.prepare("SELECT value FROM meta WHERE name = ?").get(name)?.["value"];
@@ -69,6 +80,56 @@ export function createRetention(
   const openedMs = clock.monotonicMs();
   const nowMs = () => Math.round(baseMs + clock.monotonicMs() - openedMs);
   let lastTideMs = -Infinity;
+
+  /** Of these positions, what the hub has not acknowledged. */
+  const unsentIn = (held: Held) => {
+    const unsent = { entries: 0, bytes: 0 };
+    for (const piece of segments.piecesOf(held)) {
+      const { hubTop } = names.originById(piece.origin);
+      if (piece.lastSequence <= hubTop) continue;
+      const waiting = segments.countIn(piece, hubTop, piece.lastSequence);
+      unsent.entries += waiting.entries;
+      unsent.bytes += waiting.bytes;
+    }
+    return unsent;
+  };
+
+  const removeSegment = (held: Held, { excessBytes, cutId, keepForHub }: Cut): RetentionStep => {
+    const unsent = unsentIn(held);
+    const isOld = held.lastId < cutId && !(unsent.entries > 0 && keepForHub);
+    if (excessBytes <= 0 && !isOld) return nothing;
+    entries.removed.add(sealing.remove(held));
+    return { removed: held.entries, unsent };
+  };
+
+  const removeRows = (stream: StreamRow, cut: Cut): RetentionStep => {
+    const runs: Run[] = [];
+    let freed = 0;
+    let removed = 0;
+    const unsent = { entries: 0, bytes: 0 };
+    for (const row of oldestRows.all(stream.id, cut.belowId, stepRows)) {
+      const bySize = freed < cut.excessBytes;
+      const waits = Number(row["sequence"]) > names.originById(Number(row["origin"])).hubTop;
+      if (!bySize && (Number(row["id"]) >= cut.cutId || (waits && cut.keepForHub))) break;
+      const bytes = Number(row["bytes"]) + entryOverheadBytes;
+      deleteAlias.run(Number(row["id"]));
+      deleteRow.run(Number(row["id"]));
+      freed += bytes;
+      removed++;
+      stream.entries--;
+      stream.bytes -= bytes;
+      if (waits) {
+        unsent.entries++;
+        unsent.bytes += bytes;
+      }
+      if (row["producer"] === null) continue;
+      const [producer, epoch] = [Number(row["producer"]), Number(row["epoch"])];
+      const sequence = Number(row["producer_sequence"]);
+      runs.push({ producer, epoch, first: sequence, last: sequence });
+    }
+    entries.removed.add(runs);
+    return { removed, unsent };
+  };
 
   return {
     noteArrival() {
@@ -92,42 +153,18 @@ export function createRetention(
           : Number(firstYounger.get(nowMs() - ageMs)?.["first_id"] ?? entries.nextId);
       const belowId = excessBytes > 0 ? entries.nextId : cutId;
       if (belowId <= 0 || stream.entries === 0) return nothing;
-      const keys: { producer: number; epoch: number; sequence: number }[] = [];
-      let freed = 0;
-      let removed = 0;
-      const unsent = { entries: 0, bytes: 0 };
-      for (const row of oldestRows.all(stream.id, belowId, stepRows)) {
-        const bySize = freed < excessBytes;
-        const waits = Number(row["sequence"]) > names.originById(Number(row["origin"])).hubTop;
-        if (!bySize && (Number(row["id"]) >= cutId || (waits && keepForHub))) break;
-        const bytes = Number(row["bytes"]) + entryOverheadBytes;
-        deleteAlias.run(Number(row["id"]));
-        deleteRow.run(Number(row["id"]));
-        freed += bytes;
-        removed++;
-        stream.entries--;
-        stream.bytes -= bytes;
-        if (waits) {
-          unsent.entries++;
-          unsent.bytes += bytes;
-          if (keepForHub) stream.droppedBeforeHub++;
-        }
-        if (row["producer"] !== null) {
-          keys.push({
-            producer: Number(row["producer"]),
-            epoch: Number(row["epoch"]),
-            sequence: Number(row["producer_sequence"]),
-          });
-        }
-      }
-      if (removed === 0) return nothing;
+      const held = segments.oldest(stream);
+      const cut: Cut = { excessBytes, cutId, belowId, keepForHub };
+      const step = held ? removeSegment(held, cut) : removeRows(stream, cut);
+      if (step.removed === 0) return nothing;
+      if (keepForHub) stream.droppedBeforeHub += step.unsent.entries;
       stream.changed = true;
-      entries.markRemoved(keys);
       // With its last row gone nothing else would say which ids were used.
       writeMeta.run("next_id", entries.nextId);
-      pruneTide.run(Number(oldestId.get()?.["id"] ?? entries.nextId));
+      const oldestRow = oldestRowId.get()?.["id"] ?? entries.nextId;
+      pruneTide.run(Math.min(Number(oldestRow), segments.oldestId ?? Infinity));
       names.writeCounters();
-      return { removed, unsent };
+      return step;
     },
     forget() {
       lastTideMs = -Infinity;

