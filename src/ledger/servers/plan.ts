@@ -120,8 +120,9 @@ function isAnother(member: MemberView, report: ServerReport | undefined): boolea
 
 function absent(view: MembershipView, node: string): Plan | undefined {
   const known = view.nodes.get(node);
+  // One that has just joined tells of itself a moment later.
   if (!known)
-    return refused(
+    return refusedNow(
       `${node} is not a node of this cell`,
       "skerry status lists the nodes; a new machine joins with a token of: skerry token create --server",
     );

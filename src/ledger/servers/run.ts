@@ -62,7 +62,9 @@ export async function runChange(
           return plan;
         case "refused":
           what = `refused: ${plan.message}`;
-          if (!plan.mayPass || standsMs(what) >= (options.refusalMs ?? 10_000)) return plan;
+          if (!plan.mayPass) return plan;
+          if (standing?.what !== what) tell(`waiting: ${plan.message}`);
+          if (standsMs(what) >= (options.refusalMs ?? 10_000)) return plan;
           why = { text: plan.message };
           break;
         case "wait":
