@@ -10,6 +10,7 @@ import { seededRandom } from "../../lib/random.ts";
 import { systemClock } from "../../runtime/clock/index.ts";
 import { keyLine, type EntryLoadConfig, type EntryLoadResult } from "./entries.ts";
 import { connectPublisher, type Publisher } from "./mqtt-publisher.ts";
+import { dueAfterMs, type Pace } from "./ramp.ts";
 
 type Node = EntryLoadConfig["nodes"][number];
 type Entry = { readonly producer: string; readonly sequence: number; readonly dueMs: number };
@@ -47,8 +48,9 @@ process.stdin.resume();
 writeFileSync(config.acknowledgedPath, "");
 const startedMs = systemClock.monotonicMs();
 const perTick = Math.max(1, Math.round((config.perSecond * config.tickMs) / 1000));
+const pace: Pace = { ...config, perSecond: 1000 / config.tickMs };
 for (let tick = 0; !stop.signal.aborted; tick++) {
-  const dueMs = startedMs + tick * config.tickMs;
+  const dueMs = startedMs + dueAfterMs(tick, pace);
   const waitMs = dueMs - systemClock.monotonicMs();
   if (waitMs > 0) await systemClock.sleep(waitMs);
   const transport = tick % 2 === 0 ? "http" : "mqtt";

@@ -1,6 +1,7 @@
 /** What the entry load writes and the checker and the drill read. */
+import type { Pace } from "./ramp.ts";
 
-export type EntryLoadConfig = {
+export type EntryLoadConfig = Pace & {
   readonly seed: number;
   readonly stream: string;
   readonly nodes: readonly {
@@ -10,7 +11,6 @@ export type EntryLoadConfig = {
     readonly mqtt: { readonly host: string; readonly port: number };
     readonly token: string;
   }[];
-  readonly perSecond: number;
   /** Every tick makes one batch for HTTP or for MQTT in turn. */
   readonly tickMs: number;
   /** Share of acknowledged entries sent once more, to another node where there is one. */

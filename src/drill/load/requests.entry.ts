@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { Agent, request } from "undici";
 import { explain } from "../../lib/errors.ts";
 import { systemClock } from "../../runtime/clock/index.ts";
+import { dueAfterMs } from "./ramp.ts";
 import type { RequestLoadConfig, RequestLoadResult, RequestSample } from "./requests.ts";
 
 const [configPath = "", resultPath = ""] = process.argv.slice(2);
@@ -29,10 +30,9 @@ process.stdin.resume();
 
 const startedMs = systemClock.monotonicMs();
 const wallOffsetMs = systemClock.wallMs() - startedMs;
-const periodMs = 1000 / config.perSecond;
 
 for (let sent = 0; !stop.signal.aborted; sent++) {
-  const dueMs = startedMs + sent * periodMs;
+  const dueMs = startedMs + dueAfterMs(sent, config);
   const waitMs = dueMs - systemClock.monotonicMs();
   if (waitMs > 1) await systemClock.sleep(waitMs);
   const target = config.targets[sent % config.targets.length];

@@ -1,6 +1,8 @@
 /** What the request load writes and the drill reads; shared by the entry and the scripts. */
+import type { Pace } from "./ramp.ts";
 
-export type RequestLoadConfig = {
+/** Open loop over all targets together: a slow answer does not slow the next request. */
+export type RequestLoadConfig = Pace & {
   /** Used in turn; idempotent ones only, for all of them may be retried on the way. Default GET. */
   readonly methods?: readonly ("GET" | "PUT" | "DELETE")[];
   readonly targets: readonly {
@@ -8,8 +10,6 @@ export type RequestLoadConfig = {
     readonly url: string;
     readonly headers?: Readonly<Record<string, string>>;
   }[];
-  /** Open loop over all targets together: a slow answer does not slow the next request. */
-  readonly perSecond: number;
   readonly deadlineMs: number;
   /** Requests in flight at most; more are counted as failed, never skipped in silence. */
   readonly inFlightMax: number;

@@ -23,6 +23,9 @@ const deadlineMs = 2000;
 const requestsPerSecond = 200;
 /** After everything was found everywhere: copies that come late are copies all the same. */
 const settleMs = 3000;
+/** How long the load grows, and of a short run no more than this share. */
+const rampMs = 5000;
+const rampShareMax = 0.08;
 const stream = "drill";
 /** On a machine with other work to do, all of it takes longer. */
 const readyTimeoutMs = 60_000;
@@ -173,8 +176,13 @@ export async function cordon(site: Site, node: string, unschedulable: boolean): 
   });
 }
 
-function requestLoad(site: Site, { slowness }: DrillOptions): RequestLoadConfig {
+const rampOf = ({ slowness, forMs }: DrillOptions) =>
+  Math.min(rampMs * slowness, forMs * rampShareMax);
+
+function requestLoad(site: Site, options: DrillOptions): RequestLoadConfig {
+  const { slowness } = options;
   return {
+    rampMs: rampOf(options),
     targets: site.nodes.map(({ node, ingress }) => ({
       name: node,
       url: `http://${ingress}/echo`,
@@ -186,12 +194,10 @@ function requestLoad(site: Site, { slowness }: DrillOptions): RequestLoadConfig 
   };
 }
 
-function entryLoad(
-  site: Site,
-  { seed, slowness }: DrillOptions,
-  acknowledgedPath: string,
-): EntryLoadConfig {
+function entryLoad(site: Site, options: DrillOptions, acknowledgedPath: string): EntryLoadConfig {
+  const { seed, slowness } = options;
   return {
+    rampMs: rampOf(options),
     seed,
     acknowledgedPath,
     stream,
