@@ -119,7 +119,7 @@ export async function startSyncPath(
 }
 
 function declarationOf({ metadata, spec }: Stream): StreamDeclaration {
-  const { maxAge, maxBytes } = spec?.retention ?? {};
+  const { maxAge, maxBytes, whenFull } = spec?.retention ?? {};
   return {
     name: metadata.name,
     retention: {
@@ -127,6 +127,7 @@ function declarationOf({ metadata, spec }: Stream): StreamDeclaration {
       ...(maxBytes === undefined
         ? {}
         : { bytesMax: parseBytes(maxBytes, "spec.retention.maxBytes") }),
+      ...(whenFull === "drop" ? { whenFull } : {}),
     },
     ...(spec?.egress === undefined ? {} : { egress: spec.egress }),
     ...(spec?.priority === undefined ? {} : { priority: spec.priority }),

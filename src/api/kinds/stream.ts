@@ -27,9 +27,17 @@ const streamSchema = z.strictObject({
       description: z.string(),
       /** `memory`, `local`, `peer(k)` or `hub`; `local` when absent. */
       durability: z.string(),
-      retention: z.strictObject({ maxAge: z.string(), maxBytes: z.string() }).partial(),
+      retention: z
+        .strictObject({
+          maxAge: z.string(),
+          /** What its entries take on disk; an old part goes as a whole. */
+          maxBytes: z.string(),
+          /** A full disk refuses new entries, or drops the oldest of the lowest `priority`. */
+          whenFull: z.enum(["refuse", "drop"]),
+        })
+        .partial(),
       egress: egressSchema,
-      /** What is sent to the hub first when the backlog is long: higher goes first. */
+      /** Of streams that say `whenFull: drop`, the lower goes first; 0 when absent. */
       priority: integer,
       mqtt: z.strictObject({ topics: listOf(z.string()) }),
     })

@@ -22,6 +22,7 @@ import { inodeOf, newIncarnation, writeMarker } from "./identity.ts";
 import { busy, refuse, watchLate } from "./refusal.ts";
 import { createLeaving } from "./leaving.ts";
 import { createMerge } from "./merge.ts";
+import { createShedding } from "./shedding.ts";
 import { startSealer, type SealingBounds, type SealingOptions } from "./sealer.ts";
 import type { Grown, LocalStreamStore, LogBatch, LogQuery, StreamDeclaration } from "./store.ts";
 
@@ -93,6 +94,7 @@ export function openStreamStore(
     },
   });
 
+  const shedding = createShedding({ writer, tables, backlog, log }, () => declared);
   const boundsOf = ({ name }: StreamRow): SealingBounds => {
     const { ageMs, bytesMax } = declared.get(name)?.retention ?? {};
     return { ageMs, bytesMax: bytesMax ?? options.streamBytesMax ?? gigabyte };
@@ -156,7 +158,8 @@ export function openStreamStore(
       if (waitingBytes + bytes > waitingBytesMax) return busy(`${waitingBytes} bytes`);
       waitingBytes += bytes;
       try {
-        return await writer.write(() => merge.add(request));
+        const need = { streams: new Set(request.map(({ stream }) => stream)), bytes };
+        return await shedding.withRoom(need, () => writer.write(() => merge.add(request)));
       } catch (error) {
         if (error instanceof SkerryError && refusals.has(error.code)) {
           const { code, message, hint, retryable } = error;
@@ -202,6 +205,7 @@ export function openStreamStore(
           bytes: row?.bytes ?? 0,
           backlog: (leaves && row && waiting.get(row.id)) || { entries: 0, bytes: 0 },
           droppedBeforeHub: row?.droppedBeforeHub ?? 0,
+          droppedWhenFull: row?.droppedWhenFull ?? 0,
         };
       });
       const oldestId = backlog.oldestId((row) => declared.get(row.name)?.egress !== undefined);
@@ -234,7 +238,12 @@ export function openStreamStore(
     },
     async apply(bytes) {
       const batch = decodeBatch(bytes);
-      return writer.write(() => merge.apply(batch));
+      const streams = new Set(batch.entries.map(({ stream }) => stream));
+      const need = {
+        streams,
+        bytes: batch.entries.reduce((sum, { body }) => sum + body.length, 0),
+      };
+      return shedding.withRoom(need, () => writer.write(() => merge.apply(batch)));
     },
     async vector() {
       return merge.vector();

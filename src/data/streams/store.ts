@@ -16,10 +16,12 @@ export type StreamDeclaration = {
     readonly ageMs?: number;
     /** As `StreamStatus.bytes` counts. Absent: the store's default. */
     readonly bytesMax?: number;
+    /** On a full disk its oldest entries go, lowest priority first. Absent: appends are refused. */
+    readonly whenFull?: "drop";
   };
   /** Absent: nothing of this stream leaves the cell. */
   readonly egress?: EgressPolicy;
-  /** Higher goes first; shown with the backlog. */
+  /** Lower goes first when the disk is full. Default 0. */
   readonly priority?: number;
 };
 
@@ -78,6 +80,8 @@ export type StreamStatus = {
   readonly backlog: { readonly entries: number; readonly bytes: number };
   /** Removed by size before the hub acknowledged them, since the store was made. */
   readonly droppedBeforeHub: number;
+  /** Removed by `whenFull: drop`, since the store was made. */
+  readonly droppedWhenFull: number;
 };
 
 export type StoreStatus = {

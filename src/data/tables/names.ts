@@ -13,6 +13,7 @@ export type StreamRow = {
   entries: number;
   bytes: number;
   droppedBeforeHub: number;
+  droppedWhenFull: number;
   /** Counters changed since they were last written. */
   changed: boolean;
 };
@@ -53,7 +54,8 @@ export function createNames(db: Database): Names {
   const updateTop = db.prepare("UPDATE origin SET top = ? WHERE id = ?");
   const updateHubTop = db.prepare("UPDATE origin SET hub_top = ? WHERE id = ?");
   const updateCounters = db.prepare(
-    "UPDATE stream SET entries = ?, bytes = ?, dropped_before_hub = ? WHERE id = ?",
+    `UPDATE stream SET entries = ?, bytes = ?, dropped_before_hub = ?, dropped_when_full = ?
+     WHERE id = ?`,
   );
 
   const keepOrigin = (scope: string, row: OriginRow): OriginRow => {
@@ -90,6 +92,7 @@ export function createNames(db: Database): Names {
         entries: Number(row["entries"]),
         bytes: Number(row["bytes"]),
         droppedBeforeHub: Number(row["dropped_before_hub"]),
+        droppedWhenFull: Number(row["dropped_when_full"]),
         changed: false,
       });
     }
@@ -127,6 +130,7 @@ export function createNames(db: Database): Names {
         entries: 0,
         bytes: 0,
         droppedBeforeHub: 0,
+        droppedWhenFull: 0,
         changed: false,
       });
     },
@@ -150,7 +154,8 @@ export function createNames(db: Database): Names {
       for (const row of streamRows.values()) {
         if (!row.changed) continue;
         row.changed = false;
-        updateCounters.run(row.entries, row.bytes, row.droppedBeforeHub, row.id);
+        const { entries, bytes, droppedBeforeHub, droppedWhenFull } = row;
+        updateCounters.run(entries, bytes, droppedBeforeHub, droppedWhenFull, row.id);
       }
     },
     forget: load,

@@ -62,6 +62,9 @@ CREATE TABLE run(
 -- Where the entry of an alias is sealed; null while it is a row.
 ALTER TABLE alias ADD COLUMN segment INTEGER;
 `,
+  `
+ALTER TABLE stream ADD COLUMN dropped_when_full INTEGER NOT NULL DEFAULT 0;
+`,
 ];
 const version = layouts.length;
 
