@@ -32,6 +32,7 @@ import { startSyncPath } from "./paths/sync-path.ts";
 import { startTimersPath } from "./paths/timers-path.ts";
 import { feedProxy } from "./paths/traffic-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
+import { correctServerRoles } from "./sole-server.ts";
 import { quorumAtServer } from "./situation.ts";
 import { strikeOut } from "./start-config.ts";
 import { storageLost } from "./storage.ts";
@@ -71,6 +72,12 @@ export async function runAgent({
   });
   const state = await startStatePath(ground, identity, ledger.ledger);
   const { mirrored } = state;
+  if (record.role === "server")
+    correctServerRoles(ground, {
+      mirrored,
+      upstream: state.upstream,
+      isSoleServer: () => ledger.record() === undefined,
+    });
   await foundCellAddress(ground, state, config);
   feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
   const sync = await startSyncPath(ground, { mirrored, trustDomain });

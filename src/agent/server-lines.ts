@@ -2,7 +2,7 @@
 import type { ServerLine, ServersView } from "../api/index.ts";
 import {
   quorumOf,
-  survivalOf,
+  survivalNow,
   witnessLeafIsDue,
   type EtcdCluster,
   type EtcdEndpoint,
@@ -66,7 +66,11 @@ export async function serverLines(
   return {
     engine: "etcd",
     quorum: isHeld ? "held" : "lost",
-    words: survivalOf(voters.length, voters.filter(({ kind }) => kind === "witness").length),
+    words: survivalNow(
+      voters.length,
+      voters.filter(({ state }) => state === "unreachable").map(({ name }) => name),
+      voters.filter(({ kind }) => kind === "witness").length,
+    ),
     servers,
   };
 }

@@ -77,6 +77,7 @@ export {
   readLedgerRecord,
   removeLedgerRecord,
   startPerformer,
+  survivalNow,
   survivalOf,
   witnessLeafIsDue,
   writeLedgerRecord,

@@ -5,6 +5,7 @@ import * as fc from "fast-check";
 import {
   planChange,
   quorumOf,
+  survivalNow,
   survivalOf,
   type Change,
   type MembershipView,
@@ -62,6 +63,17 @@ test("quorum in words: what each number of servers survives", () => {
   assert.equal(survivalOf(5, 1), "four servers and a witness survive the loss of any two");
   assert.equal(survivalOf(4), "four servers survive the loss of any one, as three do");
   assert.equal(survivalOf(5), "five servers survive the loss of any two");
+  assert.equal(survivalNow(3, []), survivalOf(3));
+  assert.equal(
+    survivalNow(3, ["n2"]),
+    "n2 does not answer: the loss of one more of three servers stops changes",
+  );
+  assert.equal(survivalNow(5, ["n2"]), "n2 does not answer: of five servers one more may be lost");
+  assert.match(survivalNow(3, ["w1"], 1), /the loss of one more of three voters/);
+  assert.match(
+    survivalNow(3, ["n2", "n3"]),
+    /^n2 and n3 do not answer: of three servers one is left, and two are needed; .*skerry recover$/,
+  );
 });
 
 /** Carries steps out on a view, as a cell that works would. */

@@ -102,10 +102,13 @@ export async function startServersPath(
   };
 
   /** Told at once where nothing needs to be tried: before anything is written down. */
-  const refuseEarly = async (change: Change) => {
+  const planned = async (change: Change) => {
     const plan = planChange(change, await port.observe(nodesOf(change)));
-    if (plan.state !== "refused" || plan.mayPass) return;
-    throw new SkerryError({ code: "invalid-change", message: plan.message, hint: plan.hint });
+    if (plan.state !== "refused") return undefined;
+    const { message, hint } = plan;
+    const refusal = new SkerryError({ code: "invalid-change", message, hint });
+    if (!plan.mayPass) throw refusal;
+    return refusal;
   };
 
   const handle = async (request: MountedRequest): Promise<MountedAnswer> => {
@@ -117,8 +120,13 @@ export async function startServersPath(
     }
     if (request.method === "GET") return json(200, await view());
     const change = parseChange(await request.body());
-    await refuseEarly(change);
-    await wish(change, request.subject.id);
+    const refusal = await planned(change);
+    try {
+      await wish(change, request.subject.id);
+    } catch (error) {
+      // Without a quorum not even the wish can be kept; the plan says why in words.
+      throw refusal ?? error;
+    }
     return json(202, { change });
   };
   return { routes: [witness.route, { prefix, handle }], wish };

@@ -15,7 +15,7 @@ export {
   type ServerReport,
   type Step,
 } from "./plan.ts";
-export { namesInWords, numberWord, quorumOf, survivalOf } from "./quorum.ts";
+export { namesInWords, numberWord, quorumOf, survivalNow, survivalOf } from "./quorum.ts";
 export {
   ledgerFolder,
   ledgerRecordPath,

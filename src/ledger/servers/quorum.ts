@@ -33,6 +33,21 @@ export function survivalOf(voters: number, witnesses = 0): string {
   }
 }
 
+/**
+ * The same for now: with those that do not answer, what is left to lose.
+ * "n2 does not answer: the loss of one more of three servers stops changes"
+ */
+export function survivalNow(voters: number, silent: readonly string[], witnesses = 0): string {
+  if (silent.length === 0) return survivalOf(voters, witnesses);
+  const left = voters - silent.length - quorumOf(voters);
+  const who = `${namesInWords(silent)} ${silent.length === 1 ? "does" : "do"} not answer`;
+  const of = witnesses > 0 ? `${numberWord(voters)} voters` : servers(voters);
+  if (left < 0)
+    return `${who}: of ${of} ${numberWord(voters - silent.length)} ${voters - silent.length === 1 ? "is" : "are"} left, and ${numberWord(quorumOf(voters))} are needed; gone for good: skerry recover`;
+  if (left === 0) return `${who}: the loss of one more of ${of} stops changes`;
+  return `${who}: of ${of} ${numberWord(left)} more may be lost`;
+}
+
 /** "n1, n2 and n3" */
 export function namesInWords(names: readonly string[]): string {
   if (names.length < 2) return names[0] ?? "none";
