@@ -1,0 +1,118 @@
+/**
+ * What a reader sees of a document: its body, with fields in the order of their names so that equal
+ * states give equal text, and the conflicts that a person may want to look at. Where writes of
+ * different kinds meet at one place, the richer one is shown: fields below it, then a list, a set, a
+ * counter, a plain value; what is not shown is a conflict.
+ */
+import { stampMs } from "./hybrid-clock.ts";
+import { isObject, objectOf, same, type Json, type JsonObject } from "./json.ts";
+import type { Stamp } from "./operation.ts";
+import { join, namesOf } from "./pointer.ts";
+import {
+  countOf,
+  isAlive,
+  isCounted,
+  livingOf,
+  type Cell,
+  type DocumentState,
+  type RegisterWrite,
+} from "./state.ts";
+
+/** Who wrote it, where its log has it, and the time of that node's clock. */
+export type Author = { readonly origin: string; readonly sequence: number; readonly atMs: number };
+
+export type Conflict =
+  /** Writes that did not know of each other: `shown` is what readers see. */
+  | {
+      readonly kind: "concurrent-writes";
+      readonly path: string;
+      readonly shown: Json;
+      readonly others: readonly (Author & { readonly value: Json })[];
+    }
+  /** Deleted by one, edited by another: the document stays. A later edit or deletion settles it. */
+  | {
+      readonly kind: "deleted-and-edited";
+      readonly path: "";
+      readonly deletions: readonly Author[];
+      readonly edits: readonly Author[];
+    };
+
+export type Shown = {
+  /** Undefined: there is no such document, or it was deleted. */
+  readonly body: JsonObject | undefined;
+  readonly conflicts: readonly Conflict[];
+};
+
+type Place = { cell: Cell | undefined; readonly places: Map<string, Place> };
+
+export function show(state: DocumentState): Shown {
+  if (!isAlive(state)) return { body: undefined, conflicts: [] };
+  const conflicts: Conflict[] = [];
+  if (state.deletions.length > 0) {
+    conflicts.push({
+      kind: "deleted-and-edited",
+      path: "",
+      deletions: state.deletions.map(author),
+      edits: state.edits.map(author),
+    });
+  }
+  const body = showPlace(treeOf(state), "", conflicts);
+  return { body: isObject(body) ? body : {}, conflicts };
+}
+
+function treeOf(state: DocumentState): Place {
+  const root: Place = { cell: undefined, places: new Map() };
+  for (const [path, cell] of state.cells) {
+    let place = root;
+    for (const name of namesOf(path)) {
+      const next = place.places.get(name) ?? { cell: undefined, places: new Map() };
+      place.places.set(name, next);
+      place = next;
+    }
+    place.cell = cell;
+  }
+  return root;
+}
+
+function showPlace(place: Place, path: string, conflicts: Conflict[]): Json | undefined {
+  const fields: [string, Json][] = [];
+  for (const name of [...place.places.keys()].sort(byCodeUnits)) {
+    const inner = place.places.get(name);
+    const value = inner && showPlace(inner, join(path, name), conflicts);
+    if (value !== undefined) fields.push([name, value]);
+  }
+  const { cell } = place;
+  const shown = fields.length > 0 ? objectOf(fields) : cell && showCell(cell);
+  if (shown !== undefined && cell) {
+    const plain = shown === cell.registers[0]?.value;
+    const others = cell.registers.filter(
+      ({ value }) => !same(value, shown) && (plain || !isEmpty(value)),
+    );
+    if (others.length > 0)
+      conflicts.push({ kind: "concurrent-writes", path, shown, others: others.map(withValueOf) });
+  }
+  return shown;
+}
+
+function showCell(cell: Cell): Json | undefined {
+  const living = livingOf(cell);
+  if (living.length > 0) return living.map(({ value }) => value);
+  if (cell.members.size > 0)
+    return [...cell.members.keys()].sort(byCodeUnits).map((key) => cell.members.get(key)!.value);
+  if (isCounted(cell)) return countOf(cell);
+  return cell.registers[0]?.value;
+}
+
+/** An empty list or map stands for "nothing here yet", and gives way to what is put into it. */
+const isEmpty = (value: Json): boolean =>
+  typeof value === "object" && value !== null && Object.keys(value).length === 0;
+
+const byCodeUnits = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
+const author = ({ origin, sequence, hlc }: Stamp): Author => ({
+  origin,
+  sequence,
+  atMs: stampMs(hlc),
+});
+
+const withValueOf = (write: RegisterWrite) => ({ ...author(write), value: write.value });

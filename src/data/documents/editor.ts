@@ -1,0 +1,191 @@
+/**
+ * From what a client wants to what stands in the log. Each change is made against the state as this
+ * store has it, in the transaction that stores it, and applied at once so that the next one sees it.
+ * A whole body (`PUT`) or a merge patch becomes the difference to what is there: fields that stay
+ * the same are not written, so the same request again writes nothing.
+ */
+import { stable } from "../../api/index.ts";
+import { show } from "./body.ts";
+import { isObject, same, valueAt, type Json, type JsonObject } from "./json.ts";
+import { nextNumber } from "./list.ts";
+import { applyChange, type Context } from "./merge.ts";
+import type { Change, ObservedCounts } from "./operation.ts";
+import { isWithin, join, namesOf } from "./pointer.ts";
+import { countOf, isCounted, livingOf, type DocumentState } from "./state.ts";
+
+/** How a field merges. `register`: the last write holds; everything that is not declared is one. */
+export type MergeType = "register" | "counter" | "set" | "list";
+
+export interface Editor {
+  readonly changes: readonly Change[];
+  /** Clears all that it holds, for a new document in the place of a deleted one. */
+  clear(): void;
+  /** Makes the document, or the value at a path of it, this. */
+  become(target: Json | undefined, path?: string): void;
+  increment(path: string, by: number): void;
+  add(path: string, value: Json): void;
+  discard(path: string, value: Json): void;
+  /** `index` counts from 0; past the end is the end. */
+  insert(path: string, index: number, values: readonly Json[]): void;
+  deleteAt(path: string, index: number, count: number): void;
+}
+
+export function createEditor(
+  state: DocumentState,
+  context: Context,
+  typeAt: (path: string) => MergeType,
+): Editor {
+  const changes: Change[] = [];
+  const make = (change: Change) => {
+    changes.push(change);
+    applyChange(state, change, context);
+  };
+  const bodyNow = (): JsonObject | undefined => show(state).body;
+  const cellAt = (path: string) => state.cells.get(path);
+
+  const observedCounts = (path: string): { counts?: ObservedCounts } => {
+    const seen = [...state.cells].filter(([at, cell]) => isWithin(at, path) && isCounted(cell));
+    if (seen.length === 0) return {};
+    return {
+      counts: Object.fromEntries(
+        seen.map(([at, { counts }]) => [
+          at,
+          Object.fromEntries(
+            [...counts].map(([origin, { times, total }]) => [origin, [times, total]]),
+          ),
+        ]),
+      ),
+    };
+  };
+  const set = (path: string, value: Json) =>
+    make({ type: "set", path, value, ...observedCounts(path) });
+  const remove = (path: string) => make({ type: "remove", path, ...observedCounts(path) });
+
+  const livingAt = (path: string) => {
+    const cell = cellAt(path);
+    return cell ? livingOf(cell) : [];
+  };
+  /** Behind the first `at` elements. */
+  const insertBehind = (path: string, at: number, values: readonly Json[]) => {
+    const n = nextNumber(cellAt(path)?.list ?? []);
+    make({ type: "insert", path, after: livingAt(path)[at - 1]?.id ?? null, n, values });
+  };
+
+  const becomeCounter = (path: string, current: Json | undefined, target: number) => {
+    const cell = cellAt(path);
+    if (cell && isCounted(cell)) {
+      if (countOf(cell) !== target) make({ type: "count", path, by: target - countOf(cell) });
+      return;
+    }
+    if (current !== undefined) remove(path);
+    make({ type: "count", path, by: target });
+  };
+
+  const becomeSet = (path: string, current: Json | undefined, target: readonly Json[]) => {
+    if (target.length === 0) return set(path, []);
+    if (isObject(current) || livingAt(path).length > 0) remove(path);
+    const wanted = new Map(target.map((value) => [stable(value), value]));
+    const members = new Map(cellAt(path)?.members);
+    for (const [key, { value }] of members)
+      if (!wanted.has(key)) make({ type: "discard", path, value });
+    for (const [key, value] of wanted) if (!members.has(key)) make({ type: "add", path, value });
+  };
+
+  const becomeList = (path: string, current: Json | undefined, target: readonly Json[]) => {
+    if (target.length === 0) return set(path, []);
+    if (current !== undefined && livingAt(path).length === 0) remove(path);
+    const living = livingAt(path);
+    const kept = commonOf(
+      living.map(({ value }) => stable(value)),
+      target.map((value) => stable(value)),
+    );
+    const gone = living.filter((_, index) => !kept.has(index)).map(({ id }) => id);
+    if (gone.length > 0) make({ type: "delete", path, ids: gone });
+    const isKept = new Set(kept.values());
+    for (let at = 0; at < target.length; at++) {
+      if (isKept.has(at)) continue;
+      let end = at;
+      while (end < target.length && !isKept.has(end)) end++;
+      insertBehind(path, at, target.slice(at, end));
+      at = end - 1;
+    }
+  };
+
+  const become = (path: string, current: Json | undefined, target: Json | undefined): void => {
+    if (target !== undefined && same(current, target)) return;
+    if (target === undefined) {
+      if (current !== undefined) remove(path);
+      return;
+    }
+    const type = typeAt(path);
+    if (type === "counter" && typeof target === "number")
+      return becomeCounter(path, current, target);
+    if (type === "set" && Array.isArray(target)) return becomeSet(path, current, target);
+    if (type === "list" && Array.isArray(target)) return becomeList(path, current, target);
+    const isMap = isObject(target) && (path === "" || Object.keys(target).length > 0);
+    if (!isMap) return set(path, target);
+    const fields = isObject(current) ? current : {};
+    if (current !== undefined && !isObject(current)) remove(path);
+    for (const name of new Set([...Object.keys(fields), ...Object.keys(target)]))
+      become(join(path, name), valueAt(fields, [name]), valueAt(target, [name]));
+  };
+
+  return {
+    changes,
+    clear() {
+      if (state.cells.size > 0) remove("");
+    },
+    become(target, path = "") {
+      become(path, valueAt(bodyNow(), namesOf(path)), target);
+    },
+    increment(path, by) {
+      const cell = cellAt(path);
+      const current = cell && !isCounted(cell) ? cell.registers[0]?.value : undefined;
+      // A number that was a plain value before the field became a counter is where counting begins.
+      make({ type: "count", path, by: by + (typeof current === "number" ? current : 0) });
+    },
+    add: (path, value) => make({ type: "add", path, value }),
+    discard: (path, value) => make({ type: "discard", path, value }),
+    insert: (path, index, values) =>
+      insertBehind(path, Math.min(index, livingAt(path).length), values),
+    deleteAt(path, index, count) {
+      const living = livingAt(path);
+      const ids = living.slice(index, index + count).map(({ id }) => id);
+      if (ids.length > 0) make({ type: "delete", path, ids });
+    },
+  };
+}
+
+/** Past this many comparisons the middle is replaced whole. */
+const comparisonsMax = 1_000_000;
+
+/** A longest common subsequence as index by index, after equal beginnings and ends. */
+function commonOf(before: readonly string[], after: readonly string[]): Map<number, number> {
+  const kept = new Map<number, number>();
+  let start = 0;
+  while (start < before.length && start < after.length && before[start] === after[start]) {
+    kept.set(start, start);
+    start++;
+  }
+  let [a, b] = [before.length, after.length];
+  while (a > start && b > start && before[a - 1] === after[b - 1]) kept.set(--a, --b);
+  const [rows, columns] = [a - start, b - start];
+  if (rows * columns === 0 || rows * columns > comparisonsMax) return kept;
+  const width = columns + 1;
+  const lengths = new Uint32Array((rows + 1) * width);
+  const lengthOf = (i: number, j: number) => lengths[i * width + j] ?? 0;
+  for (let i = rows - 1; i >= 0; i--) {
+    for (let j = columns - 1; j >= 0; j--) {
+      lengths[i * width + j] =
+        before[start + i] === after[start + j]
+          ? lengthOf(i + 1, j + 1) + 1
+          : Math.max(lengthOf(i + 1, j), lengthOf(i, j + 1));
+    }
+  }
+  for (let i = 0, j = 0; i < rows && j < columns;) {
+    if (before[start + i] === after[start + j]) kept.set(start + i++, start + j++);
+    else if (lengthOf(i + 1, j) >= lengthOf(i, j + 1)) i++;
+    else j++;
+  }
+  return kept;
+}

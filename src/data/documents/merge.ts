@@ -1,0 +1,163 @@
+/**
+ * The merge rules. Operations are applied in causal order (`engine.ts` sees to that), so everything
+ * that an operation knew of is here when it comes; what is here and it did not know of is concurrent
+ * to it. One rule does most of it: a change clears what it knew of, and leaves what it did not.
+ */
+import { stable } from "../../api/index.ts";
+import { insertElements } from "./list.ts";
+import { knownChanges, type Change, type Dot, type Stamp, type Write } from "./operation.ts";
+import { ancestorsOf, isWithin } from "./pointer.ts";
+import { byStamp, emptyCell, type Cell, type DocumentState, type Member } from "./state.ts";
+
+export type Context = Stamp & {
+  /** Whether the writer had applied this operation, or it is this one itself. */
+  covers(dot: Dot): boolean;
+};
+
+/** Changes `state`. False when it holds a change that this version does not know, and left out. */
+export function applyWrite(state: DocumentState, write: Write, context: Context): boolean {
+  const stamp: Stamp = { origin: context.origin, sequence: context.sequence, hlc: context.hlc };
+  const unknown = (dot: Dot) => !context.covers(dot);
+  state.edits = state.edits.filter(unknown);
+  state.deletions = state.deletions.filter(unknown);
+  state.schema = Math.max(state.schema, write.schema ?? 0);
+  if (write.verb === "delete") {
+    // What it held stays: an edit that did not know of the deletion brings back all of it.
+    state.deletions = [...state.deletions, stamp].sort(byStamp);
+    return true;
+  }
+  state.edits = [...state.edits, stamp].sort(byStamp);
+  let known = true;
+  for (const change of write.changes) {
+    if (knownChanges.has(change.type)) applyChange(state, change, context);
+    else known = false;
+  }
+  return known;
+}
+
+export function applyChange(state: DocumentState, change: Change, context: Context): void {
+  switch (change.type) {
+    case "set":
+      clearWithin(state, change, context);
+      clearRegisters(state, ancestorsOf(change.path), context);
+      cellAt(state, change.path).registers = [
+        ...cellAt(state, change.path).registers,
+        {
+          origin: context.origin,
+          sequence: context.sequence,
+          hlc: context.hlc,
+          value: change.value,
+        },
+      ].sort(byStamp);
+      return;
+    case "remove":
+      return clearWithin(state, change, context);
+    case "count": {
+      const { counts } = typedCell(state, change.path, context);
+      const before = counts.get(context.origin);
+      counts.set(context.origin, {
+        times: (before?.times ?? 0) + 1,
+        total: (before?.total ?? 0) + change.by,
+        clearedTimes: before?.clearedTimes ?? 0,
+        cleared: before?.cleared ?? 0,
+      });
+      return;
+    }
+    case "add": {
+      const { members } = typedCell(state, change.path, context);
+      const key = stable(change.value);
+      const sequences = uncovered(members.get(key)?.sequences, context);
+      sequences.set(context.origin, context.sequence);
+      members.set(key, { value: change.value, sequences });
+      return;
+    }
+    case "discard": {
+      const cell = state.cells.get(change.path);
+      const key = stable(change.value);
+      const member = cell?.members.get(key);
+      if (cell && member) keepMember(cell, key, member, context);
+      return prune(state, change.path);
+    }
+    case "insert": {
+      const cell = typedCell(state, change.path, context);
+      cell.list = insertElements(cell.list, change, context);
+      return;
+    }
+    case "delete": {
+      const cell = state.cells.get(change.path);
+      const ids = new Set(change.ids);
+      if (cell)
+        cell.list = cell.list.map((element) =>
+          ids.has(element.id) ? { ...element, value: undefined } : element,
+        );
+    }
+  }
+}
+
+function cellAt(state: DocumentState, path: string): Cell {
+  const known = state.cells.get(path);
+  if (known) return known;
+  const cell = emptyCell();
+  state.cells.set(path, cell);
+  return cell;
+}
+
+/** For a change of another type than a register: the registers that it knew of make room for it. */
+function typedCell(state: DocumentState, path: string, context: Context): Cell {
+  clearRegisters(state, [...ancestorsOf(path), path], context);
+  return cellAt(state, path);
+}
+
+function clearRegisters(state: DocumentState, paths: readonly string[], context: Context): void {
+  for (const path of paths) {
+    const cell = state.cells.get(path);
+    if (!cell || cell.registers.length === 0) continue;
+    cell.registers = cell.registers.filter((write) => !context.covers(write));
+    prune(state, path);
+  }
+}
+
+function clearWithin(
+  state: DocumentState,
+  change: Change & { type: "set" | "remove" },
+  context: Context,
+): void {
+  for (const [path, cell] of state.cells) {
+    if (!isWithin(path, change.path)) continue;
+    cell.registers = cell.registers.filter((write) => !context.covers(write));
+    for (const [key, member] of cell.members) keepMember(cell, key, member, context);
+    if (cell.list.some((element) => element.value !== undefined && context.covers(element)))
+      cell.list = cell.list.map((element) =>
+        context.covers(element) ? { ...element, value: undefined } : element,
+      );
+    prune(state, path);
+  }
+  for (const [path, byOrigin] of Object.entries(change.counts ?? {})) {
+    const counts = state.cells.get(path)?.counts;
+    for (const [origin, [times, total]] of Object.entries(byOrigin)) {
+      const count = counts?.get(origin);
+      if (count && times > count.clearedTimes)
+        counts?.set(origin, { ...count, clearedTimes: times, cleared: total });
+    }
+  }
+}
+
+function keepMember(cell: Cell, key: string, { value, sequences }: Member, context: Context): void {
+  const kept = uncovered(sequences, context);
+  if (kept.size === 0) cell.members.delete(key);
+  else cell.members.set(key, { value, sequences: kept });
+}
+
+const uncovered = (
+  sequences: ReadonlyMap<string, number> | undefined,
+  context: Context,
+): Map<string, number> =>
+  new Map(
+    [...(sequences ?? [])].filter(([origin, sequence]) => !context.covers({ origin, sequence })),
+  );
+
+function prune(state: DocumentState, path: string): void {
+  const cell = state.cells.get(path);
+  if (!cell || cell.registers.length + cell.counts.size + cell.members.size > 0) return;
+  if (cell.list.length === 0) state.cells.delete(path);
+}

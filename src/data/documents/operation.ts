@@ -1,0 +1,157 @@
+/**
+ * What a store writes into its log: one operation a write, over one or many documents. It says which
+ * operations of other stores it had seen (only what is new since the operation before it), so every
+ * store can tell "knew of it and replaced it" from "did not know of it". An operation does not look
+ * at schemas: what it means is the same for every store, whatever version of the schema that has.
+ */
+import { SkerryError } from "../../lib/errors.ts";
+import { isStamp } from "./hybrid-clock.ts";
+import { isObject, type Json, type JsonObject } from "./json.ts";
+import { isPointer } from "./pointer.ts";
+
+/** An operation is named by the store that wrote it and its place in that store's log, from 1. */
+export type Dot = { readonly origin: string; readonly sequence: number };
+export type Stamp = Dot & { readonly hlc: number };
+
+/** Per path and origin: what a clearing saw counted, as `[times, total]`. */
+export type ObservedCounts = Readonly<
+  Record<string, Readonly<Record<string, readonly [number, number]>>>
+>;
+
+/** `NUMBER@ORIGIN` */
+export type ElementId = string;
+
+export type Change =
+  /** A register: takes the place of everything it knew of at and below the path. */
+  | {
+      readonly type: "set";
+      readonly path: string;
+      readonly value: Json;
+      readonly counts?: ObservedCounts;
+    }
+  | { readonly type: "remove"; readonly path: string; readonly counts?: ObservedCounts }
+  | { readonly type: "count"; readonly path: string; readonly by: number }
+  /** An add-wins set. */
+  | { readonly type: "add" | "discard"; readonly path: string; readonly value: Json }
+  /** An ordered list; elements get the numbers `n`, `n + 1`, … */
+  | {
+      readonly type: "insert";
+      readonly path: string;
+      readonly after: ElementId | null;
+      readonly n: number;
+      readonly values: readonly Json[];
+    }
+  | { readonly type: "delete"; readonly path: string; readonly ids: readonly ElementId[] };
+
+export type Write = {
+  readonly collection: string;
+  readonly id: string;
+  /** `delete` has no changes. */
+  readonly verb: "edit" | "delete";
+  /** Of the schema that the writer knew. */
+  readonly schema?: number;
+  readonly changes: readonly Change[];
+};
+
+export type Operation = {
+  readonly hlc: number;
+  /** What the writer had applied of other logs that the operation before it had not. */
+  readonly seen: Readonly<Record<string, number>>;
+  readonly writes: readonly Write[];
+  /** Named by the client: the same key again is the same write. */
+  readonly key?: string;
+};
+
+/** Kinds of change that this version knows; it stores and passes on others, and applies them later. */
+export const knownChanges: ReadonlySet<string> = new Set<Change["type"]>([
+  "set",
+  "remove",
+  "count",
+  "add",
+  "discard",
+  "insert",
+  "delete",
+]);
+
+/** Checked field by field: `invalid-batch`. */
+export function readOperation(text: string): Operation {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw invalid("operation", "is not JSON", cause);
+  }
+  if (!isObject(value)) throw invalid("operation", "must be an object");
+  const { hlc, seen, writes, key } = value;
+  if (!isStamp(hlc)) throw invalid("hlc", "must be a stamp");
+  if (!isObject(seen) || !Object.values(seen).every(isPosition))
+    throw invalid("seen", "must be positions by origin");
+  if (key !== undefined && typeof key !== "string") throw invalid("key", "must be text");
+  if (!Array.isArray(writes)) throw invalid("writes", "must be a list");
+  for (const write of writes as readonly Json[]) checkWrite(write);
+  return value as unknown as Operation;
+}
+
+function checkWrite(write: Json): void {
+  if (!isObject(write)) throw invalid("writes", "must be objects");
+  const { collection, id, verb, schema, changes } = write;
+  if (typeof collection !== "string" || typeof id !== "string")
+    throw invalid("writes", "must name a collection and a document");
+  if (verb !== "edit" && verb !== "delete") throw invalid("verb", "must be edit or delete");
+  if (schema !== undefined && !isStamp(schema)) throw invalid("schema", "must be a whole number");
+  if (!Array.isArray(changes)) throw invalid("changes", "must be a list");
+  for (const change of changes as readonly Json[]) {
+    if (!isObject(change) || typeof change["type"] !== "string")
+      throw invalid("changes", "must have a type");
+    if (knownChanges.has(change["type"]) && !isChange(change))
+      throw invalid("changes", `${change["type"]} is not as this version knows it`);
+  }
+}
+
+function isChange(change: JsonObject): boolean {
+  const { type, path, value, counts, by, after, n, values, ids } = change;
+  if (!isPointer(path)) return false;
+  switch (type as Change["type"]) {
+    case "set":
+      return path !== "" && value !== undefined && isCounts(counts);
+    case "remove":
+      return isCounts(counts);
+    case "count":
+      return path !== "" && typeof by === "number";
+    case "add":
+    case "discard":
+      return path !== "" && value !== undefined;
+    case "insert":
+      return (
+        path !== "" &&
+        (after === null || typeof after === "string") &&
+        isPosition(n) &&
+        Array.isArray(values)
+      );
+    case "delete":
+      return path !== "" && Array.isArray(ids) && ids.every((id) => typeof id === "string");
+  }
+}
+
+const isCounts = (counts: Json | undefined): boolean =>
+  counts === undefined ||
+  (isObject(counts) &&
+    Object.entries(counts).every(
+      ([path, byOrigin]) =>
+        isPointer(path) &&
+        isObject(byOrigin) &&
+        Object.values(byOrigin).every(
+          (pair) => Array.isArray(pair) && isPosition(pair[0]) && typeof pair[1] === "number",
+        ),
+    ));
+
+const isPosition = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= 1;
+
+const invalid = (field: string, problem: string, cause?: unknown) =>
+  new SkerryError({
+    code: "invalid-batch",
+    message: `operation of documents: ${field} ${problem}`,
+    hint: "the other side is damaged, or speaks a later version of the format",
+    cause,
+  });

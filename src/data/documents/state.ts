@@ -1,0 +1,89 @@
+/**
+ * A document as a store keeps it: what each field holds, and by whom and when it was written, as far
+ * as a later merge needs to know. A function of the set of operations alone.
+ */
+import type { Json } from "./json.ts";
+import type { Dot, ElementId, Stamp } from "./operation.ts";
+
+/** The writes of a register that no other write of it knew of; more than one: they are concurrent. */
+export type RegisterWrite = Stamp & { readonly value: Json };
+
+/** One origin's share of a counter. What was cleared is a prefix of what that origin counted. */
+export type Count = {
+  /** How often it counted, and the sum of that. */
+  readonly times: number;
+  readonly total: number;
+  /** Of these, what was cleared. */
+  readonly clearedTimes: number;
+  readonly cleared: number;
+};
+
+export type Member = {
+  readonly value: Json;
+  /** The latest addition by origin that no removal knew of. */
+  readonly sequences: ReadonlyMap<string, number>;
+};
+
+/** A deleted element stays as a place to stand after; its value is gone. */
+export type Element = Dot & {
+  readonly id: ElementId;
+  readonly n: number;
+  readonly value: Json | undefined;
+};
+
+export type Cell = {
+  /** Greatest stamp first. */
+  registers: readonly RegisterWrite[];
+  readonly counts: Map<string, Count>;
+  /** By the stable text of the value. */
+  readonly members: Map<string, Member>;
+  /** In the order of the list. */
+  list: readonly Element[];
+};
+
+export type DocumentState = {
+  /** Edits that neither a later edit nor a deletion knew of. None: there is no such document. */
+  edits: readonly Stamp[];
+  /** Deletions that no later edit or deletion knew of. */
+  deletions: readonly Stamp[];
+  /** By JSON pointer. */
+  readonly cells: Map<string, Cell>;
+  /** The highest version of the schema that any writer knew. */
+  schema: number;
+};
+
+export const emptyState = (): DocumentState => ({
+  edits: [],
+  deletions: [],
+  cells: new Map(),
+  schema: 0,
+});
+
+export const emptyCell = (): Cell => ({
+  registers: [],
+  counts: new Map(),
+  members: new Map(),
+  list: [],
+});
+
+export const isAlive = (state: DocumentState): boolean => state.edits.length > 0;
+
+/** Greatest first: the one that is shown among concurrent writes. Ties break on the origin. */
+export const byStamp = (a: Stamp, b: Stamp): number =>
+  b.hlc - a.hlc || (a.origin < b.origin ? 1 : a.origin > b.origin ? -1 : b.sequence - a.sequence);
+
+export const isCounted = (cell: Cell): boolean =>
+  cell.counts.values().some(({ times, clearedTimes }) => times > clearedTimes);
+
+/** In the order of origins: sums of fractions depend on it. */
+export function countOf(cell: Cell): number {
+  let sum = 0;
+  for (const [, { total, cleared }] of [...cell.counts].sort(([a], [b]) => (a < b ? -1 : 1)))
+    sum += total - cleared;
+  return sum;
+}
+
+export const livingOf = (cell: Cell): readonly (Element & { readonly value: Json })[] =>
+  cell.list.filter(
+    (element): element is Element & { readonly value: Json } => element.value !== undefined,
+  );
