@@ -30,6 +30,31 @@ export {
   producerBytesMax,
   requestBytesMax,
 } from "./streams/check.ts";
+export type {
+  ChangesPage,
+  ChangesQuery,
+  CollectionDeclaration,
+  Conflict,
+  Document,
+  DocumentChange,
+  DocumentsGrown,
+  DocumentsStatus,
+  DocumentStore,
+  DocumentWrite,
+  FieldChange,
+  FieldDeclaration,
+  FieldType,
+  ListPage,
+  ListQuery,
+  WriteAnswer,
+} from "./documents/store.ts";
+export { openDocumentStore, type DocumentStoreOptions } from "./documents/sqlite-store.ts";
+export {
+  connectDocumentStore,
+  serveDocumentStore,
+  type DocumentEvents,
+  type DocumentMethods,
+} from "./documents/thread.ts";
 export { decodeBatch, encodeBatch } from "./batch/codec.ts";
 export type { ClearedLog, Egress, Gate, Hub } from "./ports.ts";
 export {

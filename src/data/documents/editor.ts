@@ -22,6 +22,8 @@ export interface Editor {
   clear(): void;
   /** Makes the document, or the value at a path of it, this. */
   become(target: Json | undefined, path?: string): void;
+  /** As `become` for one path; settles a conflict there even when it is for what is shown. */
+  assign(path: string, value: Json): void;
   increment(path: string, by: number): void;
   add(path: string, value: Json): void;
   discard(path: string, value: Json): void;
@@ -137,6 +139,12 @@ export function createEditor(
     },
     become(target, path = "") {
       become(path, valueAt(bodyNow(), namesOf(path)), target);
+    },
+    assign(path, value) {
+      const current = valueAt(bodyNow(), namesOf(path));
+      const isContested = (cellAt(path)?.registers.length ?? 0) > 1;
+      if (isContested && same(current, value)) set(path, value);
+      else become(path, current, value);
     },
     increment(path, by) {
       const cell = cellAt(path);

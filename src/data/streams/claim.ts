@@ -14,7 +14,19 @@ export type Claim = {
 
 export function claimIdentity(
   deps: { db: Database; clock: Clock; random: Random; log: Log },
-  { path, node }: { path: string; node: string },
+  {
+    path,
+    node,
+    what = "stream store",
+    topOf = topOfEntries,
+  }: {
+    path: string;
+    node: string;
+    /** In the log of this process. */
+    what?: string;
+    /** The end of an origin's log. */
+    topOf?: (db: Database, origin: string) => number;
+  },
 ): Claim {
   const { db, clock, random, log } = deps;
   const meta = (name: string) => {
@@ -44,7 +56,7 @@ export function claimIdentity(
   db.exec("COMMIT");
   writeMarker(path, { token, inode });
   if (found !== undefined && !keep) {
-    log.info("the stream store goes on under a new origin", {
+    log.info(`the ${what} goes on under a new origin`, {
       origin,
       before: found,
       why: foreign ? "another node's file" : doubt,
@@ -53,7 +65,7 @@ export function claimIdentity(
   return { origin, token, view };
 }
 
-function topOf(db: Database, origin: string): number {
+function topOfEntries(db: Database, origin: string): number {
   const row = db.prepare("SELECT top FROM origin WHERE scope = '' AND name = ?").get(origin);
   return Number(row?.["top"] ?? 0);
 }

@@ -2,8 +2,7 @@
  * The tables of a store of entries, shared by the node's store (scope "") and the hub's (scope: the
  * cell's name). Names are interned, so that a row is a few small integers and the body.
  */
-import { SkerryError } from "../../lib/errors.ts";
-import type { Database } from "../../runtime/sqlite/index.ts";
+import { prepareLayout, type Database } from "../../runtime/sqlite/index.ts";
 
 /** A file of layout n is brought to the newest by `layouts[n]` and all after it. */
 const layouts = [
@@ -66,22 +65,8 @@ ALTER TABLE alias ADD COLUMN segment INTEGER;
 ALTER TABLE stream ADD COLUMN dropped_when_full INTEGER NOT NULL DEFAULT 0;
 `,
 ];
-const version = layouts.length;
 
 /** Makes the tables in a new file, brings an older one up. Throws `store-newer` for a later version. */
 export function prepareTables(db: Database, path: string): void {
-  const row = db.prepare("PRAGMA user_version").get();
-  const found = Number(row?.["user_version"] ?? 0);
-  if (found > version) {
-    throw new SkerryError({
-      code: "store-newer",
-      message: `${path} was written by a later version of Skerry (layout ${found}, this one knows ${version})`,
-      hint: "run the version that wrote it, or move the file away and let the other nodes fill a new one",
-    });
-  }
-  if (found === version) return;
-  db.exec("BEGIN IMMEDIATE");
-  for (const layout of layouts.slice(found)) db.exec(layout);
-  db.exec(`PRAGMA user_version = ${version}`);
-  db.exec("COMMIT");
+  prepareLayout(db, { path, steps: layouts });
 }

@@ -5,6 +5,7 @@
  */
 export { sqliteFailure } from "./failures.ts";
 export { createGroupCommit, type GroupCommitOptions, type Writer } from "./group-commit.ts";
+export { prepareLayout } from "./layout.ts";
 export {
   databaseFiles,
   openDatabase,

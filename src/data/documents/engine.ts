@@ -1,0 +1,265 @@
+/**
+ * The log and the documents made of it. Pieces of other stores' logs are stored as they come, each
+ * log without gaps; an operation is applied once everything that its writer knew has been. So the
+ * documents are a function of the set of operations, whatever the order of their arrival, and a
+ * store that holds all that a vector covers can apply all of it.
+ * Every call runs inside a transaction of its owner; `forget` after one that was undone.
+ */
+import type { Log } from "../../lib/log.ts";
+import type { ApplyAnswer, Vector } from "../streams/store.ts";
+import { decodeOperations, encodeOperations } from "./codec.ts";
+import { createDocuments, type Documents } from "./documents.ts";
+import type { HybridClock } from "./hybrid-clock.ts";
+import type { JsonObject } from "./json.ts";
+import type { Context } from "./merge.ts";
+import { knownChanges, readOperation, type Dot, type Operation, type Write } from "./operation.ts";
+import type { DocumentTables, OriginRow } from "./tables.ts";
+
+export interface Engine {
+  readonly documents: Documents;
+  readonly own: OriginRow;
+  /** What a local write stands in: it knows of everything that was applied. */
+  context(): Context;
+  /** Logs what was made with `context`; the documents are saved already. */
+  commit(context: Context, writes: readonly Write[], key: string | undefined): void;
+  /** A piece of another store's log. Throws `invalid-batch`. */
+  take(bytes: Uint8Array): ApplyAnswer;
+  log(query: { origin: string; from: number; bytesMax: number }): LogPiece | undefined;
+  /** By origin, everything that is stored. */
+  vector(): Vector;
+  /** By origin, everything that is in the documents. */
+  applied(): Vector;
+  readonly waiting: number;
+  /**
+   * Goes on under another name, when others use positions of this log for other operations. What this
+   * store wrote since it was opened becomes new writes: each document as it is here now.
+   */
+  rotate(name: string, write: (document: Rescued) => void): void;
+  /** Makes all documents again from the log. */
+  rebuild(): void;
+  /** Once after opening: applies what an earlier version stored without knowing what it means. */
+  catchUp(): void;
+  forget(): void;
+}
+
+export type LogPiece = {
+  readonly origin: string;
+  readonly from: number;
+  readonly to: number;
+  readonly entries: number;
+  readonly bytes: Uint8Array;
+};
+
+/** `body` undefined: it is deleted. */
+export type Rescued = {
+  readonly collection: string;
+  readonly id: string;
+  readonly body: JsonObject | undefined;
+};
+
+const replayBytes = 1024 * 1024;
+const known = [...knownChanges].join();
+
+export function createEngine(
+  deps: { tables: DocumentTables; clock: HybridClock; log: Log },
+  options: { origin: string; node: string },
+): Engine {
+  const { tables, clock, log } = deps;
+  let byName = new Map<string, OriginRow>();
+  let byId = new Map<number, OriginRow>();
+  let ownName = options.origin;
+
+  const remember = (row: OriginRow): OriginRow => {
+    byName.set(row.name, row);
+    byId.set(row.id, row);
+    return row;
+  };
+  const originRow = (name: string) => byName.get(name) ?? remember(tables.addOrigin(name));
+  const documents = createDocuments(tables, {
+    numberOf: (origin) => originRow(origin).id,
+    originOf: (id) => byId.get(id)?.name ?? "",
+  });
+  const load = () => {
+    ownName = tables.own() ?? ownName;
+    byName = new Map();
+    byId = new Map();
+    for (const row of tables.origins()) remember(row);
+    originRow(ownName);
+    // The persisted maximum: what this node ever gave out, and what it took over.
+    const mine = [...byName.values()].filter(({ name }) => name.startsWith(`${options.node}.`));
+    clock.restore(Math.max(0, ...mine.map(({ hlc }) => hlc)));
+    for (const { hlc } of byName.values()) clock.observe(hlc);
+    documents.forget();
+  };
+  load();
+  const atOpen = { name: ownName, stored: originRow(ownName).stored };
+
+  const apply = (row: OriginRow, operation: Operation): void => {
+    for (const [other, upto] of Object.entries(operation.seen)) {
+      row.seen.set(other, upto);
+      tables.saveSeen(row, other, upto);
+    }
+    const sequence = row.applied + 1;
+    const context: Context = {
+      origin: row.name,
+      sequence,
+      hlc: operation.hlc,
+      covers: (dot: Dot) =>
+        dot.origin === row.name
+          ? dot.sequence <= sequence
+          : dot.sequence <= (row.seen.get(dot.origin) ?? 0),
+    };
+    for (const write of operation.writes) {
+      if (!documents.apply(write, context)) tables.setLeftOut(known);
+    }
+    documents.save(operation.writes);
+    if (operation.key !== undefined) tables.addKey(operation.key);
+    row.applied = sequence;
+    row.hlc = operation.hlc;
+    clock.observe(operation.hlc);
+  };
+  const isReady = ({ seen }: Operation) =>
+    Object.entries(seen).every(([other, upto]) => (byName.get(other)?.applied ?? 0) >= upto);
+
+  /** Applies what waits and no longer has to; `arrived` is what was stored last, of one origin. */
+  const drain = (arrived?: { row: OriginRow; operations: readonly Operation[] }) => {
+    /** What is next of each origin, last first. */
+    const queues = new Map<OriginRow, Operation[]>();
+    if (arrived && arrived.row.applied + arrived.operations.length === arrived.row.stored)
+      queues.set(arrived.row, arrived.operations.toReversed());
+    const headOf = (row: OriginRow): Operation | undefined => {
+      const queue = queues.get(row) ?? [];
+      queues.set(row, queue);
+      if (queue.length === 0 && row.applied < row.stored) {
+        const logged = tables.operations(row, row.applied + 1, replayBytes);
+        queue.push(...logged.map(({ text }) => readOperation(text)).reverse());
+      }
+      return queue.at(-1);
+    };
+    const behind = new Set(byName.values().filter((row) => row.applied < row.stored));
+    const moved = new Set<OriginRow>();
+    for (let isMoving = true; isMoving;) {
+      isMoving = false;
+      for (const row of behind) {
+        for (let head = headOf(row); head && isReady(head); head = headOf(row)) {
+          apply(row, head);
+          queues.get(row)?.pop();
+          moved.add(row);
+          isMoving = true;
+        }
+      }
+    }
+    for (const row of moved) tables.saveOrigin(row);
+  };
+
+  const engine: Engine = {
+    documents,
+    get own() {
+      return originRow(ownName);
+    },
+    context() {
+      const { name, applied } = engine.own;
+      return {
+        origin: name,
+        sequence: applied + 1,
+        hlc: clock.next(),
+        covers: () => true,
+      };
+    },
+    commit({ sequence, hlc }, writes, key) {
+      const { own } = engine;
+      const seen: Record<string, number> = {};
+      for (const { name, applied } of byName.values()) {
+        if (name === own.name || applied <= (own.seen.get(name) ?? 0)) continue;
+        seen[name] = applied;
+        own.seen.set(name, applied);
+        tables.saveSeen(own, name, applied);
+      }
+      const operation: Operation = { hlc, seen, writes, ...(key === undefined ? {} : { key }) };
+      tables.addOperation(own, { sequence, text: JSON.stringify(operation) });
+      if (key !== undefined) tables.addKey(key);
+      own.stored = sequence;
+      own.applied = sequence;
+      own.hlc = hlc;
+      tables.saveOrigin(own);
+    },
+    take(bytes) {
+      const { origin, from, texts, operations } = decodeOperations(bytes);
+      const known = byName.get(origin)?.stored ?? 0;
+      if (origin === ownName) return { state: "applied", origin, top: known, stored: 0 };
+      if (from > known + 1) return { state: "gap", origin, top: known, stored: 0 };
+      const row = originRow(origin);
+      const start = row.stored + 1 - from;
+      const fresh = texts.slice(start);
+      for (const text of fresh) tables.addOperation(row, { sequence: ++row.stored, text });
+      if (fresh.length > 0) {
+        tables.saveOrigin(row);
+        drain({ row, operations: operations.slice(start) });
+      }
+      return { state: "applied", origin, top: row.stored, stored: fresh.length };
+    },
+    log({ origin, from, bytesMax }) {
+      const row = byName.get(origin);
+      if (!row || from > row.stored) return undefined;
+      const start = Math.max(1, from);
+      const texts = tables.operations(row, start, bytesMax).map(({ text }) => text);
+      if (texts.length === 0) return undefined;
+      return {
+        origin,
+        from: start,
+        to: start + texts.length - 1,
+        entries: texts.length,
+        bytes: encodeOperations({ origin, from: start, texts }),
+      };
+    },
+    vector: () => vectorOf(byName.values(), ({ stored }) => stored),
+    applied: () => vectorOf(byName.values(), ({ applied }) => applied),
+    get waiting() {
+      return byName.values().reduce((sum, { stored, applied }) => sum + stored - applied, 0);
+    },
+    rotate(name, write) {
+      const before = engine.own;
+      const topAtOpen = before.name === atOpen.name ? atOpen.stored : 0;
+      const rescued = new Map<string, Rescued>();
+      for (let from = topAtOpen + 1; from <= before.stored;) {
+        const logged = tables.operations(before, from, replayBytes);
+        from += Math.max(1, logged.length);
+        for (const { collection, id } of logged.flatMap(({ text }) => readOperation(text).writes)) {
+          const { body } = documents.shown(collection, id);
+          rescued.set(`${collection}\n${id}`, { collection, id, body });
+        }
+      }
+      tables.dropOperations(before, topAtOpen);
+      before.stored = topAtOpen;
+      tables.saveOrigin(before);
+      tables.setOwn(name);
+      ownName = name;
+      originRow(name);
+      engine.rebuild();
+      for (const document of rescued.values()) write(document);
+      log.info("writes since the start were made again under the new origin", {
+        origin: name,
+        documents: rescued.size,
+      });
+    },
+    rebuild() {
+      tables.clearDocuments();
+      documents.drop();
+      for (const row of byName.values()) {
+        row.applied = 0;
+        row.seen.clear();
+        tables.saveOrigin(row);
+      }
+      drain();
+    },
+    catchUp() {
+      const leftOut = tables.leftOut();
+      if (leftOut !== undefined && leftOut !== known) engine.rebuild();
+    },
+    forget: load,
+  };
+  return engine;
+}
+
+const vectorOf = (rows: Iterable<OriginRow>, topOf: (row: OriginRow) => number): Vector =>
+  Object.fromEntries([...rows].flatMap((row) => (topOf(row) > 0 ? [[row.name, topOf(row)]] : [])));

@@ -1,0 +1,3 @@
+/** The store alone, for the thread that holds it: no HTTP, no schemas. */
+export { openDocumentStore, type DocumentStoreOptions } from "./sqlite-store.ts";
+export { serveDocumentStore, type DocumentEvents, type DocumentMethods } from "./thread.ts";

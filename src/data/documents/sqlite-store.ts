@@ -1,0 +1,205 @@
+/**
+ * A node's documents in one SQLite file with one writer and group commit, `synchronous=FULL`. Runs in
+ * the storage thread. Operation, documents and vector commit together; whose log the file continues
+ * is decided as for streams (`streams/identity.ts`).
+ */
+import type { Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Random } from "../../lib/random.ts";
+import { createSignals } from "../../lib/signals.ts";
+import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
+import { claimIdentity } from "../streams/claim.ts";
+import { inodeOf, newIncarnation, writeMarker } from "../streams/identity.ts";
+import { refuse } from "../streams/refusal.ts";
+import { checkWrites, unknownCollection } from "./check.ts";
+import { createEngine } from "./engine.ts";
+import { createHybridClock } from "./hybrid-clock.ts";
+import { createReader } from "./reading.ts";
+import { openTables } from "./sqlite-tables.ts";
+import type {
+  CollectionDeclaration,
+  DocumentsGrown,
+  DocumentStore,
+  DocumentWrite,
+  WriteAnswer,
+} from "./store.ts";
+import { writeDocuments } from "./writing.ts";
+
+export type DocumentStoreOptions = {
+  readonly path: string;
+  /** Name of this node; its origins start with it. */
+  readonly node: string;
+  /** The database file never grows past this; writes are then refused with `disk-full`. */
+  readonly fileBytesMax?: number;
+};
+
+const batchBytesDefault = 256 * 1024;
+/** Requests in one transaction: bounds the time that a commit blocks the thread. */
+const worksMax = 256;
+/** Failures of a write that are answers: nothing is wrong with the store, only with now. */
+const refusals = new Set(["store-busy", "disk-full"]);
+
+/** Throws `store-damaged`, `store-newer`, `store-unavailable`, `disk-full` or `invalid-config`. */
+export function openDocumentStore(
+  deps: { clock: Clock; random: Random; log: Log },
+  options: DocumentStoreOptions,
+): DocumentStore {
+  const { clock, random, log } = deps;
+  const { path, node } = options;
+  const db = openDatabase(path);
+  const opened = () => {
+    const tables = openTables(db, path);
+    if (options.fileBytesMax !== undefined) {
+      const pageBytes = Number(db.prepare("PRAGMA page_size").get()?.["page_size"] ?? 4096);
+      db.exec(`PRAGMA max_page_count = ${Math.floor(options.fileBytesMax / pageBytes)}`);
+    }
+    const topOf = (_: unknown, name: string) =>
+      tables.origins().find((row) => row.name === name)?.stored ?? 0;
+    const identity = claimIdentity(
+      { db, clock, random, log },
+      { path, node, what: "document store", topOf },
+    );
+    const hybrid = createHybridClock({ clock });
+    const engine = createEngine({ tables, clock: hybrid, log }, { origin: identity.origin, node });
+    return { tables, identity, hybrid, engine };
+  };
+  const { tables, identity, hybrid, engine } = opening(opened, { db, path });
+
+  let declared: ReadonlyMap<string, CollectionDeclaration> = new Map();
+  let grownVector = false;
+  const signals = createSignals<{ grown: DocumentsGrown }>({
+    onListenerError: (error) => log.error("a listener of the document store failed", { error }),
+  });
+  const writer = createGroupCommit(db, {
+    path,
+    rerunnable: true,
+    worksMax,
+    onCommit() {
+      const collections = engine.documents.takeTouched();
+      if (collections.length > 0 || grownVector)
+        signals.emit("grown", { collections, vector: engine.vector() });
+      grownVector = false;
+    },
+    onRollback() {
+      tables.forget();
+      engine.forget();
+    },
+  });
+  if (tables.leftOut() !== undefined) {
+    writer
+      .write(() => engine.catchUp())
+      .catch((error) => log.error("documents could not be made again from the log", { error }));
+  }
+  const reader = createReader({ tables, engine, view: identity.view });
+  const requireCollection = (name: string) => {
+    if (!declared.has(name) && !tables.knows(name))
+      throw new SkerryError(unknownCollection(name, declared.keys()));
+  };
+  const writeNow = (request: readonly DocumentWrite[], key?: string): WriteAnswer => {
+    const written = writeDocuments({ engine, tables }, request, {
+      declared,
+      ...(key === undefined ? {} : { key }),
+    });
+    if (written.state === "refused")
+      return { state: "refused", ...written.complaint, retryable: false };
+    const { changed, warnings, versions } = written;
+    if (changed > 0 || key !== undefined) grownVector = true;
+    return { state: "stored", changed, warnings, versions, cover: engine.applied() };
+  };
+
+  const store: DocumentStore = {
+    node,
+    async declare(collections) {
+      declared = new Map(collections.map((collection) => [collection.name, collection]));
+    },
+    async write(request, { key } = {}) {
+      const refused = refuse(checkWrites(request, key, declared));
+      if (refused) return refused;
+      try {
+        return await writer.write(() => writeNow(request, key));
+      } catch (error) {
+        if (error instanceof SkerryError && refusals.has(error.code)) {
+          const { code, message, hint, retryable } = error;
+          return { state: "refused", code, message, retryable, ...(hint ? { hint } : {}) };
+        }
+        throw error;
+      }
+    },
+    async read({ collection, id }) {
+      requireCollection(collection);
+      return reader.read(collection, id);
+    },
+    async list(query) {
+      requireCollection(query.collection);
+      return reader.list(query);
+    },
+    async changes(query) {
+      requireCollection(query.collection);
+      return reader.changes(query);
+    },
+    async status() {
+      const counted = new Map(tables.counts().map((row) => [row.name, row]));
+      const names = [...new Set([...declared.keys(), ...counted.keys()])].sort();
+      return {
+        origin: engine.own.name,
+        vector: engine.vector(),
+        collections: names.map(
+          (name) => counted.get(name) ?? { name, documents: 0, conflicted: 0 },
+        ),
+        waiting: engine.waiting,
+        clockAheadMs: hybrid.aheadMs(),
+      };
+    },
+    async log({ bytesMax = batchBytesDefault, ...query }) {
+      return engine.log({ ...query, bytesMax });
+    },
+    apply: (bytes) =>
+      writer.write(() => {
+        const answer = engine.take(bytes);
+        if (answer.stored > 0) grownVector = true;
+        return answer;
+      }),
+    async vector() {
+      return engine.vector();
+    },
+    async observe(peer) {
+      const { name, stored } = engine.own;
+      if ((peer[name] ?? 0) <= stored) return { origin: name, rotated: false };
+      const origin = `${node}.${newIncarnation(random, clock.wallMs())}`;
+      await writer.write(() =>
+        engine.rotate(origin, ({ collection, id, body }) =>
+          writeNow([
+            { collection, id, ...(body === undefined ? { do: "delete" } : { do: "put", body }) },
+          ]),
+        ),
+      );
+      log.error("a peer knows more of this store's log than the store itself: it was rolled back", {
+        origin: name,
+        now: origin,
+        stored,
+        peerTop: peer[name],
+      });
+      return { origin, rotated: true };
+    },
+    on: (event, listener) => signals.on(event, listener),
+    async close() {
+      await writer.close();
+      const { stored } = engine.own;
+      writeMarker(path, { token: identity.token, inode: inodeOf(path), top: stored });
+    },
+  };
+  return store;
+}
+
+function opening<T>(
+  open: () => T,
+  { db, path }: { db: ReturnType<typeof openDatabase>; path: string },
+): T {
+  try {
+    return open();
+  } catch (error) {
+    db.close();
+    throw sqliteFailure(error, path);
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * The tables of a store of documents. Names are interned, so that a row of the log is two numbers and
+ * the operation, and a document is its body, in JSON that SQLite can look into, and what a merge needs.
+ */
+import { prepareLayout, type Database } from "../../runtime/sqlite/index.ts";
+import type { DocumentRow, DocumentTables, OriginRow } from "./tables.ts";
+
+const keysMax = 100_000;
+/** Room between two removals of old keys, so that not every write removes one. */
+const keysSlack = 1000;
+
+const tables = `
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE origin(
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+  stored INTEGER NOT NULL DEFAULT 0, applied INTEGER NOT NULL DEFAULT 0, hlc INTEGER NOT NULL DEFAULT 0);
+-- What the last applied operation of an origin knew of another one's log.
+CREATE TABLE seen(
+  origin INTEGER NOT NULL, other TEXT NOT NULL, upto INTEGER NOT NULL,
+  PRIMARY KEY(origin, other)) WITHOUT ROWID;
+CREATE TABLE operation(
+  origin INTEGER NOT NULL, sequence INTEGER NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY(origin, sequence)) WITHOUT ROWID;
+CREATE TABLE collection(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+-- body: NULL once deleted. change: the place in the order in which documents changed here.
+CREATE TABLE document(
+  collection INTEGER NOT NULL, id TEXT NOT NULL, body TEXT, state TEXT NOT NULL,
+  change INTEGER NOT NULL, conflicts INTEGER NOT NULL, PRIMARY KEY(collection, id)) WITHOUT ROWID;
+CREATE UNIQUE INDEX document_change ON document(change);
+CREATE INDEX document_conflicts ON document(collection, id) WHERE conflicts > 0;
+CREATE TABLE write_key(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+`;
+
+export type SqliteTables = DocumentTables & {
+  list(query: {
+    collection: string;
+    after: string;
+    limit: number;
+    conflicted: boolean;
+  }): DocumentRow[];
+  changes(query: { collection: string; since: number; limit: number }): DocumentRow[];
+  /** Whether there is, or was, a document of it. */
+  knows(collection: string): boolean;
+  counts(): { name: string; documents: number; conflicted: number }[];
+  /** After a transaction was undone: what was cached of it is gone. */
+  forget(): void;
+};
+
+/** Throws `store-newer` for a file of a later version. */
+export function openTables(db: Database, path: string): SqliteTables {
+  prepareLayout(db, { path, steps: [tables] });
+  const statements = {
+    origins: db.prepare("SELECT id, name, stored, applied, hlc FROM origin ORDER BY id"),
+    seen: db.prepare("SELECT origin, other, upto FROM seen"),
+    addOrigin: db.prepare("INSERT INTO origin(name) VALUES (?) RETURNING id"),
+    saveOrigin: db.prepare("UPDATE origin SET stored = ?, applied = ?, hlc = ? WHERE id = ?"),
+    saveSeen: db.prepare("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)"),
+    addOperation: db.prepare("INSERT INTO operation VALUES (?, ?, ?)"),
+    operations: db.prepare(
+      "SELECT sequence, text FROM operation WHERE origin = ? AND sequence >= ? ORDER BY sequence",
+    ),
+    dropOperations: db.prepare("DELETE FROM operation WHERE origin = ? AND sequence > ?"),
+    findCollection: db.prepare("SELECT id FROM collection WHERE name = ?"),
+    addCollection: db.prepare("INSERT INTO collection(name) VALUES (?) RETURNING id"),
+    document: db.prepare(
+      "SELECT id, body, state, change, conflicts FROM document WHERE collection = ? AND id = ?",
+    ),
+    saveDocument: db.prepare("INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?)"),
+    lastChange: db.prepare("SELECT max(change) AS last FROM document"),
+    list: db.prepare(
+      `SELECT id, body, state, change, conflicts FROM document
+       WHERE collection = ? AND id > ? AND body IS NOT NULL ORDER BY id LIMIT ?`,
+    ),
+    conflicted: db.prepare(
+      `SELECT id, body, state, change, conflicts FROM document
+       WHERE collection = ? AND id > ? AND conflicts > 0 AND body IS NOT NULL ORDER BY id LIMIT ?`,
+    ),
+    changes: db.prepare(
+      `SELECT id, body, state, change, conflicts FROM document
+       WHERE collection = ? AND change > ? ORDER BY change LIMIT ?`,
+    ),
+    counts: db.prepare(
+      `SELECT collection.name AS name, count(*) AS documents, sum(conflicts > 0) AS conflicted
+       FROM document JOIN collection ON collection.id = document.collection
+       WHERE body IS NOT NULL GROUP BY collection.id ORDER BY collection.name`,
+    ),
+    hasKey: db.prepare("SELECT 1 FROM write_key WHERE name = ?"),
+    addKey: db.prepare("INSERT OR IGNORE INTO write_key(name) VALUES (?)"),
+    dropKeys: db.prepare("DELETE FROM write_key WHERE id <= ?"),
+    meta: db.prepare("SELECT value FROM meta WHERE name = ?"),
+    setMeta: db.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)"),
+  };
+  const meta = (name: string): string | undefined => {
+    const value = statements.meta.get(name)?.["value"];
+    return typeof value === "string" ? value : undefined;
+  };
+  const collections = new Map<string, number>();
+  const findCollection = (name: string): number | undefined => {
+    const known = collections.get(name);
+    if (known !== undefined) return known;
+    const row = statements.findCollection.get(name);
+    if (!row) return undefined;
+    collections.set(name, Number(row["id"]));
+    return Number(row["id"]);
+  };
+  const collectionId = (name: string): number => {
+    const id = findCollection(name) ?? Number(statements.addCollection.get(name)?.["id"]);
+    collections.set(name, id);
+    return id;
+  };
+  const rowOf = (collection: string, row: Record<string, unknown>): DocumentRow => ({
+    collection,
+    id: String(row["id"]),
+    body: row["body"] === null ? null : String(row["body"]),
+    state: String(row["state"]),
+    change: Number(row["change"]),
+    conflicts: Number(row["conflicts"]),
+  });
+
+  return {
+    origins() {
+      const rows = statements.origins.all().map((row): OriginRow => ({
+        id: Number(row["id"]),
+        name: String(row["name"]),
+        stored: Number(row["stored"]),
+        applied: Number(row["applied"]),
+        hlc: Number(row["hlc"]),
+        seen: new Map(),
+      }));
+      const byId = new Map(rows.map((row) => [row.id, row]));
+      for (const { origin, other, upto } of statements.seen.all())
+        byId.get(Number(origin))?.seen.set(String(other), Number(upto));
+      return rows;
+    },
+    addOrigin(name) {
+      const id = Number(statements.addOrigin.get(name)?.["id"]);
+      return { id, name, stored: 0, applied: 0, hlc: 0, seen: new Map() };
+    },
+    saveOrigin: ({ id, stored, applied, hlc }) =>
+      void statements.saveOrigin.run(stored, applied, hlc, id),
+    saveSeen: ({ id }, other, upto) => void statements.saveSeen.run(id, other, upto),
+    addOperation: ({ id }, { sequence, text }) =>
+      void statements.addOperation.run(id, sequence, text),
+    operations({ id }, from, bytesMax) {
+      const found: { sequence: number; text: string }[] = [];
+      let bytes = 0;
+      for (const { sequence, text } of statements.operations.iterate(id, from)) {
+        found.push({ sequence: Number(sequence), text: String(text) });
+        bytes += String(text).length;
+        if (bytes >= bytesMax) break;
+      }
+      return found;
+    },
+    dropOperations: ({ id }, after) => void statements.dropOperations.run(id, after),
+    document(collection, id) {
+      const number = findCollection(collection);
+      const row = number === undefined ? undefined : statements.document.get(number, id);
+      return row && rowOf(collection, row);
+    },
+    saveDocument({ collection, id, body, state, change, conflicts }) {
+      statements.saveDocument.run(collectionId(collection), id, body, state, change, conflicts);
+    },
+    lastChange: () => Number(statements.lastChange.get()?.["last"] ?? 0),
+    list({ collection, after, limit, conflicted }) {
+      const number = findCollection(collection);
+      if (number === undefined) return [];
+      const statement = conflicted ? statements.conflicted : statements.list;
+      return statement.all(number, after, limit).map((row) => rowOf(collection, row));
+    },
+    changes({ collection, since, limit }) {
+      const number = findCollection(collection);
+      if (number === undefined) return [];
+      return statements.changes.all(number, since, limit).map((row) => rowOf(collection, row));
+    },
+    knows: (collection) => findCollection(collection) !== undefined,
+    counts: () =>
+      statements.counts.all().map((row) => ({
+        name: String(row["name"]),
+        documents: Number(row["documents"]),
+        conflicted: Number(row["conflicted"]),
+      })),
+    hasKey: (key) => statements.hasKey.get(key) !== undefined,
+    addKey(key) {
+      const { lastInsertRowid, changes } = statements.addKey.run(key);
+      if (changes > 0 && Number(lastInsertRowid) % keysSlack === 0)
+        statements.dropKeys.run(Number(lastInsertRowid) - keysMax);
+    },
+    clearDocuments() {
+      db.exec("DELETE FROM document; DELETE FROM seen; DELETE FROM meta WHERE name = 'left_out'");
+    },
+    own: () => meta("origin"),
+    setOwn: (origin) => void statements.setMeta.run("origin", origin),
+    leftOut: () => meta("left_out"),
+    setLeftOut: (known) => void statements.setMeta.run("left_out", known),
+    forget: () => collections.clear(),
+  };
+}

@@ -1,0 +1,173 @@
+/**
+ * The contract of a node's store of documents. One implementation lives in the storage thread
+ * (`sqlite-store.ts`), one speaks to it from the main thread (`thread.ts`). Invariants M1 to M9 stand
+ * in the README.
+ */
+import type { Conflict } from "./body.ts";
+import type { Json, JsonObject } from "./json.ts";
+import type { ApplyAnswer, EncodedBatch, LogQuery, Refused, Vector } from "../streams/store.ts";
+
+export type { Conflict } from "./body.ts";
+export type { Json, JsonObject } from "./json.ts";
+
+/** What must be known of a Collection object. */
+export type CollectionDeclaration = {
+  readonly name: string;
+  /** Goes with every write, so that others can tell which schema the writer knew. */
+  readonly schemaVersion: number;
+  /** What becomes of a write that does not fit the fields. */
+  readonly onMismatch: "refuse" | "warn";
+  readonly fields: readonly FieldDeclaration[];
+};
+
+export type FieldType =
+  | "string"
+  | "number"
+  | "integer"
+  | "boolean"
+  | "any"
+  | "counter"
+  | "set"
+  | "list";
+
+export type FieldDeclaration = {
+  /** A JSON pointer. */
+  readonly path: string;
+  readonly type: FieldType;
+  readonly required: boolean;
+};
+
+/** One thing to do to a field, without reading it first. */
+export type FieldChange =
+  | { readonly change: "set"; readonly path: string; readonly value: Json }
+  | { readonly change: "remove"; readonly path: string }
+  | { readonly change: "increment"; readonly path: string; readonly by: number }
+  | { readonly change: "add" | "discard"; readonly path: string; readonly value: Json }
+  /** Without `index`: at the end. */
+  | {
+      readonly change: "insert";
+      readonly path: string;
+      readonly index?: number;
+      readonly values: readonly Json[];
+    }
+  | {
+      readonly change: "delete";
+      readonly path: string;
+      readonly index: number;
+      readonly count?: number;
+    };
+
+export type DocumentWrite = { readonly collection: string; readonly id: string } & (
+  | { readonly do: "put"; readonly body: JsonObject }
+  /** JSON merge patch, RFC 7396. */
+  | { readonly do: "merge"; readonly patch: JsonObject }
+  | { readonly do: "change"; readonly changes: readonly FieldChange[] }
+  | { readonly do: "delete" }
+);
+
+export type WriteAnswer =
+  | {
+      readonly state: "stored";
+      /** Documents that are different now; 0 when everything was so already. Committed and fsynced. */
+      readonly changed: number;
+      /** A store whose vector covers this has the write and everything it knew of. */
+      readonly cover: Vector;
+      /** Where a write does not fit the collection's fields, and was taken all the same. */
+      readonly warnings: readonly string[];
+      /** In the order of the request. Absent: there is no such document now. */
+      readonly versions: readonly (string | undefined)[];
+    }
+  | Refused;
+
+export type Document = {
+  readonly collection: string;
+  readonly id: string;
+  /** Equal on every store that has seen the same edits. */
+  readonly version: string;
+  /** The highest version of the schema that a writer knew. */
+  readonly schemaVersion: number;
+  readonly body: JsonObject;
+  readonly conflicts: readonly Conflict[];
+};
+
+export type ListQuery = {
+  readonly collection: string;
+  /** Documents with a greater id, in the order of their UTF-8 bytes. */
+  readonly after?: string;
+  /** 1 to 1000. Default 100. */
+  readonly limit?: number;
+  /** Only documents with conflicts. */
+  readonly conflicted?: boolean;
+};
+
+export type ListPage = {
+  readonly documents: readonly Document[];
+  /** The last id; absent when there is nothing more. */
+  readonly next?: string;
+};
+
+export type ChangesQuery = {
+  readonly collection: string;
+  /** A cursor of this store; absent: from the beginning. */
+  readonly since?: string;
+  /** 1 to 1000. Default 100. */
+  readonly limit?: number;
+};
+
+/** The latest state of a document that changed; several changes of it since then are one. */
+export type DocumentChange = { readonly id: string; readonly cursor: string } & (
+  | { readonly deleted: true }
+  | { readonly deleted: false; readonly document: Document }
+);
+
+export type ChangesPage = {
+  readonly changes: readonly DocumentChange[];
+  /** Where to go on; always set. */
+  readonly cursor: string;
+  readonly more: boolean;
+};
+
+export type DocumentsStatus = {
+  readonly origin: string;
+  readonly vector: Vector;
+  readonly collections: readonly {
+    readonly name: string;
+    readonly documents: number;
+    readonly conflicted: number;
+  }[];
+  /** Operations that are stored and wait for others that they knew of. */
+  readonly waiting: number;
+  /** How far this store's last stamp is ahead of the node's clock. */
+  readonly clockAheadMs: number;
+};
+
+/** After each commit that changed documents or took operations. */
+export type DocumentsGrown = { readonly collections: readonly string[]; readonly vector: Vector };
+
+export interface DocumentStore {
+  readonly node: string;
+  /** Replaces the declared collections; documents of one that is no longer declared stay. */
+  declare(collections: readonly CollectionDeclaration[]): Promise<void>;
+  /**
+   * All of the writes or none of them, as one operation. Resolves after the fsync. With a `key`, the
+   * same write sent again to a store that has heard of it does nothing. Rejects with `storage-failed`,
+   * `closed` or `thread-ended`.
+   */
+  write(writes: readonly DocumentWrite[], options?: { key?: string }): Promise<WriteAnswer>;
+  /** Throws `collection-unknown`. */
+  read(query: { collection: string; id: string }): Promise<Document | undefined>;
+  /** Throws `collection-unknown`, `invalid-limit`. */
+  list(query: ListQuery): Promise<ListPage>;
+  /** Throws `collection-unknown`, `invalid-cursor`, `invalid-limit`. */
+  changes(query: ChangesQuery): Promise<ChangesPage>;
+  status(): Promise<DocumentsStatus>;
+  /** The origin's log from a position on; undefined when this store has nothing from there on. */
+  log(query: LogQuery): Promise<EncodedBatch | undefined>;
+  /** Stores a piece of a log, and applies what is not waiting for others. Throws `invalid-batch`. */
+  apply(bytes: Uint8Array): Promise<ApplyAnswer>;
+  vector(): Promise<Vector>;
+  /** As of a store of streams: a peer that knows more of this store's log shows that it was rolled back. */
+  observe(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  on(event: "grown", listener: (grown: DocumentsGrown) => void): () => void;
+  close(): Promise<void>;
+}

@@ -1,0 +1,107 @@
+/**
+ * The two halves of a store that lives in the storage thread. Few calls are under way at a time: what
+ * waits, waits here, where it is counted and refused with `store-busy` before memory runs out.
+ */
+import type { Thread } from "../../runtime/thread/index.ts";
+import type { ApplyAnswer, EncodedBatch, LogQuery, Vector } from "../streams/store.ts";
+import { busy } from "../streams/refusal.ts";
+import type {
+  ChangesPage,
+  ChangesQuery,
+  CollectionDeclaration,
+  Document,
+  DocumentsGrown,
+  DocumentsStatus,
+  DocumentStore,
+  DocumentWrite,
+  ListPage,
+  ListQuery,
+  WriteAnswer,
+} from "./store.ts";
+
+export type DocumentMethods = {
+  "documents.declare"(collections: readonly CollectionDeclaration[]): Promise<void>;
+  "documents.write"(request: {
+    readonly writes: readonly DocumentWrite[];
+    readonly key?: string;
+  }): Promise<WriteAnswer>;
+  "documents.read"(query: { collection: string; id: string }): Promise<Document | undefined>;
+  "documents.list"(query: ListQuery): Promise<ListPage>;
+  "documents.changes"(query: ChangesQuery): Promise<ChangesPage>;
+  "documents.status"(): Promise<DocumentsStatus>;
+  "documents.log"(query: LogQuery): Promise<EncodedBatch | undefined>;
+  "documents.apply"(bytes: Uint8Array): Promise<ApplyAnswer>;
+  "documents.vector"(): Promise<Vector>;
+  "documents.observe"(
+    vector: Vector,
+  ): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  "documents.close"(): Promise<void>;
+};
+export type DocumentEvents = { "documents.grown": DocumentsGrown };
+
+/** In the storage thread: what `serveThread` is to offer. */
+export function serveDocumentStore(
+  store: DocumentStore,
+  emit: (name: "documents.grown", event: DocumentsGrown) => void,
+): DocumentMethods {
+  store.on("grown", (grown) => emit("documents.grown", grown));
+  return {
+    "documents.declare": (collections) => store.declare(collections),
+    "documents.write": ({ writes, ...options }) => store.write(writes, options),
+    "documents.read": (query) => store.read(query),
+    "documents.list": (query) => store.list(query),
+    "documents.changes": (query) => store.changes(query),
+    "documents.status": () => store.status(),
+    async "documents.log"(query) {
+      const batch = await store.log(query);
+      // Cloning a view clones all of the buffer behind it; small Buffers share one of 8 KiB.
+      return batch && { ...batch, bytes: new Uint8Array(batch.bytes) };
+    },
+    "documents.apply": (bytes) => store.apply(bytes),
+    "documents.vector": () => store.vector(),
+    "documents.observe": (vector) => store.observe(vector),
+    "documents.close": () => store.close(),
+  };
+}
+
+/** Requests that may wait for the thread. */
+const waitingMax = 4096;
+
+/** On the main thread. `close` closes the store in its thread; the thread itself is its owner's. */
+export function connectDocumentStore(
+  thread: Pick<Thread<DocumentMethods, DocumentEvents>, "call" | "on">,
+  options: { node: string },
+): DocumentStore {
+  let waiting = 0;
+  const nothing = undefined as never;
+  return {
+    node: options.node,
+    declare: (collections) => thread.call("documents.declare", collections),
+    async write(writes, { key } = {}) {
+      if (waiting >= waitingMax) return busy(`${waiting} requests`);
+      waiting++;
+      try {
+        return await thread.call("documents.write", {
+          writes,
+          ...(key === undefined ? {} : { key }),
+        });
+      } finally {
+        waiting--;
+      }
+    },
+    read: (query) => thread.call("documents.read", query),
+    list: (query) => thread.call("documents.list", query),
+    changes: (query) => thread.call("documents.changes", query),
+    status: () => thread.call("documents.status", nothing),
+    log: (query) => thread.call("documents.log", query),
+    apply(bytes) {
+      // Of a Buffer, `slice` would be a view of the socket's memory.
+      const copy = new Uint8Array(bytes);
+      return thread.call("documents.apply", copy, { transfer: [copy.buffer] });
+    },
+    vector: () => thread.call("documents.vector", nothing),
+    observe: (vector) => thread.call("documents.observe", vector),
+    on: (_event, listener) => thread.on("documents.grown", listener),
+    close: () => thread.call("documents.close", nothing),
+  };
+}

@@ -1,0 +1,158 @@
+/** A client's request as one operation: checked, made and saved in the transaction that holds it. */
+import type { Complaint } from "../streams/check.ts";
+import { mismatchesOf, tooLarge, type Declared } from "./check.ts";
+import { createEditor, type Editor, type MergeType } from "./editor.ts";
+import type { Engine } from "./engine.ts";
+import { show } from "./body.ts";
+import { mergePatch, type JsonObject } from "./json.ts";
+import { applyWrite } from "./merge.ts";
+import type { Write } from "./operation.ts";
+import { isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
+import type { CollectionDeclaration, DocumentWrite, FieldChange } from "./store.ts";
+import type { DocumentTables } from "./tables.ts";
+
+export type Written =
+  | {
+      readonly state: "written";
+      readonly changed: number;
+      readonly warnings: readonly string[];
+      readonly versions: readonly (string | undefined)[];
+    }
+  | { readonly state: "refused"; readonly complaint: Complaint };
+
+/** Nothing is changed by a request that is refused. */
+export function writeDocuments(
+  { engine, tables }: { engine: Engine; tables: DocumentTables },
+  request: readonly DocumentWrite[],
+  { declared, key }: { declared: Declared; key?: string },
+): Written {
+  const { documents } = engine;
+  const versions = () =>
+    request.map(({ collection, id }) => documents.shown(collection, id).version);
+  if (key !== undefined && tables.hasKey(key))
+    return { state: "written", changed: 0, warnings: [], versions: versions() };
+
+  const context = engine.context();
+  const writes: Write[] = [];
+  const warnings: string[] = [];
+  for (const [index, wish] of request.entries()) {
+    const collection = declared.get(wish.collection);
+    const state = documents.state(wish.collection, wish.id);
+    const { collection: name, id } = wish;
+    const wasAlive = isAlive(state);
+    if (wish.do === "delete") {
+      if (!wasAlive) continue;
+      const write: Write = { collection: name, id, verb: "delete", changes: [] };
+      applyWrite(state, write, context);
+      writes.push(write);
+      continue;
+    }
+    const before = show(state).body;
+    const { edits, deletions } = state;
+    const write = {
+      collection: name,
+      id,
+      verb: "edit",
+      ...(collection ? { schema: collection.schemaVersion } : {}),
+    } as const;
+    const schemaBefore = state.schema;
+    applyWrite(state, { ...write, changes: [] }, context);
+    const editor = createEditor(state, context, typesOf(collection, state));
+    // What a deleted document held must not come back with a new one of its name.
+    if (!wasAlive) editor.clear();
+    perform(editor, wish, before);
+    if (wasAlive && editor.changes.length === 0) {
+      state.edits = edits;
+      state.deletions = deletions;
+      state.schema = schemaBefore;
+      continue;
+    }
+    const after = show(state).body;
+    const problem = problemOf(wish, index, { collection, before, after, warnings });
+    if (problem) {
+      documents.drop();
+      return { state: "refused", complaint: problem };
+    }
+    writes.push({ ...write, changes: editor.changes });
+  }
+  const changed = documents.save(writes);
+  // A key is logged even when there was nothing to write: then it is known everywhere.
+  if (writes.length > 0 || key !== undefined) engine.commit(context, writes, key);
+  return { state: "written", changed, warnings, versions: versions() };
+}
+
+function perform(editor: Editor, wish: DocumentWrite, before: JsonObject | undefined): void {
+  switch (wish.do) {
+    case "put":
+      return editor.become(wish.body);
+    case "merge":
+      return editor.become(mergePatch(before ?? {}, wish.patch));
+    case "change":
+      for (const change of wish.changes) performChange(editor, change);
+      return;
+    case "delete":
+  }
+}
+
+function performChange(editor: Editor, change: FieldChange): void {
+  switch (change.change) {
+    case "set":
+      return editor.assign(change.path, change.value);
+    case "remove":
+      return editor.become(undefined, change.path);
+    case "increment":
+      return editor.increment(change.path, change.by);
+    case "add":
+      return editor.add(change.path, change.value);
+    case "discard":
+      return editor.discard(change.path, change.value);
+    case "insert":
+      return editor.insert(change.path, change.index ?? Number.MAX_SAFE_INTEGER, change.values);
+    case "delete":
+      return editor.deleteAt(change.path, change.index, change.count ?? 1);
+  }
+}
+
+function problemOf(
+  wish: DocumentWrite,
+  index: number,
+  found: {
+    collection: CollectionDeclaration | undefined;
+    before: JsonObject | undefined;
+    after: JsonObject | undefined;
+    warnings: string[];
+  },
+): Complaint | undefined {
+  const { collection, after, warnings } = found;
+  const at = `writes[${index}] (${wish.collection}/${wish.id})`;
+  const large = after && tooLarge(at, after);
+  if (large) return large;
+  const mismatches = collection ? mismatchesOf(collection, found) : [];
+  if (mismatches.length === 0) return undefined;
+  if (collection?.onMismatch === "warn") {
+    warnings.push(...mismatches.map((mismatch) => `${at}: ${mismatch}`));
+    return undefined;
+  }
+  return {
+    code: "invalid-document",
+    message: `${at}: ${mismatches.join("; ")}`,
+    hint: "the fields are declared in the Collection; nothing was written",
+  };
+}
+
+/** A field that is not declared (here, or not yet) merges as whoever began it declared it. */
+function typesOf(
+  collection: CollectionDeclaration | undefined,
+  state: DocumentState,
+): (path: string) => MergeType {
+  const types = new Map(collection?.fields.map(({ path, type }) => [path, type]));
+  return (path) => {
+    const type = types.get(path);
+    if (type === "counter" || type === "set" || type === "list") return type;
+    const cell = type === undefined ? state.cells.get(path) : undefined;
+    if (!cell) return "register";
+    if (livingOf(cell).length > 0) return "list";
+    if (cell.members.size > 0) return "set";
+    return isCounted(cell) ? "counter" : "register";
+  };
+}

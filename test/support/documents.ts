@@ -1,0 +1,94 @@
+/** What the tests of documents share: collections, stores in temporary folders, comparing stores. */
+import { stable } from "../../src/api/index.ts";
+import {
+  openDocumentStore,
+  type CollectionDeclaration,
+  type Document,
+  type DocumentStore,
+  type DocumentWrite,
+  type WriteAnswer,
+} from "../../src/data/index.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+
+export const items: CollectionDeclaration = {
+  name: "items",
+  schemaVersion: 1,
+  onMismatch: "refuse",
+  fields: [
+    { path: "/name", type: "string", required: false },
+    { path: "/stock", type: "counter", required: false },
+    { path: "/tags", type: "set", required: false },
+    { path: "/steps", type: "list", required: false },
+  ],
+};
+export const notes: CollectionDeclaration = {
+  name: "notes",
+  schemaVersion: 3,
+  onMismatch: "warn",
+  fields: [{ path: "/text", type: "string", required: true }],
+};
+
+/** Declared with `items` and `notes`. */
+export async function openDocuments(path: string, node = "n1"): Promise<DocumentStore> {
+  const store = openDocumentStore(
+    { clock: systemClock, random: systemRandom, log: silentLog },
+    { path, node },
+  );
+  await store.declare([items, notes]);
+  return store;
+}
+
+export async function write(
+  store: Pick<DocumentStore, "write">,
+  ...writes: readonly DocumentWrite[]
+): Promise<WriteAnswer & { state: "stored" }> {
+  const answer = await store.write(writes);
+  if (answer.state !== "stored") throw new Error(JSON.stringify(answer));
+  return answer;
+}
+
+export const put = (id: string, body: Document["body"], collection = "items"): DocumentWrite => ({
+  collection,
+  id,
+  do: "put",
+  body,
+});
+
+export const bodyOf = async (
+  store: Pick<DocumentStore, "read">,
+  id: string,
+  collection = "items",
+): Promise<string | undefined> => {
+  const document = await store.read({ collection, id });
+  return document && stable(document.body);
+};
+
+/** Everything that readers can see of a collection, as text. */
+export async function listing(
+  store: Pick<DocumentStore, "list">,
+  collection = "items",
+): Promise<string[]> {
+  const lines: string[] = [];
+  for (let after: string | undefined; ;) {
+    const page = await store.list({ collection, limit: 1000, ...(after ? { after } : {}) });
+    lines.push(...page.documents.map(stable));
+    if (page.next === undefined) return lines;
+    after = page.next;
+  }
+}
+
+/** What `to` lacks of `from`, in pieces of about `bytesMax`. */
+export async function replicate(
+  from: Pick<DocumentStore, "vector" | "log">,
+  to: Pick<DocumentStore, "vector" | "apply">,
+  bytesMax = 1000,
+): Promise<void> {
+  for (const [origin, top] of Object.entries(await from.vector())) {
+    for (let have = (await to.vector())[origin] ?? 0; have < top;) {
+      const batch = await from.log({ origin, from: have + 1, bytesMax });
+      if (!batch) throw new Error(`nothing of ${origin} from ${have + 1}`);
+      have = (await to.apply(batch.bytes)).top;
+    }
+  }
+}
