@@ -1,38 +1,12 @@
 /** SIGKILL in the middle of appends, again and again: nothing acknowledged is gone. */
 import { strict as assert } from "node:assert";
-import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openStreamStore } from "../../src/data/index.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { keysOf, range, telemetry, temporaryFolder } from "../support/data.ts";
-
-/** The last sequence that the writer acknowledged before it was killed. */
-async function killedAfter(
-  path: string,
-  first: number,
-  { acknowledgements, mode }: { acknowledgements: number; mode: "rows" | "sealing" },
-): Promise<number> {
-  const entryPath = join(import.meta.dirname, "../support/data-writer.entry.ts");
-  const child = spawn(process.execPath, [entryPath, path, String(first), mode], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  let text = "";
-  let lines = 0;
-  child.stdout.setEncoding("utf8");
-  child.stdout.on("data", (chunk: string) => {
-    text += chunk;
-    lines += chunk.split("\n").length - 1;
-    if (lines >= acknowledgements) child.kill("SIGKILL");
-  });
-  const [, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
-    child.once("close", (...end) => resolve(end));
-  });
-  assert.equal(signal, "SIGKILL");
-  const whole = text.slice(0, text.lastIndexOf("\n")).split("\n");
-  return Number(whole.at(-1));
-}
+import { killedAfter } from "../support/killed-after.ts";
 
 for (const mode of ["rows", "sealing"] as const) {
   test(`D1, D7, S2: a process killed while it appends (${mode}) loses nothing acknowledged and doubles nothing, and goes on under a new origin`, () =>
@@ -45,7 +19,12 @@ async function killAndCount(mode: "rows" | "sealing"): Promise<void> {
   const acknowledged: number[] = [];
   let first = 1;
   for (let round = 0; round < 4; round++) {
-    const last = await killedAfter(path, first, { acknowledgements: 20 + round * 13, mode });
+    const last = await killedAfter("data-writer", {
+      path,
+      first,
+      acknowledgements: 20 + round * 13,
+      mode,
+    });
     acknowledged.push(...range(first, last));
     first = last + 1000;
   }

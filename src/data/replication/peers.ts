@@ -9,13 +9,15 @@ import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
 import type { Link, Peer, Router } from "../../transport/index.ts";
-import type { StreamStore, Vector } from "../streams/store.ts";
+import type { ReplicatedStore, Vector } from "./replicated.ts";
 import { decodePull, decodeVector, encodeJson } from "./messages.ts";
 import { createPuller } from "./pull.ts";
 import { createPush, type Push } from "./push.ts";
 
 export type ReplicationOptions = {
   readonly node: string;
+  /** What the methods on the links begin with: one replication for each store. Default "data". */
+  readonly methods?: string;
   /** Only nodes of this trust domain are peers. */
   readonly trustDomain: string;
   /** Between two comparisons of vectors; each is up to a quarter shorter. Default 1000. */
@@ -27,7 +29,7 @@ export type ReplicationOptions = {
 };
 
 export interface Replication {
-  /** Answers `data.push`, `data.pull` and `data.vector`. */
+  /** Answers `data.push`, `data.pull` and `data.vector`, or what `methods` says instead of `data`. */
   register(router: Router): void;
   /** Replicates over this link until it closes. The newest link to a node is the one used. */
   attach(link: Link): void;
@@ -50,7 +52,7 @@ type PeerState = {
 };
 
 export type ReplicationDeps = {
-  readonly store: Pick<StreamStore, "log" | "apply" | "vector" | "observe" | "on">;
+  readonly store: ReplicatedStore;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -61,11 +63,12 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
   const periodMs = options.periodMs ?? 1000;
   const batchBytesMax = options.batchBytesMax ?? 256 * 1024;
   const timeoutMs = options.requestTimeoutMs ?? 20_000;
+  const methods = options.methods ?? "data";
   const peersByNode = new Map<string, PeerState>();
   const signals = createSignals<{ vectors: { node: string } }>({
     onListenerError: (error) => log.error("a listener of replication failed", { error }),
   });
-  const puller = createPuller({ store, log }, { batchBytesMax, timeoutMs });
+  const puller = createPuller({ store, log }, { methods, batchBytesMax, timeoutMs });
   let stopped = false;
   let latest: Vector = {};
 
@@ -106,7 +109,7 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
     const ackedBefore = state.push?.acked ?? 0;
     try {
       const mine = await store.vector();
-      const answer = await link.request("data.vector", encodeJson(mine), {
+      const answer = await link.request(`${methods}.vector`, encodeJson(mine), {
         timeoutMs,
         priority: 0,
       });
@@ -118,7 +121,7 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
       if (rotated) log.warn("replication goes on under a new origin", { origin });
       state.push ??= createPush(
         { store, link, log, onAck: (vector) => tell(state, vector) },
-        { batchBytesMax, timeoutMs },
+        { methods, batchBytesMax, timeoutMs },
       );
       const top = Math.max(mine[origin] ?? 0, latest[origin] ?? 0);
       state.push.resume({ origin, after: theirs[origin] ?? 0, top, ackedBefore });
@@ -146,16 +149,16 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
 
   return {
     register(router) {
-      router.handle("data.push", async ({ peer, body }) => {
+      router.handle(`${methods}.push`, async ({ peer, body }) => {
         nodeOf(peer);
         return encodeJson(await store.apply(body));
       });
-      router.handle("data.pull", async ({ peer, body }) => {
+      router.handle(`${methods}.pull`, async ({ peer, body }) => {
         nodeOf(peer);
         const batch = await store.log(decodePull(body));
         return batch?.bytes ?? new Uint8Array();
       });
-      router.handle("data.vector", async ({ peer, body }) => {
+      router.handle(`${methods}.vector`, async ({ peer, body }) => {
         const state = stateOf(nodeOf(peer));
         state.vector = { ...decodeVector(body) };
         tell(state, {});

@@ -5,7 +5,7 @@
  */
 import type { Log } from "../../lib/log.ts";
 import type { Link } from "../../transport/index.ts";
-import type { StreamStore, Vector } from "../streams/store.ts";
+import type { ReplicatedStore, Vector } from "./replicated.ts";
 import { encodeJson } from "./messages.ts";
 
 export interface Puller {
@@ -13,8 +13,8 @@ export interface Puller {
 }
 
 export function createPuller(
-  deps: { store: Pick<StreamStore, "apply">; log: Log },
-  options: { batchBytesMax: number; timeoutMs: number },
+  deps: { store: Pick<ReplicatedStore, "apply">; log: Log },
+  options: { methods: string; batchBytesMax: number; timeoutMs: number },
 ): Puller {
   const { store } = deps;
   const pulling = new Set<string>();
@@ -26,7 +26,7 @@ export function createPuller(
     let top = after;
     while (top < until && !link.closed.aborted) {
       const request = { origin, from: top + 1, bytesMax: options.batchBytesMax };
-      const bytes = await link.request("data.pull", encodeJson(request), {
+      const bytes = await link.request(`${options.methods}.pull`, encodeJson(request), {
         timeoutMs: options.timeoutMs,
       });
       if (bytes.length === 0) return;

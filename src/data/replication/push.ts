@@ -4,7 +4,7 @@
  */
 import type { Log } from "../../lib/log.ts";
 import type { Link } from "../../transport/index.ts";
-import type { StreamStore, Vector } from "../streams/store.ts";
+import type { ReplicatedStore, Vector } from "./replicated.ts";
 import { decodePushed } from "./messages.ts";
 
 export interface Push {
@@ -22,12 +22,12 @@ const windowBatches = 4;
 
 export function createPush(
   deps: {
-    store: Pick<StreamStore, "log">;
+    store: Pick<ReplicatedStore, "log">;
     link: Link;
     log: Log;
     onAck: (vector: Vector) => void;
   },
-  options: { batchBytesMax: number; timeoutMs: number },
+  options: { methods: string; batchBytesMax: number; timeoutMs: number },
 ): Push {
   const { store, link, log } = deps;
   let origin = "";
@@ -66,7 +66,9 @@ export function createPush(
 
   const send = async (bytes: Uint8Array) => {
     try {
-      const answer = await link.request("data.push", bytes, { timeoutMs: options.timeoutMs });
+      const answer = await link.request(`${options.methods}.push`, bytes, {
+        timeoutMs: options.timeoutMs,
+      });
       const pushed = decodePushed(answer);
       if (stopped) return;
       if (pushed.state === "gap") {

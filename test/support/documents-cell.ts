@@ -1,0 +1,152 @@
+/** Up to seven stores of documents in virtual time, with the real replication over links that fail. */
+import { createReplication, type Replication } from "../../src/data/index.ts";
+import { encodeOperations, decodeOperations } from "../../src/data/documents/codec.ts";
+import type { SimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { seededRandom, type Random } from "../../src/lib/random.ts";
+import { items } from "./documents.ts";
+import {
+  createMemoryTables,
+  openMemoryStore,
+  type MemoryStore,
+  type MemoryTables,
+} from "./documents-memory.ts";
+import {
+  peerOf,
+  virtualLink,
+  virtualRouter,
+  type Faults,
+  type VirtualRouter,
+} from "./data-links.ts";
+
+const trustDomain = "cell-a.skerry";
+
+/** Faults of the store itself, that the checkers must find. */
+export type Planted =
+  | "none"
+  /** A document is now and then not written with its operation. */
+  | "lost-row"
+  /** A power cut takes an operation that was acknowledged. */
+  | "lost-operation"
+  /** Operations are applied without waiting for what they knew of. */
+  | "no-waiting";
+
+export type SimulatedNode = {
+  readonly name: string;
+  readonly tables: MemoryTables;
+  /** Added to the time of day. */
+  skewMs: number;
+  up: boolean;
+  store: MemoryStore;
+  router: VirtualRouter;
+  replication: Replication;
+};
+
+export type SimulatedCell = {
+  readonly nodes: readonly SimulatedNode[];
+  faults: Faults;
+  connect(a: SimulatedNode, b: SimulatedNode): void;
+  cut(a: SimulatedNode, b: SimulatedNode): void;
+  crash(node: SimulatedNode): void;
+  start(node: SimulatedNode): void;
+  stop(): void;
+};
+
+export function createSimulatedCell(
+  { clock, random }: { clock: SimulatedClock; random: Random },
+  options: { nodes: number; faults: Faults; planted: Planted },
+): SimulatedCell {
+  const { planted } = options;
+  const links = new Map<string, { cut(): void }>();
+  const linkKey = (a: SimulatedNode, b: SimulatedNode) => [a.name, b.name].sort().join("-");
+  const nodes: SimulatedNode[] = [];
+
+  const open = (node: SimulatedNode): SimulatedNode => {
+    const own = { ...clock, wallMs: () => (clock.wallMs() + node.skewMs) as never };
+    const store = openMemoryStore(
+      {
+        tables: node.tables,
+        clock: own,
+        random: seededRandom(random.integer(2 ** 32)),
+        onPowerCut: () => cell.crash(node),
+      },
+      { node: node.name, collections: [items] },
+    );
+    if (planted === "no-waiting" && node.name === "n1") {
+      const { apply } = store;
+      store.apply = (bytes) => apply(withoutSeen(bytes));
+    }
+    const router = virtualRouter();
+    const replication = createReplication(
+      { store, clock, random: seededRandom(random.integer(2 ** 32)), log: silentLog },
+      {
+        node: node.name,
+        trustDomain,
+        methods: "documents",
+        requestTimeoutMs: 2000,
+        batchBytesMax: 400,
+      },
+    );
+    replication.register(router);
+    return Object.assign(node, { store, router, replication, up: true });
+  };
+
+  const cell: SimulatedCell = {
+    nodes,
+    faults: options.faults,
+    connect(a, b) {
+      cell.cut(a, b);
+      if (!a.up || !b.up || a === b) return;
+      const end = ({ name, router }: SimulatedNode) => ({
+        peer: peerOf(trustDomain, "node", name),
+        router,
+      });
+      const link = virtualLink(
+        { clock, random, faults: () => cell.faults },
+        { left: end(a), right: end(b) },
+      );
+      links.set(linkKey(a, b), link);
+      a.replication.attach(link.left);
+      b.replication.attach(link.right);
+    },
+    cut(a, b) {
+      links.get(linkKey(a, b))?.cut();
+      links.delete(linkKey(a, b));
+    },
+    crash(node) {
+      if (!node.up) return;
+      node.up = false;
+      node.store.close();
+      for (const other of nodes) cell.cut(node, other);
+      node.replication.stop();
+      if (planted === "lost-operation") node.tables.loseLast(node.store.engine.own.name);
+    },
+    start(node) {
+      if (!node.up) open(node);
+    },
+    stop() {
+      for (const node of nodes) if (node.up) node.replication.stop();
+      for (const link of links.values()) link.cut();
+    },
+  };
+
+  for (let index = 1; index <= options.nodes; index++) {
+    const tables = createMemoryTables();
+    if (planted === "lost-row" && index === 1) {
+      const { saveDocument } = tables;
+      let saved = 0;
+      tables.saveDocument = (row) => {
+        if (++saved % 40 !== 0) saveDocument(row);
+      };
+    }
+    const node = { name: `n${index}`, tables, skewMs: 0, up: false } as SimulatedNode;
+    nodes.push(open(node));
+  }
+  return cell;
+}
+
+function withoutSeen(bytes: Uint8Array): Uint8Array {
+  const { origin, from, operations } = decodeOperations(bytes);
+  const texts = operations.map((operation) => JSON.stringify({ ...operation, seen: {} }));
+  return encodeOperations({ origin, from, texts });
+}

@@ -1,0 +1,213 @@
+/**
+ * A store of documents in memory for the simulation: the real engine on tables with transactions that
+ * can be cut off at any single write, as by a power cut.
+ */
+import { SkerryError } from "../../src/lib/errors.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { createSignals } from "../../src/lib/signals.ts";
+import type { Clock } from "../../src/lib/clock.ts";
+import { nameSuffix, type Random } from "../../src/lib/random.ts";
+import { createEngine, type Engine } from "../../src/data/documents/engine.ts";
+import { createHybridClock } from "../../src/data/documents/hybrid-clock.ts";
+import type { CollectionDeclaration, DocumentWrite } from "../../src/data/documents/store.ts";
+import type {
+  DocumentRow,
+  DocumentTables,
+  LoggedOperation,
+  OriginRow,
+} from "../../src/data/documents/tables.ts";
+import { writeDocuments, type Written } from "../../src/data/documents/writing.ts";
+import type { ReplicatedStore, Vector } from "../../src/data/replication/replicated.ts";
+
+export const powerCut = () => new SkerryError({ code: "closed", message: "the power was cut" });
+
+type SavedOrigin = Pick<OriginRow, "id" | "name" | "stored" | "applied" | "hlc">;
+
+export type MemoryTables = DocumentTables & {
+  begin(): void;
+  commit(): void;
+  rollback(): void;
+  /** The power goes after this many more writes; undefined: it stays. */
+  cutAfter: number | undefined;
+  readonly documents: ReadonlyMap<string, DocumentRow>;
+  /** What no store may do: the end of a log is gone. */
+  loseLast(origin: string): void;
+  /** All operations, by origin, in order. */
+  logs(): Map<string, LoggedOperation[]>;
+};
+
+export function createMemoryTables(): MemoryTables {
+  const origins = new Map<number, SavedOrigin>();
+  const seen = new Map<string, number>();
+  const operations = new Map<string, string>();
+  const documents = new Map<string, DocumentRow>();
+  const keys = new Map<string, true>();
+  const meta = new Map<string, string>();
+  let undo: (() => void)[] = [];
+
+  /** Every change of a table goes through here, so that it can be undone, or be the last one. */
+  const put = <K, V>(table: Map<K, V>, key: K, value: V | undefined) => {
+    if (tables.cutAfter !== undefined && tables.cutAfter-- <= 0) throw powerCut();
+    const had = table.has(key);
+    const before = table.get(key) as V;
+    undo.push(() => void (had ? table.set(key, before) : table.delete(key)));
+    if (value === undefined) table.delete(key);
+    else table.set(key, value);
+  };
+
+  const tables: MemoryTables = {
+    cutAfter: undefined,
+    documents,
+    begin() {
+      undo = [];
+    },
+    commit() {
+      undo = [];
+    },
+    rollback() {
+      for (const step of undo.reverse()) step();
+      undo = [];
+    },
+    loseLast(name) {
+      const row = [...origins.values()].find((each) => each.name === name);
+      if (!row || row.stored === 0) return;
+      operations.delete(`${row.id}/${row.stored}`);
+      origins.set(row.id, { ...row, stored: row.stored - 1, applied: row.applied - 1 });
+    },
+    logs() {
+      const logs = new Map<string, LoggedOperation[]>();
+      for (const { id, name, stored } of origins.values()) {
+        const log = Array.from({ length: stored }, (_, index) => ({
+          sequence: index + 1,
+          text: operations.get(`${id}/${index + 1}`) ?? "",
+        }));
+        logs.set(name, log);
+      }
+      return logs;
+    },
+    origins: () =>
+      [...origins.values()].map((row) => ({
+        ...row,
+        seen: new Map(
+          [...seen]
+            .map(([key, upto]) => [...key.split(" "), upto] as [string, string, number])
+            .filter(([id]) => id === String(row.id))
+            .map(([, other, upto]) => [other, upto]),
+        ),
+      })),
+    addOrigin(name) {
+      const row = { id: origins.size + 1, name, stored: 0, applied: 0, hlc: 0 };
+      put(origins, row.id, row);
+      return { ...row, seen: new Map() };
+    },
+    saveOrigin: ({ id, name, stored, applied, hlc }) =>
+      put(origins, id, { id, name, stored, applied, hlc }),
+    saveSeen: ({ id }, other, upto) => put(seen, `${id} ${other}`, upto),
+    addOperation: ({ id }, { sequence, text }) => put(operations, `${id}/${sequence}`, text),
+    operations({ id }, from, bytesMax) {
+      const found: LoggedOperation[] = [];
+      for (let [sequence, bytes] = [from, 0]; bytes < bytesMax; sequence++) {
+        const text = operations.get(`${id}/${sequence}`);
+        if (text === undefined) break;
+        found.push({ sequence, text });
+        bytes += text.length;
+      }
+      return found;
+    },
+    dropOperations({ id, stored }, after) {
+      for (let at = after + 1; at <= stored; at++) put(operations, `${id}/${at}`, undefined);
+    },
+    document: (collection, id) => documents.get(`${collection}/${id}`),
+    saveDocument: (row) => put(documents, `${row.collection}/${row.id}`, row),
+    lastChange: () => Math.max(0, ...documents.values().map(({ change }) => change)),
+    hasKey: (key) => keys.has(key),
+    addKey: (key) => put(keys, key, true),
+    clearDocuments() {
+      for (const key of [...documents.keys()]) put(documents, key, undefined);
+      for (const key of [...seen.keys()]) put(seen, key, undefined);
+    },
+    own: () => meta.get("origin"),
+    setOwn: (origin) => put(meta, "origin", origin),
+    leftOut: () => meta.get("left out"),
+    setLeftOut: (known) => put(meta, "left out", known),
+  };
+  return tables;
+}
+
+export type MemoryStore = ReplicatedStore & {
+  readonly engine: Engine;
+  /** Undefined: the power was cut after the commit, before the answer. */
+  write(request: readonly DocumentWrite[], cutBeforeAnswer: boolean): Written | undefined;
+  /** What is called after it finds the power gone. */
+  close(): void;
+};
+
+/** A start after a power cut: under a new incarnation, as the marker file would have it (D7). */
+export function openMemoryStore(
+  deps: { tables: MemoryTables; clock: Clock; random: Random; onPowerCut: () => void },
+  options: { node: string; collections: readonly CollectionDeclaration[] },
+): MemoryStore {
+  const { tables, clock, random } = deps;
+  const declared = new Map(options.collections.map((each) => [each.name, each]));
+  const origin = `${options.node}.${nameSuffix(random, 6)}`;
+  tables.cutAfter = undefined;
+  tables.begin();
+  tables.setOwn(origin);
+  const engine = createEngine(
+    { tables, clock: createHybridClock({ clock }), log: silentLog },
+    { origin, node: options.node },
+  );
+  tables.commit();
+  let isOpen = true;
+  const signals = createSignals<{ grown: { vector: Vector } }>({
+    onListenerError: (error) => {
+      throw error;
+    },
+  });
+  const transaction = <T>(work: () => T): T => {
+    if (!isOpen) throw powerCut();
+    tables.begin();
+    try {
+      const result = work();
+      tables.commit();
+      return result;
+    } catch (error) {
+      tables.rollback();
+      isOpen = false;
+      if (error instanceof SkerryError && error.code === "closed") deps.onPowerCut();
+      throw error;
+    }
+  };
+  const grown = () => signals.emit("grown", { vector: engine.vector() });
+  return {
+    engine,
+    write(request, cutBeforeAnswer) {
+      const written = transaction(() => writeDocuments({ engine, tables }, request, { declared }));
+      if (cutBeforeAnswer) {
+        isOpen = false;
+        deps.onPowerCut();
+        return undefined;
+      }
+      grown();
+      return written;
+    },
+    async log({ bytesMax = 300, ...query }) {
+      return isOpen ? engine.log({ ...query, bytesMax }) : undefined;
+    },
+    async apply(bytes) {
+      const answer = transaction(() => engine.take(bytes));
+      if (answer.stored > 0) grown();
+      return answer;
+    },
+    async vector() {
+      return engine.vector();
+    },
+    async observe() {
+      return { origin: engine.own.name, rotated: false };
+    },
+    on: (event, listener) => signals.on(event, listener),
+    close() {
+      isOpen = false;
+    },
+  };
+}
