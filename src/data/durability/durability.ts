@@ -6,23 +6,13 @@
 import type { AppendOutcome, DurabilityLevel, EntryInput } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { covers } from "../replication/messages.ts";
-import type { StreamStore, Vector } from "../streams/store.ts";
+import type { StreamStore } from "../streams/store.ts";
+import { createReach, levelImpossible, type ReachDeps } from "./reach.ts";
 
-export type DurabilityDeps = {
+export type DurabilityDeps = Omit<ReachDeps, "node"> & {
   readonly store: Pick<StreamStore, "node" | "append" | "offer">;
-  /** Durable vectors of the other nodes. */
-  readonly peers: {
-    vectorsByNode(): ReadonlyMap<string, Vector>;
-    on(event: "vectors", listener: () => void): () => void;
-  };
-  /** Absent: this cell has no hub. */
-  readonly hub?: { vector(): Vector; on(event: "vector", listener: () => void): () => void };
-  /** Nodes of the cell now, this one included. */
-  readonly cellNodes: () => number;
   /** Whether anything of a stream may leave the cell. */
   readonly leaves: (stream: string) => boolean;
-  readonly clock: Clock;
   readonly log: Log;
 };
 
@@ -41,75 +31,22 @@ export interface Durability {
   stop(): void;
 }
 
-type Waiter = { readonly isReached: () => boolean; readonly settle: () => void };
-
 export function createDurability(deps: DurabilityDeps): Durability {
-  const { store, peers, hub, clock, log } = deps;
-  const waiters = new Set<Waiter>();
+  const { store, hub, clock, log } = deps;
+  const reach = createReach({ ...deps, node: store.node });
   let lostInMemory = 0;
-  let scheduled = false;
-
-  /** Many vectors change in one tick; each waiter is looked at once. */
-  const schedule = () => {
-    if (scheduled || waiters.size === 0) return;
-    scheduled = true;
-    setImmediate(() => {
-      scheduled = false;
-      for (const waiter of waiters) if (waiter.isReached()) waiter.settle();
-    });
-  };
-  const unsubscribes = [peers.on("vectors", schedule), hub?.on("vector", schedule)];
-
-  const holders = (cover: Vector): number => {
-    let count = 0;
-    for (const [node, vector] of peers.vectorsByNode())
-      if (node !== store.node && covers(vector, cover)) count++;
-    return count;
-  };
-  const isReached = (level: DurabilityLevel, cover: Vector): boolean =>
-    level.level === "peer"
-      ? holders(cover) >= level.peers
-      : level.level !== "hub" || (hub !== undefined && covers(hub.vector(), cover));
-  const reachedNow = (cover: Vector): DurabilityLevel => {
-    const count = holders(cover);
-    return count > 0 ? { level: "peer", peers: count } : { level: "local" };
-  };
-
-  const wait = (level: DurabilityLevel, cover: Vector, untilMs: number): Promise<boolean> => {
-    if (isReached(level, cover)) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const end = (reached: boolean) => {
-        waiters.delete(waiter);
-        timer.cancel();
-        resolve(reached);
-      };
-      const waiter: Waiter = {
-        isReached: () => isReached(level, cover),
-        settle: () => end(true),
-      };
-      waiters.add(waiter);
-      const timer = clock.after(untilMs - clock.monotonicMs(), () => end(isReached(level, cover)));
-    });
-  };
 
   const impossible = (
     level: DurabilityLevel,
     batch: readonly EntryInput[],
   ): (AppendOutcome & { state: "refused" }) | undefined => {
-    const refuse = (message: string, hint: string) =>
-      ({ state: "refused", code: "level-impossible", message, hint, retryable: false }) as const;
-    if (level.level === "peer" && level.peers >= deps.cellNodes()) {
-      const nodes = deps.cellNodes();
-      return refuse(
-        `level: peer(${level.peers}) needs ${level.peers} nodes beside this one, the cell has ${nodes} in all`,
-        nodes > 1 ? `ask for peer(${nodes - 1}) or less` : "ask for local, or add nodes",
-      );
-    }
+    const tooMany = reach.tooManyPeers(level);
+    if (tooMany) return tooMany;
     if (level.level !== "hub") return undefined;
-    if (!hub) return refuse("level: this cell has no hub", "ask for local or peer(k)");
+    if (!hub) return levelImpossible("level: this cell has no hub", "ask for local or peer(k)");
     const staying = batch.find(({ stream }) => !deps.leaves(stream));
     return staying
-      ? refuse(
+      ? levelImpossible(
           `level: stream ${staying.stream} has no egress, so its entries never reach the hub`,
           "ask for local or peer(k), or give the Stream an egress section",
         )
@@ -141,25 +78,25 @@ export function createDurability(deps: DurabilityDeps): Durability {
         return { state: "short", reached: { level: "memory" }, stored: 0, duplicates: 0 };
       if (answer.state === "refused") return answer;
       const { stored, duplicates, cover } = answer;
-      const reached = await wait(level, cover, untilMs);
+      const reached = await reach.wait(level, cover, untilMs);
       return reached
         ? { state: "reached", reached: level, stored, duplicates }
-        : { state: "short", reached: reachedNow(cover), stored, duplicates };
+        : { state: "short", reached: reach.now(cover), stored, duplicates };
     },
     get lostInMemory() {
       return lostInMemory;
     },
     get waiting() {
-      return waiters.size;
+      return reach.waiting;
     },
     stop() {
-      for (const unsubscribe of unsubscribes) unsubscribe?.();
+      reach.stop();
     },
   };
 }
 
 /** Undefined when the time ran out; the work goes on, and may still succeed. */
-async function beforeDeadline<T>(
+export async function beforeDeadline<T>(
   clock: Clock,
   work: Promise<T>,
   timeoutMs: number,

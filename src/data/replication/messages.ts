@@ -17,6 +17,7 @@ const pushedSchema = z.strictObject({
   origin: z.string(),
   top: z.int().min(0),
   stored: z.int().min(0),
+  vector: vectorSchema.optional(),
 });
 
 export type PullRequest = z.infer<typeof pullSchema>;

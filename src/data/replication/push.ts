@@ -76,7 +76,7 @@ export function createPush(
         return;
       }
       if (pushed.origin === origin) acked = Math.max(acked, pushed.top);
-      deps.onAck({ [pushed.origin]: pushed.top });
+      deps.onAck({ ...pushed.vector, [pushed.origin]: pushed.top });
     } catch (error) {
       broken = true;
       if (!link.closed.aborted) log.warn("a push to a peer failed; it is tried again", { error });

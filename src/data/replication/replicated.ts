@@ -5,7 +5,8 @@ export type { Vector } from "../streams/store.ts";
 
 export interface ReplicatedStore {
   log(query: LogQuery): Promise<EncodedBatch | undefined>;
-  apply(bytes: Uint8Array): Promise<ApplyAnswer>;
+  /** With `vector`, who pushed learns of other logs at once, not only in the next comparison. */
+  apply(bytes: Uint8Array): Promise<ApplyAnswer & { readonly vector?: Vector }>;
   vector(): Promise<Vector>;
   observe(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
   on(event: "grown", listener: (grown: { readonly vector: Vector }) => void): () => void;

@@ -1,0 +1,118 @@
+/**
+ * Waiting for a level (D6): it holds when the durable vectors of that many other nodes, or the hub's,
+ * cover what was written. Nothing is rounded up.
+ */
+import type { DurabilityLevel } from "../../api/index.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { covers } from "../replication/messages.ts";
+import type { Vector } from "../replication/replicated.ts";
+
+export type ReachDeps = {
+  /** The node whose own vector does not count. */
+  readonly node: string;
+  /** Durable vectors of the other nodes. */
+  readonly peers: {
+    vectorsByNode(): ReadonlyMap<string, Vector>;
+    on(event: "vectors", listener: () => void): () => void;
+  };
+  /** Absent: nothing goes to a hub. */
+  readonly hub?: { vector(): Vector; on(event: "vector", listener: () => void): () => void };
+  /** Nodes of the cell now, this one included. */
+  readonly cellNodes: () => number;
+  readonly clock: Clock;
+};
+
+export type Impossible = {
+  readonly state: "refused";
+  readonly code: "level-impossible";
+  readonly message: string;
+  readonly hint: string;
+  readonly retryable: false;
+};
+
+export interface Reach {
+  /** True once the level holds; false when it does not at `untilMs` of the monotonic clock. */
+  wait(level: DurabilityLevel, cover: Vector, untilMs: number): Promise<boolean>;
+  /** What is seen to hold now, of what is committed here. */
+  now(cover: Vector): DurabilityLevel;
+  /** Why more peers were asked for than there are. */
+  tooManyPeers(level: DurabilityLevel): Impossible | undefined;
+  readonly waiting: number;
+  stop(): void;
+}
+
+export const levelImpossible = (message: string, hint: string): Impossible => ({
+  state: "refused",
+  code: "level-impossible",
+  message,
+  hint,
+  retryable: false,
+});
+
+type Waiter = { readonly isReached: () => boolean; readonly settle: () => void };
+
+export function createReach({ node, peers, hub, cellNodes, clock }: ReachDeps): Reach {
+  const waiters = new Set<Waiter>();
+  let scheduled = false;
+
+  /** Many vectors change in one tick; each waiter is looked at once. */
+  const schedule = () => {
+    if (scheduled || waiters.size === 0) return;
+    scheduled = true;
+    setImmediate(() => {
+      scheduled = false;
+      for (const waiter of waiters) if (waiter.isReached()) waiter.settle();
+    });
+  };
+  const unsubscribes = [peers.on("vectors", schedule), hub?.on("vector", schedule)];
+
+  const holders = (cover: Vector): number => {
+    let count = 0;
+    for (const [peer, vector] of peers.vectorsByNode())
+      if (peer !== node && covers(vector, cover)) count++;
+    return count;
+  };
+  const isReached = (level: DurabilityLevel, cover: Vector): boolean =>
+    level.level === "peer"
+      ? holders(cover) >= level.peers
+      : level.level !== "hub" || (hub !== undefined && covers(hub.vector(), cover));
+
+  return {
+    wait(level, cover, untilMs) {
+      if (isReached(level, cover)) return Promise.resolve(true);
+      return new Promise((resolve) => {
+        const end = (reached: boolean) => {
+          waiters.delete(waiter);
+          timer.cancel();
+          resolve(reached);
+        };
+        const waiter: Waiter = {
+          isReached: () => isReached(level, cover),
+          settle: () => end(true),
+        };
+        waiters.add(waiter);
+        const timer = clock.after(untilMs - clock.monotonicMs(), () =>
+          end(isReached(level, cover)),
+        );
+      });
+    },
+    now(cover) {
+      const count = holders(cover);
+      return count > 0 ? { level: "peer", peers: count } : { level: "local" };
+    },
+    tooManyPeers(level) {
+      const nodes = cellNodes();
+      if (level.level !== "peer" || level.peers < nodes) return undefined;
+      return levelImpossible(
+        `level: peer(${level.peers}) needs ${level.peers} nodes beside this one, the cell has ${nodes} in all`,
+        nodes > 1 ? `ask for peer(${nodes - 1}) or less` : "ask for local, or add nodes",
+      );
+    },
+    get waiting() {
+      return waiters.size;
+    },
+    stop() {
+      for (const unsubscribe of unsubscribes) unsubscribe?.();
+    },
+  };
+}
