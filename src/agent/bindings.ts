@@ -4,6 +4,7 @@
  */
 import {
   cellAddressKind,
+  collectionKind,
   configMapKind,
   deploymentKind,
   endpointsKind,
@@ -38,6 +39,8 @@ export function mirrorScopes({
     { kind: ingressKind },
     // ingest and data: what is taken, how long it is kept, what may leave
     { kind: streamKind },
+    // data: which documents there are, and how their fields merge
+    { kind: collectionKind },
     // traffic: which node holds the cell's addresses, and who is named in certificates
     { kind: cellAddressKind },
     // status: what should run

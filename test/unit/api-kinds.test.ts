@@ -2,6 +2,7 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import {
+  collectionKind,
   checkObject,
   deploymentKind,
   endpointsKind,
@@ -272,6 +273,38 @@ test("a stream's durations, sizes, levels and topics are checked", () => {
   assert.match(stream({ mqtt: { topics: ["a/#/b"] } })[0] ?? "", /topics\[0\]/);
 });
 
+test("a collection's fields are checked, and what is not built yet is refused by name", () => {
+  const collection = (spec: object) =>
+    issuesOf(collectionKind, {
+      apiVersion: "skerry.dev/v1alpha1",
+      kind: "Collection",
+      metadata: { name: "items" },
+      spec,
+    });
+  const field = (path: string, type = "string") => ({ path, type });
+  assert.deepEqual(
+    collection({
+      schemaVersion: 2,
+      scope: "cell",
+      consistency: "merge",
+      onMismatch: "warn",
+      fields: [field("/name"), field("/stock", "counter"), field("/size/mm~1inch", "number")],
+    }),
+    [],
+  );
+  assert.match(collection({ scope: "both" })[0] ?? "", /spec\.scope: "both" is not built yet/);
+  assert.match(collection({ scope: "all" })[0] ?? "", /spec\.scope: "all" must be cell/);
+  assert.match(collection({ consistency: "strong" })[0] ?? "", /not built yet; it must be merge/);
+  assert.match(collection({ egress: { keep: ["a"] } })[0] ?? "", /spec\.egress: is not built yet/);
+  assert.match(collection({ fields: [field("name")] })[0] ?? "", /fields\[0\]\.path: "name" must/);
+  assert.match(collection({ fields: [field("/a", "text")] })[0] ?? "", /"text" is not built yet/);
+  assert.match(collection({ fields: [field("/a"), field("/a")] })[0] ?? "", /declared twice/);
+  assert.match(
+    collection({ fields: [field("/a", "set"), field("/a/b")] })[0] ?? "",
+    /"\/a\/b" is below \/a, which is declared as set/,
+  );
+});
+
 test("columns read as kubectl's", () => {
   const web = {
     ...deployment("web", 3),
@@ -372,7 +405,7 @@ test("the scale view", () => {
 });
 
 test("every kind is complete and found by resource and by object", () => {
-  assert.equal(kinds.length, 13);
+  assert.equal(kinds.length, 14);
   for (const kind of kinds) {
     assert.equal(kindByResource(kind.group, kind.version, kind.plural), kind);
     const apiVersion = kind.group === "" ? kind.version : `${kind.group}/${kind.version}`;

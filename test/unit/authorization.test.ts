@@ -73,6 +73,7 @@ test("Z2: a node reads what it mirrors, not logs and not kinds that nobody named
     ["", "endpoints"],
     ["networking.k8s.io", "ingresses"],
     ["skerry.dev", "streams"],
+    ["skerry.dev", "collections"],
   ] as const) {
     for (const verb of ["get", "list", "watch"]) {
       assert.ok(isAllowed(n1, { verb, group, resource }), `${verb} ${resource}`);

@@ -1,6 +1,7 @@
 /** Every kind of a cell. A new kind is one file beside this one and one line here. */
 import type { KindDefinition } from "../kind.ts";
 import { cellAddressKind } from "./cell-address.ts";
+import { collectionKind } from "./collection.ts";
 import { configMapKind } from "./config-map.ts";
 import { deploymentKind } from "./deployment.ts";
 import { endpointsKind } from "./endpoints.ts";
@@ -27,6 +28,7 @@ export const kinds: readonly KindDefinition[] = [
   ingressKind,
   leaseKind,
   streamKind,
+  collectionKind,
   cellAddressKind,
 ];
 

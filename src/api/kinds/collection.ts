@@ -1,0 +1,157 @@
+/**
+ * Collection: JSON documents that merge field by field, on every node of the cell. Without `egress`
+ * nothing leaves (DESIGN rule P). What is not built yet is refused by name rather than ignored.
+ */
+import { z } from "zod";
+import type { FieldIssue } from "../kind.ts";
+import { count, listByKey, opaque } from "../schema/builders.ts";
+import { defineKind } from "./define.ts";
+import { metadataSchema } from "./metadata.ts";
+
+const fieldTypes = [
+  "string",
+  "number",
+  "integer",
+  "boolean",
+  "any",
+  "counter",
+  "set",
+  "list",
+] as const;
+
+const fieldSchema = z.strictObject({
+  /** A JSON pointer (RFC 6901): `/address/city`. */
+  path: z.string(),
+  /** `counter`, `set` and `list` merge as such; of all others the last write holds. */
+  type: z.string(),
+  required: z.boolean().optional(),
+});
+
+const collectionSchema = z.strictObject({
+  apiVersion: z.literal("skerry.dev/v1alpha1"),
+  kind: z.literal("Collection"),
+  metadata: metadataSchema,
+  spec: z
+    .strictObject({
+      description: z.string(),
+      /** Goes with every write; raise it when the fields change. 1 when absent. */
+      schemaVersion: count,
+      /** What is not listed is kept as it is sent. */
+      fields: listByKey(fieldSchema, ["path"]),
+      /** Of a write that does not fit the fields: `refuse` (default) or `warn`. */
+      onMismatch: z.string(),
+      /** Where the documents are: `cell`. */
+      scope: z.string(),
+      /** `merge`: always writable, copies converge. */
+      consistency: z.string(),
+      egress: opaque,
+      indexes: z.array(opaque),
+      retention: opaque,
+      priority: z.int(),
+    })
+    .partial()
+    .optional(),
+});
+export type Collection = z.infer<typeof collectionSchema>;
+export type CollectionFieldType = (typeof fieldTypes)[number];
+
+const fieldsMax = 200;
+const notBuilt = {
+  egress: "nothing of a collection leaves the cell yet",
+  indexes: "documents are found by id only",
+  retention: "documents stay until they are deleted",
+  priority: "all collections are replicated alike",
+} as const;
+
+export const collectionKind = defineKind<Collection>({
+  group: "skerry.dev",
+  version: "v1alpha1",
+  kind: "Collection",
+  plural: "collections",
+  namespaced: false,
+  categories: ["skerry"],
+  schema: collectionSchema,
+  ownColumns: [
+    {
+      name: "Scope",
+      type: "string",
+      description: "Where the documents are.",
+      cell: ({ spec }) => spec?.scope ?? "cell",
+    },
+    {
+      name: "Consistency",
+      type: "string",
+      description: "How writes that meet are settled.",
+      cell: ({ spec }) => spec?.consistency ?? "merge",
+    },
+    {
+      name: "Fields",
+      type: "integer",
+      description: "Fields that are declared.",
+      cell: ({ spec }) => spec?.fields?.length ?? 0,
+    },
+  ],
+  applyDefaults(collection) {
+    collection.spec ??= {};
+    collection.spec.schemaVersion ??= 1;
+    collection.spec.onMismatch ??= "refuse";
+    collection.spec.scope ??= "cell";
+    collection.spec.consistency ??= "merge";
+  },
+  validate({ spec = {} }) {
+    const issues: FieldIssue[] = [];
+    const only = (
+      field: "scope" | "consistency" | "onMismatch",
+      allowed: readonly string[],
+      planned: readonly string[] = [],
+    ) => {
+      const value = spec[field];
+      if (value === undefined || allowed.includes(value)) return;
+      const built = planned.includes(value) ? "is not built yet; it must be" : "must be";
+      issues.push({
+        field: `spec.${field}`,
+        message: `"${value}" ${built} ${allowed.join(" or ")}`,
+      });
+    };
+    only("scope", ["cell"], ["hubToCells", "cellsToHub", "both"]);
+    only("consistency", ["merge"], ["strong"]);
+    only("onMismatch", ["refuse", "warn"]);
+    for (const [name, instead] of Object.entries(notBuilt)) {
+      if (spec[name as keyof typeof notBuilt] !== undefined)
+        issues.push({
+          field: `spec.${name}`,
+          message: `is not built yet: ${instead}; leave it out`,
+        });
+    }
+    return [...issues, ...fieldIssues(spec.fields ?? [])];
+  },
+});
+
+function fieldIssues(fields: readonly z.infer<typeof fieldSchema>[]): FieldIssue[] {
+  const issues: FieldIssue[] = [];
+  if (fields.length > fieldsMax)
+    issues.push({ field: "spec.fields", message: `${fields.length} fields; at most ${fieldsMax}` });
+  const paths = fields.map(({ path }) => path);
+  for (const [index, { path, type }] of fields.entries()) {
+    const at = `spec.fields[${index}]`;
+    if (!/^(\/([^/~]|~[01])*)+$/.test(path)) {
+      issues.push({
+        field: `${at}.path`,
+        message: `"${path}" must be a JSON pointer such as /stock or /address/city`,
+      });
+    }
+    if (paths.indexOf(path) !== index)
+      issues.push({ field: `${at}.path`, message: `"${path}" is declared twice` });
+    const above = fields.find((field) => path.startsWith(`${field.path}/`));
+    if (above && above.type !== "any")
+      issues.push({
+        field: `${at}.path`,
+        message: `"${path}" is below ${above.path}, which is declared as ${above.type}`,
+      });
+    if (!(fieldTypes as readonly string[]).includes(type)) {
+      const built = type === "text" ? "is not built yet; it must be" : "must be";
+      issues.push({ field: `${at}.type`, message: `"${type}" ${built} ${fieldTypes.join(", ")}` });
+    }
+  }
+  return issues;
+}
