@@ -28,6 +28,7 @@ import { startNodeReports, startStreamReports } from "./paths/report-path.ts";
 import { startSensorPath } from "./paths/sensor-path.ts";
 import { startServersPath, wishOf, type ServersPath } from "./paths/servers-path.ts";
 import { startStatusPath } from "./paths/status-path.ts";
+import { startDocumentsPath } from "./paths/documents-path.ts";
 import { startSyncPath } from "./paths/sync-path.ts";
 import { startTimersPath } from "./paths/timers-path.ts";
 import { feedProxy } from "./paths/traffic-path.ts";
@@ -81,6 +82,7 @@ export async function runAgent({
   await foundCellAddress(ground, state, config);
   feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
   const sync = await startSyncPath(ground, { mirrored, trustDomain });
+  const documents = await startDocumentsPath(ground, { mirrored, trustDomain });
 
   // Other machines.
   const opening = Promise.withResolvers<ServersPath>();
@@ -98,7 +100,13 @@ export async function runAgent({
     mirrored,
     identity,
     enrolHandler,
-    listeners: { onPeer: (link) => sync.attachPeer(link), onHub: (link) => sync.attachHub(link) },
+    listeners: {
+      onPeer(link) {
+        sync.attachPeer(link);
+        documents.attachPeer(link);
+      },
+      onHub: (link) => sync.attachHub(link),
+    },
   });
   const strain = await startHostStrain(ground);
   await startHistoryPath(ground, { state, identity, links, restart: restart.resolve });
@@ -147,7 +155,7 @@ export async function runAgent({
     identity,
     state,
     coordination,
-    routes: [sensor.routes, sync.routes, status.routes],
+    routes: [sensor.routes, sync.routes, documents.routes, status.routes],
   });
   const api = await startApiPath(ground, {
     state,

@@ -3,6 +3,7 @@
  * What passes between threads are batches; the halves on the other side stand in `paths/`.
  */
 import { join } from "node:path";
+import { openDocumentStore, serveDocumentStore } from "../data/documents/index.ts";
 import { encodeBatch, openStreamStore, serveStreamStore } from "../data/streams/index.ts";
 import {
   openSqliteLedger,
@@ -26,6 +27,7 @@ const log = createLog({
 const deps = { clock: systemClock, random: systemRandom, log };
 
 const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node });
+const documents = openDocumentStore(deps, { path: join(dataDir, "documents.db"), node });
 const mirror = openMirrorStore(deps, { path: join(dataDir, "mirror.db") });
 const gate = createGate({ encode: encodeBatch, log });
 const ledger = holdsLedger
@@ -37,6 +39,7 @@ const emit: LedgerEmit = (name, event) =>
   (host as ThreadHost<LedgerThreadEvents>).emit(name, event);
 const host: ThreadHost<StorageEvents> = serveThread<StorageEvents>({
   ...serveStreamStore({ store: streams, gate }, (name, event) => host.emit(name, event)),
+  ...serveDocumentStore(documents, (name, event) => host.emit(name, event)),
   ...serveMirrorStore(mirror),
   ...(ledger ? serveLedger(ledger, emit) : {}),
 });

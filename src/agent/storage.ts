@@ -1,5 +1,10 @@
 /** What the storage thread offers, for both its halves. */
-import type { StreamEvents, StreamMethods } from "../data/index.ts";
+import type {
+  DocumentEvents,
+  DocumentMethods,
+  StreamEvents,
+  StreamMethods,
+} from "../data/index.ts";
 import type { LedgerMethods, LedgerThreadEvents } from "../ledger/index.ts";
 import type { Cleared } from "../privacy/gate/index.ts";
 import type { MirrorStoreMethods } from "../resources/index.ts";
@@ -20,8 +25,11 @@ export type StorageData = {
 /** Towards the hub go only bytes that passed the gate; this is where `data` learns their type. */
 export type ClearedBytes = Cleared<Uint8Array>;
 
-export type StorageMethods = StreamMethods<ClearedBytes> & MirrorStoreMethods & LedgerMethods;
-export type StorageEvents = StreamEvents & LedgerThreadEvents;
+export type StorageMethods = StreamMethods<ClearedBytes> &
+  DocumentMethods &
+  MirrorStoreMethods &
+  LedgerMethods;
+export type StorageEvents = StreamEvents & DocumentEvents & LedgerThreadEvents;
 export type StorageThread = Thread<StorageMethods, StorageEvents>;
 
 /** Resolves when the thread is gone: everything that is kept goes through it, so nothing goes on without. */

@@ -6,6 +6,17 @@ export {
   exampleStream,
   type ExampleOptions,
 } from "./example.ts";
+export type { ClientOptions } from "./caller.ts";
+export {
+  createDocuments,
+  type DocumentChange,
+  type DocumentClient,
+  type FieldChange,
+  type ListOptions,
+  type StoredDocument,
+  type WriteOptions as DocumentWriteOptions,
+  type WriteResult as DocumentWriteResult,
+} from "./documents.ts";
 export { createCoordination } from "./coordination/coordination.ts";
 export type {
   ChangeBatch,
@@ -37,7 +48,6 @@ export {
   createClient,
   type AppendOptions,
   type AppendResult,
-  type ClientOptions,
   type Entry,
   type QueryOptions,
   type StreamClient,

@@ -2,16 +2,7 @@
  * Streams over the application gateway (or the hub): append, query, tail. Browser-safe; everything
  * goes through the `fetch` given.
  */
-import { SkerryError, type SkerryErrorInit } from "../lib/errors.ts";
-
-export type ClientOptions = {
-  /** `http://127.0.0.1:7480` */
-  readonly url: string;
-  /** An application token. */
-  readonly token?: string;
-  /** Default: the global one. */
-  readonly fetch?: typeof fetch;
-};
+import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
 
 export type AppendOptions = {
   /** `memory`, `local`, `peer(1)`, … or `hub`; the stream's own when absent. */
@@ -74,28 +65,7 @@ export interface StreamClient {
 
 /** Calls throw `not-answering` when nobody does, else what the server said. */
 export function createClient(options: ClientOptions): StreamClient {
-  const base = options.url.replace(/\/+$/, "");
-  const send = options.fetch ?? fetch;
-
-  const call = async (path: string, init: RequestInit): Promise<Response> => {
-    const headers = new Headers(init.headers);
-    if (options.token !== undefined) headers.set("authorization", `Bearer ${options.token}`);
-    let answer: Response;
-    try {
-      answer = await send(`${base}${path}`, { ...init, headers });
-    } catch (cause) {
-      if (init.signal?.aborted) throw init.signal.reason;
-      throw new SkerryError({
-        code: "not-answering",
-        message: `nothing answers at ${base}`,
-        hint: "is the agent running there? the outcome of this call is unknown; with a key it is safe to repeat",
-        retryable: true,
-        cause,
-      });
-    }
-    if (answer.ok) return answer;
-    throw refusalOf(answer.status, await answer.text());
-  };
+  const call = createCaller(options);
 
   const read = async function* (stream: string, query: QueryOptions, follow: boolean) {
     const { signal, ...parameters } = query;
@@ -105,7 +75,7 @@ export function createClient(options: ClientOptions): StreamClient {
     const path = `/v1/streams/${encodeURIComponent(stream)}/entries?${search}`;
     const answer = await call(path, signal ? { signal } : {});
     try {
-      for await (const line of linesOf(answer)) yield JSON.parse(line) as Entry;
+      for await (const line of linesOf(answer)) if (line !== "") yield JSON.parse(line) as Entry;
     } catch (error) {
       if (!signal?.aborted) throw error;
     }
@@ -143,33 +113,4 @@ export function createClient(options: ClientOptions): StreamClient {
     query: (stream, query = {}) => read(stream, query, false),
     tail: (stream, query = {}) => read(stream, query, true),
   };
-}
-
-async function* linesOf(answer: Response): AsyncIterable<string> {
-  if (!answer.body) return;
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of answer.body) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines.filter((line) => line !== "");
-  }
-  if (rest !== "") yield rest;
-}
-
-/** What an answer that is no success says, whoever sent it. */
-export function refusalOf(status: number, text: string): SkerryError {
-  try {
-    const { error } = JSON.parse(text) as {
-      error: SkerryErrorInit;
-    };
-    return new SkerryError(error);
-  } catch {
-    // Not one of ours: a proxy on the way, or another program on this port.
-    return new SkerryError({
-      code: "refused",
-      message: `status ${status}: ${text.slice(0, 200)}`,
-      retryable: status >= 500,
-    });
-  }
 }

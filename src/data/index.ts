@@ -81,4 +81,10 @@ export {
   type GlobalEvents,
   type GlobalMethods,
 } from "./global/thread.ts";
+export {
+  createDocumentWrites,
+  type DocumentOutcome,
+  type DocumentWrites,
+} from "./durability/document-writes.ts";
+export { createDocumentRoutes, type DocumentRoutesDeps } from "./routes/documents.ts";
 export { createGlobalRoutes, createStreamRoutes } from "./routes/routes.ts";

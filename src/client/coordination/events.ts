@@ -1,7 +1,7 @@
 /** Server-sent events (WHATWG HTML, section 9.2) that are taken up again wherever they broke off. */
 import { createBackoff } from "../../lib/backoff.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import { refusalOf } from "../streams.ts";
+import { refusalOf } from "../refusal.ts";
 import type { Gateway } from "./gateway.ts";
 
 export type ServerEvent = { readonly event: string; readonly data: unknown };

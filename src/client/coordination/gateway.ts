@@ -2,7 +2,7 @@
 import { deadline, type Clock } from "../../lib/clock.ts";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
 import type { Random } from "../../lib/random.ts";
-import { refusalOf } from "../streams.ts";
+import { refusalOf } from "../refusal.ts";
 
 export type Gateway = {
   readonly clock: Clock;

@@ -5,7 +5,8 @@
  * counted as a duplicate.
  */
 import { SkerryError } from "../../lib/errors.ts";
-import { createClient, type AppendResult, type ClientOptions } from "../streams.ts";
+import type { ClientOptions } from "../caller.ts";
+import { createClient, type AppendResult } from "../streams.ts";
 import { createColumnReader, entryOf, type Columns } from "./columns.ts";
 import { parseCsv } from "./parse.ts";
 

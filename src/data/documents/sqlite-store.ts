@@ -158,7 +158,7 @@ export function openDocumentStore(
       writer.write(() => {
         const answer = engine.take(bytes);
         if (answer.stored > 0) grownVector = true;
-        return answer;
+        return { ...answer, vector: engine.vector() };
       }),
     async vector() {
       return engine.vector();

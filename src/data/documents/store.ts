@@ -164,7 +164,7 @@ export interface DocumentStore {
   /** The origin's log from a position on; undefined when this store has nothing from there on. */
   log(query: LogQuery): Promise<EncodedBatch | undefined>;
   /** Stores a piece of a log, and applies what is not waiting for others. Throws `invalid-batch`. */
-  apply(bytes: Uint8Array): Promise<ApplyAnswer>;
+  apply(bytes: Uint8Array): Promise<ApplyAnswer & { readonly vector: Vector }>;
   vector(): Promise<Vector>;
   /** As of a store of streams: a peer that knows more of this store's log shows that it was rolled back. */
   observe(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;

@@ -30,7 +30,7 @@ export type DocumentMethods = {
   "documents.changes"(query: ChangesQuery): Promise<ChangesPage>;
   "documents.status"(): Promise<DocumentsStatus>;
   "documents.log"(query: LogQuery): Promise<EncodedBatch | undefined>;
-  "documents.apply"(bytes: Uint8Array): Promise<ApplyAnswer>;
+  "documents.apply"(bytes: Uint8Array): Promise<ApplyAnswer & { readonly vector: Vector }>;
   "documents.vector"(): Promise<Vector>;
   "documents.observe"(
     vector: Vector,

@@ -1,0 +1,52 @@
+/** One HTTP call to a gateway or a hub with a token, and what is thrown when it comes to nothing. */
+import { SkerryError } from "../lib/errors.ts";
+import { refusalOf } from "./refusal.ts";
+
+export type ClientOptions = {
+  /** `http://127.0.0.1:7480` */
+  readonly url: string;
+  /** An application token. */
+  readonly token?: string;
+  /** Default: the global one. */
+  readonly fetch?: typeof fetch;
+};
+
+export type Call = (path: string, init: RequestInit) => Promise<Response>;
+
+/** Throws `not-answering` when nobody does, else what the server said; the signal's reason when aborted. */
+export function createCaller(options: ClientOptions): Call {
+  const base = options.url.replace(/\/+$/, "");
+  const send = options.fetch ?? fetch;
+  return async (path, init) => {
+    const headers = new Headers(init.headers);
+    if (options.token !== undefined) headers.set("authorization", `Bearer ${options.token}`);
+    let answer: Response;
+    try {
+      answer = await send(`${base}${path}`, { ...init, headers });
+    } catch (cause) {
+      if (init.signal?.aborted) throw init.signal.reason;
+      throw new SkerryError({
+        code: "not-answering",
+        message: `nothing answers at ${base}`,
+        hint: "is the agent running there? the outcome of this call is unknown; with a key it is safe to repeat",
+        retryable: true,
+        cause,
+      });
+    }
+    if (answer.ok) return answer;
+    throw refusalOf(answer.status, await answer.text());
+  };
+}
+
+/** The lines of an answer as they come. */
+export async function* linesOf(answer: Response): AsyncIterable<string> {
+  if (!answer.body) return;
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of answer.body) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+  if (rest !== "") yield rest;
+}

@@ -1,0 +1,232 @@
+/**
+ * Documents over the application gateway: put, patch, change, read, list, follow. Browser-safe;
+ * everything goes through the `fetch` given.
+ */
+import { createBackoff } from "../lib/backoff.ts";
+import type { Clock } from "../lib/clock.ts";
+import { SkerryError } from "../lib/errors.ts";
+import { ambientClock, ambientRandom } from "./ambient.ts";
+import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
+
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Json[]
+  | { readonly [name: string]: Json };
+export type Body = { readonly [name: string]: Json };
+
+export type WriteOptions = {
+  /** `local` (default), `peer(1)`, … */
+  readonly durability?: string;
+  readonly timeoutMs?: number;
+  /** The same key again is the same write: makes it safe to send a count or an insertion again. */
+  readonly key?: string;
+  readonly signal?: AbortSignal;
+};
+
+export type WriteResult = {
+  /** The level that was seen to hold. */
+  readonly reached: string;
+  /** Present when time ran out before this level was reached; the write is stored at `reached`. */
+  readonly asked?: string;
+  /** Documents that are different now. */
+  readonly changed: number;
+  /** Of the one document written; absent once it is deleted. */
+  readonly version?: string;
+  /** Of a batch, in its order; null for a document that is not there now. */
+  readonly versions?: readonly (string | null)[];
+  readonly warnings?: readonly string[];
+};
+
+/** Paths are JSON pointers: `/address/city`. */
+export type FieldChange =
+  | { readonly change: "set"; readonly path: string; readonly value: Json }
+  | { readonly change: "remove"; readonly path: string }
+  /** A field that the Collection declares as a counter. */
+  | { readonly change: "increment"; readonly path: string; readonly by: number }
+  /** A set. */
+  | { readonly change: "add" | "discard"; readonly path: string; readonly value: Json }
+  /** A list; without `index` at its end. */
+  | {
+      readonly change: "insert";
+      readonly path: string;
+      readonly index?: number;
+      readonly values: readonly Json[];
+    }
+  | {
+      readonly change: "delete";
+      readonly path: string;
+      readonly index: number;
+      readonly count?: number;
+    };
+
+export type BatchWrite = { readonly id: string; readonly collection?: string } & (
+  | { readonly put: Body }
+  | { readonly merge: Body }
+  | { readonly change: readonly FieldChange[] }
+  | { readonly delete: true }
+);
+
+export type StoredDocument = {
+  readonly collection: string;
+  readonly id: string;
+  readonly version: string;
+  readonly schemaVersion: number;
+  readonly body: Body;
+  readonly conflicts: readonly {
+    readonly kind: "concurrent-writes" | "deleted-and-edited";
+    readonly path: string;
+    readonly shown?: Json;
+    readonly others?: readonly {
+      readonly value: Json;
+      readonly origin: string;
+      readonly sequence: number;
+      readonly atMs: number;
+    }[];
+  }[];
+};
+
+export type ListOptions = {
+  readonly after?: string;
+  /** Only documents with conflicts. */
+  readonly conflicted?: boolean;
+  readonly signal?: AbortSignal;
+};
+
+/** `cursor`: where to go on, on this node. */
+export type DocumentChange = { readonly id: string; readonly cursor: string } & (
+  | { readonly deleted: true }
+  | { readonly deleted: false; readonly document: StoredDocument }
+);
+
+export interface DocumentClient {
+  get(collection: string, id: string): Promise<StoredDocument | undefined>;
+  /** Makes the document this; fields that stay the same are not written. */
+  put(collection: string, id: string, body: Body, options?: WriteOptions): Promise<WriteResult>;
+  /** JSON merge patch (RFC 7396): null removes a field. */
+  merge(collection: string, id: string, patch: Body, options?: WriteOptions): Promise<WriteResult>;
+  change(
+    collection: string,
+    id: string,
+    changes: readonly FieldChange[],
+    options?: WriteOptions,
+  ): Promise<WriteResult>;
+  delete(collection: string, id: string, options?: WriteOptions): Promise<WriteResult>;
+  /** All of them or none, on every node. */
+  batch(
+    collection: string,
+    writes: readonly BatchWrite[],
+    options?: WriteOptions,
+  ): Promise<WriteResult>;
+  /** By id. */
+  list(collection: string, options?: ListOptions): AsyncIterable<StoredDocument>;
+  /**
+   * Every document as it is now, then each that changes, until the signal aborts. Comes back by itself
+   * where it was when the connection is lost; throws what the server refuses.
+   */
+  changes(
+    collection: string,
+    options?: { readonly since?: string; readonly signal?: AbortSignal },
+  ): AsyncIterable<DocumentChange>;
+}
+
+const pageDocuments = 500;
+
+/** Calls throw `not-answering` when nobody does, else what the server said. */
+export function createDocuments(options: ClientOptions & { clock?: Clock }): DocumentClient {
+  const call = createCaller(options);
+  const clock = options.clock ?? ambientClock;
+  const pathOf = (...names: string[]) => `/v1/documents/${names.map(encodeURIComponent).join("/")}`;
+
+  const write = async (
+    method: string,
+    path: string,
+    body: unknown,
+    { durability, timeoutMs, key, signal }: WriteOptions = {},
+  ): Promise<WriteResult> => {
+    const query = new URLSearchParams();
+    if (durability !== undefined) query.set("durability", durability);
+    if (timeoutMs !== undefined) query.set("timeoutMs", String(timeoutMs));
+    const answer = await call(`${path}?${query}`, {
+      method,
+      headers: {
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(key === undefined ? {} : { "idempotency-key": key }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(signal && { signal }),
+    });
+    return (await answer.json()) as WriteResult;
+  };
+
+  return {
+    async get(collection, id) {
+      try {
+        return (await (await call(pathOf(collection, id), {})).json()) as StoredDocument;
+      } catch (error) {
+        if (error instanceof SkerryError && error.code === "document-unknown") return undefined;
+        throw error;
+      }
+    },
+    put: (collection, id, body, writeOptions) =>
+      write("PUT", pathOf(collection, id), body, writeOptions),
+    merge: (collection, id, patch, writeOptions) =>
+      write("PATCH", pathOf(collection, id), patch, writeOptions),
+    change: (collection, id, changes, writeOptions) =>
+      write("PATCH", pathOf(collection, id), changes, writeOptions),
+    delete: (collection, id, writeOptions) =>
+      write("DELETE", pathOf(collection, id), undefined, writeOptions),
+    batch: (collection, writes, writeOptions) =>
+      write("POST", pathOf(collection), { writes }, writeOptions),
+    async *list(collection, { after, conflicted, signal } = {}) {
+      for (let from = after; ;) {
+        const query = new URLSearchParams({ limit: String(pageDocuments) });
+        if (from !== undefined) query.set("after", from);
+        if (conflicted) query.set("conflicted", "1");
+        const answer = await call(`${pathOf(collection)}?${query}`, signal ? { signal } : {});
+        const page = (await answer.json()) as { documents: StoredDocument[]; next?: string };
+        yield* page.documents;
+        if (page.next === undefined) return;
+        from = page.next;
+      }
+    },
+    async *changes(collection, { since = "", signal } = {}) {
+      const backoff = createBackoff({ random: ambientRandom }, { initialMs: 200, maxMs: 5000 });
+      for (let cursor = since; ;) {
+        if (signal?.aborted) return;
+        try {
+          const query = new URLSearchParams({ follow: "1", since: cursor });
+          const answer = await call(`${pathOf(collection)}?${query}`, signal ? { signal } : {});
+          for await (const change of eventsOf(answer)) {
+            backoff.reset();
+            cursor = change.cursor;
+            yield change;
+          }
+        } catch (error) {
+          if (signal?.aborted) return;
+          if (error instanceof SkerryError && !error.retryable) throw error;
+        }
+        await clock.sleep(backoff.nextMs(), signal ? { signal } : {}).catch(() => undefined);
+      }
+    },
+  };
+}
+
+/** Server-sent events, as far as the gateway uses them. */
+async function* eventsOf(answer: Response): AsyncIterable<DocumentChange> {
+  let fields: Record<string, string> = {};
+  for await (const line of linesOf(answer)) {
+    const colon = line.indexOf(":");
+    if (colon > 0) fields[line.slice(0, colon)] = line.slice(colon + 1).trimStart();
+    if (line !== "") continue;
+    const { id: cursor = "", event, data } = fields;
+    fields = {};
+    if (data === undefined) continue;
+    const document = JSON.parse(data) as StoredDocument;
+    yield event === "delete"
+      ? { id: document.id, cursor, deleted: true }
+      : { id: document.id, cursor, deleted: false, document };
+  }
+}

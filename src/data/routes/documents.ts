@@ -1,0 +1,173 @@
+/**
+ * Documents over HTTP: put, patch, read, delete, batches, lists, and changes as server-sent events.
+ * Every write can be sent again; what counts or inserts with an `idempotency-key`. 200 when the level
+ * asked for was reached, 202 when time ran out before (the answer names the level reached).
+ */
+import { formatDurabilityLevel, type DurabilityLevel } from "../../api/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { HttpReply, HttpRequest, Routes } from "../../runtime/http/index.ts";
+import type { DocumentWrites } from "../durability/document-writes.ts";
+import { isObject, type Json } from "../documents/json.ts";
+import type { DocumentStore, DocumentWrite, FieldChange } from "../documents/store.ts";
+import { sendChanges } from "./document-changes.ts";
+import { parseListQuery, parseWriteQuery } from "./document-query.ts";
+
+export type DocumentRoutesDeps = {
+  readonly store: Pick<DocumentStore, "read" | "list" | "changes" | "status" | "on">;
+  readonly writes: Pick<DocumentWrites, "write">;
+  readonly clock: Clock;
+};
+
+const bodyBytesMax = 4 * 1024 * 1024;
+const types = ["application/json", "application/merge-patch+json"];
+
+type Named = { Params: { collection: string; id: string }; Body: Buffer };
+type InCollection = { Params: { collection: string }; Body: Buffer };
+
+export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
+  const { store } = deps;
+  let followers = 0;
+  const follow = (count: 1 | -1) => (followers += count);
+
+  const write = async (
+    request: HttpRequest,
+    reply: HttpReply,
+    writes: readonly DocumentWrite[],
+  ): Promise<HttpReply> => {
+    const query = parseWriteQuery(request);
+    const outcome = await deps.writes.write(writes, query);
+    if (outcome.state === "refused") {
+      if (outcome.retryable) void reply.header("retry-after", "1");
+      throw new SkerryError(outcome);
+    }
+    if (outcome.state === "unknown") {
+      throw new SkerryError({
+        code: "write-unknown",
+        message: `the disk took longer than ${query.timeoutMs} ms; the write may have happened`,
+        hint: "send it again: what was written already changes nothing, with an idempotency-key neither does a count",
+        retryable: true,
+      });
+    }
+    const { state, reached, changed, versions, warnings } = outcome;
+    const [version] = versions;
+    return reply.code(state === "reached" ? 200 : 202).send({
+      reached: formatDurabilityLevel(reached),
+      ...(state === "short"
+        ? { asked: formatDurabilityLevel(query.level as DurabilityLevel) }
+        : {}),
+      changed,
+      ...(writes.length === 1 ? (version === undefined ? {} : { version }) : { versions }),
+      ...(warnings.length > 0 ? { warnings } : {}),
+    });
+  };
+
+  return (app) => {
+    void app.register(async (scope) => {
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser(
+        types,
+        { parseAs: "buffer", bodyLimit: bodyBytesMax },
+        (_request, body, done) => done(null, body),
+      );
+      const path = "/v1/documents/:collection/:id";
+      const options = (summary: string) => ({
+        config: { openapi: { summary } },
+        bodyLimit: bodyBytesMax,
+      });
+      scope.put<Named>(path, options("Make a document this"), (request, reply) => {
+        const body = parseJson(request.body);
+        return write(request, reply, [{ ...request.params, do: "put", body: body as never }]);
+      });
+      scope.patch<Named>(
+        path,
+        options("Change fields: an object is a JSON merge patch, an array a list of changes"),
+        (request, reply) => {
+          const body = parseJson(request.body);
+          return write(request, reply, [
+            Array.isArray(body)
+              ? { ...request.params, do: "change", changes: changesOf(body, "body") }
+              : { ...request.params, do: "merge", patch: body as never },
+          ]);
+        },
+      );
+      scope.delete<Named>(path, options("Delete a document"), (request, reply) =>
+        write(request, reply, [{ ...request.params, do: "delete" }]),
+      );
+      scope.get<Named>(path, options("Read a document"), async ({ params }) => {
+        const document = await store.read(params);
+        if (document) return document;
+        throw new SkerryError({
+          code: "document-unknown",
+          message: `there is no document "${params.id}" in ${params.collection}`,
+        });
+      });
+      scope.post<InCollection>(
+        "/v1/documents/:collection",
+        options("Write several documents, all or none"),
+        (request, reply) =>
+          write(request, reply, batchOf(parseJson(request.body), request.params.collection)),
+      );
+      scope.get<InCollection>(
+        "/v1/documents/:collection",
+        options("List documents by id; with since, what changed; with follow=1, as it changes"),
+        async (request, reply) => {
+          const { collection } = request.params;
+          const query = parseListQuery(request);
+          if (query.read === "list") return store.list({ collection, ...query.page });
+          if (!query.follow) return store.changes({ collection, ...query.page });
+          return sendChanges(reply, { ...deps, followers, follow }, { collection, ...query.page });
+        },
+      );
+      scope.get("/v1/documents", options("Collections, and what this store holds of them"), () =>
+        store.status(),
+      );
+    });
+  };
+}
+
+function parseJson(body: Buffer | undefined): Json {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)) as Json;
+  } catch (cause) {
+    throw invalid("body", `is not JSON in UTF-8: ${cause instanceof Error ? cause.message : ""}`);
+  }
+}
+
+/** `{ "writes": [{ "id": "a", "put": { … } }, { "id": "b", "delete": true }] }` */
+function batchOf(body: Json, collection: string): DocumentWrite[] {
+  const writes = isObject(body) ? body["writes"] : undefined;
+  if (!Array.isArray(writes))
+    throw invalid("body.writes", 'must be a list such as [{"id":"a","put":{"name":"x"}}]');
+  return (writes as readonly Json[]).map((write, index) => {
+    const at = `writes[${index}]`;
+    if (!isObject(write)) throw invalid(at, "must be an object");
+    const { id, collection: other = collection, ...rest } = write;
+    const [[verb, value] = ["", null], ...more] = Object.entries(rest);
+    const named = { collection: String(other), id: id as string };
+    if (more.length > 0)
+      throw invalid(`${at}.${more[0]?.[0]}`, "is one thing too many: a write has one verb");
+    switch (verb) {
+      case "put":
+        return { ...named, do: "put", body: value as never };
+      case "merge":
+        return { ...named, do: "merge", patch: value as never };
+      case "change":
+        return { ...named, do: "change", changes: changesOf(value, `${at}.change`) };
+      case "delete":
+        if (value !== true) throw invalid(`${at}.delete`, "must be true");
+        return { ...named, do: "delete" };
+      default:
+        throw invalid(at, `"${verb}" must be put, merge, change or delete`);
+    }
+  });
+}
+
+function changesOf(value: Json, at: string): FieldChange[] {
+  if (!Array.isArray(value) || !value.every(isObject))
+    throw invalid(at, 'must be a list such as [{"change":"increment","path":"/stock","by":1}]');
+  return value as unknown as FieldChange[];
+}
+
+const invalid = (field: string, problem: string) =>
+  new SkerryError({ code: "invalid-document", message: `${field}: ${problem}` });
