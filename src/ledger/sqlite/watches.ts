@@ -8,8 +8,9 @@ import { compacted, futureRevision, unavailable } from "../checks.ts";
 import type { Revision, WatchBatch } from "../ledger.ts";
 import { eventBytes, type Store } from "./store.ts";
 
-const tailBytesMax = 8 * 1024 * 1024;
-const tailBatchesMax = 2048;
+/** Some minutes of a cell at rest, for watchers that keep up: thousands would cost a server 8 MB within half an hour. */
+const tailBytesMax = 1024 * 1024;
+const tailBatchesMax = 256;
 const pageBytesMax = 1024 * 1024;
 /** Revisions looked through at a time, so that one watch does not keep the thread for long. */
 const pageRevisionsMax = 4096;

@@ -10,8 +10,11 @@ import type { ListOptions, ListResult, WatchEvent } from "../resources.ts";
 import { selectEvent, selectionOf, type Change } from "../selection.ts";
 import { isFromStart } from "../watching.ts";
 
-/** Watches may go back this many changes. */
-const historyMax = 1024;
+/**
+ * Watches may go back this many changes, or twice as many; who asks for older ones lists again, and lists are
+ * short. Each holds an object, in every kind, on every node: a thousand cost 20 MB within hours.
+ */
+const historyMax = 128;
 /** A watcher that falls further behind is told `compacted`. */
 const waitingMax = 4096;
 
