@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { test } from "node:test";
 import { systemClock } from "../../src/runtime/clock/index.ts";
 import {
+  growthLine,
   growthOf,
   soakPromises,
   trendOf,
@@ -43,11 +44,12 @@ function series(
   });
 }
 
-const seenOf = (samples: readonly SoakSample[]): SoakSeen => ({
+/** `share` of what is planted is alive in heaps; the rest lies around them. */
+const seenOf = (samples: readonly SoakSample[], share = 1): SoakSeen => ({
   samples,
   held: samples
     .filter((_, index) => index % 15 === 0)
-    .map((sample) => ({ ...sample, aliveBytes: 30 * MB })),
+    .map((sample) => ({ ...sample, aliveBytes: 30 * MB + share * (sample.ownBytes - 60 * MB) })),
   warmUpMs: 90_000,
   firstFaultMs: 150_000,
   quietFromMs: 510_000,
@@ -67,12 +69,18 @@ test("soak: what only warms up and collects its garbage holds every promise", ()
   assert.deepEqual(broken(seenOf([...series("n1 agent"), ...restarted])), []);
 });
 
-test("soak: a planted leak of half a megabyte a minute is found, in whichever process", () => {
+test("soak: a planted leak is found in whichever process, in its heaps and around them", () => {
   const leaking = series("n1 keeper", { leakMbPerMinute: 0.5, pid: 3 });
   const seen = seenOf([...series("n1 agent"), ...leaking]);
   assert.deepEqual(broken(seen), ["W1"]);
   const found = growthOf(seen).find(({ pid }) => pid === 3);
-  assert.ok(found && found.atLeast > 0.3 * MB && found.slope < 0.7 * MB, JSON.stringify(found));
+  assert.ok(found, "judged");
+  const { atLeast, slope } = found.alive;
+  assert.ok(atLeast > 0.3 * MB && slope < 0.7 * MB, JSON.stringify(found));
+  assert.match(growthLine(found), /^n1 keeper \(pid 3\): holds 0\.[3-7]\d\d MB\/min, surely/);
+
+  const outside = series("n1 keeper", { leakMbPerMinute: 1, pid: 3 });
+  assert.deepEqual(broken(seenOf([...series("n1 agent"), ...outside], 0)), ["W7"]);
 });
 
 test("soak: handles and threads that stay after the last fault are found", () => {
@@ -88,8 +96,14 @@ test("soak: handles and threads that stay after the last fault are found", () =>
 });
 
 test("soak: what was not watched is not held", () => {
-  assert.deepEqual(broken(seenOf([])), ["W1", "W2", "W3", "W4", "W6"]);
-  assert.deepEqual(broken(seenOf(series("hub", { toMs: 100_000 }))), ["W1", "W2", "W3", "W4"]);
+  assert.deepEqual(broken(seenOf([])), ["W1", "W7", "W2", "W3", "W4", "W6"]);
+  assert.deepEqual(broken(seenOf(series("hub", { toMs: 100_000 }))), [
+    "W1",
+    "W7",
+    "W2",
+    "W3",
+    "W4",
+  ]);
 });
 
 test("soak: a trend is the median slope, which wild samples do not move", () => {
