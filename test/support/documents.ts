@@ -30,10 +30,14 @@ export const notes: CollectionDeclaration = {
 };
 
 /** Declared with `items` and `notes`. */
-export async function openDocuments(path: string, node = "n1"): Promise<DocumentStore> {
+export async function openDocuments(
+  path: string,
+  node = "n1",
+  options: { fileBytesMax?: number } = {},
+): Promise<DocumentStore> {
   const store = openDocumentStore(
     { clock: systemClock, random: systemRandom, log: silentLog },
-    { path, node },
+    { path, node, ...options },
   );
   await store.declare([items, notes]);
   return store;

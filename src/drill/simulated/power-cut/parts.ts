@@ -1,4 +1,5 @@
 /** All parts, each in its own files of one folder. */
+import { documentsPart } from "./documents.ts";
 import type { Part } from "./part.ts";
 import { epochPart, identityPart, recordsPart, timePart, tokensPart } from "./records.ts";
 import { ledgerPart, mirrorPart, streamsPart } from "./stores.ts";
@@ -6,6 +7,7 @@ import { ledgerPart, mirrorPart, streamsPart } from "./stores.ts";
 export const parts: readonly Part[] = [
   ledgerPart,
   streamsPart,
+  documentsPart,
   mirrorPart,
   identityPart,
   tokensPart,

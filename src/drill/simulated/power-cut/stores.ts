@@ -1,11 +1,10 @@
 /** The parts that are SQLite files: ledger, streams, the mirror of desired state. */
-import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { EntryInput } from "../../../api/index.ts";
 import { openStreamStore, type AppendAnswer, type LocalStreamStore } from "../../../data/index.ts";
 import { openSqliteLedger, type KeyValue, type Ledger } from "../../../ledger/index.ts";
 import { openMirrorStore, type MirroredObject } from "../../../resources/index.ts";
-import { readRecord, writeRecord } from "../../../runtime/files/index.ts";
+import { claimSameDisk } from "./same-disk.ts";
 import { deps, few, type Part, type Writing } from "./part.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -139,23 +138,6 @@ function positionOf(answer: AppendAnswer): Omit<Appended, "sequence"> {
   if (answer.state !== "stored") throw new Error(`the store answered ${JSON.stringify(answer)}`);
   const [[origin, position] = ["", 0]] = Object.entries(answer.cover);
   return { origin, position };
-}
-
-/**
- * The folder is a copy, and the store knows copies by the inode that it noted; after a power cut it is
- * the same disk. The note is moved along, so that the store must notice by itself what is missing.
- */
-function claimSameDisk(path: string): void {
-  let marker: unknown;
-  try {
-    marker = readRecord(`${path}.origin`);
-  } catch {
-    // Torn: it is for the store to say what that means.
-    return;
-  }
-  if (typeof marker !== "object" || marker === null) return;
-  const { dev, ino } = statSync(path, { bigint: true });
-  writeRecord(`${path}.origin`, { ...marker, inode: `${dev}:${ino}` });
 }
 
 async function judgeStreams(
