@@ -252,7 +252,9 @@ function isSettled({ nodes }: SimulatedCell): boolean {
 /** All equal, to each other, to the model, and to themselves made again from the log. */
 function checkStores({ nodes }: SimulatedCell): void {
   const shownAt = (node: SimulatedNode, id: string) => {
-    const { body, version, conflicts } = node.store.engine.documents.shown("items", id);
+    const { documents } = node.store.engine;
+    const { body, conflicts } = documents.shown("items", id);
+    const version = documents.version("items", id);
     return { text: stable({ body, version, conflicts }), body, conflicts };
   };
   const [first] = nodes;

@@ -10,13 +10,16 @@ import type { DocumentRow, DocumentTables } from "./tables.ts";
 export interface Documents {
   /** To be changed in place; `save` writes it. */
   state(collection: string, id: string): DocumentState;
+  /** What `show` says of the state as it is now; spares `save` to ask again. */
+  keepShown(collection: string, id: string, shown: Shown): void;
+  version(collection: string, id: string): string | undefined;
   /** False when a change in it is not known to this version. */
   apply(write: Write, context: Context): boolean;
   /** Saves the documents that these name, forgets all others that were asked for; answers how many. */
   save(writes: readonly Pick<Write, "collection" | "id">[]): number;
   /** Forgets what was asked for. */
   drop(): void;
-  shown(collection: string, id: string): Shown & { readonly version: string | undefined };
+  shown(collection: string, id: string): Shown;
   read(row: DocumentRow): DocumentState;
   /** Collections with documents saved since the last call. */
   takeTouched(): readonly string[];
@@ -25,34 +28,44 @@ export interface Documents {
 }
 
 export function createDocuments(tables: DocumentTables, origins: OriginNumbers): Documents {
-  const open = new Map<string, { collection: string; id: string; state: DocumentState }>();
+  const open = new Map<string, { readonly state: DocumentState; shown?: Shown }>();
   let touched = new Set<string>();
   let change = tables.lastChange();
 
   const read = ({ body, state }: DocumentRow): DocumentState =>
     decodeState(state, body === null ? undefined : (JSON.parse(body) as JsonObject), origins);
 
+  /** As it is now, saved or not. */
+  const peek = (collection: string, id: string): DocumentState => {
+    const known = open.get(`${collection}\n${id}`);
+    if (known) return known.state;
+    const row = tables.document(collection, id);
+    return row ? read(row) : emptyState();
+  };
+
   const documents: Documents = {
     read,
     state(collection, id) {
-      const key = `${collection}\n${id}`;
-      const known = open.get(key);
-      if (known) return known.state;
-      const row = tables.document(collection, id);
-      const state = row ? read(row) : emptyState();
-      open.set(key, { collection, id, state });
+      const state = peek(collection, id);
+      open.set(`${collection}\n${id}`, { state });
       return state;
     },
+    keepShown(collection, id, shown) {
+      const known = open.get(`${collection}\n${id}`);
+      if (known) known.shown = shown;
+    },
+    version: (collection, id) => versionOf(peek(collection, id)),
     apply: (write, context) =>
       applyWrite(documents.state(write.collection, write.id), write, context),
     save(writes) {
       const saved = new Set<string>();
       for (const { collection, id } of writes) {
         const key = `${collection}\n${id}`;
-        const state = open.get(key)?.state;
-        if (!state || saved.has(key)) continue;
+        const document = open.get(key);
+        if (!document || saved.has(key)) continue;
         saved.add(key);
-        const { body, conflicts } = show(state);
+        const { state } = document;
+        const { body, conflicts } = document.shown ?? show(state);
         tables.saveDocument({
           collection,
           id,
@@ -67,12 +80,7 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
       return saved.size;
     },
     drop: () => open.clear(),
-    shown(collection, id) {
-      const key = `${collection}\n${id}`;
-      const row = tables.document(collection, id);
-      const state = open.get(key)?.state ?? (row ? read(row) : emptyState());
-      return { ...show(state), version: versionOf(state) };
-    },
+    shown: (collection, id) => show(peek(collection, id)),
     takeTouched() {
       const collections = [...touched];
       touched = new Set();

@@ -20,8 +20,8 @@ export interface Editor {
   readonly changes: readonly Change[];
   /** Clears all that it holds, for a new document in the place of a deleted one. */
   clear(): void;
-  /** Makes the document, or the value at a path of it, this. */
-  become(target: Json | undefined, path?: string): void;
+  /** Makes the document, or the value at a path of it, this; `current` is what is there, if known. */
+  become(target: Json | undefined, path?: string, current?: Json): void;
   /** As `become` for one path; settles a conflict there even when it is for what is shown. */
   assign(path: string, value: Json): void;
   increment(path: string, by: number): void;
@@ -137,8 +137,8 @@ export function createEditor(
     clear() {
       if (state.cells.size > 0) remove("");
     },
-    become(target, path = "") {
-      become(path, valueAt(bodyNow(), namesOf(path)), target);
+    become(target, path = "", current = valueAt(bodyNow(), namesOf(path))) {
+      become(path, current, target);
     },
     assign(path, value) {
       const current = valueAt(bodyNow(), namesOf(path));

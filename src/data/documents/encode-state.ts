@@ -45,10 +45,10 @@ export function encodeState(
     const [first, second] = registers;
     if (!first) continue;
     if (!second && valueAt(body, namesOf(path)) === first.value) {
-      const packed = stamp(first);
-      const group = shared.get(packed.join()) ?? [...packed, []];
+      const key = `${first.origin} ${first.sequence}`;
+      const group = shared.get(key) ?? [...stamp(first), []];
       group[3].push(path);
-      shared.set(packed.join(), group);
+      shared.set(key, group);
     } else {
       apart.push([path, registers.map((write) => [...stamp(write), write.value] as const)]);
     }
@@ -95,7 +95,7 @@ export function encodeState(
 
 /** So that equal states have equal texts. */
 const inOrder = <T>(map: ReadonlyMap<string, T>): [string, T][] =>
-  [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+  map.size === 0 ? [] : [...map].sort(([a], [b]) => (a < b ? -1 : 1));
 
 export function decodeState(
   text: string,

@@ -1,13 +1,20 @@
 /** Paths of fields as JSON pointers (RFC 6901): `/address/city`; "" is the whole document. */
 
-export const join = (parent: string, name: string): string =>
-  `${parent}/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+export const join = (parent: string, name: string): string => `${parent}/${escaped(name)}`;
 
-export const namesOf = (pointer: string): string[] =>
-  pointer
-    .split("/")
-    .slice(1)
-    .map((name) => name.replaceAll("~1", "/").replaceAll("~0", "~"));
+/** Most names have nothing to escape, and paths are made for every field of every write. */
+const escaped = (name: string): string =>
+  name.includes("~") || name.includes("/")
+    ? name.replaceAll("~", "~0").replaceAll("/", "~1")
+    : name;
+
+export function namesOf(pointer: string): string[] {
+  const names = pointer.split("/");
+  names.shift();
+  return pointer.includes("~")
+    ? names.map((name) => name.replaceAll("~1", "/").replaceAll("~0", "~"))
+    : names;
+}
 
 export const isPointer = (value: unknown): value is string =>
   typeof value === "string" && (value === "" || value.startsWith("/")) && !/~(?![01])/.test(value);

@@ -27,8 +27,7 @@ export function writeDocuments(
   { declared, key }: { declared: Declared; key?: string },
 ): Written {
   const { documents } = engine;
-  const versions = () =>
-    request.map(({ collection, id }) => documents.shown(collection, id).version);
+  const versions = () => request.map(({ collection, id }) => documents.version(collection, id));
   if (key !== undefined && tables.hasKey(key))
     return { state: "written", changed: 0, warnings: [], versions: versions() };
 
@@ -67,26 +66,28 @@ export function writeDocuments(
       state.schema = schemaBefore;
       continue;
     }
-    const after = show(state).body;
-    const problem = problemOf(wish, index, { collection, before, after, warnings });
+    const shown = show(state);
+    documents.keepShown(name, id, shown);
+    const problem = problemOf(wish, index, { collection, before, after: shown.body, warnings });
     if (problem) {
       documents.drop();
       return { state: "refused", complaint: problem };
     }
     writes.push({ ...write, changes: editor.changes });
   }
+  const versionsNow = versions();
   const changed = documents.save(writes);
   // A key is logged even when there was nothing to write: then it is known everywhere.
   if (writes.length > 0 || key !== undefined) engine.commit(context, writes, key);
-  return { state: "written", changed, warnings, versions: versions() };
+  return { state: "written", changed, warnings, versions: versionsNow };
 }
 
 function perform(editor: Editor, wish: DocumentWrite, before: JsonObject | undefined): void {
   switch (wish.do) {
     case "put":
-      return editor.become(wish.body);
+      return editor.become(wish.body, "", before);
     case "merge":
-      return editor.become(mergePatch(before ?? {}, wish.patch));
+      return editor.become(mergePatch(before ?? {}, wish.patch), "", before);
     case "change":
       for (const change of wish.changes) performChange(editor, change);
       return;
