@@ -6,6 +6,7 @@ import { isHubFolder } from "../../runtime/local/index.ts";
 import { openCsvFile } from "../csv-file.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
+import { registerDocuments } from "./data-documents.ts";
 import { call, openLocalApi, type LocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
@@ -32,7 +33,9 @@ type EntryLine = {
 export function registerData(program: Command, context: Context): void {
   const data = program
     .command("data")
-    .description("read and import the entries of streams, on a node or on the hub")
+    .description(
+      "read and import the entries of streams, on a node or on the hub; documents of a node",
+    )
     .addHelpText(
       "after",
       "\nExamples:\n  skerry data tail telemetry\n  skerry data import readings.csv --stream readings",
@@ -77,6 +80,8 @@ export function registerData(program: Command, context: Context): void {
       "\nExamples:\n  skerry data import readings.csv --stream readings\n  skerry data import readings.csv --stream readings --durability 'peer(1)'",
     )
     .action((file: string, flags: ImportFlags) => runImport(file, flags, context));
+
+  registerDocuments(data, context);
 }
 
 async function read(

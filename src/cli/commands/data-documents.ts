@@ -1,0 +1,176 @@
+import type { Command } from "commander";
+import {
+  createDocuments,
+  type DocumentClient,
+  type DocumentWriteOptions,
+  type StoredDocument,
+} from "../../client/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { isHubFolder } from "../../runtime/local/index.ts";
+import type { Context } from "../context.ts";
+import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
+import { callJson, openLocalApi, type LocalApi } from "../local-api.ts";
+import { renderTable } from "../output.ts";
+
+type Flags = { data?: string; json?: boolean };
+type PutFlags = Flags & { merge?: boolean; durability?: string };
+
+/** Documents among the data commands: one, a collection, and what a person should look at. */
+export function registerDocuments(data: Command, context: Context): void {
+  data
+    .command("get <collection> [id]")
+    .description("a document of this node's store, or all of a collection")
+    .option(dataFlag, dataFlagText)
+    .option("--json", "one document a line, with version and conflicts")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  skerry data get items bolt-8\n  skerry data get items --json",
+    )
+    .action((collection: string, id: string | undefined, flags: Flags) =>
+      withDocuments(flags, context, async (documents) => {
+        if (id === undefined) return show(await all(documents.list(collection)), flags, context);
+        const document = await documents.get(collection, id);
+        if (!document)
+          throw new SkerryError({
+            code: "document-unknown",
+            message: `there is no document "${id}" in ${collection}`,
+            hint: `skerry data get ${collection} lists what there is`,
+          });
+        context.output.line(
+          flags.json ? JSON.stringify(document) : JSON.stringify(document.body, undefined, 2),
+        );
+        if (!flags.json && document.conflicts.length > 0)
+          context.output.note(conflictLines(document).join("\n"));
+      }),
+    );
+
+  data
+    .command("put <collection> <id> <json>")
+    .description("make a document this, on this node's store; others get it from there")
+    .option(dataFlag, dataFlagText)
+    .option("--merge", "the JSON is a merge patch (RFC 7396): null removes a field")
+    .option("--durability <level>", "local or peer(1) and more (default: local)")
+    .option("--json", "the answer as JSON")
+    .addHelpText(
+      "after",
+      '\nExamples:\n  skerry data put items bolt-8 \'{"name":"bolt","stock":40}\'\n  skerry data put items bolt-8 \'{"colour":null}\' --merge',
+    )
+    .action((collection: string, id: string, json: string, flags: PutFlags) =>
+      withDocuments(flags, context, async (documents) => {
+        const body = bodyOf(json);
+        const options: DocumentWriteOptions =
+          flags.durability === undefined ? {} : { durability: flags.durability };
+        const answer = await (flags.merge
+          ? documents.merge(collection, id, body, options)
+          : documents.put(collection, id, body, options));
+        for (const warning of answer.warnings ?? []) context.output.note(warning);
+        context.output.line(
+          flags.json
+            ? JSON.stringify(answer)
+            : `${collection}/${id} ${answer.changed > 0 ? "written" : "was so already"}, reached: ${answer.reached}${answer.asked === undefined ? "" : ` (asked for: ${answer.asked})`}`,
+        );
+      }),
+    );
+
+  data
+    .command("conflicts [collection]")
+    .description("documents whose writes met without knowing of each other, with every value")
+    .option(dataFlag, dataFlagText)
+    .option("--json", "one document a line")
+    .addHelpText(
+      "after",
+      "\nA conflict is settled by writing the field again.\n\nExamples:\n  skerry data conflicts\n  skerry data conflicts items --json",
+    )
+    .action((collection: string | undefined, flags: Flags) =>
+      withDocuments(flags, context, async (documents, api) => {
+        const found: StoredDocument[] = [];
+        for (const name of collection === undefined ? await collectionsOf(api) : [collection])
+          found.push(...(await all(documents.list(name, { conflicted: true }))));
+        if (flags.json) for (const document of found) context.output.line(JSON.stringify(document));
+        else if (found.length === 0) context.output.line("no conflicts");
+        else context.output.line(found.flatMap(conflictLines).join("\n"));
+      }),
+    );
+}
+
+async function withDocuments(
+  flags: Flags,
+  context: Context,
+  work: (documents: DocumentClient, api: LocalApi) => Promise<void>,
+): Promise<void> {
+  const dataDir = dataDirOf(flags.data, context);
+  if (isHubFolder(dataDir)) {
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: `--data: ${dataDir} is a hub's, and documents stay in their cell`,
+      hint: "name the data folder of a node",
+    });
+  }
+  const api = await openLocalApi(dataDir, context);
+  try {
+    await work(createDocuments(api), api);
+  } finally {
+    await api.close();
+  }
+}
+
+async function collectionsOf(api: LocalApi): Promise<string[]> {
+  const { collections } = await callJson<{ collections: { name: string; conflicted: number }[] }>(
+    api,
+    "/v1/documents",
+  );
+  return collections.filter(({ conflicted }) => conflicted > 0).map(({ name }) => name);
+}
+
+async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = [];
+  for await (const item of items) list.push(item);
+  return list;
+}
+
+function show(documents: readonly StoredDocument[], flags: Flags, { output }: Context): void {
+  if (flags.json) {
+    for (const document of documents) output.line(JSON.stringify(document));
+    return;
+  }
+  const rows = documents.map(({ id, conflicts, body }) => [
+    id,
+    String(conflicts.length),
+    JSON.stringify(body),
+  ]);
+  output.line(renderTable(["ID", "CONFLICTS", "BODY"], rows, { tabs: !output.isTerminal }));
+}
+
+function conflictLines({ collection, id, conflicts }: StoredDocument): string[] {
+  return conflicts.flatMap(({ kind, path, shown, others = [] }) => [
+    kind === "deleted-and-edited"
+      ? `${collection}/${id}: deleted by one and edited by another; it stays until it is written or deleted again`
+      : `${collection}/${id} ${path}: shown is ${JSON.stringify(shown)}`,
+    ...others.map(
+      ({ value, origin, atMs }) =>
+        `  not shown: ${JSON.stringify(value)}, written at ${nodeOf(origin)}, ${new Date(atMs).toISOString()}`,
+    ),
+  ]);
+}
+
+/** A store's origin is `NODE.INCARNATION`. */
+const nodeOf = (origin: string) => origin.slice(0, origin.lastIndexOf("."));
+
+function bodyOf(json: string): Parameters<DocumentClient["put"]>[2] {
+  try {
+    const value: unknown = JSON.parse(json);
+    if (typeof value === "object" && value !== null && !Array.isArray(value))
+      return value as Parameters<DocumentClient["put"]>[2];
+  } catch (cause) {
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: `<json>: ${cause instanceof Error ? cause.message : String(cause)}`,
+      hint: `write it as '{"name":"bolt"}'`,
+    });
+  }
+  throw new SkerryError({
+    code: "invalid-argument",
+    message: `<json>: ${json.slice(0, 60)} must be a JSON object`,
+    hint: `write it as '{"name":"bolt"}'`,
+  });
+}

@@ -1,0 +1,120 @@
+/** `skerry data get|put|conflicts` against a node's gateway, by the credentials of its data folder. */
+import { strict as assert } from "node:assert";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Command } from "commander";
+import { registerData } from "../../src/cli/commands/data.ts";
+import { createContext } from "../../src/cli/context.ts";
+import { createDocumentRoutes, createDocumentWrites } from "../../src/data/index.ts";
+import {
+  createAppTokenVerifier,
+  createAuthority,
+  createFolderTokenStore,
+  createJoinToken,
+  createNodeEnrolment,
+  openNodeIdentity,
+  prepareJoin,
+} from "../../src/identity/index.ts";
+import { SkerryError } from "../../src/lib/errors.ts";
+import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+import { createHttpApp } from "../../src/runtime/http/index.ts";
+import { writeInfo } from "../../src/runtime/local/index.ts";
+import { temporaryFolder } from "../support/data.ts";
+import { openDocuments, put, replicate, write } from "../support/documents.ts";
+
+const nowMs = () => Date.now();
+
+/** An identity in the folder, as a node that joined has it. */
+async function joined(dataDir: string) {
+  const authority = await createAuthority(
+    { random: systemRandom, nowMs },
+    { folder: join(dataDir, "ca"), trustDomain: "shop.skerry" },
+  );
+  const store = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
+  const enrol = createNodeEnrolment({
+    authority,
+    tokens: store,
+    nowMs,
+    apiAddress: () => "127.0.0.1:1",
+  });
+  const { token } = await createJoinToken(
+    { random: systemRandom, store, nowMs },
+    { cell: "shop", pin: authority.pin, name: "n1" },
+  );
+  const folder = join(dataDir, "identity");
+  const attempt = await prepareJoin({ folder, token, node: "n1", addresses: ["127.0.0.1"] });
+  attempt.accept(await enrol(attempt.request));
+  const identity = openNodeIdentity(folder);
+  assert.ok(identity);
+  return identity;
+}
+
+test("documents are put, merged, read and listed, and conflicts told with every value", async (t) => {
+  const folder = temporaryFolder();
+  const dataDir = folder.path;
+  const identity = await joined(dataDir);
+  const verifier = createAppTokenVerifier({ nowMs, trust: () => identity.trust });
+  const store = await openDocuments(join(dataDir, "documents.db"));
+  const other = await openDocuments(join(dataDir, "other.db"), "n2");
+  const nobody = { vectorsByNode: () => new Map(), on: () => () => undefined };
+  const writes = createDocumentWrites({
+    store,
+    peers: nobody,
+    cellNodes: () => 1,
+    clock: systemClock,
+  });
+  const app = createHttpApp();
+  app.addHook("onRequest", async ({ headers }) => {
+    const token = headers.authorization?.replace("Bearer ", "") ?? "";
+    if (!verifier.verify(token).ok)
+      throw new SkerryError({ code: "unauthenticated", message: "no token of this cell" });
+  });
+  createDocumentRoutes({ store, writes, clock: systemClock })(app);
+  const gateway = await app.listen({ host: "127.0.0.1", port: 0 });
+  writeInfo(dataDir, "node", { node: "n1", gateway });
+  t.after(async () => {
+    await app.close();
+    await Promise.all([store.close(), other.close()]);
+    folder[Symbol.dispose]();
+  });
+
+  const context = createContext();
+  const run = async (...words: string[]): Promise<string> => {
+    const lines: string[] = [];
+    const line = (text: string) => void lines.push(text);
+    const output = { ...context.output, isTerminal: false, line, note: line };
+    const program = new Command("skerry").exitOverride();
+    registerData(program, { ...context, output });
+    await program.parseAsync(["node", "skerry", "data", ...words, "--data", dataDir]);
+    return lines.join("\n");
+  };
+
+  assert.equal(
+    await run("put", "items", "a", '{"name":"bolt","stock":4}'),
+    "items/a written, reached: local",
+  );
+  assert.match(await run("put", "items", "a", '{"name":"bolt"}', "--merge"), /was so already/);
+  assert.deepEqual(JSON.parse(await run("get", "items", "a")), { name: "bolt", stock: 4 });
+  assert.equal(await run("get", "items"), 'ID\tCONFLICTS\tBODY\na\t0\t{"name":"bolt","stock":4}');
+  assert.equal(await run("conflicts"), "no conflicts");
+
+  await replicate(store, other);
+  await write(store, put("a", { name: "screw", stock: 4 }));
+  await write(other, put("a", { name: "nail", stock: 4 }));
+  await replicate(other, store);
+  const told = await run("conflicts");
+  assert.match(
+    told,
+    /^items\/a \/name: shown is "(screw|nail)"\n {2}not shown: "(nail|screw)", written at n[12], 20/,
+  );
+  const { conflicts } = JSON.parse(await run("conflicts", "items", "--json")) as {
+    conflicts: unknown[];
+  };
+  assert.equal(conflicts.length, 1);
+  await run("put", "items", "a", '{"name":"screw nail"}', "--merge");
+  assert.equal(await run("conflicts", "items"), "no conflicts");
+
+  await assert.rejects(run("get", "items", "none"), { code: "document-unknown" });
+  await assert.rejects(run("put", "items", "a", "[1]"), { code: "invalid-argument" });
+  await assert.rejects(run("put", "items", "a", "{"), { code: "invalid-argument" });
+});
