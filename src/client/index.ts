@@ -44,11 +44,21 @@ export {
   type ImportResult,
   type SendBatch,
 } from "./csv/import.ts";
+export type {
+  BatchOptions,
+  ConsumerGroup,
+  GroupBatch,
+  GroupEntry,
+  GroupOptions,
+  GroupResult,
+  GroupStart,
+  GroupStatus,
+} from "./streams-groups.ts";
+export type { Entry } from "./streams-entry.ts";
 export {
   createClient,
   type AppendOptions,
   type AppendResult,
-  type Entry,
   type QueryOptions,
   type StreamClient,
 } from "./streams.ts";

@@ -3,6 +3,8 @@
  * goes through the `fetch` given.
  */
 import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
+import type { Entry } from "./streams-entry.ts";
+import { createGroup, type ConsumerGroup, type GroupOptions } from "./streams-groups.ts";
 
 export type AppendOptions = {
   /** `memory`, `local`, `peer(1)`, … or `hub`; the stream's own when absent. */
@@ -20,17 +22,6 @@ export type AppendResult = {
   readonly asked?: string;
   readonly stored: number;
   readonly duplicates: number;
-};
-
-export type Entry = {
-  /** ISO 8601. */
-  readonly at: string;
-  readonly producer?: string;
-  readonly epoch?: number;
-  readonly sequence?: number;
-  /** The store that accepted it first. */
-  readonly origin: string;
-  readonly body: Readonly<Record<string, unknown>>;
 };
 
 export type QueryOptions = {
@@ -61,6 +52,8 @@ export interface StreamClient {
   query(stream: string, options?: QueryOptions): AsyncIterable<Entry>;
   /** The newest `limit`, then what comes, until the signal aborts. */
   tail(stream: string, options?: QueryOptions): AsyncIterable<Entry>;
+  /** Several programs share a stream, and each entry is worked on at least once. On a node only. */
+  group(stream: string, name: string, options?: GroupOptions): ConsumerGroup;
 }
 
 /** Calls throw `not-answering` when nobody does, else what the server said. */
@@ -112,5 +105,6 @@ export function createClient(options: ClientOptions): StreamClient {
     appendLines,
     query: (stream, query = {}) => read(stream, query, false),
     tail: (stream, query = {}) => read(stream, query, true),
+    group: (stream, name, groupOptions) => createGroup(call, { stream, name }, groupOptions),
   };
 }

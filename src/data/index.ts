@@ -87,4 +87,14 @@ export {
   type DocumentWrites,
 } from "./durability/document-writes.ts";
 export { createDocumentRoutes, type DocumentRoutesDeps } from "./routes/documents.ts";
+export type {
+  AckAnswer,
+  ConsumerGroups,
+  Delivery,
+  GroupId,
+  GroupStart,
+  GroupStatus,
+  TakeOptions,
+} from "./streams/groups/groups.ts";
+export { createGroupRoutes } from "./routes/groups.ts";
 export { createGlobalRoutes, createStreamRoutes } from "./routes/routes.ts";

@@ -67,7 +67,7 @@ function spoil(path: string, which: number): void {
   db.close();
 }
 
-for (const seed of range(1, 8)) {
+for (const seed of range(1, 5)) {
   test(`S1, S2: a store that seals and one that never does answer alike, seed ${seed}`, () =>
     compareStores(seed));
 }
@@ -345,7 +345,8 @@ test("a store of the layout before segments opens, answers as before, and seals 
 /** Takes away what later layouts added: the file is then one that the version before wrote. */
 function toLayout1(path: string): void {
   const db = openDatabase(path);
-  for (const table of ["segment", "segment_bytes", "piece", "run"]) db.exec(`DROP TABLE ${table}`);
+  for (const table of ["segment", "segment_bytes", "piece", "run", "consumer"])
+    db.exec(`DROP TABLE ${table}`);
   db.exec("ALTER TABLE alias DROP COLUMN segment");
   db.exec("ALTER TABLE stream DROP COLUMN dropped_when_full; PRAGMA user_version = 1");
   db.close();
@@ -357,7 +358,7 @@ test("D8: on a full disk streams that declare it give way, lowest priority first
   const drop = { retention: { whenFull: "drop" as const } };
   const store = openStreamStore(
     { clock, random: seededRandom(5), log: silentLog },
-    { path: join(folder.path, "s.db"), node: "n1", sealing: small, fileBytesMax: 4_000_000 },
+    { path: join(folder.path, "s.db"), node: "n1", sealing: small, fileBytesMax: 2_000_000 },
   );
   await store.setStreams([
     { name: "readings", ...drop },
@@ -380,14 +381,15 @@ test("D8: on a full disk streams that declare it give way, lowest priority first
     await letSeal(clock, 2);
   }
   // Far more readings than there is room for: they only ever take their own room.
-  for (let n = 2001; n <= 6000; n += 100) {
+  for (let n = 2001; n <= 4000; n += 100) {
     const answer = await send("readings", n, 100);
     assert.deepEqual(answer.state === "stored" && answer.stored, 100, JSON.stringify(answer));
     await letSeal(clock, 2);
   }
   const readings = await countOf("readings");
-  assert.equal((readings?.entries ?? 0) + (readings?.droppedWhenFull ?? 0), 4500);
-  assert.deepEqual((await keysOf(store, { stream: "readings" })).at(-1), "p1/1/6000");
+  assert.equal((readings?.entries ?? 0) + (readings?.droppedWhenFull ?? 0), 2500);
+  assert.ok((readings?.droppedWhenFull ?? 0) > 500);
+  assert.deepEqual((await keysOf(store, { stream: "readings" })).at(-1), "p1/1/4000");
   assert.deepEqual(
     [(await countOf("events"))?.entries, (await countOf("events"))?.droppedWhenFull],
     [500, 0],

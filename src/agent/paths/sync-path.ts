@@ -15,6 +15,7 @@ import {
   connectHub,
   connectStreamStore,
   createDurability,
+  createGroupRoutes,
   createHubSync,
   createReplication,
   createStreamRoutes,
@@ -112,7 +113,10 @@ export async function startSyncPath(
     store,
     durability,
     hub,
-    routes: createStreamRoutes(store),
+    routes: (app) => {
+      createStreamRoutes(store)(app);
+      createGroupRoutes(store, { clock })(app);
+    },
     attachPeer: (link) => replication.attach(link),
     attachHub: (link) => hub.attach(connectHub<ClearedBytes>(link), link.closed),
   };

@@ -2,6 +2,7 @@
  * A node's streams in one SQLite file with one writer and group commit, `synchronous=FULL`. Runs in
  * the storage thread. What the file says about itself (`identity.ts`) decides whose log it continues.
  */
+import type { EntryInput } from "../../api/index.ts";
 import { every, type Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
@@ -10,7 +11,7 @@ import { createSignals } from "../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
 import { decodeBatch, encodeBatch } from "../batch/codec.ts";
 import { createBacklog } from "../tables/backlog.ts";
-import type { PageQuery, RowPage } from "../tables/entry-reads.ts";
+import type { PageQuery, Row, RowPage } from "../tables/entry-reads.ts";
 import type { StreamRow } from "../tables/names.ts";
 import { prepareTables } from "../tables/schema.ts";
 import { SegmentDamaged } from "../tables/segments.ts";
@@ -19,12 +20,22 @@ import { checkBody, checkRequest, unknownStream, type Complaint } from "./check.
 import { parseCursor, pageLimit } from "./cursor.ts";
 import { claimIdentity } from "./claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "./identity.ts";
-import { busy, refuse, watchLate } from "./refusal.ts";
+import { busy, refuse, refusing, watchLate } from "./refusal.ts";
+import { createGroupTable } from "./groups/group-table.ts";
+import { createGroups } from "./groups/sqlite-groups.ts";
 import { createLeaving } from "./leaving.ts";
 import { createMerge } from "./merge.ts";
 import { createShedding } from "./shedding.ts";
 import { startSealer, type SealingBounds, type SealingOptions } from "./sealer.ts";
-import type { Grown, LocalStreamStore, LogBatch, LogQuery, StreamDeclaration } from "./store.ts";
+import type {
+  Grown,
+  LocalStreamStore,
+  LogBatch,
+  LogQuery,
+  ReadEntry,
+  Refused,
+  StreamDeclaration,
+} from "./store.ts";
 
 export type StreamStoreOptions = {
   readonly path: string;
@@ -48,8 +59,6 @@ const undeclaredGraceMs = 30_000;
 /** Default limits must not cut a stream whose own, larger limits have not come yet. */
 const undeclaredKeepMs = 3_600_000;
 const waitingBytesMax = 64 * 1024 * 1024;
-/** Failures of an append that are answers: nothing is wrong with the store, only with now. */
-const refusals = new Set(["store-busy", "disk-full", "producers-too-many"]);
 
 /** Throws `store-damaged`, `store-newer`, `store-unavailable`, `disk-full` or `invalid-config`. */
 export function openStreamStore(
@@ -74,6 +83,7 @@ export function openStreamStore(
   const tables = createTables({ clock, db });
   const { names, entries, retention } = tables;
   const backlog = createBacklog(db, tables);
+  const groupTable = createGroupTable(db);
   const merge = createMerge({ clock, db }, { ...tables, backlog }, identity.origin);
   let declared = new Map<string, StreamDeclaration>();
   let declaredOnce = false;
@@ -90,7 +100,7 @@ export function openStreamStore(
       if (streams.length > 0) signals.emit("grown", { streams, vector: merge.vector() });
     },
     onRollback() {
-      for (const part of [tables, backlog, merge]) part.forget();
+      for (const part of [tables, backlog, merge, groupTable]) part.forget();
     },
   });
 
@@ -107,6 +117,10 @@ export function openStreamStore(
   };
 
   const cursorOf = (id: number) => `${identity.view}.${id}`;
+  const toReadEntry = ({ id, scope: _scope, ...entry }: Row): ReadEntry => ({
+    ...entry,
+    cursor: cursorOf(id),
+  });
   const readPage = (query: PageQuery): RowPage => {
     try {
       return entries.page(query);
@@ -139,8 +153,51 @@ export function openStreamStore(
     { undeclaredGraceMs, declared: () => (declaredOnce ? declared : undefined) },
   );
 
+  const bytesIn = (request: readonly EntryInput[]) =>
+    request.reduce((sum, { body }) => sum + body.length, 0);
+  /** A transaction that adds these entries, which finds room on a full disk where it may. */
+  const writeWithRoom = <T>(
+    request: readonly EntryInput[],
+    work: () => T,
+  ): Promise<T | Refused> => {
+    const need = { streams: new Set(request.map(({ stream }) => stream)), bytes: bytesIn(request) };
+    return refusing(() => shedding.withRoom(need, () => writer.write(work)));
+  };
+  const checkWhole = (request: readonly EntryInput[]): Refused | undefined =>
+    store.check(request) ?? refuse(firstComplaint(request.map(({ body }) => body)));
+
+  const groups = createGroups(
+    { clock, random, writer, table: groupTable },
+    {
+      require: (stream) => void readable(stream),
+      page({ stream, afterId, fromMs, limit }) {
+        const row = readable(stream);
+        const toMs = Number.MAX_SAFE_INTEGER;
+        const { rows, ...rest } = readPage({
+          streams: row ? [row] : [],
+          afterId,
+          fromMs,
+          toMs,
+          limit,
+        });
+        return { ...rest, ids: rows.map(({ id }) => id), entries: rows.map(toReadEntry) };
+      },
+      countAfter(stream, id) {
+        const row = readable(stream);
+        return row ? entries.countAfter(row, id) : 0;
+      },
+      newestId: () => entries.nextId - 1,
+      parseCursor: (cursor) => parseCursor(cursor, identity.view),
+      cursorOf,
+      check: checkWhole,
+      write: writeWithRoom,
+      add: (request) => merge.add(request),
+    },
+  );
+
   const store: LocalStreamStore = {
     node,
+    groups,
     setStreams(declarations) {
       declared = new Map(declarations.map((declaration) => [declaration.name, declaration]));
       declaredOnce = true;
@@ -150,22 +207,14 @@ export function openStreamStore(
       return refuse(checkRequest(request, declared));
     },
     async append(request) {
-      const refused =
-        store.check(request) ?? refuse(firstComplaint(request.map(({ body }) => body)));
+      const refused = checkWhole(request);
       if (refused) return refused;
       if (request.length === 0) return { state: "stored", stored: 0, duplicates: 0, cover: {} };
-      const bytes = request.reduce((sum, { body }) => sum + body.length, 0);
+      const bytes = bytesIn(request);
       if (waitingBytes + bytes > waitingBytesMax) return busy(`${waitingBytes} bytes`);
       waitingBytes += bytes;
       try {
-        const need = { streams: new Set(request.map(({ stream }) => stream)), bytes };
-        return await shedding.withRoom(need, () => writer.write(() => merge.add(request)));
-      } catch (error) {
-        if (error instanceof SkerryError && refusals.has(error.code)) {
-          const { code, message, hint, retryable } = error;
-          return { state: "refused", code, message, hint, retryable };
-        }
-        throw error;
+        return await writeWithRoom(request, () => merge.add(request));
       } finally {
         waitingBytes -= bytes;
       }
@@ -184,10 +233,7 @@ export function openStreamStore(
           : entries.beforeNewest(streams, pageLimit(newest));
       const page = readPage({ streams, afterId, fromMs, toMs, limit: pageLimit(limit) });
       return {
-        entries: page.rows.map(({ id, scope: _scope, ...entry }) => ({
-          ...entry,
-          cursor: cursorOf(id),
-        })),
+        entries: page.rows.map(toReadEntry),
         cursor: cursorOf(page.lastId),
         more: page.more,
       };

@@ -3,10 +3,11 @@
  * (`sqlite-store.ts`), one speaks to it from the main thread (`thread.ts`); both pass one suite.
  * Invariants D1 to D9 stand in the README.
  */
+import type { AppendAnswer, ReadEntry, Refused, Vector } from "./answers.ts";
+import type { ConsumerGroups } from "./groups/groups.ts";
 import type { EgressPolicy, EntryInput, StoredEntry } from "../../api/index.ts";
 
-/** The highest contiguous log position by origin. Positions start at 1; 0 or absent: none. */
-export type Vector = Readonly<Record<string, number>>;
+export type { AppendAnswer, ReadEntry, Refused, Vector };
 
 /** What the store must know of a Stream object. */
 export type StreamDeclaration = {
@@ -25,26 +26,6 @@ export type StreamDeclaration = {
   readonly priority?: number;
 };
 
-export type AppendAnswer =
-  | {
-      readonly state: "stored";
-      /** Committed and fsynced now. */
-      readonly stored: number;
-      /** Already there: the same key was stored before. */
-      readonly duplicates: number;
-      /** A store whose vector covers this holds every entry of the request. */
-      readonly cover: Vector;
-    }
-  | {
-      readonly state: "refused";
-      readonly code: string;
-      readonly message: string;
-      readonly hint?: string;
-      readonly retryable: boolean;
-    };
-
-export type Refused = AppendAnswer & { readonly state: "refused" };
-
 export type ReadQuery = {
   readonly stream: string;
   /** A cursor of this store; absent: from the oldest. */
@@ -58,8 +39,6 @@ export type ReadQuery = {
   /** 1 to 10000. Default 1000. */
   readonly limit?: number;
 };
-
-export type ReadEntry = StoredEntry & { readonly cursor: string };
 
 export type ReadPage = {
   readonly entries: readonly ReadEntry[];
@@ -147,6 +126,7 @@ export type Grown = { readonly streams: readonly string[]; readonly vector: Vect
 
 export interface StreamStore {
   readonly node: string;
+  readonly groups: ConsumerGroups;
   /** Replaces the declared streams; entries of streams no longer declared stay, and expire by default limits. */
   setStreams(declarations: readonly StreamDeclaration[]): Promise<void>;
   /** What is wrong with a request without storing it; cheap, without a look into bodies. */

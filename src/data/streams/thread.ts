@@ -3,7 +3,7 @@
  * message; few messages are under way at a time, so that what waits, waits here, where it is counted
  * and refused with `store-busy` before memory runs out.
  */
-import type { EntryInput, StoredEntry } from "../../api/index.ts";
+import type { EntryInput } from "../../api/index.ts";
 import { decodeError, encodeError, type EncodedError } from "../../lib/errors.ts";
 import type { Thread } from "../../runtime/thread/index.ts";
 import { pack, unpack, type PackedEntries } from "../batch/packed.ts";
@@ -22,12 +22,14 @@ import type {
   StreamStore,
   Vector,
 } from "./store.ts";
+import { connectGroups, serveGroups, type GroupMethods } from "./groups/thread.ts";
+import { packableOf, readEntries } from "./packing.ts";
 import { busy, refuse, watchLate } from "./refusal.ts";
 
 type Settled = AppendAnswer | { readonly state: "failed"; readonly error: EncodedError };
 type PackedPage = { readonly page: PackedEntries; readonly cursor: string; readonly more: boolean };
 
-export type StreamMethods<C = unknown> = {
+export type StreamMethods<C = unknown> = GroupMethods & {
   "data.streams"(declarations: readonly StreamDeclaration[]): Promise<void>;
   "data.append"(batch: {
     readonly counts: readonly number[];
@@ -74,11 +76,7 @@ export function serveStreamStore<C>(
     },
     async "data.read"(query) {
       const { entries, cursor, more } = await store.read(query);
-      const packable = entries.map((entry) => ({
-        ...entry,
-        id: Number(entry.cursor.slice(entry.cursor.indexOf(".") + 1)),
-      }));
-      return { page: pack(packable), cursor, more };
+      return { page: pack(entries.map(packableOf)), cursor, more };
     },
     "data.status": () => store.status(),
     async "data.log"(query) {
@@ -95,6 +93,7 @@ export function serveStreamStore<C>(
       return batch && gate.clear(batch);
     },
     "data.close": () => store.close(),
+    ...serveGroups(store.groups),
   };
 }
 
@@ -197,6 +196,7 @@ export function connectStreamStore<C = unknown>(
 
   const store: StreamStore & Egress<C> = {
     node: options.node,
+    groups: connectGroups(thread),
     async setStreams(declarations) {
       await thread.call("data.streams", declarations);
       declared = new Map(declarations.map((declaration) => [declaration.name, declaration]));
@@ -214,11 +214,7 @@ export function connectStreamStore<C = unknown>(
     async read(query) {
       const { page, cursor, more } = await thread.call("data.read", query);
       const view = cursor.slice(0, cursor.indexOf("."));
-      const entries = unpack(page).map(({ id, ...entry }) => ({
-        ...(entry as StoredEntry),
-        cursor: `${view}.${id}`,
-      }));
-      return { entries, cursor, more };
+      return { entries: readEntries(page, view), cursor, more };
     },
     status: () => thread.call("data.status", undefined as never),
     log: (query) => thread.call("data.log", query),

@@ -31,6 +31,7 @@ export interface EntryReads {
   page(query: PageQuery): RowPage;
   /** The id behind which the `count` newest entries of these streams lie; 0 when they hold fewer. */
   beforeNewest(streams: readonly StreamRow[], count: number): number;
+  countAfter(stream: StreamRow, id: number): number;
   /** By position in one origin's log, aliases included. Throws `segment-damaged` like `page`. */
   log(
     origin: OriginRow,
@@ -66,6 +67,7 @@ export function createEntryReads(
     "SELECT id FROM entry WHERE stream = ? AND id > ? ORDER BY id LIMIT 1 OFFSET ?",
   );
   const newestIds = db.prepare("SELECT id FROM entry WHERE stream = ? ORDER BY id DESC LIMIT ?");
+  const countRows = db.prepare("SELECT count(*) AS rows FROM entry WHERE stream = ? AND id > ?");
   const logRows = db.prepare(
     `SELECT ${rowColumns} FROM entry WHERE origin = ? AND sequence >= ? ORDER BY sequence LIMIT ?`,
   );
@@ -176,6 +178,9 @@ export function createEntryReads(
       });
       return ids.sort((a, b) => b - a)[wanted] ?? 0;
     },
+
+    countAfter: (stream, id) =>
+      segments.countAfter(stream, id) + Number(countRows.get(stream.id, id)?.["rows"]),
 
     log(origin, streams, from, { entriesMax, bytesMax }) {
       const entries: StoredEntry[] = [];

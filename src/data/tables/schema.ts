@@ -64,6 +64,12 @@ ALTER TABLE alias ADD COLUMN segment INTEGER;
   `
 ALTER TABLE stream ADD COLUMN dropped_when_full INTEGER NOT NULL DEFAULT 0;
 `,
+  `
+-- Consumer groups: the ids that are done, as blocks.
+CREATE TABLE consumer(
+  stream TEXT NOT NULL, name TEXT NOT NULL, generation INTEGER NOT NULL, done TEXT NOT NULL,
+  PRIMARY KEY(stream, name)) WITHOUT ROWID;
+`,
 ];
 
 /** Makes the tables in a new file, brings an older one up. Throws `store-newer` for a later version. */

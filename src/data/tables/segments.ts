@@ -61,6 +61,7 @@ export interface Segments {
     time: { fromMs: number; toMs: number },
     scan: Scan,
   ): Generator<SealedRow>;
+  countAfter(stream: StreamRow, id: number): number;
   /** Ids of the newest, descending. */
   newestIds(stream: StreamRow, count: number): readonly number[];
   /** One origin's entries of this stream, by position; nothing is unpacked before it is reached. */
@@ -128,6 +129,9 @@ export function createSegments(db: Database, names: Names): Segments {
   const heldColumns = "id, last_id, stream, entries, bytes, from_ms, to_ms";
   const heldAfter = db.prepare(
     `SELECT ${heldColumns} FROM segment WHERE stream = ? AND last_id > ? ORDER BY last_id LIMIT 1`,
+  );
+  const entriesAfter = db.prepare(
+    "SELECT sum(entries) AS entries FROM segment WHERE stream = ? AND id > ?",
   );
   const heldBefore = db.prepare(
     `SELECT ${heldColumns} FROM segment WHERE stream = ? AND last_id < ? ORDER BY last_id DESC LIMIT 1`,
@@ -269,6 +273,15 @@ export function createSegments(db: Database, names: Names): Segments {
         scan.toId = held.lastId;
       }
       scan.toId = Number.POSITIVE_INFINITY;
+    },
+
+    countAfter(stream, id) {
+      const whole = Number(entriesAfter.get(stream.id, id)?.["entries"] ?? 0);
+      const row = heldAfter.get(stream.id, id);
+      const first = row && toHeld(row);
+      if (!first || first.id > id) return whole;
+      const { ids } = open(first.id);
+      return whole + ids.length - firstAbove(ids, id);
     },
 
     newestIds(stream, count) {

@@ -1,0 +1,206 @@
+/**
+ * Consumer groups over HTTP, below `/v1/streams/:name/groups`. A member takes a batch, works on it,
+ * and acknowledges it before its deadline; `take` can wait for something to come.
+ */
+import { z } from "zod";
+import type { EntryInput } from "../../api/index.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { HttpApp, Routes } from "../../runtime/http/index.ts";
+import { atMsMax } from "../streams/check.ts";
+import type { AckAnswer, Delivery, GroupStart } from "../streams/groups/groups.ts";
+import type { StreamStore } from "../streams/store.ts";
+import { descriptions } from "./groups-openapi.ts";
+import { entryJson } from "./lines.ts";
+
+const waitMsMax = 30_000;
+/** While it waits: how soon the deadline of another member's batch is noticed. */
+const lookAgainMs = 500;
+/** Each may wait for 30 s; more than this is a client that forgot how many it started. */
+const waitersMax = 256;
+const bodyBytesMax = 16 * 1024 * 1024;
+
+const startSchema = z
+  .union([
+    z.strictObject({ from: z.enum(["oldest", "newest"]) }),
+    z.strictObject({ from: z.iso.datetime({ offset: true }) }),
+    z.strictObject({ fromMs: z.int().min(0).max(atMsMax) }),
+    z.strictObject({ after: z.string().min(1).max(60) }),
+  ])
+  .transform((start): GroupStart => {
+    if (!("from" in start)) return start;
+    return start.from === "oldest" || start.from === "newest"
+      ? { from: start.from }
+      : { fromMs: Math.max(0, Date.parse(start.from)) };
+  });
+const takeSchema = z.strictObject({
+  member: z.string().max(128).optional(),
+  limit: z.int().optional(),
+  ackMs: z.int().optional(),
+  waitMs: z.int().min(0).max(waitMsMax).optional(),
+});
+const delivery = z.string().min(1).max(80);
+const resultSchema = z.strictObject({
+  stream: z.string(),
+  atMs: z.int().optional(),
+  key: z.strictObject({ producer: z.string(), epoch: z.int(), sequence: z.int() }).optional(),
+  body: z.record(z.string(), z.unknown()),
+});
+const ackSchema = z.strictObject({ delivery, results: z.array(resultSchema).optional() });
+const extendSchema = z.strictObject({ delivery, ackMs: z.int() });
+const releaseSchema = z.strictObject({ delivery });
+
+type Call = { Params: { name: string; group: string }; Body: unknown };
+
+/** For the gateway of a node: groups live in its own store. */
+export function createGroupRoutes(
+  store: Pick<StreamStore, "groups" | "on">,
+  deps: { clock: Clock },
+): Routes {
+  const { groups } = store;
+  const root = "/v1/streams/:name/groups";
+  const idOf = ({ params }: { params: Call["Params"] }) => ({
+    stream: params.name,
+    group: params.group,
+  });
+  const take = createTake(store, deps.clock);
+  return (app: HttpApp) => {
+    const described = (description: object) => ({
+      config: { openapi: description },
+      bodyLimit: bodyBytesMax,
+    });
+    app.get<Call>(root, described(descriptions.list), async ({ params }) => ({
+      groups: await groups.list(params.name),
+    }));
+    app.get<Call>(`${root}/:group`, described(descriptions.status), (request) =>
+      groups.status(idOf(request)),
+    );
+    app.put<Call>(`${root}/:group`, described(descriptions.create), async (request, reply) => {
+      const start =
+        request.body === undefined ? { from: "oldest" as const } : parse(startSchema, request.body);
+      const { created, ...status } = await groups.create(idOf(request), start);
+      return reply.code(created ? 201 : 200).send(status);
+    });
+    app.delete<Call>(`${root}/:group`, described(descriptions.remove), async (request, reply) => {
+      await groups.remove(idOf(request));
+      return reply.code(204).send();
+    });
+    app.post<Call>(`${root}/:group/seek`, described(descriptions.seek), (request) =>
+      groups.seek(idOf(request), parse(startSchema, request.body)),
+    );
+    app.post<Call>(`${root}/:group/take`, described(descriptions.take), async (request, reply) => {
+      const gone = new AbortController();
+      reply.raw.once("close", () => gone.abort());
+      const { waitMs = 0, ...options } = parse(takeSchema, request.body ?? {});
+      const taken = await take(idOf(request), options, { waitMs, gone: gone.signal });
+      return reply.type("application/json").send(takenJson(taken));
+    });
+    app.post<Call>(`${root}/:group/ack`, described(descriptions.ack), async (request) => {
+      const { delivery: of, results } = parse(ackSchema, request.body);
+      return acknowledged(await groups.ack(idOf(request), of, results?.map(toEntry)));
+    });
+    app.post<Call>(`${root}/:group/extend`, described(descriptions.extend), async (request) => {
+      const { delivery: of, ackMs } = parse(extendSchema, request.body);
+      return { held: await groups.extend(idOf(request), of, ackMs) };
+    });
+    app.post<Call>(`${root}/:group/release`, described(descriptions.release), async (request) => {
+      const { delivery: of } = parse(releaseSchema, request.body);
+      return { held: await groups.release(idOf(request), of) };
+    });
+  };
+}
+
+/** Takes, waiting for entries or for another member's deadline. */
+function createTake({ groups, on }: Pick<StreamStore, "groups" | "on">, clock: Clock) {
+  let waiters = 0;
+  return async (
+    id: { stream: string; group: string },
+    options: Parameters<typeof groups.take>[1],
+    { waitMs, gone }: { waitMs: number; gone: AbortSignal },
+  ): Promise<Delivery | undefined> => {
+    const untilMs = clock.monotonicMs() + waitMs;
+    let grown = Promise.withResolvers<void>();
+    const unsubscribe = on("grown", ({ streams }) => {
+      if (streams.includes(id.stream)) grown.resolve();
+    });
+    if (waiters >= waitersMax) {
+      unsubscribe();
+      throw new SkerryError({
+        code: "store-busy",
+        message: `${waiters} members wait for entries here already`,
+        hint: "let fewer wait at a time, or ask without waitMs",
+        retryable: true,
+      });
+    }
+    waiters++;
+    try {
+      for (;;) {
+        const taken = await groups.take(id, options);
+        if (taken && gone.aborted) void groups.release(id, taken.delivery);
+        const leftMs = untilMs - clock.monotonicMs();
+        if (taken || gone.aborted || leftMs <= 0) return taken;
+        const timer = clock.after(Math.min(leftMs, lookAgainMs), grown.resolve);
+        await grown.promise;
+        timer.cancel();
+        grown = Promise.withResolvers();
+      }
+    } finally {
+      waiters--;
+      unsubscribe();
+    }
+  };
+}
+
+function takenJson(taken: Delivery | undefined): string {
+  if (!taken) return '{"entries":[]}';
+  const { entries, ...rest } = taken;
+  return `${JSON.stringify(rest).slice(0, -1)},"entries":[${entries.map(entryJson).join(",")}]}`;
+}
+
+/** What of an acknowledgement is good news; the rest is an error with its own status. */
+function acknowledged(answer: AckAnswer) {
+  switch (answer.state) {
+    case "acknowledged": {
+      const { state, results } = answer;
+      if (!results) return { state };
+      return { state, stored: results.stored, duplicates: results.duplicates };
+    }
+    case "done-before":
+      return { state: answer.state };
+    case "overtaken":
+      throw new SkerryError({
+        code: "delivery-overtaken",
+        message: "delivery: part of it was acknowledged by another member; nothing was changed",
+        hint: "drop what was made of it: the rest is delivered again",
+      });
+    case "unknown":
+      throw new SkerryError({
+        code: "delivery-unknown",
+        message: "delivery: the group knows none of this name; nothing was changed",
+        hint: "the group was moved or made anew since it was taken; take again",
+      });
+    case "refused":
+      throw new SkerryError(answer);
+  }
+}
+
+function toEntry({ stream, atMs, key, body }: z.infer<typeof resultSchema>): EntryInput {
+  return {
+    stream,
+    ...(atMs === undefined ? {} : { atMs }),
+    ...(key === undefined ? {} : { key }),
+    body: Buffer.from(JSON.stringify(body)),
+  };
+}
+
+function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const field = issue?.path.join(".");
+  throw new SkerryError({
+    code: "invalid-request",
+    message: `${field ? `${field}: ` : ""}${issue?.message ?? "not allowed"}`,
+    hint: "docs/streams.md shows each request",
+  });
+}
