@@ -156,4 +156,4 @@ export {
   labelValueProblem,
 } from "./values/names.ts";
 export { isQuantity, parseMilliQuantity, parseQuantity, type Quantity } from "./values/quantity.ts";
-export { sameValue, stable } from "./values/stable.ts";
+export { sameValue, stable } from "../lib/stable.ts";

@@ -285,9 +285,15 @@ for (const [name, open] of [
       );
       for (const store of [second, third])
         assert.deepEqual(await listing(store), await listing(first));
+      const held = async () =>
+        (await third.status()).collections.find(({ name }) => name === "items");
+      assert.deepEqual(await held(), { name: "items", documents: 1, conflicted: 1 });
       const shown = document?.body["name"] as string;
       await write(third, change([{ change: "set", path: "/name", value: shown }]));
       assert.deepEqual((await third.list({ collection: "items", conflicted: true })).documents, []);
+      assert.deepEqual(await held(), { name: "items", documents: 1, conflicted: 0 });
+      await write(third, { collection: "items", id: "a", do: "delete" });
+      assert.deepEqual(await held(), { name: "items", documents: 0, conflicted: 0 });
     }),
   );
 

@@ -1,7 +1,7 @@
 /** ConfigMap: configuration that pods read. */
 import { z } from "zod";
 import { textMap } from "../schema/builders.ts";
-import { sameValue } from "../values/stable.ts";
+import { sameValue } from "../../lib/stable.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";
 

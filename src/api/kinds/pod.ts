@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { FieldIssue } from "../kind.ts";
 import { count, integer, listByKey, listOf, opaque, time } from "../schema/builders.ts";
-import { stable } from "../values/stable.ts";
+import { stable } from "../../lib/stable.ts";
 import { conditionIsTrue, conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";
 import { ageOf, metadataSchema } from "./metadata.ts";

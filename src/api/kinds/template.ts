@@ -2,7 +2,7 @@
 import type { Column, FieldIssue } from "../kind.ts";
 import type { KubeObject } from "../records/object.ts";
 import { formatLabelSelector, matchesLabels } from "../values/label-selector.ts";
-import { sameValue } from "../values/stable.ts";
+import { sameValue } from "../../lib/stable.ts";
 import { defaultPodSpec, podSpecIssues, templateMetadataIssues } from "./pod-rules.ts";
 import type { LabelSelector } from "./pod-placement.ts";
 import type { PodSpec } from "./pod-spec.ts";

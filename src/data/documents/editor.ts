@@ -4,7 +4,7 @@
  * A whole body (`PUT`) or a merge patch becomes the difference to what is there: fields that stay
  * the same are not written, so the same request again writes nothing.
  */
-import { stable } from "../../api/index.ts";
+import { stable } from "../../lib/stable.ts";
 import { show } from "./body.ts";
 import { isObject, same, valueAt, type Json, type JsonObject } from "./json.ts";
 import { nextNumber } from "./list.ts";

@@ -2,7 +2,7 @@
  * A state as the text of a row. Values that stand in the body are not written again: a register with
  * one writer is its stamp and its path, and paths with the same stamp share it.
  */
-import { stable } from "../../api/index.ts";
+import { stable } from "../../lib/stable.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { valueAt } from "./json.ts";
 import { elementId } from "./list.ts";

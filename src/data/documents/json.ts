@@ -1,5 +1,5 @@
 /** JSON values, and safe ways through them: a field may be called `__proto__`. */
-import { stable } from "../../api/index.ts";
+import { stable } from "../../lib/stable.ts";
 
 export type Json =
   | null

@@ -3,7 +3,7 @@
  * that an operation knew of is here when it comes; what is here and it did not know of is concurrent
  * to it. One rule does most of it: a change clears what it knew of, and leaves what it did not.
  */
-import { stable } from "../../api/index.ts";
+import { stable } from "../../lib/stable.ts";
 import { insertElements } from "./list.ts";
 import { knownChanges, type Change, type Dot, type Stamp, type Write } from "./operation.ts";
 import { ancestorsOf, isWithin } from "./pointer.ts";

@@ -9,7 +9,9 @@ const keysMax = 100_000;
 /** Room between two removals of old keys, so that not every write removes one. */
 const keysSlack = 1000;
 
-const tables = `
+/** A file of layout n is brought to the newest by `layouts[n]` and all after it. */
+const layouts = [
+  `
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE origin(
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
@@ -29,7 +31,32 @@ CREATE TABLE document(
 CREATE UNIQUE INDEX document_change ON document(change);
 CREATE INDEX document_conflicts ON document(collection, id) WHERE conflicts > 0;
 CREATE TABLE write_key(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-`;
+`,
+  // Counts that are kept rather than counted, and an order of changes for each collection: what is
+  // asked of one does not grow with the others.
+  `
+ALTER TABLE collection ADD COLUMN documents INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE collection ADD COLUMN conflicted INTEGER NOT NULL DEFAULT 0;
+UPDATE collection SET (documents, conflicted) =
+  (SELECT count(body), count(body) FILTER (WHERE conflicts > 0)
+   FROM document WHERE document.collection = collection.id);
+CREATE TRIGGER document_added AFTER INSERT ON document BEGIN
+  UPDATE collection SET
+    documents = documents + (NEW.body IS NOT NULL),
+    conflicted = conflicted + (NEW.conflicts > 0)
+  WHERE id = NEW.collection;
+END;
+CREATE TRIGGER document_changed AFTER UPDATE ON document
+WHEN (OLD.body IS NULL) <> (NEW.body IS NULL) OR (OLD.conflicts > 0) <> (NEW.conflicts > 0) BEGIN
+  UPDATE collection SET
+    documents = documents + (NEW.body IS NOT NULL) - (OLD.body IS NOT NULL),
+    conflicted = conflicted + (NEW.conflicts > 0) - (OLD.conflicts > 0)
+  WHERE id = NEW.collection;
+END;
+DROP INDEX document_change;
+CREATE UNIQUE INDEX document_order ON document(collection, change);
+`,
+];
 
 export type SqliteTables = DocumentTables & {
   list(query: {
@@ -48,7 +75,7 @@ export type SqliteTables = DocumentTables & {
 
 /** Throws `store-newer` for a file of a later version. */
 export function openTables(db: Database, path: string): SqliteTables {
-  prepareLayout(db, { path, steps: [tables] });
+  prepareLayout(db, { path, steps: layouts });
   const statements = {
     origins: db.prepare("SELECT id, name, stored, applied, hlc FROM origin ORDER BY id"),
     seen: db.prepare("SELECT origin, other, upto FROM seen"),
@@ -65,8 +92,16 @@ export function openTables(db: Database, path: string): SqliteTables {
     document: db.prepare(
       "SELECT id, body, state, change, conflicts FROM document WHERE collection = ? AND id = ?",
     ),
-    saveDocument: db.prepare("INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?)"),
-    lastChange: db.prepare("SELECT max(change) AS last FROM document"),
+    saveDocument: db.prepare(
+      `INSERT INTO document VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+         body = excluded.body, state = excluded.state,
+         change = excluded.change, conflicts = excluded.conflicts`,
+    ),
+    lastChange: db.prepare(
+      `SELECT max(last) AS last FROM (SELECT
+         (SELECT max(change) FROM document WHERE document.collection = collection.id) AS last
+       FROM collection)`,
+    ),
     list: db.prepare(
       `SELECT id, body, state, change, conflicts FROM document
        WHERE collection = ? AND id > ? AND body IS NOT NULL ORDER BY id LIMIT ?`,
@@ -79,11 +114,7 @@ export function openTables(db: Database, path: string): SqliteTables {
       `SELECT id, body, state, change, conflicts FROM document
        WHERE collection = ? AND change > ? ORDER BY change LIMIT ?`,
     ),
-    counts: db.prepare(
-      `SELECT collection.name AS name, count(*) AS documents, sum(conflicts > 0) AS conflicted
-       FROM document JOIN collection ON collection.id = document.collection
-       WHERE body IS NOT NULL GROUP BY collection.id ORDER BY collection.name`,
-    ),
+    counts: db.prepare("SELECT name, documents, conflicted FROM collection ORDER BY name"),
     hasKey: db.prepare("SELECT 1 FROM write_key WHERE name = ?"),
     addKey: db.prepare("INSERT OR IGNORE INTO write_key(name) VALUES (?)"),
     dropKeys: db.prepare("DELETE FROM write_key WHERE id <= ?"),
@@ -186,7 +217,8 @@ export function openTables(db: Database, path: string): SqliteTables {
         statements.dropKeys.run(Number(lastInsertRowid) - keysMax);
     },
     clearDocuments() {
-      db.exec("DELETE FROM document; DELETE FROM seen; DELETE FROM meta WHERE name = 'left_out'");
+      db.exec(`DELETE FROM document; DELETE FROM seen; DELETE FROM meta WHERE name = 'left_out';
+        UPDATE collection SET documents = 0, conflicted = 0`);
     },
     own: () => meta("origin"),
     setOwn: (origin) => void statements.setMeta.run("origin", origin),
