@@ -148,7 +148,7 @@ test("refusals name what was wrong", async () => {
 });
 
 test("D6: the answer names the level reached, and 202 says that it is not the one asked for", async () => {
-  const short = await send("PUT", "/items/level?durability=peer(1)&timeoutMs=50", { stock: 1 });
+  const short = await send("PUT", "/items/level?durability=peer(1)&timeoutMs=2000", { stock: 1 });
   assert.deepEqual(
     [short.status, short.body["reached"], short.body["asked"]],
     [202, "local", "peer(1)"],
