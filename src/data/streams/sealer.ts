@@ -30,6 +30,8 @@ const sealedStreamBytesMin = 1024 * 1024;
 const segmentShare = 8;
 /** Rows that wait for sealing, for each further slice of a turn while appends come. */
 const debtPerSlice = 50_000;
+/** However much waits (a store of an earlier version is all rows), less than half of the thread's time. */
+const slicesMax = 16;
 const pauseAfterFailureMs = 30_000;
 
 export function startSealer(
@@ -92,7 +94,7 @@ export function startSealer(
       if (!due || !bounds) return;
       const arrived = entries.nextId;
       await sealOne(due.stream, bounds);
-      if (entries.nextId !== arrived && slices >= debt / debtPerSlice) return;
+      if (entries.nextId !== arrived && slices >= Math.min(slicesMax, debt / debtPerSlice)) return;
     }
   };
 
