@@ -75,12 +75,20 @@ export function openCluster(dataDir: string): { cluster: Cluster; close(): Promi
 }
 
 /** JSON of one answer. Throws `not-answering`, or what the other side said. */
-export async function callJson<T>(api: LocalApi, path: string, init: RequestInit = {}): Promise<T> {
+export async function callJson<T>(
+  api: Pick<LocalApi, "url" | "fetch">,
+  path: string,
+  init: RequestInit = {},
+): Promise<T> {
   const answer = await call(api, path, init);
   return (await answer.json()) as T;
 }
 
-export async function call(api: LocalApi, path: string, init: RequestInit = {}): Promise<Response> {
+export async function call(
+  api: Pick<LocalApi, "url" | "fetch">,
+  path: string,
+  init: RequestInit = {},
+): Promise<Response> {
   let answer: Response;
   try {
     answer = await api.fetch(`${api.url}${path}`, init);

@@ -7,6 +7,7 @@ import { openCsvFile } from "../csv-file.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
 import { registerDocuments } from "./data-documents.ts";
+import { registerExport } from "./data-export.ts";
 import { call, openLocalApi, type LocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
@@ -81,6 +82,7 @@ export function registerData(program: Command, context: Context): void {
     )
     .action((file: string, flags: ImportFlags) => runImport(file, flags, context));
 
+  registerExport(data, context);
   registerDocuments(data, context);
 }
 

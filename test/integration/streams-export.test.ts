@@ -1,0 +1,99 @@
+/** `skerry data export` over real HTTP: whole, as CSV, and after a break. */
+import { strict as assert } from "node:assert";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { exportStream, type ExportOptions } from "../../src/cli/stream-export.ts";
+import {
+  createStreamRoutes,
+  openStreamStore,
+  type LocalStreamStore,
+} from "../../src/data/index.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+import { createHttpApp, type HttpApp } from "../../src/runtime/http/index.ts";
+import { entry, range, telemetry, temporaryFolder } from "../support/data.ts";
+
+const folder = temporaryFolder();
+let store: LocalStreamStore;
+let app: HttpApp;
+let url: string;
+
+before(async () => {
+  store = openStreamStore(
+    { clock: systemClock, random: systemRandom, log: silentLog },
+    { path: join(folder.path, "s.db"), node: "n1" },
+  );
+  await store.setStreams([telemetry]);
+  app = createHttpApp();
+  createStreamRoutes(store)(app);
+  url = await app.listen({ host: "127.0.0.1", port: 0 });
+  const body = (n: number) =>
+    n === 30
+      ? { n, late: true }
+      : {
+          n,
+          text: n === 3 ? 'a "quoted", one\nof two lines' : `t${n}`,
+          deep: { at: [n] },
+          at: "x",
+        };
+  await store.append(range(1, 40).map((n) => entry(n, { atMs: n * 1000, body: body(n) })));
+});
+after(async () => {
+  await app.close();
+  await store.close();
+  folder[Symbol.dispose]();
+});
+
+const run = (options: Partial<ExportOptions> & { path: string }, send = fetch) =>
+  exportStream(
+    { url, fetch: send },
+    { stream: "telemetry", format: "ndjson", query: {}, pageEntries: 7, ...options },
+  );
+/** Answers so many requests, then loses the connection. */
+function failingAfter(requests: number): typeof fetch {
+  let left = requests;
+  return (...call) => (left-- > 0 ? fetch(...call) : Promise.reject(new TypeError("fetch failed")));
+}
+
+for (const format of ["ndjson", "csv"] as const) {
+  test(`an export as ${format} that is cut short goes on, and is the file that it would have been`, async () => {
+    const whole = join(folder.path, `whole.${format}`);
+    const broken = join(folder.path, `broken.${format}`);
+    const result = await run({ path: whole, format });
+    assert.deepEqual([result.entries, result.resumed], [40, 0]);
+    assert.equal(existsSync(`${whole}.resume`), false);
+    await assert.rejects(run({ path: broken, format }, failingAfter(2)), { code: "not-answering" });
+    // As after a crash: more was written than was noted.
+    writeFileSync(broken, "half a li", { flag: "a" });
+    await assert.rejects(run({ path: broken, format, query: { from: "5" } }), {
+      code: "invalid-argument",
+    });
+    await assert.rejects(run({ path: broken, format }, failingAfter(1)), { code: "not-answering" });
+    const resumed = await run({ path: broken, format });
+    assert.deepEqual([resumed.entries, resumed.resumed, resumed.bytes], [40, 21, result.bytes]);
+    assert.equal(readFileSync(broken, "utf8"), readFileSync(whole, "utf8"));
+    await assert.rejects(run({ path: broken, format }), { code: "invalid-argument" });
+  });
+}
+
+test("CSV: columns by the first page, text quoted, objects as JSON, what comes up later in the last column", async () => {
+  const path = join(folder.path, "some.csv");
+  await run({ path, format: "csv", query: { from: "3000", to: "31000" } });
+  const text = readFileSync(path, "utf8");
+  const { origin } = await store.status();
+  assert.equal(
+    text.slice(0, text.indexOf("1970-01-01T00:00:04")),
+    `at,producer,epoch,sequence,origin,position,n,text,deep,body.at,other\n` +
+      `1970-01-01T00:00:03.000Z,p1,1,3,${origin},3,3,"a ""quoted"", one\nof two lines","{""at"":[3]}",x,\n`,
+  );
+  assert.ok(
+    text.endsWith(`1970-01-01T00:00:30.000Z,p1,1,30,${origin},30,30,,,,"{""late"":true}"\n`),
+  );
+});
+
+test("an empty range is an empty file", async () => {
+  const path = join(folder.path, "none.ndjson");
+  assert.equal((await run({ path, query: { from: "99000" } })).entries, 0);
+  assert.equal(readFileSync(path, "utf8"), "");
+});
