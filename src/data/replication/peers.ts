@@ -98,8 +98,11 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
 
   /** A lost link is the normal end of it; what else goes wrong is tried again in the next round. */
   const complain = (state: PeerState, link: Link) => (error: unknown) => {
-    if (!link.closed.aborted && !isAbort(error) && !stopped)
-      log.warn("replicating with a peer failed; it is tried again", { peer: state.node, error });
+    if (link.closed.aborted || isAbort(error) || stopped) return;
+    // A peer of an earlier version, in the middle of an upgrade: no reason to wake anybody each second.
+    if (error instanceof SkerryError && error.code === "unknown-method")
+      log.debug("a peer does not replicate this yet", { peer: state.node, methods });
+    else log.warn("replicating with a peer failed; it is tried again", { peer: state.node, error });
   };
 
   /** Both sides learn the other's vector; then this side pulls what it lacks. */

@@ -3,12 +3,12 @@
  * Every write can be sent again; what counts or inserts with an `idempotency-key`. 200 when the level
  * asked for was reached, 202 when time ran out before (the answer names the level reached).
  */
-import { formatDurabilityLevel, type DurabilityLevel } from "../../api/index.ts";
+import { formatDurabilityLevel } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { HttpReply, HttpRequest, Routes } from "../../runtime/http/index.ts";
 import type { DocumentWrites } from "../durability/document-writes.ts";
-import { isObject, type Json } from "../documents/json.ts";
+import { isObject, type Json, type JsonObject } from "../documents/json.ts";
 import type { DocumentStore, DocumentWrite, FieldChange } from "../documents/store.ts";
 import { sendChanges } from "./document-changes.ts";
 import { parseListQuery, parseWriteQuery } from "./document-query.ts";
@@ -53,9 +53,7 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
     const [version] = versions;
     return reply.code(state === "reached" ? 200 : 202).send({
       reached: formatDurabilityLevel(reached),
-      ...(state === "short"
-        ? { asked: formatDurabilityLevel(query.level as DurabilityLevel) }
-        : {}),
+      ...(state === "short" ? { asked: formatDurabilityLevel(query.level) } : {}),
       changed,
       ...(writes.length === 1 ? (version === undefined ? {} : { version }) : { versions }),
       ...(warnings.length > 0 ? { warnings } : {}),
@@ -77,7 +75,7 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
       });
       scope.put<Named>(path, options("Make a document this"), (request, reply) => {
         const body = parseJson(request.body);
-        return write(request, reply, [{ ...request.params, do: "put", body: body as never }]);
+        return write(request, reply, [{ ...request.params, do: "put", body: body as JsonObject }]);
       });
       scope.patch<Named>(
         path,
@@ -87,7 +85,7 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
           return write(request, reply, [
             Array.isArray(body)
               ? { ...request.params, do: "change", changes: changesOf(body, "body") }
-              : { ...request.params, do: "merge", patch: body as never },
+              : { ...request.params, do: "merge", patch: body as JsonObject },
           ]);
         },
       );
@@ -126,6 +124,7 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
   };
 }
 
+/** Whether a body is what its verb needs is for the store to say, which checks every write. */
 function parseJson(body: Buffer | undefined): Json {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)) as Json;
@@ -149,9 +148,9 @@ function batchOf(body: Json, collection: string): DocumentWrite[] {
       throw invalid(`${at}.${more[0]?.[0]}`, "is one thing too many: a write has one verb");
     switch (verb) {
       case "put":
-        return { ...named, do: "put", body: value as never };
+        return { ...named, do: "put", body: value as JsonObject };
       case "merge":
-        return { ...named, do: "merge", patch: value as never };
+        return { ...named, do: "merge", patch: value as JsonObject };
       case "change":
         return { ...named, do: "change", changes: changesOf(value, `${at}.change`) };
       case "delete":
