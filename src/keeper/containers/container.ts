@@ -122,7 +122,9 @@ export function createContainer(
   const concludeEnd = async () => {
     looking?.cancel();
     killing?.timer.cancel();
-    const leader = identity;
+    // A command may end before anybody has looked whom the shim started.
+    const leader = identity ?? readPid(files.pid, record.bootId)?.command;
+    if (leader) startedMs ??= record.createdMs;
     const known = await waitForExitStatus();
     // A group outlives its leader; where the pid is somebody else's by now, it has not.
     if (leader && !identifyProcess(leader.pid)) killGroupOf(leader.pid);
