@@ -119,8 +119,14 @@ test("B8: the server's machine is gone for good; the worker becomes the server, 
     },
     { what: "n1 to be a worker of the new server", timeoutMs: 60_000 },
   );
-  const files = readdirSync(site.dataDir("n1"));
-  assert.ok(!files.includes("ledger.db") && !files.includes("admin.json"), files.join(" "));
+  // What the new server says of it is said at once; that it steps down takes its own agent a restart.
+  const files = await waitFor(
+    () => {
+      const now = readdirSync(site.dataDir("n1"));
+      return !now.includes("ledger.db") && !now.includes("admin.json") && now;
+    },
+    { what: "n1 to put the old ledger aside", timeoutMs: 60_000 },
+  );
   assert.ok(files.some((name) => name.startsWith("ledger-superseded-")));
   assert.ok(!readdirSync(join(site.dataDir("n1"), "identity")).includes("ca.json"));
   assert.match(
