@@ -10,7 +10,7 @@ import type { AgentConfig } from "./config.ts";
 import { startHostStrain } from "./host-strain.ts";
 import { startLedgerWatch } from "./ledger-watch.ts";
 import { writeAdminAccess, type AgentInfo } from "./local.ts";
-import { openGround } from "./open-ground.ts";
+import type { Opened } from "./open-ground.ts";
 import { foundCellAddress, startAddressPath } from "./paths/address-path.ts";
 import { startBackupPath } from "./paths/backup-path.ts";
 import { startApiPath, startStatePath } from "./paths/command-path.ts";
@@ -40,21 +40,17 @@ import { storageLost } from "./storage.ts";
 
 export type AgentOptions = {
   readonly config: AgentConfig;
-  readonly version: string;
   /** PATH for pods and probes. */
   readonly searchPath: string;
   readonly signal: AbortSignal;
 };
 
 /** Runs until `signal` aborts, then stops in order; pods go on. Throws what a part throws while starting. */
-export async function runAgent({
-  config,
-  version,
-  searchPath,
-  signal,
-}: AgentOptions): Promise<void> {
-  const { dataDir } = config;
-  const { ground, identity, proxy } = await openGround({ config, version });
+export async function runAgent(
+  { ground, identity, proxy }: Opened,
+  { config, searchPath, signal }: AgentOptions,
+): Promise<void> {
+  const { dataDir, version } = ground;
   const { clock, random, log, lifecycle, record } = ground;
   const { trustDomain } = identity.identity.trust;
   const restart = Promise.withResolvers<void>();

@@ -22,14 +22,25 @@ import { strikeOut } from "./start-config.ts";
 import type { StorageData, StorageEvents, StorageMethods } from "./storage.ts";
 import { startTraces } from "./traces.ts";
 
-/** Throws what joining a cell throws, and what a thread throws that cannot start. */
+export type Opened = {
+  readonly ground: Ground;
+  readonly identity: IdentityPath;
+  readonly proxy: Proxy;
+};
+
+/**
+ * `meanwhile` runs while the threads start, on cores that this one leaves idle. Throws what it throws,
+ * what joining a cell throws, and what a thread throws that cannot start.
+ */
 export async function openGround({
   config,
   version,
+  meanwhile,
 }: {
   config: AgentConfig;
   version: string;
-}): Promise<{ ground: Ground; identity: IdentityPath; proxy: Proxy }> {
+  meanwhile: () => Promise<unknown>;
+}): Promise<Opened> {
   const { dataDir } = config;
   ensureDirectory(dataDir);
   const kept = readNodeRecord(dataDir);
@@ -76,6 +87,7 @@ export async function openGround({
       (part) => part.terminate(),
     ),
     startProxy({ clock, random, log, metrics, lifecycle, record }, identity),
+    meanwhile(),
   ]);
   const ground: Ground = {
     clock,
