@@ -21,8 +21,12 @@ export function createObjectEncoder(): ObjectEncoder {
   const object = (value: KubeObject): Buffer => {
     const known = bytesByObject.get(value);
     if (known) return known;
-    const bytes = Buffer.from(JSON.stringify(value));
-    if (Object.isFrozen(value)) bytesByObject.set(value, bytes);
+    const text = JSON.stringify(value);
+    if (!Object.isFrozen(value)) return Buffer.from(text);
+    // Memory of its own: a piece of Node's pool would keep 64 KiB alive for as long as the object lives.
+    const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
+    bytes.write(text);
+    bytesByObject.set(value, bytes);
     return bytes;
   };
   return {

@@ -28,3 +28,15 @@ test("apiserver: only what nobody can change is kept as bytes", () => {
   own.metadata = { ...own.metadata, name: "renamed" };
   assert.match(String(encoder.object(own)), /"renamed"/);
 });
+
+test("what is kept of a frozen object is no larger than itself", () => {
+  const frozen = Object.freeze({
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: { name: "größe" },
+  });
+  const bytes = createObjectEncoder().object(frozen);
+  assert.deepEqual(JSON.parse(bytes.toString()), frozen);
+  // A piece of Node's pool keeps all of the pool.
+  assert.equal(bytes.buffer.byteLength, bytes.byteLength);
+});
