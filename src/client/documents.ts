@@ -2,20 +2,16 @@
  * Documents over the application gateway: put, patch, change, read, list, follow. Browser-safe;
  * everything goes through the `fetch` given.
  */
+import type { FieldChange } from "../api/records/index.ts";
 import { createBackoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
+import type { Json, JsonObject } from "../lib/json.ts";
 import { ambientClock, ambientRandom } from "./ambient.ts";
 import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
 
-export type Json =
-  | null
-  | boolean
-  | number
-  | string
-  | readonly Json[]
-  | { readonly [name: string]: Json };
-export type Body = { readonly [name: string]: Json };
+export type { FieldChange, Json };
+export type Body = JsonObject;
 
 export type WriteOptions = {
   /** `local` (default), `peer(1)`, … */
@@ -39,28 +35,6 @@ export type WriteResult = {
   readonly versions?: readonly (string | null)[];
   readonly warnings?: readonly string[];
 };
-
-/** Paths are JSON pointers: `/address/city`. */
-export type FieldChange =
-  | { readonly change: "set"; readonly path: string; readonly value: Json }
-  | { readonly change: "remove"; readonly path: string }
-  /** A field that the Collection declares as a counter. */
-  | { readonly change: "increment"; readonly path: string; readonly by: number }
-  /** A set. */
-  | { readonly change: "add" | "discard"; readonly path: string; readonly value: Json }
-  /** A list; without `index` at its end. */
-  | {
-      readonly change: "insert";
-      readonly path: string;
-      readonly index?: number;
-      readonly values: readonly Json[];
-    }
-  | {
-      readonly change: "delete";
-      readonly path: string;
-      readonly index: number;
-      readonly count?: number;
-    };
 
 export type BatchWrite = { readonly id: string; readonly collection?: string } & (
   | { readonly put: Body }

@@ -7,3 +7,4 @@ export {
   type Beat,
   type BeatParts,
 } from "./beat.ts";
+export type { FieldChange } from "./document.ts";

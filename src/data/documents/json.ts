@@ -1,14 +1,8 @@
 /** JSON values, and safe ways through them: a field may be called `__proto__`. */
+import type { Json, JsonObject } from "../../lib/json.ts";
 import { stable } from "../../lib/stable.ts";
 
-export type Json =
-  | null
-  | boolean
-  | number
-  | string
-  | readonly Json[]
-  | { readonly [name: string]: Json };
-export type JsonObject = { readonly [name: string]: Json };
+export type { Json, JsonObject };
 
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);

@@ -3,8 +3,9 @@
  * (`sqlite-store.ts`), one speaks to it from the main thread (`thread.ts`). Invariants M1 to M9 stand
  * in the README.
  */
+import type { FieldChange } from "../../api/records/index.ts";
 import type { Conflict } from "./body.ts";
-import type { Json, JsonObject } from "./json.ts";
+import type { JsonObject } from "./json.ts";
 import type { ApplyAnswer, EncodedBatch, LogQuery, Refused, Vector } from "../streams/store.ts";
 
 export type { Conflict } from "./body.ts";
@@ -37,25 +38,7 @@ export type FieldDeclaration = {
   readonly required: boolean;
 };
 
-/** One thing to do to a field, without reading it first. */
-export type FieldChange =
-  | { readonly change: "set"; readonly path: string; readonly value: Json }
-  | { readonly change: "remove"; readonly path: string }
-  | { readonly change: "increment"; readonly path: string; readonly by: number }
-  | { readonly change: "add" | "discard"; readonly path: string; readonly value: Json }
-  /** Without `index`: at the end. */
-  | {
-      readonly change: "insert";
-      readonly path: string;
-      readonly index?: number;
-      readonly values: readonly Json[];
-    }
-  | {
-      readonly change: "delete";
-      readonly path: string;
-      readonly index: number;
-      readonly count?: number;
-    };
+export type { FieldChange };
 
 export type DocumentWrite = { readonly collection: string; readonly id: string } & (
   | { readonly do: "put"; readonly body: JsonObject }

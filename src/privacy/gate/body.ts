@@ -1,12 +1,6 @@
 /** Bodies of entries as JSON: parsed and written anew, so that nothing passes unread. */
-export type Json =
-  | null
-  | boolean
-  | number
-  | string
-  | readonly Json[]
-  | { readonly [name: string]: Json };
-export type JsonObject = { readonly [name: string]: Json };
+import type { Json, JsonObject } from "../../lib/json.ts";
+export type { Json, JsonObject };
 
 /** Digits that a double may not hold, and exponents: written as they came, not as JavaScript rounds them. */
 const delicateNumber = /\d[\d.]{15}|\d[eE]/;
