@@ -1,5 +1,5 @@
 /** Validation of what clients write: every refusal names the field, the value and what is allowed. */
-import { nearestNames } from "../../lib/nearest.ts";
+import { hintForUnknown } from "../unknown.ts";
 import type { Complaint } from "../streams/check.ts";
 import { isObject, same, valueAt, type Json, type JsonObject } from "./json.ts";
 import { isPointer, namesOf } from "./pointer.ts";
@@ -220,16 +220,9 @@ const invalid = (field: string, problem: string): Complaint => ({
 });
 
 export function unknownCollection(name: string, known: Iterable<string>): Complaint {
-  const names = [...known];
-  const close = nearestNames(String(name), names);
   return {
     code: "collection-unknown",
     message: `collection: there is no collection "${String(name).slice(0, 100)}"`,
-    hint:
-      close.length > 0
-        ? `did you mean ${close.join(" or ")}?`
-        : names.length === 0
-          ? "no collection is declared yet: apply a Collection object first"
-          : `declared are ${names.slice(0, 5).join(", ")}${names.length > 5 ? ", …" : ""}; a new one needs a Collection object`,
+    hint: hintForUnknown("Collection", String(name), known),
   };
 }

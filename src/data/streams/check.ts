@@ -1,7 +1,7 @@
 /** Validation of what is appended: every refusal names the field, the value and what is allowed. */
 import { isUtf8 } from "node:buffer";
 import type { EntryInput } from "../../api/index.ts";
-import { nearestNames } from "../../lib/nearest.ts";
+import { hintForUnknown } from "../unknown.ts";
 import type { SkerryErrorInit } from "../../lib/errors.ts";
 
 export const entriesPerRequestMax = 10_000;
@@ -107,16 +107,9 @@ const textOf = (bytes: Uint8Array) =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
 
 export function unknownStream(name: string, known: Iterable<string>): Complaint {
-  const names = [...known];
-  const close = nearestNames(name, names);
   return {
     code: "stream-unknown",
     message: `stream: there is no stream "${name.slice(0, 100)}"`,
-    hint:
-      close.length > 0
-        ? `did you mean ${close.join(" or ")}?`
-        : names.length === 0
-          ? "no stream is declared yet: apply a Stream object first"
-          : `declared are ${names.slice(0, 5).join(", ")}${names.length > 5 ? ", …" : ""}; a new one needs a Stream object`,
+    hint: hintForUnknown("Stream", name, known),
   };
 }

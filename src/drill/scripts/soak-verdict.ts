@@ -39,12 +39,7 @@ export type SoakSeen = {
 /** Fewer give no slope worth the name. */
 const pointsMin = 6;
 /** Beyond the 95 % confidence of its slope. At this pace a node gains its own weight in half a day. */
-const aliveMbPerMinute = 0.15;
-/**
- * Around the heaps lie SQLite's page caches (2 MB for each open file), which fill as their files grow, and
- * the allocator's gaps: for half an hour they grow where nothing leaks.
- */
-const heldMbPerMinute = 0.5;
+const growthMbPerMinute = 0.15;
 /** Connections come and go with the load; a leak of one a fault shows all the same. */
 const handlesSlack = 8;
 /** The pool of libuv and the helpers of V8 start when they are first needed. */
@@ -148,14 +143,14 @@ export function soakPromises(seen: SoakSeen): PromiseResult[] {
       "W1",
       "growth of what is alive in the heaps of the process that grows fastest, surely at least",
       fastest("alive"),
-      aliveMbPerMinute,
+      growthMbPerMinute,
       "MB/min",
     ),
     atMost(
       "W7",
       "growth of all that the process that grows fastest holds, surely at least",
       fastest("held"),
-      heldMbPerMinute,
+      growthMbPerMinute,
       "MB/min",
     ),
     atLeast(
