@@ -119,18 +119,20 @@ test("B8: the server's machine is gone for good; the worker becomes the server, 
     },
     { what: "n1 to be a worker of the new server", timeoutMs: 60_000 },
   );
-  // What the new server says of it is said at once; that it steps down takes its own agent a restart.
-  const files = await waitFor(
+  // What the new server says of it is said at once; that it steps down takes its own agent a restart,
+  // and its log is written beside its work.
+  const inN1 = (...parts: string[]) => join(site.dataDir("n1"), ...parts);
+  await waitFor(
     () => {
-      const now = readdirSync(site.dataDir("n1"));
-      return !now.includes("ledger.db") && !now.includes("admin.json") && now;
+      const files = readdirSync(inN1());
+      const isAside = files.some((name) => name.startsWith("ledger-superseded-"));
+      const isGone = !files.includes("ledger.db") && !files.includes("admin.json");
+      return isAside && isGone && !readdirSync(inN1("identity")).includes("ca.json");
     },
     { what: "n1 to put the old ledger aside", timeoutMs: 60_000 },
   );
-  assert.ok(files.some((name) => name.startsWith("ledger-superseded-")));
-  assert.ok(!readdirSync(join(site.dataDir("n1"), "identity")).includes("ca.json"));
-  assert.match(
-    readFileSync(join(site.dataDir("n1"), "logs", "agent.log"), "utf8"),
-    /goes on as a worker/,
-  );
+  await waitFor(() => /goes on as a worker/.test(readFileSync(inN1("logs", "agent.log"), "utf8")), {
+    what: "n1's log to say that it goes on as a worker",
+    timeoutMs: 10_000,
+  });
 });

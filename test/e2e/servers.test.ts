@@ -100,9 +100,11 @@ test("what would lose quorum is refused; a removed server that returns is refuse
       (await site.status("n3")).nodes.find(({ name }) => name === "n3")?.role === "worker",
     { what: "n3 to be a worker", timeoutMs: 120_000 },
   );
-  assert.match(
-    readFileSync(join(site.dataDir("n3"), "logs", "agent.log"), "utf8"),
-    /removed from the ledger: it goes on as a worker; to be a server again: skerry server add/,
+  const said =
+    /removed from the ledger: it goes on as a worker; to be a server again: skerry server add/;
+  await waitFor(
+    () => said.test(readFileSync(join(site.dataDir("n3"), "logs", "agent.log"), "utf8")),
+    { what: "n3's log to say how it becomes a server again", timeoutMs: 10_000 },
   );
   await assertNothingLost("n1");
 });
