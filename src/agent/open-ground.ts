@@ -69,8 +69,11 @@ export async function openGround({
   if (!isDeepStrictEqual(record, kept)) writeNodeRecord(dataDir, record);
   strikeOut({ log }, dataDir, ["join", "server"]);
 
-  // At the same time: the ingress shall be back soonest.
-  const [storage, proxy] = await Promise.all([
+  const proxy = await startProxy(
+    { clock, random, log, metrics, lifecycle, record, dataDir },
+    identity,
+  );
+  const [storage] = await Promise.all([
     lifecycle.start(
       "storage",
       () =>
@@ -86,7 +89,6 @@ export async function openGround({
         }),
       (part) => part.terminate(),
     ),
-    startProxy({ clock, random, log, metrics, lifecycle, record }, identity),
     meanwhile(),
   ]);
   const ground: Ground = {

@@ -10,6 +10,7 @@ import type { Random } from "../lib/random.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
 import { startThread, type Thread } from "../runtime/thread/index.ts";
+import { openKeptTable } from "./kept-table.ts";
 import { createTrafficMetrics } from "./metrics.ts";
 import {
   proxyLimitsDefault,
@@ -35,6 +36,8 @@ export type TrafficOptions = {
   readonly ingress?: ListenAddress;
   readonly mesh?: ListenAddress;
   readonly identity: ProxyIdentity;
+  /** The file in which the last table is kept; a start follows it until it is told another one. */
+  readonly keptAt?: string;
   readonly limits?: Partial<ProxyLimits>;
   /** Of the proxy thread; beyond it the thread ends and is started again. Default 256. */
   readonly heapMbMax?: number;
@@ -64,7 +67,7 @@ export interface Traffic {
 
 type ProxyThread = Thread<ProxyMethods, ProxyEvents>;
 
-/** Listens when it resolves; until the first table answers 503 `starting`. Throws `port-in-use` or `cannot-listen`. */
+/** Listens when it resolves; without a kept table it answers 503 `starting` until the first. Throws `port-in-use` or `cannot-listen`. */
 export async function startTraffic(
   deps: TrafficDependencies,
   options: TrafficOptions,
@@ -73,7 +76,11 @@ export async function startTraffic(
   const metrics = createTrafficMetrics(deps.metrics);
   const backoff = createBackoff(deps, options.restartMs ?? { initialMs: 100, maxMs: 10_000 });
   const stopping = new AbortController();
-  let table: RouteTable | undefined;
+  const kept =
+    options.keptAt === undefined
+      ? undefined
+      : openKeptTable({ log }, { path: options.keptAt, node: options.node });
+  let table = kept?.read();
   let identity = options.identity;
   let ports: ProxyPorts = {};
   let restarts = 0;
@@ -195,6 +202,7 @@ export async function startTraffic(
     },
     setTable(next) {
       table = next;
+      kept?.keep(next);
       return tell("a table", (thread) => thread.call("setTable", next));
     },
     setIdentity(next) {
@@ -207,6 +215,7 @@ export async function startTraffic(
       await tell("its stop", (thread) => thread.call("stop", { graceMs }));
       await current?.terminate();
       await guarding;
+      await kept?.settled();
     },
   };
 }

@@ -1,8 +1,11 @@
 /** Requests passed on whole, to this node and over the mesh; what is refused, and how it ends. */
 import { strict as assert } from "node:assert";
 import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { connect as connectTcp } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { after, test } from "node:test";
 import { Agent, request } from "undici";
@@ -140,6 +143,26 @@ test("T6: before its first table a node answers 503 starting, not 404", async (t
   assert.equal(JSON.parse(early.text).error.code, "starting");
   await route([], { path: "/other" });
   assert.equal((await get(`${n1.url}/app`)).status, 404);
+});
+
+test("T15: an ingress that starts anew follows its last table at once; a damaged one is not used", async (t) => {
+  const keptAt = join(mkdtempSync(join(tmpdir(), "skerry-routes-")), "routes.json");
+  t.after(() => rmSync(dirname(keptAt), { recursive: true }));
+  const pod = await startPod(t, "n1");
+  const before = await startNodes(["n1"], { keptAt });
+  await before.route([], { path: "/app" });
+  await before.route([pod], { path: "/app" });
+  await before.stop();
+  const answer = async (name: string) => {
+    const { nodes, stop } = await startNodes([name], { keptAt });
+    const { status } = await get(`${nodes[0]?.url}/app`);
+    await stop();
+    return status;
+  };
+  assert.equal(await answer("n1"), 200);
+  assert.equal(await answer("n2"), 503, "the table of another node is not followed");
+  writeFileSync(keptAt, readFileSync(keptAt).subarray(0, -20));
+  assert.equal(await answer("n1"), 503);
 });
 
 test("T7: the mesh takes nodes of its own cell only, and only for pods it serves", async (t) => {

@@ -3,6 +3,7 @@
  * mesh port of the pod's node (mTLS) → the pod. The proxy is a thread of its own; here it gets its
  * table and its identity.
  */
+import { join } from "node:path";
 import {
   endpointsKind,
   endpointsOf,
@@ -33,12 +34,12 @@ const offsetLookMs = 5000;
 /** Certificates are not judged to the second. */
 const offsetStepMs = 5000;
 
-/** Listens as soon as there is an identity; until it is fed it answers 503 `starting`. */
+/** Listens as soon as there is an identity; until it is fed it follows the table of before, if any. */
 export async function startProxy(
-  ground: Pick<Ground, "clock" | "random" | "log" | "metrics" | "lifecycle" | "record">,
+  ground: Pick<Ground, "clock" | "random" | "log" | "metrics" | "lifecycle" | "record" | "dataDir">,
   { identity, time }: IdentityPath,
 ): Promise<Proxy> {
-  const { clock, random, log, metrics, lifecycle, record } = ground;
+  const { clock, random, log, metrics, lifecycle, record, dataDir } = ground;
   const { host, ports } = record;
   const offsetMs = () => time.nowMs() - clock.wallMs();
   const proxyIdentity = () => ({
@@ -56,6 +57,7 @@ export async function startProxy(
           ingress: { host, port: ports.ingress },
           mesh: { host, port: ports.mesh },
           identity: proxyIdentity(),
+          keptAt: join(dataDir, "routes.json"),
         },
       ),
     (part) => part.stop(),

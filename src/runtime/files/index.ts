@@ -122,10 +122,14 @@ export function writeRecord(path: string, value: unknown): void {
   writeFileAtomic(path, `${checksum(body)}\n${body}\n`);
 }
 
-/** `writeRecord` for a thread that must not wait for the disk. One writer a path at a time. */
-export async function writeRecordAsync(path: string, value: unknown): Promise<void> {
+/** `writeRecord` for a thread that must not wait for the disk, by `writeFileAtomicAsync`. */
+export async function writeRecordAsync(
+  path: string,
+  value: unknown,
+  options: { durable?: boolean } = {},
+): Promise<void> {
   const body = JSON.stringify(value);
-  await writeFileAtomicAsync(path, `${checksum(body)}\n${body}\n`);
+  await writeFileAtomicAsync(path, `${checksum(body)}\n${body}\n`, options);
 }
 
 /**
