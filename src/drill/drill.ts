@@ -71,8 +71,11 @@ export type Drill = {
   readonly summary: string;
   /** What it takes away, in order, in words. */
   readonly faults: readonly string[];
-  /** It cannot do without links that can be cut, that is, without network namespaces. */
-  readonly cutsLinks: boolean;
+  /**
+   * `links`: machines between which links can be cut, that is, network namespaces. `machines`: those, or
+   * loopback addresses where there are none. `nothing`: it is simulated.
+   */
+  readonly needs: "links" | "machines" | "nothing";
   readonly defaultForMs: number;
   run(options: DrillOptions): Promise<DrillReport>;
 };

@@ -1,5 +1,6 @@
 export type { Drill, DrillOptions, DrillReport, FaultRecord, PromiseResult } from "./drill.ts";
 import type { Drill } from "./drill.ts";
+import { convergence } from "./scripts/convergence.ts";
 import { leaderKill } from "./scripts/leader-kill.ts";
 import { nemesis } from "./scripts/nemesis.ts";
 import { nodeKill } from "./scripts/node-kill.ts";
@@ -27,6 +28,7 @@ export const drills: readonly Drill[] = [
   oneAddress,
   restore,
   nemesis,
+  convergence,
   soak,
 ];
 

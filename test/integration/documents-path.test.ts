@@ -24,7 +24,7 @@ import {
   virtualLink,
   virtualRouter,
   type VirtualRouter,
-} from "../support/data-links.ts";
+} from "../../src/drill/simulated/convergence/links.ts";
 import { waitFor } from "../support/wait.ts";
 
 const trustDomain = "cell-a.skerry";

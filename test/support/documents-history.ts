@@ -5,8 +5,8 @@
 import { createEditor, type MergeType } from "../../src/data/documents/editor.ts";
 import type { Json, JsonObject } from "../../src/data/documents/json.ts";
 import { applyWrite, type Context } from "../../src/data/documents/merge.ts";
-import type { Change, Dot } from "../../src/data/documents/operation.ts";
 import { emptyState, isAlive, type DocumentState } from "../../src/data/documents/state.ts";
+import type { Made } from "../../src/drill/simulated/convergence/documents-model.ts";
 
 export type Action =
   | { readonly do: "become"; readonly path: string; readonly value: Json | undefined }
@@ -21,13 +21,6 @@ export type Step =
   | { readonly writer: number; readonly actions: readonly Action[]; readonly hlc: number }
   /** Hears of everything that another one knows. */
   | { readonly writer: number; readonly hears: number };
-
-export type Made = Dot & {
-  readonly hlc: number;
-  readonly known: ReadonlyMap<string, number>;
-  readonly verb: "edit" | "delete";
-  readonly changes: readonly Change[];
-};
 
 export const originOf = (writer: number) => `w${writer}`;
 

@@ -4,8 +4,12 @@ import { test } from "node:test";
 import type { DurabilityLevel } from "../../src/api/index.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { createCell, type Cell, type Node } from "../support/data-cell.ts";
-import { noFaults, peerOf } from "../support/data-links.ts";
+import {
+  createCell,
+  type Cell,
+  type Node,
+} from "../../src/drill/simulated/convergence/streams-cell.ts";
+import { noFaults, peerOf } from "../../src/drill/simulated/convergence/links.ts";
 import {
   diary,
   entry,

@@ -7,14 +7,8 @@ import { show } from "../../src/data/documents/body.ts";
 import { decodeState, encodeState } from "../../src/data/documents/encode-state.ts";
 import type { Json, JsonObject } from "../../src/data/documents/json.ts";
 import { emptyState } from "../../src/data/documents/state.ts";
-import {
-  applyMade,
-  makeHistory,
-  type Action,
-  type Made,
-  type Step,
-} from "../support/documents-history.ts";
-import { modelOf } from "../support/documents-model.ts";
+import { applyMade, makeHistory, type Action, type Step } from "../support/documents-history.ts";
+import { modelOf, type Made } from "../../src/drill/simulated/convergence/documents-model.ts";
 
 const scalar = fc.constantFrom<Json>(1, 2, "x", "y", true, null, {}, []);
 const value = fc.oneof(scalar, fc.constantFrom<Json>({ x: 1 }, { x: 2, y: { z: 3 } }, [1, 2]));

@@ -6,7 +6,12 @@ import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { noFaults, peerOf, virtualLink, virtualRouter } from "../support/data-links.ts";
+import {
+  noFaults,
+  peerOf,
+  virtualLink,
+  virtualRouter,
+} from "../../src/drill/simulated/convergence/links.ts";
 
 test("a peer of an earlier version is asked again without a warning each second, and taken in once it knows", async () => {
   const clock = createSimulatedClock();

@@ -83,13 +83,13 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
   }
   const forMs = parseDurationMs(flags.for ?? "", "--for");
   const inner = guardedBy(context.env);
-  if (!inner) {
+  if (!inner && drill.needs !== "nothing") {
     const outcome = await runAsObserver({ clock, signal: context.stop() });
     if (outcome.state === "ended") {
       process.exitCode = outcome.code;
       return;
     }
-    if (drill.cutsLinks) throw outcome.reason;
+    if (drill.needs === "links") throw outcome.reason;
     output.note(`${explain(outcome.reason)}; on loopback addresses instead, where no link is cut`);
   }
   const network = inner?.network ?? loopbackNetwork(20 + (seed % 200));
@@ -158,9 +158,11 @@ function describe(report: DrillReport, { output }: Context): void {
     );
   }
   const { sent, failed, p50Ms, p99Ms, availability } = report.load;
-  output.line(
-    `\n${sent} requests, ${failed} failed, p50 ${p50Ms} ms, p99 ${p99Ms} ms, availability ${availability.toFixed(6)}`,
-  );
+  // A simulation asks nothing of anybody.
+  if (sent > 0)
+    output.line(
+      `\n${sent} requests, ${failed} failed, p50 ${p50Ms} ms, p99 ${p99Ms} ms, availability ${availability.toFixed(6)}`,
+    );
   output.line(
     `${report.data.acknowledged} entries acknowledged, ${report.data.lost} lost, ${report.data.duplicated} duplicated`,
   );

@@ -16,7 +16,7 @@ export const leaderKill: Drill = {
   name: "leader-kill",
   summary: "the leading server cut off and killed, then its successor: writes and pods come back",
   faults: ["cut off and kill the leading server, then start it", "the same to its successor"],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 75_000,
   run: (options) => withStage({ ...options, servers: 3 }, play),
 };

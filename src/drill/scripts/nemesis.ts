@@ -43,7 +43,7 @@ export const nemesis: Drill = {
     "links cut, parted, deaf one way, flapping, lossy, slow",
     "disks slow and full",
   ],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 600_000,
   run,
 };

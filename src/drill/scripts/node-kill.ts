@@ -26,7 +26,7 @@ export const nodeKill: Drill = {
     "four losses of n2 and n3, each back before the next: killed, cut off and killed, frozen",
     "two pauses of less than a second",
   ],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 90_000,
   run: (options) => withStage(options, play),
 };

@@ -46,7 +46,7 @@ export const oneAddress: Drill = {
     "cut off and kill the holder, and start it again",
     "freeze the holder, and thaw it",
   ],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 120_000,
   run(options) {
     const address = addressOn(options.network.hostOf("observer"));

@@ -45,7 +45,7 @@ export const partition: Drill = {
     "cut the node with the stop pod off from the other two servers, until the pod runs elsewhere",
     "pause the machine with the stop pod until the pod runs elsewhere, then let it go on",
   ],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 120_000,
   run: (options) => withStage({ ...options, servers: 3 }, (stage) => play(stage, options)),
 };

@@ -41,7 +41,7 @@ export const powerCut: Drill = {
     "power of the whole site cut, hub included",
     "power of the other worker cut",
   ],
-  cutsLinks: false,
+  needs: "machines",
   defaultForMs: 60_000,
   run,
 };

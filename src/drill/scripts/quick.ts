@@ -33,7 +33,7 @@ export const quick: Drill = {
     "freeze the other, then thaw it (as root)",
     "cut off and kill the machine of n1, then start it again (as root)",
   ],
-  cutsLinks: false,
+  needs: "machines",
   defaultForMs: 75_000,
   run: (options) => withStage(options, (stage) => play(stage, options)),
 };

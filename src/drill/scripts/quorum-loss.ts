@@ -17,7 +17,7 @@ export const quorumLoss: Drill = {
   summary:
     "two of three servers lost: reads, pods and data go on, writes say why not, until they return",
   faults: ["cut off and kill two of three servers at once", "heal and start both"],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 60_000,
   run: (options) => withStage({ ...options, servers: 3 }, play),
 };

@@ -30,7 +30,7 @@ export const restore: Drill = {
   summary:
     "the only server loses its ledger and gets it back from a backup, in a history of its own",
   faults: ["kill the server's machine and remove its ledger; restore the newest backup; start it"],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 60_000,
   run: (options) => withStage(options, play),
 };

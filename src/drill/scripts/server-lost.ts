@@ -19,7 +19,7 @@ export const serverLost: Drill = {
     "kill n2 or n3 and start it again while the server is away",
     "heal and start n1",
   ],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 60_000,
   run: (options) => withStage(options, play),
 };

@@ -39,7 +39,7 @@ export const slowDisk: Drill = {
     `every fsync of all three servers takes ${everyDiskMs} ms more`,
     `every fsync of the leading server takes ${leadersDiskMs} ms more`,
   ],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 75_000,
   run,
 };

@@ -39,7 +39,7 @@ export const soak: Drill = {
     "in rounds: WAN cut, an agent killed, a node paused",
     "a node frozen until it is replaced, a node's link cut (as root)",
   ],
-  cutsLinks: false,
+  needs: "machines",
   defaultForMs: 900_000,
   run: (options) => withStage({ ...options, env: collectableEnvironment }, play),
 };

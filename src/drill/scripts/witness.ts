@@ -38,7 +38,7 @@ export const witness: Drill = {
     "kill the witness, then start it",
     "cut the WAN, with hub and witness behind it",
   ],
-  cutsLinks: true,
+  needs: "links",
   defaultForMs: 90_000,
   run: (options) => withStage({ ...options, servers: 2 }, play),
 };

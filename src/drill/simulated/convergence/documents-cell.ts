@@ -1,23 +1,20 @@
-/** Up to seven stores of documents in virtual time, with the real replication over links that fail. */
-import { createReplication, type Replication } from "../../src/data/index.ts";
-import { encodeOperations, decodeOperations } from "../../src/data/documents/codec.ts";
-import type { SimulatedClock } from "../../src/lib/clock-simulated.ts";
-import { silentLog } from "../../src/lib/log.ts";
-import { seededRandom, type Random } from "../../src/lib/random.ts";
-import { items } from "./documents.ts";
+/** Stores of documents in virtual time that come and go, with the real replication over links that fail. */
+import {
+  createReplication,
+  type CollectionDeclaration,
+  type Replication,
+} from "../../../data/index.ts";
+import { decodeOperations, encodeOperations } from "../../../data/inside/index.ts";
+import type { SimulatedClock } from "../../../lib/clock-simulated.ts";
+import { silentLog } from "../../../lib/log.ts";
+import { seededRandom, type Random } from "../../../lib/random.ts";
 import {
   createMemoryTables,
   openMemoryStore,
   type MemoryStore,
   type MemoryTables,
 } from "./documents-memory.ts";
-import {
-  peerOf,
-  virtualLink,
-  virtualRouter,
-  type Faults,
-  type VirtualRouter,
-} from "./data-links.ts";
+import { peerOf, virtualLink, virtualRouter, type Faults, type VirtualRouter } from "./links.ts";
 
 const trustDomain = "cell-a.skerry";
 
@@ -49,12 +46,23 @@ export type SimulatedCell = {
   cut(a: SimulatedNode, b: SimulatedNode): void;
   crash(node: SimulatedNode): void;
   start(node: SimulatedNode): void;
+  /** A store that was never there before. */
+  join(): SimulatedNode;
+  /** A store that another one has the whole of. */
+  hasSuccessor(node: SimulatedNode): boolean;
+  /** For good. */
+  leave(node: SimulatedNode): void;
   stop(): void;
 };
 
 export function createSimulatedCell(
   { clock, random }: { clock: SimulatedClock; random: Random },
-  options: { nodes: number; faults: Faults; planted: Planted },
+  options: {
+    nodes: number;
+    collections: readonly CollectionDeclaration[];
+    faults: Faults;
+    planted: Planted;
+  },
 ): SimulatedCell {
   const { planted } = options;
   const links = new Map<string, { cut(): void }>();
@@ -70,7 +78,7 @@ export function createSimulatedCell(
         random: seededRandom(random.integer(2 ** 32)),
         onPowerCut: () => cell.crash(node),
       },
-      { node: node.name, collections: [items] },
+      { node: node.name, collections: options.collections },
     );
     if (planted === "no-waiting" && node.name === "n1") {
       const { apply } = store;
@@ -124,24 +132,34 @@ export function createSimulatedCell(
     start(node) {
       if (!node.up) open(node);
     },
+    join: () => create(`n${++named}`),
+    hasSuccessor: (node) =>
+      nodes.some((other) => other !== node && other.up && hasAllOf(other, node)),
+    leave(node) {
+      cell.crash(node);
+      nodes.splice(nodes.indexOf(node), 1);
+    },
     stop() {
       for (const node of nodes) if (node.up) node.replication.stop();
       for (const link of links.values()) link.cut();
     },
   };
 
-  for (let index = 1; index <= options.nodes; index++) {
+  const create = (name: string): SimulatedNode => {
     const tables = createMemoryTables();
-    if (planted === "lost-row" && index === 1) {
+    if (planted === "lost-row" && name === "n1") {
       const { saveDocument } = tables;
       let saved = 0;
       tables.saveDocument = (row) => {
         if (++saved % 40 !== 0) saveDocument(row);
       };
     }
-    const node = { name: `n${index}`, tables, skewMs: 0, up: false } as SimulatedNode;
+    const node = { name, tables, skewMs: 0, up: false } as SimulatedNode;
     nodes.push(open(node));
-  }
+    return node;
+  };
+  let named = 0;
+  while (named < options.nodes) cell.join();
   return cell;
 }
 
@@ -150,3 +168,10 @@ function withoutSeen(bytes: Uint8Array): Uint8Array {
   const texts = operations.map((operation) => JSON.stringify({ ...operation, seen: {} }));
   return encodeOperations({ origin, from, texts });
 }
+
+const hasAllOf = (one: SimulatedNode, other: SimulatedNode) => {
+  const vector = one.store.engine.vector();
+  return Object.entries(other.store.engine.vector()).every(
+    ([origin, top]) => (vector[origin] ?? 0) >= top,
+  );
+};

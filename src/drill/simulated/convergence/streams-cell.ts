@@ -16,19 +16,13 @@ import {
   type Replication,
   type SealingOptions,
   type StreamDeclaration,
-} from "../../src/data/index.ts";
-import type { SimulatedClock } from "../../src/lib/clock-simulated.ts";
-import { silentLog } from "../../src/lib/log.ts";
-import { seededRandom, type Random } from "../../src/lib/random.ts";
-import { createGate, createRecheck, type Cleared } from "../../src/privacy/gate/index.ts";
-import { readMarker, writeMarker } from "../../src/data/streams/identity.ts";
-import {
-  peerOf,
-  virtualLink,
-  virtualRouter,
-  type Faults,
-  type VirtualRouter,
-} from "./data-links.ts";
+} from "../../../data/index.ts";
+import type { SimulatedClock } from "../../../lib/clock-simulated.ts";
+import { silentLog } from "../../../lib/log.ts";
+import { seededRandom, type Random } from "../../../lib/random.ts";
+import { readMarker, writeMarker } from "../../../data/inside/index.ts";
+import { createGate, createRecheck, type Cleared } from "../../../privacy/gate/index.ts";
+import { peerOf, virtualLink, virtualRouter, type Faults, type VirtualRouter } from "./links.ts";
 
 export const trustDomain = "cell-a.skerry";
 
@@ -53,7 +47,10 @@ export type Cell = {
   connectAll(): void;
   /** The process dies: what was committed stays, the store is not closed in order. */
   crash(name: string): Promise<void>;
+  /** Again, or for the first time. */
   start(name: string): Promise<void>;
+  /** For good, if another store has the whole of it. */
+  leave(name: string): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -113,7 +110,7 @@ export async function createCell(
       store,
       peers: replication,
       hub: hubSync,
-      cellNodes: () => options.names.length,
+      cellNodes: () => nodes.size,
       leaves: (stream) => streams.find((s) => s.name === stream)?.egress !== undefined,
       clock,
       log,
@@ -156,7 +153,7 @@ export async function createCell(
       links.delete(linkKey(a, b));
     },
     connectAll() {
-      const names = [...options.names];
+      const names = [...nodes.keys()];
       for (const [index, a] of names.entries()) {
         for (const b of names.slice(index + 1)) cell.connect(a, b);
         cell.connect(a, "hub");
@@ -166,7 +163,7 @@ export async function createCell(
       const node = nodes.get(name);
       if (!node?.up) return;
       node.up = false;
-      for (const other of [...options.names, "hub"]) if (other !== name) cell.cut(name, other);
+      for (const other of [...nodes.keys(), "hub"]) if (other !== name) cell.cut(name, other);
       node.replication.stop();
       node.hubSync.stop();
       node.durability.stop();
@@ -176,9 +173,19 @@ export async function createCell(
       writeMarker(node.path, { token: marker.token, inode: marker.inode });
     },
     async start(name) {
+      if (nodes.get(name)?.up) return;
+      nodes.set(name, await parts(name, join(options.folder, `${name}.db`)));
+    },
+    async leave(name) {
       const node = nodes.get(name);
-      if (!node || node.up) return;
-      nodes.set(name, await parts(name, node.path));
+      if (!node?.up) return;
+      const others = [...nodes.values()].filter((other) => other !== node && other.up);
+      const own = Object.entries(await node.store.vector());
+      const vectors = await Promise.all(others.map(({ store }) => store.vector()));
+      if (!vectors.some((vector) => own.every(([origin, top]) => (vector[origin] ?? 0) >= top)))
+        return;
+      await cell.crash(name);
+      nodes.delete(name);
     },
     async stop() {
       for (const link of links.values()) link.cut();
@@ -192,7 +199,6 @@ export async function createCell(
       await hub.close();
     },
   };
-  for (const name of options.names)
-    nodes.set(name, await parts(name, join(options.folder, `${name}.db`)));
+  for (const name of options.names) await cell.start(name);
   return cell;
 }

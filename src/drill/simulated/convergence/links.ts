@@ -2,10 +2,10 @@
  * Links in virtual time: each message takes its own while, so that order is not kept; a share of them
  * is lost, answered into the void, or delivered twice. Worse than `transport`, on purpose.
  */
-import { deadline, type Clock } from "../../src/lib/clock.ts";
-import { decodeError, encodeError, SkerryError } from "../../src/lib/errors.ts";
-import type { Random } from "../../src/lib/random.ts";
-import type { Handler, Link, Peer, Router } from "../../src/transport/index.ts";
+import { deadline, type Clock } from "../../../lib/clock.ts";
+import { decodeError, encodeError, SkerryError } from "../../../lib/errors.ts";
+import type { Random } from "../../../lib/random.ts";
+import type { Handler, Link, Peer, Router } from "../../../transport/index.ts";
 
 export type Faults = { lost: number; unanswered: number; doubled: number; delayMsMax: number };
 export const noFaults: Faults = { lost: 0, unanswered: 0, doubled: 0, delayMsMax: 2 };

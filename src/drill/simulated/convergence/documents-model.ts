@@ -2,10 +2,16 @@
  * What a document must look like, straight from the definitions and quadratic on purpose: it takes
  * all operations at once, with what each knew, and never merges anything.
  */
-import { stable } from "../../src/api/index.ts";
-import { objectOf, type Json } from "../../src/data/documents/json.ts";
-import type { Change } from "../../src/data/documents/operation.ts";
-import type { Made } from "./documents-history.ts";
+import { stable } from "../../../api/index.ts";
+import { objectOf, type Change, type Dot, type Json } from "../../../data/inside/index.ts";
+
+/** An operation on one document, with all that its writer knew. */
+export type Made = Dot & {
+  readonly hlc: number;
+  readonly known: ReadonlyMap<string, number>;
+  readonly verb: "edit" | "delete";
+  readonly changes: readonly Change[];
+};
 
 type Event = { readonly made: Made; readonly index: number; readonly change: Change };
 

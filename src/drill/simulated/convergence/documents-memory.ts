@@ -2,22 +2,24 @@
  * A store of documents in memory for the simulation: the real engine on tables with transactions that
  * can be cut off at any single write, as by a power cut.
  */
-import { SkerryError } from "../../src/lib/errors.ts";
-import { silentLog } from "../../src/lib/log.ts";
-import { createSignals } from "../../src/lib/signals.ts";
-import type { Clock } from "../../src/lib/clock.ts";
-import { nameSuffix, type Random } from "../../src/lib/random.ts";
-import { createEngine, type Engine } from "../../src/data/documents/engine.ts";
-import { createHybridClock } from "../../src/data/documents/hybrid-clock.ts";
-import type { CollectionDeclaration, DocumentWrite } from "../../src/data/documents/store.ts";
-import type {
-  DocumentRow,
-  DocumentTables,
-  LoggedOperation,
-  OriginRow,
-} from "../../src/data/documents/tables.ts";
-import { writeDocuments, type Written } from "../../src/data/documents/writing.ts";
-import type { ReplicatedStore, Vector } from "../../src/data/replication/replicated.ts";
+import { SkerryError } from "../../../lib/errors.ts";
+import { silentLog } from "../../../lib/log.ts";
+import { createSignals } from "../../../lib/signals.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { nameSuffix, type Random } from "../../../lib/random.ts";
+import type { CollectionDeclaration, DocumentWrite, Vector } from "../../../data/index.ts";
+import {
+  createEngine,
+  createHybridClock,
+  writeDocuments,
+  type DocumentRow,
+  type DocumentTables,
+  type Engine,
+  type LoggedOperation,
+  type OriginRow,
+  type ReplicatedStore,
+  type Written,
+} from "../../../data/inside/index.ts";
 
 export const powerCut = () => new SkerryError({ code: "closed", message: "the power was cut" });
 

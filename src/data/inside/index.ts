@@ -1,0 +1,19 @@
+/**
+ * What simulations take apart: the engine of documents without its SQLite, and what a power cut leaves
+ * of a store. For `drill/simulated` alone; everybody else has the room's door.
+ */
+export { show } from "../documents/body.ts";
+export { decodeOperations, encodeOperations } from "../documents/codec.ts";
+export { createEngine, type Engine } from "../documents/engine.ts";
+export { createHybridClock } from "../documents/hybrid-clock.ts";
+export { objectOf, type Json, type JsonObject } from "../documents/json.ts";
+export { readOperation, type Change, type Dot } from "../documents/operation.ts";
+export type {
+  DocumentRow,
+  DocumentTables,
+  LoggedOperation,
+  OriginRow,
+} from "../documents/tables.ts";
+export { writeDocuments, type Written } from "../documents/writing.ts";
+export type { ReplicatedStore } from "../replication/replicated.ts";
+export { readMarker, writeMarker } from "../streams/identity.ts";
