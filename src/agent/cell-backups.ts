@@ -19,7 +19,7 @@ import { isStateKey, type KeyValue, type Ledger } from "../ledger/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";
-import { identityFolder } from "./local.ts";
+import { identityFolder } from "./data-folder.ts";
 import type { NodeRecord } from "./config.ts";
 
 const pageKeys = 200;

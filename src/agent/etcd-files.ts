@@ -2,7 +2,8 @@
 import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ledgerLeafIsDue, openLedgerAuthority, type LedgerAuthority } from "../identity/index.ts";
-import { ledgerFolder, type EtcdCredentials } from "../ledger/index.ts";
+import type { EtcdCredentials } from "../ledger/index.ts";
+import { ledgerFolder } from "../ledger/servers/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import {
@@ -12,7 +13,7 @@ import {
   writeFileAtomic,
 } from "../runtime/files/index.ts";
 import { databaseFiles } from "../runtime/sqlite/index.ts";
-import { identityFolder } from "./local.ts";
+import { identityFolder } from "./data-folder.ts";
 
 export type EtcdFiles = {
   readonly folder: string;

@@ -13,7 +13,7 @@ import { SkerryError } from "../lib/errors.ts";
 import { silentLog } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
 import { readRecoveryKey } from "./cell-backups.ts";
-import { backupsFolder } from "./local.ts";
+import { backupsFolder } from "./data-folder.ts";
 import { restoreLedgerFile } from "./restore-ledger.ts";
 
 /** Newest first, each with the path of its file. */

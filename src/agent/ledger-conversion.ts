@@ -21,7 +21,7 @@ import { putSqliteAside } from "./etcd-files.ts";
 import type { Ground } from "./ground.ts";
 import type { KeptLedger } from "./kept-ledger.ts";
 import type { LedgerMember } from "./ledger-member.ts";
-import { identityFolder } from "./local.ts";
+import { identityFolder } from "./data-folder.ts";
 
 /** etcd's first start on a slow disk. */
 const firstStartMs = 60_000;

@@ -14,7 +14,7 @@ import type { Random } from "../lib/random.ts";
 import { ensureDirectory, readRecord, syncDirectory, writeRecord } from "../runtime/files/index.ts";
 import { databaseFiles } from "../runtime/sqlite/index.ts";
 import { writeNodeRecord, type NodeRecord } from "./config.ts";
-import { historyPath, identityFolder } from "./local.ts";
+import { historyPath, identityFolder } from "./data-folder.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };
 

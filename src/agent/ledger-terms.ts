@@ -1,11 +1,6 @@
 /** What servers say to each other about the ledger's members, and why a server's ledger refuses. */
 import type { Handover } from "../identity/index.ts";
-import {
-  witnessClientHost,
-  type EtcdEndpoint,
-  type EtcdMember,
-  type EtcdTimers,
-} from "../ledger/index.ts";
+import type { EtcdEndpoint, EtcdTimers } from "../ledger/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { etcdFiles } from "./etcd-files.ts";
 
@@ -32,13 +27,6 @@ export const noQuorumYet = () =>
     hint: "workloads, local data and ingress go on; skerry status names the servers that do not answer",
     retryable: true,
   });
-
-/** Of a member that has told where it serves clients. */
-export function endpointOf({ name, clientUrls }: EtcdMember): EtcdEndpoint[] {
-  const url = URL.parse(clientUrls[0] ?? "");
-  if (name === "" || !url || url.hostname === witnessClientHost) return [];
-  return [{ name, host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) }];
-}
 
 export const dataLost = (node: string, dataDir: string) =>
   new SkerryError({

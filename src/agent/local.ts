@@ -1,5 +1,4 @@
 /** What a node's agent leaves for the command line, and the tokens the command line makes of it. */
-import { join } from "node:path";
 import {
   knownTimeMs,
   mintAppToken,
@@ -13,6 +12,7 @@ import { SkerryError } from "../lib/errors.ts";
 import { steadyClock } from "../runtime/clock/index.ts";
 import { readInfo, writeAccess, type Access } from "../runtime/local/index.ts";
 import type { ProcessIdentity } from "../runtime/process/index.ts";
+import { identityFolder } from "./data-folder.ts";
 
 /** `agent.json`: written when the agent is ready, replaced at every start. */
 export type AgentInfo = {
@@ -34,8 +34,6 @@ export type AgentInfo = {
   readonly mqttPlain?: string;
 };
 
-export const agentLogPath = (dataDir: string) => join(dataDir, "logs", "agent.log");
-
 export const readAgentInfo = (dataDir: string): AgentInfo => readInfo<AgentInfo>(dataDir, "node");
 
 /** An administrator's certificate, for whoever may read this data folder; `api`: HOST:PORT. */
@@ -52,8 +50,6 @@ export async function writeAdminAccess(
     anchorsPem: trust.anchorsPem,
   });
 }
-
-export const identityFolder = (dataDir: string) => join(dataDir, "identity");
 
 /**
  * A bearer token from this node's own key: whoever may read the data folder may speak for its
@@ -95,9 +91,3 @@ export function renderAccessKubeconfig(access: Access): string {
     tlsServerName: access.serverName,
   });
 }
-
-/** Which history of the cell holds, once one was rewritten. */
-export const historyPath = (dataDir: string) => join(dataDir, "history.json");
-
-/** Where this node keeps sealed backups. */
-export const backupsFolder = (dataDir: string) => join(dataDir, "backups");

@@ -3,7 +3,7 @@
  * threads, which cost most of a start. What comes out is the ground that every way stands on.
  */
 import { isDeepStrictEqual } from "node:util";
-import { readLedgerRecord } from "../ledger/index.ts";
+import { readLedgerRecord } from "../ledger/servers/index.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import { systemClock as clock, systemRandom as random } from "../runtime/clock/index.ts";
 import { ensureDirectory } from "../runtime/files/index.ts";
@@ -12,10 +12,11 @@ import { createLog } from "../runtime/log/index.ts";
 import { createMetrics } from "../runtime/metrics/index.ts";
 import { startThread } from "../runtime/thread/index.ts";
 import { createRouter } from "../transport/index.ts";
+import type { ProxyThread } from "../traffic/thread/index.ts";
 import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } from "./config.ts";
 import { finishFarewell } from "./server-role.ts";
 import type { Ground } from "./ground.ts";
-import { agentLogPath } from "./local.ts";
+import { agentLogPath } from "./data-folder.ts";
 import { openIdentity, type IdentityPath } from "./paths/identity-path.ts";
 import { startProxy, type Proxy } from "./paths/traffic-path.ts";
 import { strikeOut } from "./start-config.ts";
@@ -29,16 +30,18 @@ export type Opened = {
 };
 
 /**
- * `meanwhile` runs while the threads start, on cores that this one leaves idle. Throws what it throws,
+ * `meanwhile` runs while the storage thread starts, on cores that this one leaves idle. Throws what it throws,
  * what joining a cell throws, and what a thread throws that cannot start.
  */
 export async function openGround({
   config,
   version,
+  proxyThread,
   meanwhile,
 }: {
   config: AgentConfig;
   version: string;
+  proxyThread: Promise<ProxyThread>;
   meanwhile: () => Promise<unknown>;
 }): Promise<Opened> {
   const { dataDir } = config;
@@ -72,6 +75,7 @@ export async function openGround({
   const proxy = await startProxy(
     { clock, random, log, metrics, lifecycle, record, dataDir },
     identity,
+    proxyThread,
   );
   const [storage] = await Promise.all([
     lifecycle.start(

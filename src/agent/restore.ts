@@ -26,7 +26,7 @@ import { removeMembers } from "./etcd-runner.ts";
 import { readKeyHere } from "./kept-backups.ts";
 import { withKeeperHere } from "./keeper-here.ts";
 import { generationHere, ledgerFile, ledgerHere, putInPlace } from "./ledger-in-place.ts";
-import { backupsFolder, identityFolder } from "./local.ts";
+import { backupsFolder, identityFolder } from "./data-folder.ts";
 import { restoreLedgerFile } from "./restore-ledger.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };

@@ -3,7 +3,7 @@
  * it is done, and a step that was cut short is finished by the next start.
  */
 import { acceptHandover, dropAuthorities } from "../identity/index.ts";
-import { readLedgerRecord, type ServersBook } from "../ledger/index.ts";
+import { readLedgerRecord, type ServersBook } from "../ledger/servers/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { forgetAccess } from "../runtime/local/index.ts";
 import { readNodeRecord, writeNodeRecord, type NodeRecord } from "./config.ts";
@@ -12,7 +12,7 @@ import type { Ground } from "./ground.ts";
 import type { KeptLedger } from "./kept-ledger.ts";
 import type { LedgerMember } from "./ledger-member.ts";
 import { notMember, type JoinRequest } from "./ledger-terms.ts";
-import { identityFolder } from "./local.ts";
+import { identityFolder } from "./data-folder.ts";
 import type { IdentityPath } from "./paths/identity-path.ts";
 
 /**

@@ -9,8 +9,9 @@ import type { MembershipView, ServerReport, ServersPort, Step } from "../ledger/
 import { SkerryError } from "../lib/errors.ts";
 import type { Link } from "../transport/index.ts";
 import type { Ground } from "./ground.ts";
-import { endpointOf, type JoinRequest } from "./ledger-terms.ts";
-import { identityFolder } from "./local.ts";
+import { endpointOf } from "./ledger-endpoints.ts";
+import type { JoinRequest } from "./ledger-terms.ts";
+import { identityFolder } from "./data-folder.ts";
 import type { LedgerPath } from "./paths/ledger-path.ts";
 import type { LinkPath } from "./paths/link-path.ts";
 import { witnessesOf, type WitnessPath } from "./paths/witness-path.ts";

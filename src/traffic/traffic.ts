@@ -7,21 +7,18 @@ import type { Clock } from "../lib/clock.ts";
 import { decodeError, SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
-import { entryUrl } from "../runtime/child/index.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
-import { startThread, type Thread } from "../runtime/thread/index.ts";
 import { openKeptTable } from "./kept-table.ts";
 import { createTrafficMetrics } from "./metrics.ts";
 import {
   proxyLimitsDefault,
   type ListenAddress,
-  type ProxyEvents,
   type ProxyIdentity,
   type ProxyLimits,
-  type ProxyMethods,
   type ProxyPorts,
 } from "./protocol.ts";
 import type { RouteTable } from "./routes/table.ts";
+import { startProxyThread, type ProxyThread } from "./thread/index.ts";
 
 export type TrafficDependencies = {
   readonly clock: Clock;
@@ -39,6 +36,8 @@ export type TrafficOptions = {
   /** The file in which the last table is kept; a start follows it until it is told another one. */
   readonly keptAt?: string;
   readonly limits?: Partial<ProxyLimits>;
+  /** One that was started already; the next ones are started here. */
+  readonly thread?: Promise<ProxyThread>;
   /** Of the proxy thread; beyond it the thread ends and is started again. Default 256. */
   readonly heapMbMax?: number;
   /** Restart attempts after the thread ended. Default 100 ms growing to 10 s. */
@@ -65,8 +64,6 @@ export interface Traffic {
   stop(options?: { readonly graceMs?: number }): Promise<void>;
 }
 
-type ProxyThread = Thread<ProxyMethods, ProxyEvents>;
-
 /** Listens when it resolves; without a kept table it answers 503 `starting` until the first. Throws `port-in-use` or `cannot-listen`. */
 export async function startTraffic(
   deps: TrafficDependencies,
@@ -82,16 +79,15 @@ export async function startTraffic(
       : openKeptTable({ log }, { path: options.keptAt, node: options.node });
   let table = kept?.read();
   let identity = options.identity;
+  let prepared = options.thread;
   let ports: ProxyPorts = {};
   let restarts = 0;
   const also = new Set<string>();
   let alsoTold: Promise<void> = Promise.resolve();
 
   const startOne = async (): Promise<ProxyThread> => {
-    const thread = await startThread<ProxyMethods, ProxyEvents>(
-      entryUrl(import.meta.url, "./proxy.entry"),
-      { name: "proxy", heapMbMax: options.heapMbMax ?? 256 },
-    );
+    const thread = await (prepared ?? startProxyThread(options));
+    prepared = undefined;
     thread.on("counts", ({ added, now, latencies }) => {
       metrics.add(added);
       metrics.observe(latencies);

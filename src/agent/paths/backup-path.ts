@@ -26,7 +26,7 @@ import type { BackupMethods } from "../backup.ts";
 import { sharedOver, sourceOf, type CellShared } from "../cell-backups.ts";
 import type { Ground } from "../ground.ts";
 import type { HostStrain } from "../host-strain.ts";
-import { backupsFolder } from "../local.ts";
+import { backupsFolder } from "../data-folder.ts";
 import type { StatePath } from "./command-path.ts";
 import type { LinkPath } from "./link-path.ts";
 

@@ -32,7 +32,7 @@ import { forgetAccess } from "../../runtime/local/index.ts";
 import { databaseFiles } from "../../runtime/sqlite/index.ts";
 import { readNodeRecord, writeNodeRecord } from "../config.ts";
 import type { Ground } from "../ground.ts";
-import { historyPath, identityFolder } from "../local.ts";
+import { historyPath, identityFolder } from "../data-folder.ts";
 import type { StatePath } from "./command-path.ts";
 import type { IdentityPath } from "./identity-path.ts";
 import type { LinkPath } from "./link-path.ts";

@@ -31,7 +31,7 @@ import { enrol, type EnrolHandler } from "../../transport/index.ts";
 import type { AgentConfig, NodeRecord } from "../config.ts";
 import type { Ground } from "../ground.ts";
 import { addressOf } from "../host-port.ts";
-import { identityFolder } from "../local.ts";
+import { identityFolder } from "../data-folder.ts";
 
 export type IdentityPath = {
   readonly identity: NodeIdentity;

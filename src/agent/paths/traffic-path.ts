@@ -3,7 +3,6 @@
  * mesh port of the pod's node (mTLS) → the pod. The proxy is a thread of its own; here it gets its
  * table and its identity.
  */
-import { join } from "node:path";
 import {
   endpointsKind,
   endpointsOf,
@@ -18,7 +17,9 @@ import {
 import { every, type Clock, type Timer } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { compile, startTraffic, type Traffic } from "../../traffic/index.ts";
+import type { ProxyThread } from "../../traffic/thread/index.ts";
 import type { NodeRecord } from "../config.ts";
+import { routesPath } from "../data-folder.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
 import type { IdentityPath } from "./identity-path.ts";
@@ -38,6 +39,7 @@ const offsetStepMs = 5000;
 export async function startProxy(
   ground: Pick<Ground, "clock" | "random" | "log" | "metrics" | "lifecycle" | "record" | "dataDir">,
   { identity, time }: IdentityPath,
+  thread: Promise<ProxyThread>,
 ): Promise<Proxy> {
   const { clock, random, log, metrics, lifecycle, record, dataDir } = ground;
   const { host, ports } = record;
@@ -57,7 +59,8 @@ export async function startProxy(
           ingress: { host, port: ports.ingress },
           mesh: { host, port: ports.mesh },
           identity: proxyIdentity(),
-          keptAt: join(dataDir, "routes.json"),
+          keptAt: routesPath(dataDir),
+          thread,
         },
       ),
     (part) => part.stop(),

@@ -21,7 +21,7 @@ import { every } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Ground } from "../ground.ts";
 import { parseListen } from "../host-port.ts";
-import { identityFolder } from "../local.ts";
+import { identityFolder } from "../data-folder.ts";
 import type { LedgerPath } from "./ledger-path.ts";
 
 export const witnessesPrefix = "/skerry/v1/servers/witnesses";
