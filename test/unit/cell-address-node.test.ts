@@ -237,6 +237,19 @@ test("AD1: a machine that stood still while it took an address over gives up wha
   await node.stop(part);
 });
 
+test("AD1: a holder that stood still while it extended its lease takes the address away and announces nothing", async () => {
+  const node = openNode();
+  const part = node.start();
+  part.follow([wish("n1")]);
+  await node.clock.advance(5000);
+  const { announcements } = node;
+  assert.ok(node.answers());
+  node.freezesMs = 2 * cellAddressLeaseMs;
+  await node.clock.advance(1000);
+  assert.deepEqual([node.answers(), part.held, node.announcements], [false, [], announcements]);
+  await node.stop(part);
+});
+
 test("AD4: with the larger part of a cell whose only server is lost it stays", async () => {
   const node = openNode();
   const part = node.start();

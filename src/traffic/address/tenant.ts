@@ -186,6 +186,8 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
       if (leftMs <= 0) return release("its lease is over");
       await network.give(place, leftMs);
     }
+    // The command may have stood still half-way, and has now given what is another's.
+    if (bootTimeMs() >= until) return release("its lease is over");
     untilBootMs = until;
     await listen();
     if (isNew) log.info("this node holds a cell address now", { addresses: wanted.map(textOf) });
