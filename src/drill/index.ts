@@ -33,4 +33,4 @@ export const drills: readonly Drill[] = [
 ];
 
 export { loopbackNetwork } from "./site/network.ts";
-export { guardedBy, networkOfGuard, runAsObserver } from "./site/observer.ts";
+export { guardedBy, networkOfGuard, runAsObserver, type Guarded } from "./site/observer.ts";

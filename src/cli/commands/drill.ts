@@ -9,6 +9,7 @@ import {
   runAsObserver,
   type Drill,
   type DrillReport,
+  type Guarded,
 } from "../../drill/index.ts";
 import { parseDurationMs } from "../../lib/duration.ts";
 import { explain, SkerryError } from "../../lib/errors.ts";
@@ -66,6 +67,21 @@ export function registerDrill(program: Command, context: Context): void {
 }
 
 async function run(drill: Drill, flags: Flags, context: Context): Promise<void> {
+  const inner = guardedBy(context.env);
+  try {
+    await runHere(drill, flags, context, inner);
+  } finally {
+    // The guard waits for this process; a connection to a machine that was frozen may hold it for long.
+    if (inner) setImmediate(() => process.exit());
+  }
+}
+
+async function runHere(
+  drill: Drill,
+  flags: Flags,
+  context: Context,
+  inner: Guarded | undefined,
+): Promise<void> {
   const { output, clock, random } = context;
   const seed = flags.seed === undefined ? random.integer(1_000_000) : Number(flags.seed);
   if (!Number.isSafeInteger(seed) || seed < 0) {
@@ -82,7 +98,6 @@ async function run(drill: Drill, flags: Flags, context: Context): Promise<void> 
     });
   }
   const forMs = parseDurationMs(flags.for ?? "", "--for");
-  const inner = guardedBy(context.env);
   if (!inner && drill.needs !== "nothing") {
     const outcome = await runAsObserver({ clock, signal: context.stop() });
     if (outcome.state === "ended") {
