@@ -27,17 +27,16 @@ export function openKeptTable(
 ): KeptTable {
   let waiting: RouteTable | undefined;
   let writing: Promise<void> | undefined;
-  let written = "";
+  /** As text; of the table that was given last. */
+  let last = "";
 
+  /** Called with something that waits, so that it never ends before its promise is noted. */
   const write = async () => {
     while (waiting) {
       const table = waiting;
       waiting = undefined;
-      const text = JSON.stringify(table);
-      if (text === written) continue;
       try {
         await writeRecordAsync(path, { format, table } satisfies Kept, { durable: false });
-        written = text;
       } catch (error) {
         log.warn("the routes were not kept: the ingress of a restarted agent will be back later", {
           because: explain(error),
@@ -59,6 +58,9 @@ export function openKeptTable(
       }
     },
     keep(table) {
+      const text = JSON.stringify(table);
+      if (text === last) return;
+      last = text;
       waiting = table;
       writing ??= write();
     },

@@ -1,14 +1,18 @@
 import { strict as assert } from "node:assert";
+import { join } from "node:path";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import type { Endpoints, Ingress, Service } from "../../src/api/index.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { compile, createMatcher } from "../../src/traffic/index.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { compile, createMatcher, type RouteTable } from "../../src/traffic/index.ts";
 import { createBalancer, type BalancerOptions } from "../../src/traffic/balance.ts";
+import { openKeptTable } from "../../src/traffic/kept-table.ts";
 import { createRetryBudget } from "../../src/traffic/retry-budget.ts";
 import { requestHeaders, responseHeaders } from "../../src/traffic/headers.ts";
 import { hostName } from "../../src/traffic/routes/match.ts";
+import { temporaryFolder } from "../support/data.ts";
 
 type Path = { path: string; pathType: "Exact" | "Prefix"; service: string };
 
@@ -387,4 +391,27 @@ test("T3: headers of the connection stay, the client's x-forwarded and ours do n
     }),
     { "set-cookie": ["a", "b"], "content-length": "3" },
   );
+});
+
+test("T15: of the tables that are kept the last one is read again, also after the same one twice", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "routes.json");
+  const kept = openKeptTable({ log: silentLog }, { path, node: "n1" });
+  const table = (hosts: RouteTable["hosts"]): RouteTable => ({
+    node: "n1",
+    hosts,
+    defaultBackend: undefined,
+    backends: [],
+    served: [],
+    meshByNode: {},
+  });
+  const other = [{ host: "shop.example", paths: [] }];
+  for (const hosts of [[], [], other]) {
+    kept.keep(table(hosts));
+    await kept.settled();
+  }
+  assert.deepEqual(kept.read()?.hosts, other);
+  for (const hosts of [[], other, []]) kept.keep(table(hosts));
+  await kept.settled();
+  assert.deepEqual(kept.read()?.hosts, []);
 });
