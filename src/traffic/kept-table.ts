@@ -38,6 +38,7 @@ export function openKeptTable(
       try {
         await writeRecordAsync(path, { format, table } satisfies Kept, { durable: false });
       } catch (error) {
+        last = "";
         log.warn("the routes were not kept: the ingress of a restarted agent will be back later", {
           because: explain(error),
         });
