@@ -5,7 +5,7 @@
 // Progress goes to standard error, so that `--json` output stays clean.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -31,10 +31,20 @@ const testTools = [
   { command: "etcdctl", package: "etcd-client" },
   { command: "faketime", package: "faketime" },
   { command: "systemd-analyze", package: "systemd" },
+  { command: "postgres", package: "postgresql" },
 ];
 
+/** Debian keeps PostgreSQL's programs out of the PATH, one folder a version; 15 or newer is needed. */
+function postgresFolders() {
+  const root = "/usr/lib/postgresql";
+  return (existsSync(root) ? readdirSync(root) : [])
+    .filter((version) => Number(version) >= 15)
+    .map((version) => join(root, version, "bin"))
+    .join(":");
+}
+
 function hasCommand(command) {
-  const path = `${process.env.PATH ?? ""}:/usr/sbin:/sbin`;
+  const path = `${process.env.PATH ?? ""}:/usr/sbin:/sbin:${postgresFolders()}`;
   return path.split(":").some((folder) => folder !== "" && existsSync(join(folder, command)));
 }
 
@@ -86,14 +96,32 @@ function installTools() {
       `sudo sh -c '${line}'`,
     );
   say(`installing Debian packages: ${missing.join(" ")} …`);
-  const { status } = spawnSync("sh", ["-c", line], {
-    stdio: ["ignore", 2, 2],
-    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
-  });
-  if (status !== 0) fail("apt-get failed; its words stand above", line);
+  const install = (command) => {
+    const { status } = spawnSync("sh", ["-c", command], {
+      stdio: ["ignore", 2, 2],
+      env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    });
+    if (status !== 0) fail("apt-get failed; its words stand above", line);
+  };
+  if (missing.includes("postgresql")) withoutMainCluster(install, () => install(line));
+  else install(line);
   // Debian's package starts a member of its own; the tests want the binary only.
   if (missing.includes("etcd-server") && existsSync("/run/systemd/system"))
     spawnSync("systemctl", ["disable", "--now", "etcd.service"], { stdio: ["ignore", 2, 2] });
+}
+
+/** Debian's package would make a database and start it; the tests want the programs only. */
+function withoutMainCluster(install, work) {
+  const path = "/etc/postgresql-common/createcluster.conf";
+  if (!existsSync(path))
+    install("apt-get update && apt-get install -y --no-install-recommends postgresql-common");
+  const found = readFileSync(path, "utf8");
+  writeFileSync(path, `${found}\ncreate_main_cluster = false\n`);
+  try {
+    work();
+  } finally {
+    writeFileSync(path, found);
+  }
 }
 
 function runAndExit(command, args) {

@@ -168,6 +168,11 @@ export function renderFleetStatus(status: FleetStatus, options: RenderOptions): 
       `hub ${status.hub}, ${status.cells.length} cell${status.cells.length === 1 ? "" : "s"}`,
       options,
     ),
+    ...(status.store?.engine === "postgres"
+      ? [
+          `  streams are in PostgreSQL at ${status.store.place}; links are those of this hub process`,
+        ]
+      : []),
     ...words,
     "",
     table(

@@ -75,6 +75,7 @@ export type {
   Recheck,
 } from "./global/store.ts";
 export { openGlobalStore, type GlobalStoreOptions } from "./global/sqlite/store.ts";
+export { openPostgresStore, type PostgresStoreOptions } from "./global/postgres/store.ts";
 export {
   connectGlobalStore,
   serveGlobalStore,

@@ -1,7 +1,8 @@
 /** What a hub needs to know to start; what lasts is kept in `hub.json`. */
 import { join } from "node:path";
 import { z } from "zod";
-import { SkerryError } from "../lib/errors.ts";
+import { parseDurationMs } from "../lib/duration.ts";
+import { explain, SkerryError } from "../lib/errors.ts";
 import {
   hostField as host,
   labelField as name,
@@ -10,14 +11,44 @@ import {
   textField,
   type ConfigKey,
 } from "../runtime/config/index.ts";
-import { readRecord, writeRecord } from "../runtime/files/index.ts";
+import { readFileIfExists, readRecord, writeRecord } from "../runtime/files/index.ts";
 import { withFormat, withoutFormat } from "../runtime/local/index.ts";
+import {
+  hasPassword,
+  parsePostgresUrl,
+  withoutPassword,
+  type PostgresAddress,
+} from "../runtime/postgres/index.ts";
+
+const postgresField = textField.superRefine((text, context) => {
+  if (text === "off") return;
+  try {
+    parsePostgresUrl(text);
+  } catch (error) {
+    context.addIssue(explain(error));
+  }
+});
+
+const pathField = textField.startsWith("/", "expected a path from / on");
+
+const retentionWords = "expected off, or a duration from 1d on, as 90d";
+const retentionField = textField.refine((text) => {
+  try {
+    return text === "off" || parseDurationMs(text, "retention") >= 86_400_000;
+  } catch {
+    return false;
+  }
+}, retentionWords);
 
 export const hubConfigSchema = z.strictObject({
   dataDir: textField,
   name: name.optional(),
   host: host.optional(),
   port: port.optional(),
+  postgres: postgresField.optional(),
+  postgresPasswordFile: pathField.optional(),
+  authority: pathField.optional(),
+  retention: retentionField.optional(),
   logLevel: logLevelField.optional(),
 });
 
@@ -46,6 +77,33 @@ export const hubConfigKeys: Readonly<Record<keyof HubConfig, ConfigKey>> = {
     default: "9443",
     kept: true,
   },
+  postgres: {
+    text: "PostgreSQL 15 or newer for the streams of many cells, postgres://USER@HOST:PORT/DATABASE; off: SQLite again. A password in it only by variable or file",
+    takes: "<url>",
+    default: "off",
+    env: "SKERRY_HUB_POSTGRES",
+    secret: true,
+    kept: true,
+  },
+  postgresPasswordFile: {
+    text: "file with the password for PostgreSQL, read at each start",
+    takes: "<file>",
+    env: "SKERRY_HUB_POSTGRES_PASSWORD_FILE",
+    kept: true,
+  },
+  authority: {
+    text: "folder of the hub's certificate authority, the same for all hub processes of one database (default: identity in the data folder)",
+    takes: "<dir>",
+    env: "SKERRY_HUB_AUTHORITY",
+    kept: true,
+  },
+  retention: {
+    text: "how long entries of streams are kept here since they arrived; a stream of a cell also has 10 GiB at most",
+    takes: "<duration>",
+    default: "off",
+    env: "SKERRY_HUB_RETENTION",
+    kept: true,
+  },
   logLevel: {
     text: "debug, info, warn or error",
     takes: "<level>",
@@ -54,7 +112,16 @@ export const hubConfigKeys: Readonly<Record<keyof HubConfig, ConfigKey>> = {
   },
 };
 
-const hubRecordSchema = z.strictObject({ name, host, port });
+const hubRecordSchema = z.strictObject({
+  name,
+  host,
+  port,
+  /** Without a password. */
+  postgres: z.string().optional(),
+  postgresPasswordFile: z.string().optional(),
+  authority: z.string().optional(),
+  retention: z.string().optional(),
+});
 export type HubRecord = z.infer<typeof hubRecordSchema>;
 
 export const hubRecordPath = (dataDir: string) => join(dataDir, "hub.json");
@@ -84,9 +151,39 @@ export function resolveHubRecord(config: HubConfig, kept: HubRecord | undefined)
       hint: "use another --data folder, or leave the flag out",
     });
   }
+  const given = (key: "postgres" | "postgresPasswordFile" | "authority" | "retention") => {
+    const value = config[key] ?? kept?.[key];
+    return value === undefined || value === "off" ? {} : { [key]: withoutPassword(value) };
+  };
   return {
     name: config.name ?? kept?.name ?? "hub",
     host: config.host ?? kept?.host ?? "127.0.0.1",
     port: config.port ?? kept?.port ?? 9443,
+    ...given("postgres"),
+    ...given("postgresPasswordFile"),
+    ...given("authority"),
+    ...given("retention"),
   };
+}
+
+/**
+ * Where this start finds PostgreSQL, with the password; undefined on SQLite. Throws
+ * `invalid-postgres-url`, `file-unreadable`.
+ */
+export function postgresOf(config: HubConfig, record: HubRecord): PostgresAddress | undefined {
+  if (record.postgres === undefined) return undefined;
+  const { postgres: given } = config;
+  const address = parsePostgresUrl(
+    given === undefined || given === "off" ? record.postgres : given,
+  );
+  const { postgresPasswordFile: path } = record;
+  if (path === undefined || (given !== undefined && hasPassword(given))) return address;
+  const content = readFileIfExists(path);
+  if (content === undefined)
+    throw new SkerryError({
+      code: "file-unreadable",
+      message: `postgresPasswordFile: ${path} does not exist`,
+      hint: "write the password of the hub's user in PostgreSQL into it, readable by the hub only",
+    });
+  return { ...address, password: content.toString().replace(/\r?\n$/, "") };
 }

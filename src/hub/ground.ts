@@ -3,6 +3,7 @@ import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
 import type { Lifecycle } from "../runtime/lifecycle/index.ts";
+import type { PostgresAddress } from "../runtime/postgres/index.ts";
 import type { HubRecord } from "./config.ts";
 
 export type HubGround = {
@@ -12,4 +13,6 @@ export type HubGround = {
   readonly lifecycle: Lifecycle;
   readonly dataDir: string;
   readonly record: HubRecord;
+  /** Absent: streams and the fleet are in the data folder. */
+  readonly postgres?: PostgresAddress;
 };

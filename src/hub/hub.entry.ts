@@ -1,4 +1,8 @@
-/** A hub in the background: its configuration is the first argument, as JSON. */
+/**
+ * A hub in the background: its configuration is the first argument, as JSON; the URL of PostgreSQL,
+ * in which a password may stand, comes on standard input.
+ */
+import { readFileSync } from "node:fs";
 import { explain } from "../lib/errors.ts";
 import { stopSignal } from "../runtime/process/index.ts";
 import { hubConfigSchema } from "./config.ts";
@@ -6,7 +10,11 @@ import { runHub } from "./hub.ts";
 import { hubLogPath } from "./launch.ts";
 
 try {
-  const config = hubConfigSchema.parse(JSON.parse(process.argv[2] ?? "{}"));
+  const postgres = readFileSync(0, "utf8");
+  const config = hubConfigSchema.parse({
+    ...(JSON.parse(process.argv[2] ?? "{}") as object),
+    ...(postgres === "" ? {} : { postgres }),
+  });
   await runHub(config, {
     signal: stopSignal(),
     onReady: () => undefined,

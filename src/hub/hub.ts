@@ -2,7 +2,6 @@
  * The hub's root: constructs, connects and orders. One port takes links from cells, enrolments and
  * the hub's own HTTPS API, told apart by ALPN.
  */
-import { join } from "node:path";
 import { TLSSocket } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import {
@@ -15,6 +14,7 @@ import {
 import { createCellBook, encodeHubHeard } from "../fleet/index.ts";
 import { spiffeId } from "../identity/index.ts";
 import { whenAborted } from "../lib/abort.ts";
+import { parseDurationMs } from "../lib/duration.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import { systemClock as clock, systemRandom as random } from "../runtime/clock/index.ts";
@@ -23,16 +23,23 @@ import { createEmbeddedHttpApp } from "../runtime/http/index.ts";
 import { createLifecycle } from "../runtime/lifecycle/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { writeAccess, writeInfo } from "../runtime/local/index.ts";
+import { placeOf } from "../runtime/postgres/index.ts";
 import { ownProcess, version } from "../runtime/process/index.ts";
 import { startThread } from "../runtime/thread/index.ts";
 import { createRouter, listen, verifyPeer, type Listener } from "../transport/index.ts";
-import { readHubRecord, resolveHubRecord, writeHubRecord, type HubConfig } from "./config.ts";
+import {
+  postgresOf,
+  readHubRecord,
+  resolveHubRecord,
+  writeHubRecord,
+  type HubConfig,
+} from "./config.ts";
 import type { HubGround } from "./ground.ts";
 import { lockHubFolder, type HubInfo } from "./launch.ts";
 import { startBackupPath } from "./paths/backup-path.ts";
 import { startEnrolPath } from "./paths/enrol-path.ts";
 import { mountMetrics, openPaths } from "./paths/metrics-path.ts";
-import type { HubStorageData } from "./storage.ts";
+import { hubDatabasePath, refuseUnmigrated, type HubStorageData } from "./storage.ts";
 
 /** Runs until `signal` aborts, then stops in order. Throws what a part throws while starting. */
 export async function runHub(
@@ -49,6 +56,8 @@ export async function runHub(
   const lock = lockHubFolder(dataDir);
   const kept = readHubRecord(dataDir);
   const record = resolveHubRecord(config, kept);
+  const postgres = postgresOf(config, record);
+  if (postgres) refuseUnmigrated(dataDir);
   // A start changes nothing by itself, and so needs no room on a full disk.
   if (!isDeepStrictEqual(record, kept)) writeHubRecord(dataDir, record);
   const logLevel = config.logLevel ?? "info";
@@ -61,7 +70,15 @@ export async function runHub(
     () => lock,
     (part) => part.release(),
   );
-  const ground: HubGround = { clock, random, log, lifecycle, dataDir, record };
+  const ground: HubGround = {
+    clock,
+    random,
+    log,
+    lifecycle,
+    dataDir,
+    record,
+    ...(postgres ? { postgres } : {}),
+  };
   const nowMs = () => clock.wallMs();
 
   const thread = await lifecycle.start(
@@ -73,6 +90,10 @@ export async function runHub(
           dataDir,
           logLevel,
           ...(logPath === undefined ? {} : { logPath }),
+          ...(postgres ? { postgres } : {}),
+          ...(record.retention === undefined
+            ? {}
+            : { retentionAgeMs: parseDurationMs(record.retention, "retention") }),
         } satisfies HubStorageData,
       }),
     (part) => part.terminate(),
@@ -124,7 +145,13 @@ export async function runHub(
     });
   });
   createGlobalRoutes(store)(app);
-  const status = async () => book.status(record.name, registry.cells(), await store.streams());
+  const kind = postgres
+    ? { engine: "postgres" as const, place: placeOf(postgres) }
+    : { engine: "sqlite" as const, place: hubDatabasePath(dataDir) };
+  const status = async () => ({
+    ...book.status(record.name, registry.cells(), await store.streams()),
+    store: kind,
+  });
   app.get("/v1/status", status);
   mountMetrics(app, { name: record.name, version: version(), status });
   app.post("/skerry/v1/tokens", ({ body }) => enrolPath.createToken(body));
@@ -168,7 +195,7 @@ export async function runHub(
   log.info("hub is ready", {
     address,
     cells: registry.cells().length,
-    data: join(dataDir, "hub.db"),
+    data: kind.place,
   });
   options.onReady(info);
 

@@ -56,12 +56,17 @@ export async function startHub(config: HubConfig, deps: { clock: Clock }): Promi
   const logPath = hubLogPath(config.dataDir);
   ensureDirectory(dirname(logPath));
   const logFd = openSync(logPath, "a", 0o600);
+  const { postgres, ...open } = config;
   const child = startEntry(entryUrl(import.meta.url, "./hub.entry"), {
-    args: [JSON.stringify(config)],
+    args: [JSON.stringify(open)],
     nodeArgs: hubNodeArgs,
     detached: true,
-    stdio: ["ignore", logFd, logFd],
+    stdio: ["pipe", logFd, logFd],
   });
+  // Everybody on the machine can read arguments, and a password may stand in this. An end before it
+  // was read shows below.
+  child.stdin?.on("error", () => {});
+  child.stdin?.end(postgres ?? "");
   closeSync(logFd);
   let ended = false;
   const end = () => (ended = true);

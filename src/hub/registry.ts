@@ -6,7 +6,7 @@ import { readRecord, writeRecord } from "../runtime/files/index.ts";
 
 export type CellRegistry = TrustDomainRegistry & {
   /** Called once a cell's token was spent and its certificate signed. */
-  enrolled(cell: { name: string; trustDomain: string }): void;
+  enrolled(cell: { name: string; trustDomain: string }): void | Promise<void>;
   cells(): readonly (EnrolledCell & { readonly trustDomain: string })[];
   /** The cell's name; undefined when no such cell is enrolled. */
   cellOf(trustDomain: string): string | undefined;

@@ -273,7 +273,7 @@ export async function startEtcd(
 }
 
 /** Two ports that nobody listens on at `host` now. */
-async function freePorts(host: string): Promise<[number, number]> {
+export async function freePorts(host: string): Promise<[number, number]> {
   const servers = [createServer(), createServer()];
   const ports = await Promise.all(
     servers.map(

@@ -112,6 +112,8 @@ export type CellStatus = {
 /** What the hub shows of its cells. */
 export type FleetStatus = {
   readonly hub: string;
+  /** Where it keeps the streams of cells. */
+  readonly store?: { readonly engine: "sqlite" | "postgres"; readonly place: string };
   readonly cells: readonly {
     readonly cell: string;
     readonly enrolledAt: string;

@@ -7,6 +7,8 @@ import {
   startHub,
   type HubInfo,
 } from "../../hub/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { hasPassword } from "../../runtime/postgres/index.ts";
 import { addConfigFlags, precedenceText, readGiven, type GivenFlags } from "../config-source.ts";
 import type { Context } from "../context.ts";
 import { addServiceFlags, handleService, wantsService, type ServiceFlags } from "../service.ts";
@@ -23,12 +25,18 @@ export function registerHub(program: Command, context: Context): void {
     .addHelpText(
       "after",
       `${precedenceText}\nExamples:\n` +
-        "  skerry hub --data /srv/skerry-hub --host 203.0.113.5\n  skerry token create --data /srv/skerry-hub --cell shop-12\n  skerry status --data /srv/skerry-hub",
+        "  skerry hub --data /srv/skerry-hub --host 203.0.113.5\n  skerry hub --data /srv/skerry-hub --postgres postgres://skerry@db.example/skerry --postgres-password-file /etc/skerry/db\n  skerry token create --data /srv/skerry-hub --cell shop-12\n  skerry status --data /srv/skerry-hub",
     )
     .action(async (flags: Flags) => {
       const { detach, json } = flags;
       const loaded = readGiven(hubConfigSchema, hubConfigKeys, flags, context);
       const { config } = loaded;
+      if (hasPassword(config.postgres ?? "") && loaded.originByField["postgres"]?.startsWith("--"))
+        throw new SkerryError({
+          code: "invalid-config",
+          message: "postgres: a password in --postgres can be read by everybody on this machine",
+          hint: "give the URL by SKERRY_HUB_POSTGRES or skerry.yaml, or the password by --postgres-password-file",
+        });
       if (wantsService(flags)) {
         if (!flags.uninstall)
           for (const warning of (await examineHubConfig(loaded)).warnings)

@@ -13,6 +13,7 @@ import {
   type OwnCredentials,
   type Trust,
 } from "../../identity/index.ts";
+import { openPostgresFleet, type FleetStore } from "../fleet-postgres.ts";
 import { openCellRegistry, type CellRegistry } from "../registry.ts";
 import type { HubGround } from "../ground.ts";
 
@@ -31,9 +32,9 @@ export async function startEnrolPath(
   ground: HubGround,
   deps: { onCells: () => void },
 ): Promise<EnrolPath> {
-  const { clock, random, log, lifecycle, record, dataDir } = ground;
+  const { clock, random, log, lifecycle, record, dataDir, postgres } = ground;
   const nowMs = () => clock.wallMs();
-  const folder = join(dataDir, "identity");
+  const folder = record.authority ?? join(dataDir, "identity");
   const trustDomain = `${record.name}.skerry`;
   const authority =
     openAuthority({ random, nowMs }, folder) ??
@@ -51,8 +52,25 @@ export async function startEnrolPath(
     (part) => part.stop(),
   );
   const trustOf = trustByDomain(authority.trust);
-  const registry = openCellRegistry(dataDir, { nowMs, onChange: deps.onCells });
-  const tokens = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
+  const { registry, tokens } = await lifecycle.start(
+    "fleet",
+    async (): Promise<FleetStore> =>
+      postgres
+        ? await openPostgresFleet(
+            { clock, log },
+            {
+              address: postgres,
+              hub: { name: record.name, pin: authority.pin },
+              onChange: deps.onCells,
+            },
+          )
+        : {
+            registry: openCellRegistry(dataDir, { nowMs, onChange: deps.onCells }),
+            tokens: createFolderTokenStore({ nowMs }, join(dataDir, "tokens")),
+            close: async () => {},
+          },
+    (part) => part.close(),
+  );
   return {
     authority,
     own,

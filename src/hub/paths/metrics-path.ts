@@ -20,6 +20,11 @@ export function mountMetrics(
   metrics
     .gauge("skerry_build_info", "Always 1; the version that runs.", ["version", "role"])
     .set({ version: deps.version, role: "hub" }, 1);
+  const store = metrics.gauge(
+    "skerry_hub_store_info",
+    "Always 1; where the hub keeps the streams of cells, seen to answer at this scrape.",
+    ["engine"],
+  );
   const cells = metrics.gauge("skerry_hub_cells", "Enrolled cells by state.", ["state"]);
   const connected = metrics.gauge(
     "skerry_hub_cell_nodes_connected",
@@ -42,6 +47,7 @@ export function mountMetrics(
   ]);
   metrics.beforeRender(async () => {
     const status = await deps.status();
+    if (status.store) store.set({ engine: status.store.engine }, 1);
     for (const gauge of [connected, contact, backlog, entries]) gauge.reset();
     for (const state of states)
       cells.set({ state }, status.cells.filter((cell) => cell.state === state).length);

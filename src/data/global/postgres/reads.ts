@@ -1,0 +1,154 @@
+/**
+ * Reading the merged view: first the directory (`piece`), which says in a few rows where a page's
+ * entries stand and which of them can lie in a time range, then the entries themselves.
+ */
+import type { Row, Session } from "../../../runtime/postgres/index.ts";
+import type { GlobalEntry } from "../store.ts";
+
+export type PageQuery = {
+  readonly streams: readonly StreamRow[];
+  readonly afterId: number;
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly limit: number;
+};
+export type StreamRow = { readonly id: number; readonly cell: string; readonly name: string };
+export type Page = {
+  readonly rows: readonly (Omit<GlobalEntry, "cursor"> & { readonly id: number })[];
+  readonly lastId: number;
+  readonly more: boolean;
+};
+
+type Piece = {
+  readonly stream: number;
+  readonly batch: number;
+  readonly n: number;
+  readonly firstId: number;
+  readonly lastId: number;
+};
+
+/** Entries that one page may look through without finding anything in the time asked for. */
+const scannedMax = 20_000;
+const piecesMax = 2000;
+const pageBytesMax = 1024 * 1024;
+const timeMaxMs = Date.UTC(9999, 0, 1);
+
+export async function readPage(session: Session, query: PageQuery): Promise<Page> {
+  const { streams, afterId, limit } = query;
+  const ids = streams.map(({ id }) => id);
+  // All places below were committed when this is read, so the statements behind it see them (D5).
+  const [view] = await session.query("SELECT next FROM skerry.view");
+  const endId = Number(view?.["next"]) - 1;
+  const fromMs = Math.max(0, Math.min(query.fromMs, timeMaxMs));
+  const toMs = Math.max(0, Math.min(query.toMs, timeMaxMs));
+  const found = await session.query(
+    `SELECT stream, batch, n, first_id, last_id FROM skerry.piece
+     WHERE stream = ANY($1) AND last_id > $2 AND last_id <= $3
+       AND to_at >= to_timestamp($4 / 1000.0) AND from_at < to_timestamp($5 / 1000.0)
+     ORDER BY last_id LIMIT $6`,
+    [ids, afterId, endId, fromMs, toMs, piecesMax + 1],
+  );
+  const pieces: Piece[] = [];
+  let candidates = 0;
+  for (const row of found.slice(0, piecesMax)) {
+    if (candidates > Math.max(scannedMax, limit)) break;
+    const firstId = Number(row["first_id"]);
+    const skipped = Math.max(0, afterId + 1 - firstId);
+    const piece = {
+      stream: Number(row["stream"]),
+      batch: Number(row["batch"]),
+      n: Number(row["n"]) + skipped,
+      firstId: firstId + skipped,
+      lastId: Number(row["last_id"]),
+    };
+    pieces.push(piece);
+    candidates += piece.lastId - piece.firstId + 1;
+  }
+  const whole = pieces.length === found.length;
+  const lookedTo = whole ? Math.max(afterId, endId) : (pieces.at(-1)?.lastId ?? afterId);
+  if (pieces.length === 0) return { rows: [], lastId: lookedTo, more: !whole };
+  const rows = await readEntries(session, { pieces, fromMs, toMs, limit: limit + 1 });
+
+  const streamById = new Map(streams.map((stream) => [stream.id, stream]));
+  const page: Page["rows"][number][] = [];
+  let bytes = 0;
+  for (const row of rows) {
+    if (page.length >= limit || bytes >= pageBytesMax)
+      return { rows: page, lastId: page.at(-1)?.id ?? afterId, more: true };
+    const entry = toEntry(row, streamById);
+    bytes += entry.body.length;
+    page.push(entry);
+  }
+  return { rows: page, lastId: lookedTo, more: !whole };
+}
+
+/** The id behind which the `count` newest entries of these streams lie; 0 when they hold fewer. */
+export async function beforeNewest(
+  session: Session,
+  streams: readonly StreamRow[],
+  count: number,
+): Promise<number> {
+  const rows = await session.query(
+    `SELECT first_id, last_id FROM skerry.piece WHERE stream = ANY($1)
+     ORDER BY last_id DESC LIMIT $2`,
+    [streams.map(({ id }) => id), count + 1],
+  );
+  let left = count;
+  for (const row of rows) {
+    const [firstId, lastId] = [Number(row["first_id"]), Number(row["last_id"])];
+    if (lastId - firstId + 1 > left) return lastId - left;
+    left -= lastId - firstId + 1;
+  }
+  return 0;
+}
+
+async function readEntries(
+  session: Session,
+  query: { pieces: readonly Piece[]; fromMs: number; toMs: number; limit: number },
+): Promise<readonly Row[]> {
+  const { pieces, fromMs, toMs, limit } = query;
+  const batches = pieces.map(({ batch }) => batch);
+  return await session.query(
+    `SELECT p.id + e.n - p.n AS id, e.stream, o.name AS origin, e.position, e.producer, e.epoch,
+       e.sequence, (extract(epoch FROM e.at) * 1000)::bigint AS at_ms, e.body
+     FROM unnest($1::int[], $2::bigint[], $3::int[], $4::int[], $5::bigint[]) AS p(stream, batch, n, last_n, id)
+       JOIN skerry.entry e ON e.stream = p.stream AND e.batch = p.batch AND e.n BETWEEN p.n AND p.last_n
+       JOIN skerry.origin o ON o.id = e.origin
+     WHERE e.batch BETWEEN $6 AND $7 AND e.at >= to_timestamp($8 / 1000.0) AND e.at < to_timestamp($9 / 1000.0)
+     ORDER BY id LIMIT $10`,
+    [
+      pieces.map(({ stream }) => stream),
+      batches,
+      pieces.map(({ n }) => n),
+      pieces.map(({ n, firstId, lastId }) => n + lastId - firstId),
+      pieces.map(({ firstId }) => firstId),
+      Math.min(...batches),
+      Math.max(...batches),
+      fromMs,
+      toMs,
+      limit,
+    ],
+  );
+}
+
+function toEntry(row: Row, streamById: ReadonlyMap<number, StreamRow>): Page["rows"][number] {
+  const { cell = "", name = "" } = streamById.get(Number(row["stream"])) ?? {};
+  const producer = row["producer"];
+  return {
+    id: Number(row["id"]),
+    cell,
+    stream: name,
+    atMs: Number(row["at_ms"]),
+    ...(producer === null
+      ? {}
+      : {
+          key: {
+            producer: String(producer),
+            epoch: Number(row["epoch"]),
+            sequence: Number(row["sequence"]),
+          },
+        }),
+    body: Buffer.from(String(row["body"])),
+    position: { origin: String(row["origin"]), sequence: Number(row["position"]) },
+  };
+}

@@ -1,0 +1,17 @@
+/**
+ * PostgreSQL as the hub uses it: bounded connections to the server that writes, none to one that could
+ * lose what it acknowledged, failures in the words of a store, COPY, versioned tables. The only
+ * importer of `pg`.
+ */
+export {
+  hasPassword,
+  parsePostgresUrl,
+  placeOf,
+  withoutPassword,
+  type PostgresAddress,
+} from "./address.ts";
+export type { Session } from "./connect.ts";
+export type { Row } from "./driver.ts";
+export { isDataFault, isTransient } from "./failures.ts";
+export { layoutLock, preparePostgresLayout } from "./layout.ts";
+export { openPostgres, type Postgres, type PostgresOptions } from "./pool.ts";

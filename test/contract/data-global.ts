@@ -1,0 +1,136 @@
+/** The suite that every GlobalStore passes: on SQLite and PostgreSQL, in place and behind its thread. */
+import { strict as assert } from "node:assert";
+import { describe, test } from "node:test";
+import { encodeBatch, type GlobalQuery, type GlobalStore } from "../../src/data/index.ts";
+import { entry, keyText, range, temporaryFolder } from "../support/data.ts";
+import { waitFor } from "../support/wait.ts";
+
+/** A store of its own; `folder` is empty and stays until it was stopped. */
+export type OpenGlobalStore = (
+  folder: string,
+) => Promise<{ store: GlobalStore; stop(): Promise<void> }>;
+
+export function batch(
+  origin: string,
+  from: number,
+  to: number,
+  options: { keysFrom?: number; stream?: string; body?: unknown } = {},
+) {
+  const { keysFrom = from, stream = "telemetry", body } = options;
+  return encodeBatch({
+    origin,
+    from,
+    to,
+    entries: range(from, to).map((sequence) => ({
+      ...entry(keysFrom + sequence - from, { stream, body }),
+      atMs: sequence * 1000,
+      position: { origin, sequence },
+    })),
+    policies: { [stream]: { keep: ["n"] } },
+  });
+}
+
+export async function readAllOf(
+  store: GlobalStore,
+  query: Partial<GlobalQuery> = {},
+): Promise<string[]> {
+  const all: string[] = [];
+  let { after } = query;
+  for (;;) {
+    const page = await store.read({ stream: "telemetry", ...query, after });
+    all.push(...page.entries.map((item) => `${item.cell} ${keyText(item)}`));
+    after = page.cursor;
+    if (!page.more) return all;
+  }
+}
+
+export function globalStoreSuite(name: string, open: OpenGlobalStore): void {
+  describe(`global store ${name}`, () => {
+    const withStore = async (work: (store: GlobalStore) => Promise<void>) => {
+      using folder = temporaryFolder();
+      const { store, stop } = await open(folder.path);
+      try {
+        await work(store);
+      } finally {
+        await stop();
+      }
+    };
+
+    test("D2: what comes twice, late or with a gap changes nothing", () =>
+      withStore(async (store) => {
+        assert.deepEqual(await store.ingest("a", batch("n1.x", 1, 5)), {
+          state: "applied",
+          origin: "n1.x",
+          top: 5,
+          stored: 5,
+        });
+        assert.equal((await store.ingest("a", batch("n1.x", 1, 5))).stored, 0);
+        assert.equal((await store.ingest("a", batch("n1.x", 3, 8))).stored, 3);
+        assert.deepEqual(await store.ingest("a", batch("n1.x", 20, 25)), {
+          state: "gap",
+          origin: "n1.x",
+          top: 8,
+          stored: 0,
+        });
+        assert.deepEqual(await store.vector("a"), { "n1.x": 8 });
+        assert.deepEqual(await store.vector("b"), {});
+        assert.equal((await readAllOf(store)).length, 8);
+      }));
+
+    test("D4: a key stands once in its cell, whoever sends it, and once in every other cell", () =>
+      withStore(async (store) => {
+        await store.ingest("a", batch("n1.x", 1, 5));
+        assert.equal((await store.ingest("a", batch("n2.y", 1, 5, { keysFrom: 3 }))).stored, 2);
+        assert.equal((await store.ingest("b", batch("n1.x", 1, 5))).stored, 5);
+        assert.deepEqual(
+          await readAllOf(store, { cell: "a" }),
+          range(1, 7).map((n) => `a p1/1/${n}`),
+        );
+        assert.equal((await readAllOf(store)).length, 12);
+        assert.deepEqual(await store.streams(), [
+          { cell: "a", name: "telemetry", entries: 7, bytes: 7 * 87 },
+          { cell: "b", name: "telemetry", entries: 5, bytes: 5 * 87 },
+        ]);
+      }));
+
+    test("P6: a batch that breaks its own policy is refused whole", () =>
+      withStore(async (store) => {
+        await assert.rejects(
+          store.ingest("a", batch("n1.x", 1, 5, { body: { n: 1, name: "x" } })),
+          { code: "egress-violated" },
+        );
+        await assert.rejects(store.ingest("a", Buffer.from("nonsense")), { code: "invalid-batch" });
+        assert.deepEqual(await store.vector("a"), {});
+        assert.deepEqual(await store.streams(), []);
+      }));
+
+    test("D5: pages by cell and time, over all cells in the order of arrival; a tail is told", () =>
+      withStore(async (store) => {
+        const grown: string[] = [];
+        store.on("grown", (changes) =>
+          grown.push(...changes.map(({ cell, streams }) => `${cell}:${streams}`)),
+        );
+        await store.ingest("a", batch("n1.x", 1, 30));
+        await store.ingest("b", batch("n1.x", 1, 30));
+        await store.ingest("a", batch("n1.x", 31, 40));
+        assert.deepEqual(await readAllOf(store, { limit: 7 }), [
+          ...range(1, 30).map((n) => `a p1/1/${n}`),
+          ...range(1, 30).map((n) => `b p1/1/${n}`),
+          ...range(31, 40).map((n) => `a p1/1/${n}`),
+        ]);
+        assert.deepEqual(await readAllOf(store, { cell: "b", fromMs: 5000, toMs: 7000 }), [
+          "b p1/1/5",
+          "b p1/1/6",
+        ]);
+        await assert.rejects(store.read({ stream: "telemetri" }), {
+          code: "stream-unknown",
+          hint: "did you mean telemetry?",
+        });
+        await assert.rejects(store.read({ stream: "telemetry", after: "other.1" }), {
+          code: "invalid-cursor",
+        });
+        await waitFor(() => grown.length === 3, { what: "three notices" });
+        assert.deepEqual(grown, ["a:telemetry", "b:telemetry", "a:telemetry"]);
+      }));
+  });
+}
