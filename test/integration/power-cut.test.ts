@@ -84,6 +84,35 @@ test("written and not synced may be gone; synced, with its folder, is there", ()
   assert.deepEqual([...outcomes].sort(), ["empty", "named", "nameless", "torn", "whole"]);
 });
 
+test("a rename between folders is as durable as each of them: the new name when its folder was synced", () => {
+  using folder = powerFolder();
+  using disk = powerFolder();
+  using power = powerOver(folder.path);
+  const { status, stderr } = runIn(
+    folder.path,
+    power.env,
+    `for (const name of ["", "/work", "/kept"]) {
+       if (name) fs.mkdirSync(folder + name);
+       fs.fsyncSync(fs.openSync(folder, "r"));
+     }
+     const fd = fs.openSync(folder + "/work/a", "w");
+     fs.writeSync(fd, "whole");
+     fs.fsyncSync(fd);
+     fs.fsyncSync(fs.openSync(folder + "/work", "r"));
+     fs.renameSync(folder + "/work/a", folder + "/kept/b");
+     fs.fsyncSync(fs.openSync(folder + "/kept", "r"));`,
+  );
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(power.unexplained(), []);
+  const leftovers = new Set<boolean>();
+  for (let round = 1; round <= 30; round++) {
+    power.restoreAt(power.position, disk.path, seededRandom(round));
+    assert.equal(readFileSync(join(disk.path, "kept/b"), "utf8"), "whole");
+    leftovers.add(existsSync(join(disk.path, "work/a")));
+  }
+  assert.deepEqual([...leftovers].sort(), [false, true], "the old name may still be there");
+});
+
 test("the power goes at a given change: its process is killed, and no later change is on the disk", () => {
   using folder = powerFolder();
   using power = powerOver(folder.path);

@@ -56,8 +56,26 @@ export function show(state: DocumentState): Shown {
       edits: state.edits.map(author),
     });
   }
-  const body = showPlace(treeOf(state), "", conflicts);
+  const body = showFlat(state, conflicts) ?? showPlace(treeOf(state), "", conflicts);
   return { body: isObject(body) ? body : {}, conflicts };
+}
+
+/** Most documents have no fields within fields, and no names that a pointer escapes: no tree is made. */
+function showFlat(state: DocumentState, conflicts: Conflict[]): JsonObject | undefined {
+  const paths: string[] = [];
+  for (const path of state.cells.keys()) {
+    if (path === "" || path.includes("/", 1) || path.includes("~")) return undefined;
+    paths.push(path);
+  }
+  const fields: [string, Json][] = [];
+  for (const path of paths.sort(byCodeUnits)) {
+    const cell = state.cells.get(path);
+    const value = cell && showCell(cell);
+    if (cell === undefined || value === undefined) continue;
+    noteConflict(cell, path, value, conflicts);
+    fields.push([path.slice(1), value]);
+  }
+  return objectOf(fields);
 }
 
 function treeOf(state: DocumentState): Place {
@@ -83,15 +101,20 @@ function showPlace(place: Place, path: string, conflicts: Conflict[]): Json | un
   }
   const { cell } = place;
   const shown = fields.length > 0 ? objectOf(fields) : cell && showCell(cell);
-  if (shown !== undefined && cell) {
-    const plain = shown === cell.registers[0]?.value;
-    const others = cell.registers.filter(
-      ({ value }) => !same(value, shown) && (plain || !isEmpty(value)),
-    );
-    if (others.length > 0)
-      conflicts.push({ kind: "concurrent-writes", path, shown, others: others.map(withValueOf) });
-  }
+  if (shown !== undefined && cell) noteConflict(cell, path, shown, conflicts);
   return shown;
+}
+
+function noteConflict(cell: Cell, path: string, shown: Json, conflicts: Conflict[]): void {
+  const [first, second] = cell.registers;
+  const plain = shown === first?.value;
+  // What is shown is all that there is.
+  if (!first || (plain && !second)) return;
+  const others = cell.registers.filter(
+    ({ value }) => !same(value, shown) && (plain || !isEmpty(value)),
+  );
+  if (others.length > 0)
+    conflicts.push({ kind: "concurrent-writes", path, shown, others: others.map(withValueOf) });
 }
 
 function showCell(cell: Cell): Json | undefined {

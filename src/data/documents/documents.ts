@@ -96,10 +96,12 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
 }
 
 /** The edits that no other edit replaced; equal wherever the same edits were seen. */
-export const versionOf = ({ edits }: DocumentState): string | undefined =>
-  edits.length === 0
-    ? undefined
-    : edits
-        .map(({ origin, sequence }) => `${origin}-${sequence}`)
-        .sort()
-        .join(",");
+export function versionOf({ edits }: DocumentState): string | undefined {
+  const [first, second] = edits;
+  if (!first) return undefined;
+  if (!second) return `${first.origin}-${first.sequence}`;
+  return edits
+    .map(({ origin, sequence }) => `${origin}-${sequence}`)
+    .sort()
+    .join(",");
+}

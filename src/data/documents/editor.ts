@@ -46,7 +46,7 @@ export function createEditor(
   const cellAt = (path: string) => state.cells.get(path);
 
   const observedCounts = (path: string): { counts?: ObservedCounts } => {
-    const seen = [...state.cells].filter(([at, cell]) => isWithin(at, path) && isCounted(cell));
+    const seen = [...state.cells].filter(([at, cell]) => isCounted(cell) && isWithin(at, path));
     if (seen.length === 0) return {};
     return {
       counts: Object.fromEntries(

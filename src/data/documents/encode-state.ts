@@ -4,11 +4,18 @@
  */
 import { stable } from "../../lib/stable.ts";
 import type { Json, JsonObject } from "./json.ts";
-import { valueAt } from "./json.ts";
+import { fieldOf, valueAt } from "./json.ts";
 import { elementId } from "./list.ts";
 import type { Stamp } from "./operation.ts";
 import { namesOf } from "./pointer.ts";
-import { emptyCell, type Cell, type DocumentState, type RegisterWrite } from "./state.ts";
+import {
+  emptyCell,
+  ownCounts,
+  ownMembers,
+  type Cell,
+  type DocumentState,
+  type RegisterWrite,
+} from "./state.ts";
 
 /** Origins are small numbers in rows. */
 export type OriginNumbers = { numberOf(origin: string): number; originOf(number: number): string };
@@ -38,59 +45,84 @@ export function encodeState(
     numberOf(origin),
     sequence,
   ];
-  const shared = new Map<string, [...PackedStamp, string[]]>();
-  const apart: NonNullable<Packed["x"]>[number][] = [];
   const cells = inOrder(state.cells);
-  for (const [path, { registers }] of cells) {
-    const [first, second] = registers;
-    if (!first) continue;
-    if (!second && valueAt(body, namesOf(path)) === first.value) {
-      const key = `${first.origin} ${first.sequence}`;
-      const group = shared.get(key) ?? [...stamp(first), []];
-      group[3].push(path);
-      shared.set(key, group);
-    } else {
-      apart.push([path, registers.map((write) => [...stamp(write), write.value] as const)]);
-    }
-  }
-  const part = <T>(pack: (cell: Cell) => readonly T[]) =>
-    cells.flatMap(([path, cell]) => {
-      const packed = pack(cell);
-      return packed.length > 0 ? [[path, packed] as const] : [];
+  const packed: { -readonly [Part in keyof Packed]: Packed[Part] } = {};
+  if (state.edits.length > 0) packed.e = state.edits.map(stamp);
+  if (state.deletions.length > 0) packed.d = state.deletions.map(stamp);
+  if (state.schema > 0) packed.v = state.schema;
+  packRegisters(packed, cells, { body, stamp });
+  const part = <T>(pack: (cell: Cell) => readonly T[]) => {
+    const found = cells.flatMap(([path, cell]) => {
+      const values = pack(cell);
+      return values.length > 0 ? [[path, values] as const] : [];
     });
-  const packed: Packed = {
-    e: state.edits.map(stamp),
-    d: state.deletions.map(stamp),
-    v: state.schema,
-    r: [...shared.values()],
-    x: apart,
-    c: part(({ counts }) =>
+    return found.length > 0 ? found : undefined;
+  };
+  if (cells.some(([, { counts }]) => counts.size > 0))
+    packed.c = part(({ counts }) =>
       inOrder(counts).map(([origin, { times, total, clearedTimes, cleared }]) =>
         clearedTimes > 0
           ? [numberOf(origin), times, total, clearedTimes, cleared]
           : [numberOf(origin), times, total],
       ),
-    ),
-    m: part(({ members }) =>
+    );
+  if (cells.some(([, { members }]) => members.size > 0))
+    packed.m = part(({ members }) =>
       inOrder(members).map(
         ([, { value, sequences }]) =>
           [value, inOrder(sequences).flatMap(([origin, at]) => [numberOf(origin), at])] as const,
       ),
-    ),
-    l: part(({ list }) =>
+    );
+  if (cells.some(([, { list }]) => list.length > 0))
+    packed.l = part(({ list }) =>
       list.map(
         ({ n, origin, sequence, value }) =>
           [n, numberOf(origin), sequence, ...(value === undefined ? [] : [value])] as const,
       ),
-    ),
-  };
-  return JSON.stringify(
-    Object.fromEntries(
-      Object.entries(packed).filter(([, value]) =>
-        Array.isArray(value) ? value.length > 0 : value,
-      ),
-    ),
-  );
+    );
+  return JSON.stringify(packed);
+}
+
+function packRegisters(
+  packed: { r?: Packed["r"]; x?: Packed["x"] },
+  cells: readonly (readonly [string, Cell])[],
+  { body, stamp }: { body: JsonObject | undefined; stamp: (stamp: Stamp) => PackedStamp },
+): void {
+  const shared: [...PackedStamp, string[]][] = [];
+  const apart: NonNullable<Packed["x"]>[number][] = [];
+  /** The write that made the group which is last in `shared`; most fields come from one. */
+  let last: RegisterWrite | undefined;
+  const groups = new Map<string, [...PackedStamp, string[]]>();
+  for (const [path, { registers }] of cells) {
+    const [first, second] = registers;
+    if (!first) continue;
+    if (second || valueIn(body, path) !== first.value) {
+      apart.push([path, registers.map((write) => [...stamp(write), write.value] as const)]);
+      continue;
+    }
+    if (last && last.sequence === first.sequence && last.origin === first.origin) {
+      shared.at(-1)?.[3].push(path);
+      continue;
+    }
+    const key = `${first.origin} ${first.sequence}`;
+    const known = groups.get(key);
+    if (known) {
+      known[3].push(path);
+      continue;
+    }
+    const group: [...PackedStamp, string[]] = [...stamp(first), [path]];
+    groups.set(key, group);
+    shared.push(group);
+    last = first;
+  }
+  if (shared.length > 0) packed.r = shared;
+  if (apart.length > 0) packed.x = apart;
+}
+
+/** At a JSON pointer. */
+function valueIn(body: JsonObject | undefined, path: string): Json | undefined {
+  const isPlain = path !== "" && !path.includes("/", 1) && !path.includes("~");
+  return isPlain ? fieldOf(body, path.slice(1)) : valueAt(body, namesOf(path));
 }
 
 /** So that equal states have equal texts. */
@@ -115,14 +147,17 @@ export function decodeState(
   });
   const cells = new Map<string, Cell>();
   const cellAt = (path: string): Cell => {
-    const cell = cells.get(path) ?? emptyCell();
+    const known = cells.get(path);
+    if (known) return known;
+    const cell = emptyCell();
     cells.set(path, cell);
     return cell;
   };
   for (const group of packed.r ?? []) {
+    const { hlc, origin, sequence } = stamp(group);
     for (const path of group[3]) {
-      const value = valueAt(body, namesOf(path)) as Json;
-      cellAt(path).registers = [{ ...stamp(group), value }];
+      const value = valueIn(body, path) as Json;
+      cellAt(path).registers = [{ hlc, origin, sequence, value }];
     }
   }
   for (const [path, writes] of packed.x ?? [])
@@ -132,14 +167,14 @@ export function decodeState(
     }));
   for (const [path, counts] of packed.c ?? []) {
     for (const [origin = 0, times = 0, total = 0, clearedTimes = 0, cleared = 0] of counts)
-      cellAt(path).counts.set(originOf(origin), { times, total, clearedTimes, cleared });
+      ownCounts(cellAt(path)).set(originOf(origin), { times, total, clearedTimes, cleared });
   }
   for (const [path, members] of packed.m ?? []) {
     for (const [value, pairs] of members) {
       const sequences = new Map<string, number>();
       for (let i = 0; i < pairs.length; i += 2)
         sequences.set(originOf(pairs[i] ?? 0), pairs[i + 1] ?? 0);
-      cellAt(path).members.set(stable(value), { value, sequences });
+      ownMembers(cellAt(path)).set(stable(value), { value, sequences });
     }
   }
   for (const [path, list] of packed.l ?? []) {

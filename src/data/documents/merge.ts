@@ -7,7 +7,15 @@ import { stable } from "../../lib/stable.ts";
 import { insertElements } from "./list.ts";
 import { knownChanges, type Change, type Dot, type Stamp, type Write } from "./operation.ts";
 import { ancestorsOf, isWithin } from "./pointer.ts";
-import { byStamp, emptyCell, type Cell, type DocumentState, type Member } from "./state.ts";
+import {
+  byStamp,
+  emptyCell,
+  ownCounts,
+  ownMembers,
+  type Cell,
+  type DocumentState,
+  type Member,
+} from "./state.ts";
 
 export type Context = Stamp & {
   /** Whether the writer had applied this operation, or it is this one itself. */
@@ -17,16 +25,15 @@ export type Context = Stamp & {
 /** Changes `state`. False when it holds a change that this version does not know, and left out. */
 export function applyWrite(state: DocumentState, write: Write, context: Context): boolean {
   const stamp: Stamp = { origin: context.origin, sequence: context.sequence, hlc: context.hlc };
-  const unknown = (dot: Dot) => !context.covers(dot);
-  state.edits = state.edits.filter(unknown);
-  state.deletions = state.deletions.filter(unknown);
+  state.edits = unknownTo(context, state.edits);
+  state.deletions = unknownTo(context, state.deletions);
   state.schema = Math.max(state.schema, write.schema ?? 0);
   if (write.verb === "delete") {
     // What it held stays: an edit that did not know of the deletion brings back all of it.
-    state.deletions = [...state.deletions, stamp].sort(byStamp);
+    state.deletions = withOne(state.deletions, stamp);
     return true;
   }
-  state.edits = [...state.edits, stamp].sort(byStamp);
+  state.edits = withOne(state.edits, stamp);
   let known = true;
   for (const change of write.changes) {
     if (knownChanges.has(change.type)) applyChange(state, change, context);
@@ -35,25 +42,27 @@ export function applyWrite(state: DocumentState, write: Write, context: Context)
   return known;
 }
 
+/** Greatest first. */
+const withOne = <T extends Stamp>(stamps: readonly T[], one: T): readonly T[] =>
+  stamps.length === 0 ? [one] : [...stamps, one].sort(byStamp);
+
+const unknownTo = <T extends Dot>({ covers }: Context, dots: readonly T[]): readonly T[] =>
+  dots.length === 0 ? dots : dots.filter((dot) => !covers(dot));
+
 export function applyChange(state: DocumentState, change: Change, context: Context): void {
   switch (change.type) {
-    case "set":
+    case "set": {
       clearWithin(state, change, context);
       clearRegisters(state, ancestorsOf(change.path), context);
-      cellAt(state, change.path).registers = [
-        ...cellAt(state, change.path).registers,
-        {
-          origin: context.origin,
-          sequence: context.sequence,
-          hlc: context.hlc,
-          value: change.value,
-        },
-      ].sort(byStamp);
+      const { origin, sequence, hlc } = context;
+      const cell = cellAt(state, change.path);
+      cell.registers = withOne(cell.registers, { origin, sequence, hlc, value: change.value });
       return;
+    }
     case "remove":
       return clearWithin(state, change, context);
     case "count": {
-      const { counts } = typedCell(state, change.path, context);
+      const counts = ownCounts(typedCell(state, change.path, context));
       const before = counts.get(context.origin);
       counts.set(context.origin, {
         times: (before?.times ?? 0) + 1,
@@ -64,7 +73,7 @@ export function applyChange(state: DocumentState, change: Change, context: Conte
       return;
     }
     case "add": {
-      const { members } = typedCell(state, change.path, context);
+      const members = ownMembers(typedCell(state, change.path, context));
       const key = stable(change.value);
       const sequences = uncovered(members.get(key)?.sequences, context);
       sequences.set(context.origin, context.sequence);
@@ -112,7 +121,7 @@ function clearRegisters(state: DocumentState, paths: readonly string[], context:
   for (const path of paths) {
     const cell = state.cells.get(path);
     if (!cell || cell.registers.length === 0) continue;
-    cell.registers = cell.registers.filter((write) => !context.covers(write));
+    cell.registers = unknownTo(context, cell.registers);
     prune(state, path);
   }
 }
@@ -124,7 +133,7 @@ function clearWithin(
 ): void {
   for (const [path, cell] of state.cells) {
     if (!isWithin(path, change.path)) continue;
-    cell.registers = cell.registers.filter((write) => !context.covers(write));
+    cell.registers = unknownTo(context, cell.registers);
     for (const [key, member] of cell.members) keepMember(cell, key, member, context);
     if (cell.list.some((element) => element.value !== undefined && context.covers(element)))
       cell.list = cell.list.map((element) =>
@@ -133,19 +142,19 @@ function clearWithin(
     prune(state, path);
   }
   for (const [path, byOrigin] of Object.entries(change.counts ?? {})) {
-    const counts = state.cells.get(path)?.counts;
+    const cell = state.cells.get(path);
     for (const [origin, [times, total]] of Object.entries(byOrigin)) {
-      const count = counts?.get(origin);
-      if (count && times > count.clearedTimes)
-        counts?.set(origin, { ...count, clearedTimes: times, cleared: total });
+      const count = cell?.counts.get(origin);
+      if (cell && count && times > count.clearedTimes)
+        ownCounts(cell).set(origin, { ...count, clearedTimes: times, cleared: total });
     }
   }
 }
 
 function keepMember(cell: Cell, key: string, { value, sequences }: Member, context: Context): void {
   const kept = uncovered(sequences, context);
-  if (kept.size === 0) cell.members.delete(key);
-  else cell.members.set(key, { value, sequences: kept });
+  if (kept.size === 0) ownMembers(cell).delete(key);
+  else ownMembers(cell).set(key, { value, sequences: kept });
 }
 
 const uncovered = (

@@ -34,9 +34,10 @@ export type Element = Dot & {
 export type Cell = {
   /** Greatest stamp first. */
   registers: readonly RegisterWrite[];
-  readonly counts: Map<string, Count>;
+  /** Changed through `ownCounts` and `ownMembers`: most cells are registers and share empty maps. */
+  counts: ReadonlyMap<string, Count>;
   /** By the stable text of the value. */
-  readonly members: Map<string, Member>;
+  members: ReadonlyMap<string, Member>;
   /** In the order of the list. */
   list: readonly Element[];
 };
@@ -59,12 +60,28 @@ export const emptyState = (): DocumentState => ({
   schema: 0,
 });
 
-export const emptyCell = (): Cell => ({
-  registers: [],
-  counts: new Map(),
-  members: new Map(),
-  list: [],
+const nothing: readonly never[] = [];
+const noCounts: ReadonlyMap<string, Count> = new Map();
+const noMembers: ReadonlyMap<string, Member> = new Map();
+
+export const emptyCell = (registers: readonly RegisterWrite[] = nothing): Cell => ({
+  registers,
+  counts: noCounts,
+  members: noMembers,
+  list: nothing,
 });
+
+/** To be changed in place. */
+export function ownCounts(cell: Cell): Map<string, Count> {
+  if (cell.counts === noCounts) cell.counts = new Map();
+  return cell.counts as Map<string, Count>;
+}
+
+/** To be changed in place. */
+export function ownMembers(cell: Cell): Map<string, Member> {
+  if (cell.members === noMembers) cell.members = new Map();
+  return cell.members as Map<string, Member>;
+}
 
 export const isAlive = (state: DocumentState): boolean => state.edits.length > 0;
 
@@ -73,6 +90,7 @@ export const byStamp = (a: Stamp, b: Stamp): number =>
   b.hlc - a.hlc || (a.origin < b.origin ? 1 : a.origin > b.origin ? -1 : b.sequence - a.sequence);
 
 export const isCounted = (cell: Cell): boolean =>
+  cell.counts.size > 0 &&
   cell.counts.values().some(({ times, clearedTimes }) => times > clearedTimes);
 
 /** In the order of origins: sums of fractions depend on it. */
@@ -84,6 +102,8 @@ export function countOf(cell: Cell): number {
 }
 
 export const livingOf = (cell: Cell): readonly (Element & { readonly value: Json })[] =>
-  cell.list.filter(
-    (element): element is Element & { readonly value: Json } => element.value !== undefined,
-  );
+  cell.list.length === 0
+    ? nothing
+    : cell.list.filter(
+        (element): element is Element & { readonly value: Json } => element.value !== undefined,
+      );

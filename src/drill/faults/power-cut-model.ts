@@ -7,7 +7,8 @@
  * - A directory's entries count from its own last fsync. Of what was created, renamed, linked and
  *   removed in it since, a prefix happened: directories keep their order, each for itself. An fsync of
  *   a file says nothing about its name (ext4 is kinder; POSIX is not).
- * - A rename is whole or did not happen.
+ * - A rename is whole or did not happen; one between two directories is a name more in the one and a
+ *   name less in the other, each as durable as its own directory.
  *
  * Memory-mapped `-shm` files are never durable. Modes are those of creation.
  */

@@ -429,11 +429,18 @@ int renameat(int from_at, const char *from, int to_at, const char *to) {
   int from_inside = find_place(from_at, from, &source);
   int to_inside = find_place(to_at, to, &target);
   if (!from_inside && !to_inside) return REAL(renameat)(from_at, from, to_at, to);
-  if (!from_inside || !to_inside || source.inode != target.inode)
-    unmodelled("rename between folders", from);
-  enter(source.inode);
+  if (!from_inside || !to_inside) unmodelled("rename into or out of the folder", from);
+  int between = source.inode != target.inode;
+  enter(between ? target.inode : source.inode);
   int result = REAL(renameat)(from_at, from, to_at, to);
-  if (result == 0) {
+  struct stat moved;
+  if (result == 0 && between) {
+    /* Two directories, each with an order of its own: a name more, and later a name less. */
+    if (fstatat(target.fd, target.name, &moved, AT_SYMLINK_NOFOLLOW) != 0)
+      give_up("what was renamed is gone");
+    append_name(LINK, moved.st_ino, moved.st_mode, &target);
+    append_name(UNLINK, 0, 0, &source);
+  } else if (result == 0) {
     char names[2 * NAME_MAX + 2];
     size_t first = strlen(source.name), second = strlen(target.name);
     memcpy(names, source.name, first + 1);
