@@ -150,11 +150,12 @@ function checkValue(
   };
   const problem = look(value, 0);
   if (problem) return invalid(at, problem);
-  return tooLarge(at, value);
+  return tooLarge(at, JSON.stringify(value));
 }
 
-export function tooLarge(at: string, value: Json): Complaint | undefined {
-  const bytes = Buffer.byteLength(JSON.stringify(value));
+/** `text`: a document as JSON. */
+export function tooLarge(at: string, text: string): Complaint | undefined {
+  const bytes = Buffer.byteLength(text);
   return bytes <= documentBytesMax
     ? undefined
     : {

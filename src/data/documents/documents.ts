@@ -10,8 +10,8 @@ import type { DocumentRow, DocumentTables } from "./tables.ts";
 export interface Documents {
   /** To be changed in place; `save` writes it. */
   state(collection: string, id: string): DocumentState;
-  /** What `show` says of the state as it is now; spares `save` to ask again. */
-  keepShown(collection: string, id: string, shown: Shown): void;
+  /** What `show` says of the state as it is now, and its body as JSON; spares `save` to ask again. */
+  keepShown(collection: string, id: string, shown: ShownText): void;
   version(collection: string, id: string): string | undefined;
   /** False when a change in it is not known to this version. */
   apply(write: Write, context: Context): boolean;
@@ -27,8 +27,17 @@ export interface Documents {
   forget(): void;
 }
 
+export type ShownText = Shown & { readonly text: string | null };
+
+export const withText = (shown: Shown): ShownText => ({
+  ...shown,
+  text: shown.body === undefined ? null : JSON.stringify(shown.body),
+});
+
+type Open = { readonly state: DocumentState; shown?: ShownText };
+
 export function createDocuments(tables: DocumentTables, origins: OriginNumbers): Documents {
-  const open = new Map<string, { readonly state: DocumentState; shown?: Shown }>();
+  const open = new Map<string, Open>();
   let touched = new Set<string>();
   let change = tables.lastChange();
 
@@ -65,11 +74,11 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
         if (!document || saved.has(key)) continue;
         saved.add(key);
         const { state } = document;
-        const { body, conflicts } = document.shown ?? show(state);
+        const { body, conflicts, text } = document.shown ?? withText(show(state));
         tables.saveDocument({
           collection,
           id,
-          body: body === undefined ? null : JSON.stringify(body),
+          body: text,
           state: encodeState(state, body, origins),
           change: ++change,
           conflicts: conflicts.length,

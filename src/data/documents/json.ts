@@ -11,7 +11,9 @@ export const fieldOf = (value: unknown, name: string): Json | undefined =>
   isObject(value) && Object.hasOwn(value, name) ? value[name] : undefined;
 
 export const same = (a: Json | undefined, b: Json | undefined): boolean =>
-  a === b || (a !== undefined && b !== undefined && stable(a) === stable(b));
+  a === b || (isComposed(a) && isComposed(b) && stable(a) === stable(b));
+
+const isComposed = (value: unknown) => typeof value === "object" && value !== null;
 
 /** The value at the end of these names; undefined when there is none. */
 export const valueAt = (value: Json | undefined, names: readonly string[]): Json | undefined =>

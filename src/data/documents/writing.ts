@@ -2,6 +2,7 @@
 import type { Complaint } from "../streams/check.ts";
 import { mismatchesOf, tooLarge, type Declared } from "./check.ts";
 import { createEditor, type Editor, type MergeType } from "./editor.ts";
+import { withText, type ShownText } from "./documents.ts";
 import type { Engine } from "./engine.ts";
 import { show } from "./body.ts";
 import { mergePatch, type JsonObject } from "./json.ts";
@@ -66,9 +67,9 @@ export function writeDocuments(
       state.schema = schemaBefore;
       continue;
     }
-    const shown = show(state);
+    const shown = withText(show(state));
     documents.keepShown(name, id, shown);
-    const problem = problemOf(wish, index, { collection, before, after: shown.body, warnings });
+    const problem = problemOf(wish, index, { collection, before, after: shown, warnings });
     if (problem) {
       documents.drop();
       return { state: "refused", complaint: problem };
@@ -120,15 +121,15 @@ function problemOf(
   found: {
     collection: CollectionDeclaration | undefined;
     before: JsonObject | undefined;
-    after: JsonObject | undefined;
+    after: ShownText;
     warnings: string[];
   },
 ): Complaint | undefined {
-  const { collection, after, warnings } = found;
+  const { collection, before, after, warnings } = found;
   const at = `writes[${index}] (${wish.collection}/${wish.id})`;
-  const large = after && tooLarge(at, after);
+  const large = after.text === null ? undefined : tooLarge(at, after.text);
   if (large) return large;
-  const mismatches = collection ? mismatchesOf(collection, found) : [];
+  const mismatches = collection ? mismatchesOf(collection, { before, after: after.body }) : [];
   if (mismatches.length === 0) return undefined;
   if (collection?.onMismatch === "warn") {
     warnings.push(...mismatches.map((mismatch) => `${at}: ${mismatch}`));
