@@ -101,7 +101,10 @@ export async function runAgent(
         sync.attachPeer(link);
         documents.attachPeer(link);
       },
-      onHub: (link) => sync.attachHub(link),
+      onHub(link) {
+        sync.attachHub(link);
+        documents.attachHub(link);
+      },
     },
   });
   const strain = await startHostStrain(ground);
@@ -145,7 +148,12 @@ export async function runAgent(
     ledgerSituation,
   });
   const { report } = status;
-  const metrics = startMetricsPath(ground, { report, membership, identity });
+  const metrics = startMetricsPath(ground, {
+    report,
+    documentsBacklog: () => documents.hub.backlog(),
+    membership,
+    identity,
+  });
   const coordination = await startCoordinationPath(ground, { state, links, identity });
   const gateway = await startGatewayPath(ground, {
     identity,

@@ -3,7 +3,7 @@
  * What passes between threads are batches; the halves on the other side stand in `paths/`.
  */
 import { join } from "node:path";
-import { openDocumentStore, serveDocumentStore } from "../data/documents/index.ts";
+import { encodeLeaving, openDocumentStore, serveDocumentStore } from "../data/documents/index.ts";
 import { encodeBatch, openStreamStore, serveStreamStore } from "../data/streams/index.ts";
 import {
   openSqliteLedger,
@@ -11,7 +11,7 @@ import {
   type LedgerEmit,
   type LedgerThreadEvents,
 } from "../ledger/index.ts";
-import { createGate } from "../privacy/gate/index.ts";
+import { createGate, createOperationGate } from "../privacy/gate/index.ts";
 import { openMirrorStore, serveMirrorStore } from "../resources/mirror-store/index.ts";
 import { systemClock, systemRandom } from "../runtime/clock/index.ts";
 import { createLog } from "../runtime/log/index.ts";
@@ -30,6 +30,7 @@ const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node 
 const documents = openDocumentStore(deps, { path: join(dataDir, "documents.db"), node });
 const mirror = openMirrorStore(deps, { path: join(dataDir, "mirror.db") });
 const gate = createGate({ encode: encodeBatch, log });
+const operationGate = createOperationGate({ encode: encodeLeaving, log });
 const ledger = holdsLedger
   ? openSqliteLedger({ ...deps, path: join(dataDir, "ledger.db"), name: node })
   : undefined;
@@ -39,7 +40,9 @@ const emit: LedgerEmit = (name, event) =>
   (host as ThreadHost<LedgerThreadEvents>).emit(name, event);
 const host: ThreadHost<StorageEvents> = serveThread<StorageEvents>({
   ...serveStreamStore({ store: streams, gate }, (name, event) => host.emit(name, event)),
-  ...serveDocumentStore(documents, (name, event) => host.emit(name, event)),
+  ...serveDocumentStore({ store: documents, gate: operationGate }, (name, event) =>
+    host.emit(name, event),
+  ),
   ...serveMirrorStore(mirror),
   ...(ledger ? serveLedger(ledger, emit) : {}),
 });

@@ -26,7 +26,7 @@ export type StorageData = {
 export type ClearedBytes = Cleared<Uint8Array>;
 
 export type StorageMethods = StreamMethods<ClearedBytes> &
-  DocumentMethods &
+  DocumentMethods<ClearedBytes> &
   MirrorStoreMethods &
   LedgerMethods;
 export type StorageEvents = StreamEvents & DocumentEvents & LedgerThreadEvents;

@@ -44,6 +44,8 @@ export type BatchWrite = { readonly id: string; readonly collection?: string } &
 );
 
 export type StoredDocument = {
+  /** At a hub: whose copy it is. */
+  readonly cell?: string;
   readonly collection: string;
   readonly id: string;
   readonly version: string;
@@ -63,6 +65,10 @@ export type StoredDocument = {
 };
 
 export type ListOptions = {
+  /** At a hub: of this cell. */
+  readonly cell?: string;
+  /** At a hub: with this id, of whatever cell. */
+  readonly id?: string;
   readonly after?: string;
   /** Only documents with conflicts. */
   readonly conflicted?: boolean;
@@ -76,7 +82,12 @@ export type DocumentChange = { readonly id: string; readonly cursor: string } & 
 );
 
 export interface DocumentClient {
-  get(collection: string, id: string): Promise<StoredDocument | undefined>;
+  /** A hub has the documents of many cells, and wants to know of which. */
+  get(
+    collection: string,
+    id: string,
+    options?: { readonly cell?: string },
+  ): Promise<StoredDocument | undefined>;
   /** Makes the document this; fields that stay the same are not written. */
   put(collection: string, id: string, body: Body, options?: WriteOptions): Promise<WriteResult>;
   /** JSON merge patch (RFC 7396): null removes a field. */
@@ -136,9 +147,10 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
   };
 
   return {
-    async get(collection, id) {
+    async get(collection, id, { cell } = {}) {
+      const query = cell === undefined ? "" : `?${new URLSearchParams({ cell })}`;
       try {
-        return (await (await call(pathOf(collection, id), {})).json()) as StoredDocument;
+        return (await (await call(pathOf(collection, id) + query, {})).json()) as StoredDocument;
       } catch (error) {
         if (error instanceof SkerryError && error.code === "document-unknown") return undefined;
         throw error;
@@ -154,9 +166,11 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
       write("DELETE", pathOf(collection, id), undefined, writeOptions),
     batch: (collection, writes, writeOptions) =>
       write("POST", pathOf(collection), { writes }, writeOptions),
-    async *list(collection, { after, conflicted, signal } = {}) {
+    async *list(collection, { after, conflicted, signal, cell, id } = {}) {
       for (let from = after; ;) {
         const query = new URLSearchParams({ limit: String(pageDocuments) });
+        if (cell !== undefined) query.set("cell", cell);
+        if (id !== undefined) query.set("id", id);
         if (from !== undefined) query.set("after", from);
         if (conflicted) query.set("conflicted", "1");
         const answer = await call(`${pathOf(collection)}?${query}`, signal ? { signal } : {});

@@ -34,6 +34,7 @@ export type {
   ChangesPage,
   ChangesQuery,
   CollectionDeclaration,
+  CollectionEgress,
   Conflict,
   Document,
   DocumentChange,
@@ -46,6 +47,8 @@ export type {
   FieldType,
   ListPage,
   ListQuery,
+  LocalDocumentStore,
+  OperationLog,
   WriteAnswer,
 } from "./documents/store.ts";
 export { openDocumentStore, type DocumentStoreOptions } from "./documents/sqlite-store.ts";
@@ -56,14 +59,30 @@ export {
   type DocumentMethods,
 } from "./documents/thread.ts";
 export { decodeBatch, encodeBatch } from "./batch/codec.ts";
-export type { ClearedLog, Egress, Gate, Hub } from "./ports.ts";
+export { decodeLeaving, encodeLeaving } from "./documents/leaving.ts";
+export type {
+  ClearedLog,
+  DocumentEgress,
+  DocumentHub,
+  Egress,
+  Gate,
+  Hub,
+  OperationGate,
+  OperationRecheck,
+} from "./ports.ts";
 export {
   createReplication,
   type Replication,
   type ReplicationOptions,
 } from "./replication/peers.ts";
 export { createHubSync, type HubSync, type HubSyncOptions } from "./replication/hub-sync.ts";
-export { connectHub, registerGlobalStore } from "./replication/hub-link.ts";
+export { createDocumentsSync, type DocumentsSync } from "./replication/documents-hub.ts";
+export {
+  connectDocumentHub,
+  connectHub,
+  registerGlobalDocuments,
+  registerGlobalStore,
+} from "./replication/hub-link.ts";
 export { createDurability, type Durability, type DurabilityDeps } from "./durability/durability.ts";
 export type {
   GlobalEntry,
@@ -82,11 +101,27 @@ export {
   type GlobalEvents,
   type GlobalMethods,
 } from "./global/thread.ts";
+export type {
+  FeedStates,
+  FeedWish,
+  GlobalCollectionStatus,
+  GlobalDocument,
+  GlobalDocumentStore,
+  GlobalListPage,
+  GlobalListQuery,
+} from "./global/documents.ts";
+export { openGlobalDocuments, type GlobalDocumentsOptions } from "./global/sqlite/documents.ts";
+export {
+  connectGlobalDocuments,
+  serveGlobalDocuments,
+  type GlobalDocumentMethods,
+} from "./global/documents-thread.ts";
 export {
   createDocumentWrites,
   type DocumentOutcome,
   type DocumentWrites,
 } from "./durability/document-writes.ts";
+export { createGlobalDocumentRoutes } from "./routes/global-documents.ts";
 export { createDocumentRoutes, type DocumentRoutesDeps } from "./routes/documents.ts";
 export type {
   AckAnswer,

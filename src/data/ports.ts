@@ -1,5 +1,8 @@
 /** What this pillar needs of others; bound by the roots (`agent/paths/sync-path.ts`, `hub/paths/`). */
-import type { EgressPolicy } from "../api/index.ts";
+import type { EgressPolicy, Operation } from "../api/records/index.ts";
+import type { LeavingBatch } from "./documents/leaving.ts";
+import type { CollectionEgress, OperationLog } from "./documents/store.ts";
+import type { FeedStates, FeedWish } from "./global/documents.ts";
 import type { LogBatch, Vector } from "./streams/store.ts";
 
 /** A piece of a log after the gate. `C` is the type that only the gate can make. */
@@ -19,6 +22,34 @@ export interface Gate<C> {
   clear(batch: LogBatch): ClearedLog<C>;
 }
 
+/** The gate for documents. Runs in the storage thread. */
+export interface OperationGate<C> {
+  /** By collection; nothing leaves of one that is not named. */
+  setPolicies(collections: Readonly<Record<string, CollectionEgress>>): void;
+  /** For the hub's copies of these collections; undefined when none of them may leave. */
+  clear(log: OperationLog, collections: readonly string[]): ClearedLog<C> | undefined;
+}
+
+/** The gate's second look, at the hub. */
+export interface OperationRecheck {
+  /** Throws when a batch breaks the policies that it came with. */
+  check(batch: LeavingBatch): void;
+  /** What a policy lets out of an operation that left by an earlier one. */
+  narrow(operation: Operation, policy: EgressPolicy): Operation;
+}
+
+/** Asked on the main thread, answered in the storage thread. */
+export interface DocumentEgress<C> {
+  /** Undefined: this store has nothing of that origin from there on, or nothing of these leaves. */
+  clear(query: {
+    origin: string;
+    from: number;
+    to?: number;
+    bytesMax?: number;
+    collections: readonly string[];
+  }): Promise<ClearedLog<C> | undefined>;
+}
+
 /** The hub at the other end of a link: takes only what passed the gate. */
 export interface Hub<C> {
   /** The durable vector of the origins in the batch, after the hub committed it. */
@@ -35,4 +66,14 @@ export interface Egress<C> {
     from: number;
     bytesMax?: number;
   }): Promise<ClearedLog<C> | undefined>;
+}
+
+/** The hub's copies of this cell's collections, at the other end of a link. */
+export interface DocumentHub<C> {
+  /** Tops of the batch's origin, by collection, after the hub committed it. */
+  push(bytes: C, options: { signal: AbortSignal }): Promise<FeedStates>;
+  feeds(
+    wishes: Readonly<Record<string, FeedWish>>,
+    options: { signal: AbortSignal },
+  ): Promise<FeedStates>;
 }

@@ -8,6 +8,7 @@ import {
   connectGlobalStore,
   createGlobalRoutes,
   registerGlobalStore,
+  type GlobalDocumentMethods,
   type GlobalEvents,
   type GlobalMethods,
 } from "../data/index.ts";
@@ -26,7 +27,7 @@ import { writeAccess, writeInfo } from "../runtime/local/index.ts";
 import { placeOf } from "../runtime/postgres/index.ts";
 import { ownProcess, version } from "../runtime/process/index.ts";
 import { startThread } from "../runtime/thread/index.ts";
-import { createRouter, listen, verifyPeer, type Listener } from "../transport/index.ts";
+import { createRouter, listen, verifyPeer, type Listener, type Peer } from "../transport/index.ts";
 import {
   postgresOf,
   readHubRecord,
@@ -37,6 +38,7 @@ import {
 import type { HubGround } from "./ground.ts";
 import { lockHubFolder, type HubInfo } from "./launch.ts";
 import { startBackupPath } from "./paths/backup-path.ts";
+import { startDocumentsPath } from "./paths/documents-path.ts";
 import { startEnrolPath } from "./paths/enrol-path.ts";
 import { mountMetrics, openPaths } from "./paths/metrics-path.ts";
 import { hubDatabasePath, refuseUnmigrated, type HubStorageData } from "./storage.ts";
@@ -84,18 +86,21 @@ export async function runHub(
   const thread = await lifecycle.start(
     "storage",
     () =>
-      startThread<GlobalMethods, GlobalEvents>(entryUrl(import.meta.url, "./storage.entry"), {
-        name: "storage",
-        data: {
-          dataDir,
-          logLevel,
-          ...(logPath === undefined ? {} : { logPath }),
-          ...(postgres ? { postgres } : {}),
-          ...(record.retention === undefined
-            ? {}
-            : { retentionAgeMs: parseDurationMs(record.retention, "retention") }),
-        } satisfies HubStorageData,
-      }),
+      startThread<GlobalMethods & GlobalDocumentMethods, GlobalEvents>(
+        entryUrl(import.meta.url, "./storage.entry"),
+        {
+          name: "storage",
+          data: {
+            dataDir,
+            logLevel,
+            ...(logPath === undefined ? {} : { logPath }),
+            ...(postgres ? { postgres } : {}),
+            ...(record.retention === undefined
+              ? {}
+              : { retentionAgeMs: parseDurationMs(record.retention, "retention") }),
+          } satisfies HubStorageData,
+        },
+      ),
     (part) => part.terminate(),
   );
   const store = await lifecycle.start(
@@ -110,9 +115,12 @@ export async function runHub(
   const book = createCellBook({ clock });
 
   const router = createRouter();
-  registerGlobalStore(router, store, (peer) =>
-    peer.path[0] === "node" ? registry.cellOf(peer.trustDomain) : undefined,
-  );
+  const cellOf = (peer: Peer) =>
+    peer.path[0] === "node" ? registry.cellOf(peer.trustDomain) : undefined;
+  registerGlobalStore(router, store, cellOf);
+  const documents = postgres
+    ? undefined
+    : await startDocumentsPath(ground, { router, thread, cellOf });
   startBackupPath(ground, { router, cellOf: (domain) => registry.cellOf(domain) });
   router.handle("hub.heartbeat", async ({ peer, body }) => {
     const cell = registry.cellOf(peer.trustDomain);
@@ -152,8 +160,14 @@ export async function runHub(
     ...book.status(record.name, registry.cells(), await store.streams()),
     store: kind,
   });
+  documents?.routes(app);
   app.get("/v1/status", status);
-  mountMetrics(app, { name: record.name, version: version(), status });
+  mountMetrics(app, {
+    name: record.name,
+    version: version(),
+    status,
+    collections: async () => (await documents?.collections()) ?? [],
+  });
   app.post("/skerry/v1/tokens", ({ body }) => enrolPath.createToken(body));
   await app.ready();
 

@@ -1,11 +1,14 @@
 /** The hub's storage thread: the global store, and the gate's second look at what cells send. */
+import { join } from "node:path";
 import {
+  openGlobalDocuments,
   openGlobalStore,
   openPostgresStore,
+  serveGlobalDocuments,
   serveGlobalStore,
   type GlobalEvents,
 } from "../data/global/index.ts";
-import { createRecheck } from "../privacy/gate/index.ts";
+import { createOperationRecheck, createRecheck } from "../privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../runtime/clock/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";
@@ -21,6 +24,16 @@ const deps = { clock: systemClock, random: systemRandom, log, recheck: createRec
 const store = postgres
   ? await openPostgresStore(deps, { address: postgres, retentionAgeMs })
   : openGlobalStore(deps, { path: hubDatabasePath(dataDir), retentionAgeMs });
-const host: ThreadHost<GlobalEvents> = serveThread<GlobalEvents>(
-  serveGlobalStore(store, (name, event) => host.emit(name, event)),
-);
+/** Hub processes that share a database would each have documents of their own: there are none yet. */
+const documents = postgres
+  ? {}
+  : serveGlobalDocuments(
+      openGlobalDocuments(
+        { ...deps, recheck: createOperationRecheck() },
+        { path: join(dataDir, "documents.db") },
+      ),
+    );
+const host: ThreadHost<GlobalEvents> = serveThread<GlobalEvents>({
+  ...serveGlobalStore(store, (name, event) => host.emit(name, event)),
+  ...documents,
+});

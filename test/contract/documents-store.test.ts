@@ -6,12 +6,15 @@ import { test } from "node:test";
 import { stable } from "../../src/api/index.ts";
 import {
   connectDocumentStore,
+  encodeLeaving,
   serveDocumentStore,
   type DocumentMethods,
   type DocumentsGrown,
   type DocumentStore,
 } from "../../src/data/index.ts";
 import { decodeError, encodeError } from "../../src/lib/errors.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { createOperationGate } from "../../src/privacy/gate/index.ts";
 import { markerPath } from "../../src/data/streams/identity.ts";
 import {
   bodyOf,
@@ -28,7 +31,9 @@ import { temporaryFolder } from "../support/data.ts";
 /** As a thread carries it: everything is cloned, errors go through the codec. */
 async function acrossThread(path: string, node = "n1"): Promise<DocumentStore> {
   const listeners = new Set<(grown: DocumentsGrown) => void>();
-  const methods = serveDocumentStore(await openDocuments(path, node), (_name, grown) => {
+  const store = await openDocuments(path, node);
+  const gate = createOperationGate({ encode: encodeLeaving, log: silentLog });
+  const methods = serveDocumentStore({ store, gate }, (_name, grown) => {
     for (const listener of listeners) listener(structuredClone(grown));
   });
   const call = async (name: keyof DocumentMethods, argument: never) => {
@@ -43,9 +48,9 @@ async function acrossThread(path: string, node = "n1"): Promise<DocumentStore> {
     return () => void listeners.delete(listener);
   };
   const thread = { call, on } as unknown as Parameters<typeof connectDocumentStore>[0];
-  const store = connectDocumentStore(thread, { node });
-  await store.declare([items, notes]);
-  return store;
+  const connected = connectDocumentStore(thread, { node });
+  await connected.declare([items, notes]);
+  return connected;
 }
 
 for (const [name, open] of [

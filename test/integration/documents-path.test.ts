@@ -3,97 +3,32 @@
  * routes over HTTP, and two nodes that replicate over a link.
  */
 import { strict as assert } from "node:assert";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import type { Ground } from "../../src/agent/ground.ts";
-import type { Mirrored } from "../../src/agent/mirrored.ts";
-import { startDocumentsPath, type DocumentsPath } from "../../src/agent/paths/documents-path.ts";
-import type { StorageData, StorageThread } from "../../src/agent/storage.ts";
-import { createDocuments, type DocumentClient } from "../../src/client/index.ts";
-import { collectionKind, nodeKind } from "../../src/api/index.ts";
-import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
-import { createHttpApp } from "../../src/runtime/http/index.ts";
-import { createLifecycle, type Lifecycle } from "../../src/runtime/lifecycle/index.ts";
-import { startThread } from "../../src/runtime/thread/index.ts";
 import { temporaryFolder } from "../support/data.ts";
-import {
-  noFaults,
-  peerOf,
-  virtualLink,
-  virtualRouter,
-  type VirtualRouter,
-} from "../../src/drill/simulated/convergence/links.ts";
+import { noFaults, peerOf, virtualLink } from "../../src/drill/simulated/convergence/links.ts";
+import { mirroring, startDocumentsNode, type DocumentsNode } from "../support/documents-node.ts";
 import { waitFor } from "../support/wait.ts";
 
 const trustDomain = "cell-a.skerry";
 const folder = temporaryFolder();
 
-type Started = {
-  readonly name: string;
-  readonly lifecycle: Lifecycle;
-  readonly router: VirtualRouter;
-  readonly path: DocumentsPath;
-  readonly client: DocumentClient;
-};
-const nodes: Started[] = [];
+const nodes: DocumentsNode[] = [];
+const start = (name: string) =>
+  startDocumentsNode({
+    folder: folder.path,
+    name,
+    trustDomain,
+    mirrored: mirroring(["n1", "n2"], () => [
+      { metadata: { name: "items" }, spec: { fields: [{ path: "/stock", type: "counter" }] } },
+    ]),
+  });
 
-/** As far as this path looks at the mirror: two nodes, one collection. */
-const mirrored: Mirrored = {
-  follow(kind, listener) {
-    const objects: Record<string, readonly object[]> = {
-      [nodeKind.kind]: ["n1", "n2"].map((name) => ({ metadata: { name } })),
-      [collectionKind.kind]: [
-        { metadata: { name: "items" }, spec: { fields: [{ path: "/stock", type: "counter" }] } },
-      ],
-    };
-    setImmediate(() => listener((objects[kind.kind] ?? []) as never));
-  },
-};
-
-async function start(name: string): Promise<Started> {
-  const dataDir = join(folder.path, name);
-  mkdirSync(dataDir, { recursive: true });
-  const lifecycle = createLifecycle({ clock: systemClock, log: silentLog });
-  const storage: StorageThread = await lifecycle.start(
-    "storage",
-    () =>
-      startThread(new URL("../../src/agent/storage.entry.ts", import.meta.url), {
-        name: "storage",
-        data: {
-          dataDir,
-          node: name,
-          holdsLedger: false,
-          logLevel: "warn",
-          logPath: join(dataDir, "agent.log"),
-        } satisfies StorageData,
-      }),
-    (part) => part.terminate(),
-  );
-  const router = virtualRouter();
-  const ground = {
-    clock: systemClock,
-    random: systemRandom,
-    log: silentLog,
-    lifecycle,
-    storage,
+function connect(a: DocumentsNode, b: DocumentsNode): { cut(): void } {
+  const end = ({ name, router }: DocumentsNode) => ({
+    peer: peerOf(trustDomain, "node", name),
     router,
-    record: { node: name },
-  } as unknown as Ground;
-  const path = await startDocumentsPath(ground, { mirrored, trustDomain });
-  const app = createHttpApp();
-  path.routes(app);
-  const url = await lifecycle.start(
-    "http",
-    () => app.listen({ host: "127.0.0.1", port: 0 }),
-    () => app.close(),
-  );
-  return { name, lifecycle, router, path, client: createDocuments({ url }) };
-}
-
-function connect(a: Started, b: Started): { cut(): void } {
-  const end = ({ name, router }: Started) => ({ peer: peerOf(trustDomain, "node", name), router });
+  });
   const link = virtualLink(
     { clock: systemClock, random: systemRandom, faults: () => noFaults },
     { left: end(a), right: end(b) },
@@ -111,7 +46,8 @@ after(async () => {
   folder[Symbol.dispose]();
 });
 
-const bodyAt = async ({ client }: Started, id: string) => (await client.get("items", id))?.body;
+const bodyAt = async ({ client }: DocumentsNode, id: string) =>
+  (await client.get("items", id))?.body;
 
 test("a write reaches the other node before peer(1) is answered; cut off, both go on and meet again", async () => {
   const [first, second] = nodes;

@@ -4,6 +4,7 @@ import {
   openDocumentStore,
   type CollectionDeclaration,
   type Document,
+  type LocalDocumentStore,
   type DocumentStore,
   type DocumentWrite,
   type WriteAnswer,
@@ -34,7 +35,7 @@ export async function openDocuments(
   path: string,
   node = "n1",
   options: { fileBytesMax?: number } = {},
-): Promise<DocumentStore> {
+): Promise<LocalDocumentStore> {
   const store = openDocumentStore(
     { clock: systemClock, random: systemRandom, log: silentLog },
     { path, node, ...options },

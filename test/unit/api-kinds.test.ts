@@ -293,9 +293,16 @@ test("a collection's fields are checked, and what is not built yet is refused by
     [],
   );
   assert.match(collection({ scope: "both" })[0] ?? "", /spec\.scope: "both" is not built yet/);
-  assert.match(collection({ scope: "all" })[0] ?? "", /spec\.scope: "all" must be cell/);
+  assert.match(
+    collection({ scope: "all" })[0] ?? "",
+    /spec\.scope: "all" must be cell or cellsToHub/,
+  );
   assert.match(collection({ consistency: "strong" })[0] ?? "", /not built yet; it must be merge/);
-  assert.match(collection({ egress: { keep: ["a"] } })[0] ?? "", /spec\.egress: is not built yet/);
+  const egress = { keep: ["a"] };
+  assert.deepEqual(collection({ scope: "cellsToHub", egress }), []);
+  assert.match(collection({ egress })[0] ?? "", /spec\.scope: must be cellsToHub/);
+  assert.match(collection({ scope: "cellsToHub" })[0] ?? "", /spec\.egress: is missing/);
+  assert.match(collection({ indexes: [] })[0] ?? "", /spec\.indexes: is not built yet/);
   assert.match(collection({ fields: [field("name")] })[0] ?? "", /fields\[0\]\.path: "name" must/);
   assert.match(collection({ fields: [field("/a", "text")] })[0] ?? "", /"text" is not built yet/);
   assert.match(collection({ fields: [field("/a"), field("/a")] })[0] ?? "", /declared twice/);

@@ -7,51 +7,9 @@ import { show } from "../../src/data/documents/body.ts";
 import { decodeState, encodeState } from "../../src/data/documents/encode-state.ts";
 import type { Json, JsonObject } from "../../src/data/documents/json.ts";
 import { emptyState } from "../../src/data/documents/state.ts";
-import { applyMade, makeHistory, type Action, type Step } from "../support/documents-history.ts";
+import { applyMade, makeHistory, type Step } from "../support/documents-history.ts";
 import { modelOf, type Made } from "../../src/drill/simulated/convergence/documents-model.ts";
-
-const scalar = fc.constantFrom<Json>(1, 2, "x", "y", true, null, {}, []);
-const value = fc.oneof(scalar, fc.constantFrom<Json>({ x: 1 }, { x: 2, y: { z: 3 } }, [1, 2]));
-const item = fc.constantFrom<Json>("p", "q", "r", { k: 1 });
-const items = fc.array(item, { maxLength: 3 });
-const body: fc.Arbitrary<JsonObject> = fc.record(
-  {
-    a: value,
-    b: value,
-    n: fc.integer({ min: -5, max: 5 }),
-    s: items,
-    l: items,
-    ["__proto__"]: scalar,
-  },
-  { requiredKeys: [] },
-) as fc.Arbitrary<JsonObject>;
-const action: fc.Arbitrary<Action> = fc.oneof(
-  fc.record({
-    do: fc.constant("become" as const),
-    path: fc.constantFrom("/a", "/a/x", "/a/y", "/b", "/a/y/z"),
-    value: fc.option(value, { nil: undefined }),
-  }),
-  fc.record({ do: fc.constant("put" as const), body }),
-  fc.record({ do: fc.constant("increment" as const), by: fc.integer({ min: -3, max: 3 }) }),
-  fc.record({ do: fc.constantFrom("add" as const, "discard" as const), value: item }),
-  fc.record({
-    do: fc.constant("insert" as const),
-    index: fc.nat({ max: 4 }),
-    values: fc.array(item, { minLength: 1, maxLength: 3 }),
-  }),
-  fc.record({ do: fc.constant("deleteAt" as const), index: fc.nat({ max: 4 }) }),
-);
-const writer = fc.nat({ max: 2 });
-const hlc = fc.nat({ max: 6 });
-const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 5, arbitrary: fc.record({ writer, hlc, actions: fc.array(action, { maxLength: 3 }) }) },
-  {
-    weight: 1,
-    arbitrary: fc.record({ writer, hlc, actions: fc.constant<Action[]>([{ do: "delete" }]) }),
-  },
-  { weight: 4, arbitrary: fc.record({ writer, hears: writer }) },
-);
-const steps = fc.array(step, { maxLength: 24 });
+import { historyBody, historySteps } from "../support/documents-steps.ts";
 
 /** One of the orders in which a store may apply them: each after all that it knew. */
 function causalOrder(history: readonly Made[], choices: readonly number[]): Made[] {
@@ -81,7 +39,7 @@ const stateAfter = (order: readonly Made[]) => {
 
 test("M1, M2: every causal order gives the state, and the body, of the model", () => {
   fc.assert(
-    fc.property(steps, fc.array(fc.nat(), { maxLength: 24 }), (script, choices) => {
+    fc.property(historySteps, fc.array(fc.nat(), { maxLength: 24 }), (script, choices) => {
       const history = makeHistory(script);
       const expected = modelOf(history);
       const origins = originNumbers();
@@ -103,7 +61,7 @@ test("M1, M2: every causal order gives the state, and the body, of the model", (
 
 test("M3: a state survives its row: it merges on as if it had never been written", () => {
   fc.assert(
-    fc.property(steps, (script) => {
+    fc.property(historySteps, (script) => {
       const origins = originNumbers();
       const state = emptyState();
       let kept = emptyState();
@@ -123,7 +81,7 @@ test("M3: a state survives its row: it merges on as if it had never been written
 
 test("M4: a body that was put is what is read, and putting it again changes nothing", () => {
   fc.assert(
-    fc.property(steps, body, (script, target) => {
+    fc.property(historySteps, historyBody, (script, target) => {
       const writes = script
         .filter((each) => "actions" in each)
         .map((each) => ({ ...each, writer: 0 }));

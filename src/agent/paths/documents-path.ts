@@ -1,26 +1,33 @@
 /**
  * The way of documents: gateway → [storage thread] merged, committed with fsync → the level reached →
- * the answer; and this store → the other nodes, by position in each origin's log. Nothing of it goes
- * to the hub.
+ * the answer; this store → the other nodes, by position in each origin's log; and [storage thread]
+ * the egress gate → the hub's link.
  */
 import { collectionKind, nodeKind, type Collection, type Node } from "../../api/index.ts";
 import {
+  connectDocumentHub,
   connectDocumentStore,
   createDocumentRoutes,
+  createDocumentsSync,
   createDocumentWrites,
   createReplication,
   type CollectionDeclaration,
+  type DocumentsSync,
   type FieldType,
 } from "../../data/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Link } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
+import type { ClearedBytes } from "../storage.ts";
 
 export type DocumentsPath = {
   readonly routes: Routes;
+  readonly hub: DocumentsSync<ClearedBytes>;
   /** A link to another node of the cell stands. */
   attachPeer(link: Link): void;
+  /** A link to the hub stands. */
+  attachHub(link: Link): void;
 };
 
 export async function startDocumentsPath(
@@ -31,7 +38,7 @@ export async function startDocumentsPath(
   const { mirrored } = deps;
   const store = await lifecycle.start(
     "documents",
-    () => connectDocumentStore(storage, { node: record.node }),
+    () => connectDocumentStore<ClearedBytes>(storage, { node: record.node }),
     // An ordered end keeps the origin; without it the next start looks like the one after a crash.
     (part) => part.close(),
   );
@@ -45,6 +52,15 @@ export async function startDocumentsPath(
     (part) => part.stop(),
   );
   replication.register(ground.router);
+  const hub = await lifecycle.start(
+    "documents hub sync",
+    () =>
+      createDocumentsSync<ClearedBytes>(
+        { store, egress: store, clock, random, log },
+        { node: record.node },
+      ),
+    (part) => part.stop(),
+  );
   let nodes: readonly string[] = [];
   const writes = await lifecycle.start(
     "documents durability",
@@ -52,6 +68,7 @@ export async function startDocumentsPath(
       createDocumentWrites({
         store,
         peers: replication,
+        ...(record.hub === undefined ? {} : { hub }),
         cellNodes: () => Math.max(1, nodes.length),
         clock,
       }),
@@ -59,8 +76,11 @@ export async function startDocumentsPath(
   );
 
   mirrored.follow(collectionKind, (now: readonly Collection[]) => {
+    const declarations = now.map(declarationOf);
     store
-      .declare(now.map(declarationOf))
+      .declare(declarations)
+      // The gate has to know a policy before anything is asked of it by that.
+      .then(() => hub.declare(declarations))
       .catch((error: unknown) => log.error("collections were not declared", { error }));
   });
   mirrored.follow(nodeKind, (now: readonly Node[]) => {
@@ -70,7 +90,9 @@ export async function startDocumentsPath(
   });
   return {
     routes: createDocumentRoutes({ store, writes, clock }),
+    hub,
     attachPeer: (link) => replication.attach(link),
+    attachHub: (link) => hub.attach(connectDocumentHub<ClearedBytes>(link), link.closed),
   };
 }
 
@@ -85,5 +107,13 @@ function declarationOf({ metadata, spec }: Collection): CollectionDeclaration {
       type: type as FieldType,
       required: required ?? false,
     })),
+    ...(spec?.egress === undefined
+      ? {}
+      : {
+          egress: {
+            policy: spec.egress,
+            revision: Number(metadata.resourceVersion ?? 0),
+          },
+        }),
   };
 }

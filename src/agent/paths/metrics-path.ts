@@ -13,7 +13,12 @@ const phases = ["Pending", "Running", "Succeeded", "Failed", "Unknown"];
 
 export function startMetricsPath(
   { metrics, version, nowMs, record }: Ground,
-  deps: { report: () => Promise<NodeReport>; membership: Membership; identity: IdentityPath },
+  deps: {
+    report: () => Promise<NodeReport>;
+    documentsBacklog: () => Promise<number>;
+    membership: Membership;
+    identity: IdentityPath;
+  },
 ): { readonly routes: readonly MountedRoute[] } {
   const { identity } = deps.identity;
   metrics
@@ -49,6 +54,10 @@ export function startMetricsPath(
   const backlogAge = metrics.gauge(
     "skerry_hub_backlog_age_seconds",
     "Age of the oldest entry that waits for the hub.",
+  );
+  const backlogOperations = metrics.gauge(
+    "skerry_hub_backlog_operations",
+    "Operations of documents that the hub's copy furthest behind lacks; 0 while no collection leaves.",
   );
   const live = metrics.gauge(
     "skerry_desired_state_live",
@@ -91,6 +100,7 @@ export function startMetricsPath(
     backlogAge.set(report.hub.backlog.oldestMs / 1000);
     live.set(report.desiredState.live ? 1 : 0);
     if (report.desiredState.ageMs >= 0) age.set(report.desiredState.ageMs / 1000);
+    backlogOperations.set(await deps.documentsBacklog());
     for (const stream of report.streams) {
       entries.set({ stream: stream.name }, stream.entries);
       bytes.set({ stream: stream.name }, stream.bytes);

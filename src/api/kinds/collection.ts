@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import type { FieldIssue } from "../kind.ts";
+import { egressSchema, egressText } from "../schema/egress.ts";
 import { count, listByKey, opaque } from "../schema/builders.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";
@@ -40,11 +41,12 @@ const collectionSchema = z.strictObject({
       fields: listByKey(fieldSchema, ["path"]),
       /** Of a write that does not fit the fields: `refuse` (default) or `warn`. */
       onMismatch: z.string(),
-      /** Where the documents are: `cell`. */
+      /** Where the documents are: `cell`, or at the hub as well (`cellsToHub`). */
       scope: z.string(),
       /** `merge`: always writable, copies converge. */
       consistency: z.string(),
-      egress: opaque,
+      /** Which fields leave the cell. A value leaves whole or not at all: paths go through maps only. */
+      egress: egressSchema,
       indexes: z.array(opaque),
       retention: opaque,
       priority: z.int(),
@@ -57,7 +59,6 @@ export type CollectionFieldType = (typeof fieldTypes)[number];
 
 const fieldsMax = 200;
 const notBuilt = {
-  egress: "nothing of a collection leaves the cell yet",
   indexes: "documents are found by id only",
   retention: "documents stay until they are deleted",
   priority: "all collections are replicated alike",
@@ -77,6 +78,12 @@ export const collectionKind = defineKind<Collection>({
       type: "string",
       description: "Where the documents are.",
       cell: ({ spec }) => spec?.scope ?? "cell",
+    },
+    {
+      name: "Egress",
+      type: "string",
+      description: "What may leave the cell.",
+      cell: ({ spec }) => egressText(spec?.egress),
     },
     {
       name: "Consistency",
@@ -113,7 +120,18 @@ export const collectionKind = defineKind<Collection>({
         message: `"${value}" ${built} ${allowed.join(" or ")}`,
       });
     };
-    only("scope", ["cell"], ["hubToCells", "cellsToHub", "both"]);
+    only("scope", ["cell", "cellsToHub"], ["hubToCells", "both"]);
+    const leaves = spec.scope === "cellsToHub";
+    if (leaves && spec.egress === undefined)
+      issues.push({
+        field: "spec.egress",
+        message: "is missing: without it nothing of a collection with this scope leaves",
+      });
+    if (!leaves && spec.egress !== undefined)
+      issues.push({
+        field: "spec.scope",
+        message: "must be cellsToHub for documents to leave by spec.egress",
+      });
     only("consistency", ["merge"], ["strong"]);
     only("onMismatch", ["refuse", "warn"]);
     for (const [name, instead] of Object.entries(notBuilt)) {

@@ -5,17 +5,13 @@
 import { z } from "zod";
 import { formatBytes, parseBytes, parseDurationMs } from "../../lib/duration.ts";
 import type { FieldIssue } from "../kind.ts";
-import type { EgressPolicy } from "../records/egress.ts";
 import { parseDurabilityLevel } from "../records/entry.ts";
 import { count, integer, listOf } from "../schema/builders.ts";
+import { egressSchema, egressText } from "../schema/egress.ts";
 import { conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";
 
-/** How fields are named: `records/egress.ts`. */
-const egressSchema = z
-  .strictObject({ keep: listOf(z.string().min(1)), drop: listOf(z.string().min(1)) })
-  .partial() satisfies z.ZodType<EgressPolicy>;
 export type StreamEgress = z.infer<typeof egressSchema>;
 
 const streamSchema = z.strictObject({
@@ -138,12 +134,6 @@ export const streamKind = defineKind<Stream>({
     return issues;
   },
 });
-
-function egressText({ keep, drop }: EgressPolicy = {}): string {
-  const but = drop?.length ? `all but ${drop.join(",")}` : "";
-  if (!keep) return but || "nothing";
-  return keep.length === 0 ? "nothing" : [keep.join(","), but].filter(Boolean).join(", ");
-}
 
 /** MQTT 3.1.1, section 4.7. */
 function isTopicFilter(topic: string): boolean {

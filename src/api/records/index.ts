@@ -8,3 +8,13 @@ export {
   type BeatParts,
 } from "./beat.ts";
 export type { FieldChange } from "./document.ts";
+export {
+  coverRuns,
+  knownChanges,
+  type Change,
+  type ElementId,
+  type ObservedCounts,
+  type Operation,
+  type Write,
+} from "./operation.ts";
+export type { EgressPolicy } from "./egress.ts";

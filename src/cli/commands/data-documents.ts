@@ -12,24 +12,31 @@ import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
 import { callJson, openLocalApi, type LocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
-type Flags = { data?: string; json?: boolean };
+type Flags = { data?: string; cell?: string; json?: boolean };
 type PutFlags = Flags & { merge?: boolean; durability?: string };
+
+const cellFlagText = "on a hub: of this cell";
 
 /** Documents among the data commands: one, a collection, and what a person should look at. */
 export function registerDocuments(data: Command, context: Context): void {
   data
     .command("get <collection> [id]")
-    .description("a document of this node's store, or all of a collection")
+    .description("a document of this node's or hub's store, or all of a collection")
     .option(dataFlag, dataFlagText)
+    .option("--cell <name>", cellFlagText)
     .option("--json", "one document a line, with version and conflicts")
     .addHelpText(
       "after",
-      "\nExamples:\n  skerry data get items bolt-8\n  skerry data get items --json",
+      "\nExamples:\n  skerry data get items bolt-8\n  skerry data get items --json\n  skerry data get items --data .skerry/demo/hub --cell demo",
     )
     .action((collection: string, id: string | undefined, flags: Flags) =>
       withDocuments(flags, context, async (documents) => {
-        if (id === undefined) return show(await all(documents.list(collection)), flags, context);
-        const document = await documents.get(collection, id);
+        const where = cellOf(flags);
+        if (id === undefined)
+          return show(await all(documents.list(collection, where)), flags, context);
+        if (isHub(flags, context) && flags.cell === undefined)
+          return show(await all(documents.list(collection, { id })), flags, context);
+        const document = await documents.get(collection, id, where);
         if (!document)
           throw new SkerryError({
             code: "document-unknown",
@@ -57,6 +64,7 @@ export function registerDocuments(data: Command, context: Context): void {
     )
     .action((collection: string, id: string, json: string, flags: PutFlags) =>
       withDocuments(flags, context, async (documents) => {
+        requireNode(flags, context);
         const body = bodyOf(json);
         const options: DocumentWriteOptions =
           flags.durability === undefined ? {} : { durability: flags.durability };
@@ -76,6 +84,7 @@ export function registerDocuments(data: Command, context: Context): void {
     .command("conflicts [collection]")
     .description("documents whose writes met without knowing of each other, with every value")
     .option(dataFlag, dataFlagText)
+    .option("--cell <name>", cellFlagText)
     .option("--json", "one document a line")
     .addHelpText(
       "after",
@@ -84,8 +93,9 @@ export function registerDocuments(data: Command, context: Context): void {
     .action((collection: string | undefined, flags: Flags) =>
       withDocuments(flags, context, async (documents, api) => {
         const found: StoredDocument[] = [];
+        const where = { ...cellOf(flags), conflicted: true };
         for (const name of collection === undefined ? await collectionsOf(api) : [collection])
-          found.push(...(await all(documents.list(name, { conflicted: true }))));
+          found.push(...(await all(documents.list(name, where))));
         if (flags.json) for (const document of found) context.output.line(JSON.stringify(document));
         else if (found.length === 0) context.output.line("no conflicts");
         else context.output.line(found.flatMap(conflictLines).join("\n"));
@@ -98,15 +108,7 @@ async function withDocuments(
   context: Context,
   work: (documents: DocumentClient, api: LocalApi) => Promise<void>,
 ): Promise<void> {
-  const dataDir = dataDirOf(flags.data, context);
-  if (isHubFolder(dataDir)) {
-    throw new SkerryError({
-      code: "invalid-argument",
-      message: `--data: ${dataDir} is a hub's, and documents stay in their cell`,
-      hint: "name the data folder of a node",
-    });
-  }
-  const api = await openLocalApi(dataDir, context);
+  const api = await openLocalApi(dataDirOf(flags.data, context), context);
   try {
     await work(createDocuments(api), api);
   } finally {
@@ -114,12 +116,26 @@ async function withDocuments(
   }
 }
 
+const isHub = (flags: Flags, context: Context) => isHubFolder(dataDirOf(flags.data, context));
+
+const cellOf = ({ cell }: Flags) => (cell === undefined ? {} : { cell });
+
+function requireNode(flags: Flags, context: Context): void {
+  if (!isHub(flags, context)) return;
+  throw new SkerryError({
+    code: "invalid-argument",
+    message: "--data: is a hub's, and its copies are written by their cells alone",
+    hint: "name the data folder of a node",
+  });
+}
+
 async function collectionsOf(api: LocalApi): Promise<string[]> {
   const { collections } = await callJson<{ collections: { name: string; conflicted: number }[] }>(
     api,
     "/v1/documents",
   );
-  return collections.filter(({ conflicted }) => conflicted > 0).map(({ name }) => name);
+  const names = collections.filter(({ conflicted }) => conflicted > 0).map(({ name }) => name);
+  return [...new Set(names)];
 }
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
@@ -133,15 +149,19 @@ function show(documents: readonly StoredDocument[], flags: Flags, { output }: Co
     for (const document of documents) output.line(JSON.stringify(document));
     return;
   }
-  const rows = documents.map(({ id, conflicts, body }) => [
+  const ofHub = documents.some(({ cell }) => cell !== undefined);
+  const rows = documents.map(({ cell = "", id, conflicts, body }) => [
+    ...(ofHub ? [cell] : []),
     id,
     String(conflicts.length),
     JSON.stringify(body),
   ]);
-  output.line(renderTable(["ID", "CONFLICTS", "BODY"], rows, { tabs: !output.isTerminal }));
+  const columns = [...(ofHub ? ["CELL"] : []), "ID", "CONFLICTS", "BODY"];
+  output.line(renderTable(columns, rows, { tabs: !output.isTerminal }));
 }
 
-function conflictLines({ collection, id, conflicts }: StoredDocument): string[] {
+function conflictLines({ cell, collection: name, id, conflicts }: StoredDocument): string[] {
+  const collection = cell === undefined ? name : `${cell}: ${name}`;
   return conflicts.flatMap(({ kind, path, shown, others = [] }) => [
     kind === "deleted-and-edited"
       ? `${collection}/${id}: deleted by one and edited by another; it stays until it is written or deleted again`

@@ -4,7 +4,7 @@
  */
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { SkerryError } from "../../lib/errors.ts";
-import { isObject } from "./json.ts";
+import { isObject, type JsonObject } from "./json.ts";
 import { readOperation, type Operation } from "./operation.ts";
 
 export type OperationBatch = {
@@ -14,25 +14,39 @@ export type OperationBatch = {
   readonly texts: readonly string[];
 };
 
-const magic = Buffer.from("SKD1");
+/** `operations` are the same as `texts`, read. */
+export type DecodedOperations = OperationBatch & { readonly operations: readonly Operation[] };
+
 /** What one batch may unpack to; a sender stops far below, unless one operation is larger. */
 const unpackedBytesMax = 32 * 1024 * 1024;
 const originBytesMax = 300;
+const magic = "SKD1";
 
 export function encodeOperations({ origin, from, texts }: OperationBatch): Uint8Array {
-  const content = [JSON.stringify({ origin, from, count: texts.length }), ...texts].join("\n");
-  const packed = zstdCompressSync(Buffer.from(content), {
-    params: { [constants.ZSTD_c_compressionLevel]: 1 },
-  });
-  return Buffer.concat([magic, packed]);
+  return packLines(magic, { origin, from, count: texts.length }, texts);
 }
 
 /** Throws `invalid-batch`; every operation of a batch that was decoded can be applied. */
-export function decodeOperations(
+export function decodeOperations(bytes: Uint8Array): DecodedOperations {
+  const { origin, from, texts } = unpackLines(magic, bytes);
+  return { origin, from, texts, operations: texts.map(readOperation) };
+}
+
+/** Four letters that say what it is, then one zstd frame: a header and a line each. */
+export function packLines(kind: string, header: JsonObject, texts: readonly string[]): Uint8Array {
+  const packed = zstdCompressSync(Buffer.from([JSON.stringify(header), ...texts].join("\n")), {
+    params: { [constants.ZSTD_c_compressionLevel]: 1 },
+  });
+  return Buffer.concat([Buffer.from(kind), packed]);
+}
+
+/** Throws `invalid-batch`. */
+export function unpackLines(
+  kind: string,
   bytes: Uint8Array,
-): OperationBatch & { readonly operations: readonly Operation[] } {
-  if (bytes.length < 4 || magic.compare(bytes, 0, 4) !== 0)
-    throw invalid("does not start with SKD1");
+): OperationBatch & { readonly header: JsonObject } {
+  if (bytes.length < 4 || Buffer.from(kind).compare(bytes, 0, 4) !== 0)
+    throw invalidBatch(`does not start with ${kind}`);
   let lines: string[];
   let header: unknown;
   try {
@@ -40,20 +54,21 @@ export function decodeOperations(
     lines = content.toString("utf8").split("\n");
     header = JSON.parse(lines[0] ?? "");
   } catch (cause) {
-    throw invalid("cannot be unpacked", cause);
+    throw invalidBatch("cannot be unpacked", cause);
   }
   const texts = lines.slice(1);
-  if (!isObject(header)) throw invalid("has no header");
+  if (!isObject(header)) throw invalidBatch("has no header");
   const { origin, from, count } = header;
   if (typeof origin !== "string" || origin === "" || origin.length > originBytesMax)
-    throw invalid("origin must be a name");
-  if (!Number.isSafeInteger(from) || (from as number) < 1) throw invalid("from must be a position");
+    throw invalidBatch("origin must be a name");
+  if (!Number.isSafeInteger(from) || (from as number) < 1)
+    throw invalidBatch("from must be a position");
   if (count !== texts.length || texts.length === 0)
-    throw invalid(`${texts.length} operations, ${String(count)} were announced`);
-  return { origin, from: from as number, texts, operations: texts.map(readOperation) };
+    throw invalidBatch(`${texts.length} operations, ${String(count)} were announced`);
+  return { origin, from: from as number, texts, header };
 }
 
-const invalid = (problem: string, cause?: unknown) =>
+export const invalidBatch = (problem: string, cause?: unknown): SkerryError =>
   new SkerryError({
     code: "invalid-batch",
     message: `batch of documents: ${problem}`,

@@ -143,8 +143,11 @@ export function createEditor(
     assign(path, value) {
       const current = valueAt(bodyNow(), namesOf(path));
       const isContested = (cellAt(path)?.registers.length ?? 0) > 1;
-      if (isContested && same(current, value)) set(path, value);
-      else become(path, current, value);
+      if (!isContested || !same(current, value)) return become(path, current, value);
+      if (!isObject(value)) return set(path, value);
+      // A map is written field by field here as well: what may leave the cell is said by field.
+      remove(path);
+      become(path, undefined, value);
     },
     increment(path, by) {
       const cell = cellAt(path);

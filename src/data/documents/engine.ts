@@ -7,7 +7,12 @@
  */
 import type { Log } from "../../lib/log.ts";
 import type { ApplyAnswer, Vector } from "../streams/store.ts";
-import { decodeOperations, encodeOperations } from "./codec.ts";
+import {
+  decodeOperations,
+  encodeOperations,
+  type DecodedOperations,
+  type OperationBatch,
+} from "./codec.ts";
 import { createDocuments, type Documents } from "./documents.ts";
 import type { HybridClock } from "./hybrid-clock.ts";
 import type { JsonObject } from "./json.ts";
@@ -24,7 +29,10 @@ export interface Engine {
   commit(context: Context, writes: readonly Write[], key: string | undefined): void;
   /** A piece of another store's log. Throws `invalid-batch`. */
   take(bytes: Uint8Array): ApplyAnswer;
-  log(query: { origin: string; from: number; bytesMax: number }): LogPiece | undefined;
+  store(piece: DecodedOperations): ApplyAnswer;
+  log(query: PieceQuery): LogPiece | undefined;
+  /** What `log` would encode. */
+  texts(query: PieceQuery): OperationBatch | undefined;
   /** By origin, everything that is stored. */
   vector(): Vector;
   /** By origin, everything that is in the documents. */
@@ -41,6 +49,12 @@ export interface Engine {
   catchUp(): void;
   forget(): void;
 }
+
+export type PieceQuery = {
+  readonly origin: string;
+  readonly from: number;
+  readonly bytesMax: number;
+};
 
 export type LogPiece = {
   readonly origin: string;
@@ -62,7 +76,12 @@ const known = [...knownChanges].join();
 
 export function createEngine(
   deps: { tables: DocumentTables; clock: HybridClock; log: Log },
-  options: { origin: string; node: string },
+  options: {
+    origin: string;
+    node: string;
+    /** Its logs have operations that cover several positions, which wait for nothing. */
+    covering?: boolean;
+  },
 ): Engine {
   const { tables, clock, log } = deps;
   let byName = new Map<string, OriginRow>();
@@ -99,6 +118,10 @@ export function createEngine(
       row.seen.set(other, upto);
       tables.saveSeen(row, other, upto);
     }
+    if (operation.covers !== undefined) {
+      row.applied += operation.covers;
+      return;
+    }
     const sequence = row.applied + 1;
     const context: Context = {
       origin: row.name,
@@ -118,14 +141,19 @@ export function createEngine(
     row.hlc = operation.hlc;
     clock.observe(operation.hlc);
   };
-  const isReady = ({ seen }: Operation) =>
-    Object.entries(seen).every(([other, upto]) => (byName.get(other)?.applied ?? 0) >= upto);
+  const isApplied = ([other, upto]: readonly [string, number]) =>
+    (byName.get(other)?.applied ?? 0) >= upto;
+  const isReady = (row: OriginRow, { seen, covers }: Operation) =>
+    covers !== undefined ||
+    (Object.entries(seen).every(isApplied) &&
+      // What covers positions did not wait: who comes behind it waits for all that it had seen.
+      (options.covering !== true || row.seen.entries().every(isApplied)));
 
   /** Applies what waits and no longer has to; `arrived` is what was stored last, of one origin. */
   const drain = (arrived?: { row: OriginRow; operations: readonly Operation[] }) => {
     /** What is next of each origin, last first. */
     const queues = new Map<OriginRow, Operation[]>();
-    if (arrived && arrived.row.applied + arrived.operations.length === arrived.row.stored)
+    if (arrived && arrived.row.applied + positionsOf(arrived.operations) === arrived.row.stored)
       queues.set(arrived.row, arrived.operations.toReversed());
     const headOf = (row: OriginRow): Operation | undefined => {
       const queue = queues.get(row) ?? [];
@@ -141,7 +169,7 @@ export function createEngine(
     for (let isMoving = true; isMoving;) {
       isMoving = false;
       for (const row of behind) {
-        for (let head = headOf(row); head && isReady(head); head = headOf(row)) {
+        for (let head = headOf(row); head && isReady(row, head); head = headOf(row)) {
           apply(row, head);
           queues.get(row)?.pop();
           moved.add(row);
@@ -183,34 +211,44 @@ export function createEngine(
       own.hlc = hlc;
       tables.saveOrigin(own);
     },
-    take(bytes) {
-      const { origin, from, texts, operations } = decodeOperations(bytes);
+    take: (bytes) => engine.store(decodeOperations(bytes)),
+    store({ origin, from, texts, operations }) {
       const known = byName.get(origin)?.stored ?? 0;
       if (origin === ownName) return { state: "applied", origin, top: known, stored: 0 };
       if (from > known + 1) return { state: "gap", origin, top: known, stored: 0 };
       const row = originRow(origin);
-      const start = row.stored + 1 - from;
-      const fresh = texts.slice(start);
-      for (const text of fresh) tables.addOperation(row, { sequence: ++row.stored, text });
+      const fresh: Operation[] = [];
+      let end = from - 1;
+      for (const [index, whole] of operations.entries()) {
+        end += whole.covers ?? 1;
+        if (end <= row.stored) continue;
+        const lacking = end - row.stored;
+        const isCut = whole.covers !== undefined && lacking < whole.covers;
+        const operation = isCut ? { ...whole, covers: lacking } : whole;
+        const text = isCut ? JSON.stringify(operation) : (texts[index] ?? "");
+        tables.addOperation(row, { sequence: row.stored + 1, text });
+        row.stored = end;
+        fresh.push(operation);
+      }
       if (fresh.length > 0) {
         tables.saveOrigin(row);
-        drain({ row, operations: operations.slice(start) });
+        drain({ row, operations: fresh });
       }
       return { state: "applied", origin, top: row.stored, stored: fresh.length };
     },
-    log({ origin, from, bytesMax }) {
+    texts({ origin, from, bytesMax }) {
       const row = byName.get(origin);
       if (!row || from > row.stored) return undefined;
       const start = Math.max(1, from);
       const texts = tables.operations(row, start, bytesMax).map(({ text }) => text);
-      if (texts.length === 0) return undefined;
-      return {
-        origin,
-        from: start,
-        to: start + texts.length - 1,
-        entries: texts.length,
-        bytes: encodeOperations({ origin, from: start, texts }),
-      };
+      return texts.length === 0 ? undefined : { origin, from: start, texts };
+    },
+    log(query) {
+      const piece = engine.texts(query);
+      if (!piece) return undefined;
+      const { origin, from, texts } = piece;
+      const to = from + texts.length - 1;
+      return { origin, from, to, entries: texts.length, bytes: encodeOperations(piece) };
     },
     vector: () => vectorOf(byName.values(), ({ stored }) => stored),
     applied: () => vectorOf(byName.values(), ({ applied }) => applied),
@@ -260,6 +298,9 @@ export function createEngine(
   };
   return engine;
 }
+
+const positionsOf = (operations: readonly Operation[]): number =>
+  operations.reduce((sum, { covers }) => sum + (covers ?? 1), 0);
 
 const vectorOf = (rows: Iterable<OriginRow>, topOf: (row: OriginRow) => number): Vector =>
   Object.fromEntries([...rows].flatMap((row) => (topOf(row) > 0 ? [[row.name, topOf(row)]] : [])));

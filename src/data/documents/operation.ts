@@ -8,70 +8,20 @@ import { SkerryError } from "../../lib/errors.ts";
 import { isStamp } from "./hybrid-clock.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import { isPointer } from "./pointer.ts";
+import { knownChanges, type Change, type Operation } from "../../api/records/index.ts";
 
 /** An operation is named by the store that wrote it and its place in that store's log, from 1. */
 export type Dot = { readonly origin: string; readonly sequence: number };
 export type Stamp = Dot & { readonly hlc: number };
 
-/** Per path and origin: what a clearing saw counted, as `[times, total]`. */
-export type ObservedCounts = Readonly<
-  Record<string, Readonly<Record<string, readonly [number, number]>>>
->;
-
-/** `NUMBER@ORIGIN` */
-export type ElementId = string;
-
-export type Change =
-  /** A register: takes the place of everything it knew of at and below the path. */
-  | {
-      readonly type: "set";
-      readonly path: string;
-      readonly value: Json;
-      readonly counts?: ObservedCounts;
-    }
-  | { readonly type: "remove"; readonly path: string; readonly counts?: ObservedCounts }
-  | { readonly type: "count"; readonly path: string; readonly by: number }
-  /** An add-wins set. */
-  | { readonly type: "add" | "discard"; readonly path: string; readonly value: Json }
-  /** An ordered list; elements get the numbers `n`, `n + 1`, … */
-  | {
-      readonly type: "insert";
-      readonly path: string;
-      readonly after: ElementId | null;
-      readonly n: number;
-      readonly values: readonly Json[];
-    }
-  | { readonly type: "delete"; readonly path: string; readonly ids: readonly ElementId[] };
-
-export type Write = {
-  readonly collection: string;
-  readonly id: string;
-  /** `delete` has no changes. */
-  readonly verb: "edit" | "delete";
-  /** Of the schema that the writer knew. */
-  readonly schema?: number;
-  readonly changes: readonly Change[];
-};
-
-export type Operation = {
-  readonly hlc: number;
-  /** What the writer had applied of other logs that the operation before it had not. */
-  readonly seen: Readonly<Record<string, number>>;
-  readonly writes: readonly Write[];
-  /** Named by the client: the same key again is the same write. */
-  readonly key?: string;
-};
-
-/** Kinds of change that this version knows; it stores and passes on others, and applies them later. */
-export const knownChanges: ReadonlySet<string> = new Set<Change["type"]>([
-  "set",
-  "remove",
-  "count",
-  "add",
-  "discard",
-  "insert",
-  "delete",
-]);
+export {
+  knownChanges,
+  type Change,
+  type ElementId,
+  type ObservedCounts,
+  type Operation,
+  type Write,
+} from "../../api/records/index.ts";
 
 /** Checked field by field: `invalid-batch`. */
 export function readOperation(text: string): Operation {
@@ -82,12 +32,14 @@ export function readOperation(text: string): Operation {
     throw invalid("operation", "is not JSON", cause);
   }
   if (!isObject(value)) throw invalid("operation", "must be an object");
-  const { hlc, seen, writes, key } = value;
+  const { hlc, seen, writes, key, covers } = value;
   if (!isStamp(hlc)) throw invalid("hlc", "must be a stamp");
   if (!isObject(seen) || !Object.values(seen).every(isPosition))
     throw invalid("seen", "must be positions by origin");
   if (key !== undefined && typeof key !== "string") throw invalid("key", "must be text");
   if (!Array.isArray(writes)) throw invalid("writes", "must be a list");
+  if (covers !== undefined && !(isPosition(covers) && writes.length === 0))
+    throw invalid("covers", "must be a number of positions, of an operation without writes");
   for (const write of writes as readonly Json[]) checkWrite(write);
   return value as unknown as Operation;
 }

@@ -15,13 +15,14 @@ import { refuse } from "../streams/refusal.ts";
 import { checkWrites, unknownCollection } from "./check.ts";
 import { createEngine } from "./engine.ts";
 import { createHybridClock } from "./hybrid-clock.ts";
+import { readOperation } from "./operation.ts";
 import { createReader } from "./reading.ts";
 import { openTables } from "./sqlite-tables.ts";
 import type {
   CollectionDeclaration,
   DocumentsGrown,
-  DocumentStore,
   DocumentWrite,
+  LocalDocumentStore,
   WriteAnswer,
 } from "./store.ts";
 import { writeDocuments } from "./writing.ts";
@@ -44,7 +45,7 @@ const refusals = new Set(["store-busy", "disk-full"]);
 export function openDocumentStore(
   deps: { clock: Clock; random: Random; log: Log },
   options: DocumentStoreOptions,
-): DocumentStore {
+): LocalDocumentStore {
   const { clock, random, log } = deps;
   const { path, node } = options;
   const db = openDatabase(path);
@@ -108,7 +109,7 @@ export function openDocumentStore(
     return { state: "stored", changed, warnings, versions, cover: engine.applied() };
   };
 
-  const store: DocumentStore = {
+  const store: LocalDocumentStore = {
     node,
     async declare(collections) {
       declared = new Map(collections.map((collection) => [collection.name, collection]));
@@ -153,6 +154,14 @@ export function openDocumentStore(
     },
     async log({ bytesMax = batchBytesDefault, ...query }) {
       return engine.log({ ...query, bytesMax });
+    },
+    readLeaving({ bytesMax = batchBytesDefault, to = Infinity, ...query }) {
+      const piece = engine.texts({ ...query, bytesMax });
+      if (!piece) return undefined;
+      const { origin, from, texts } = piece;
+      const operations = texts.slice(0, to - from + 1).map(readOperation);
+      const end = from + operations.length - 1;
+      return { origin, from, to: end, operations, vector: engine.vector() };
     },
     apply: (bytes) =>
       writer.write(() => {

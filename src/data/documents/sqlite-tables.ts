@@ -58,7 +58,9 @@ CREATE UNIQUE INDEX document_order ON document(collection, change);
 `,
 ];
 
-export type SqliteTables = DocumentTables & {
+export type SqliteTables = Omit<DocumentTables, "origins"> & {
+  /** All, or those whose names begin so. */
+  origins(scope?: string): OriginRow[];
   list(query: {
     collection: string;
     after: string;
@@ -69,6 +71,10 @@ export type SqliteTables = DocumentTables & {
   /** Whether there is, or was, a document of it. */
   knows(collection: string): boolean;
   counts(): { name: string; documents: number; conflicted: number }[];
+  /** As `clearDocuments`, of one collection and of origins whose names begin so. */
+  clearCollection(collection: string, scope: string): void;
+  /** Removes up to this many rows of both, log and all; false when there were none. */
+  removeSome(collection: string, scope: string, rowsMax: number): boolean;
   /** After a transaction was undone: what was cached of it is gone. */
   forget(): void;
 };
@@ -77,14 +83,22 @@ export type SqliteTables = DocumentTables & {
 export function openTables(db: Database, path: string): SqliteTables {
   prepareLayout(db, { path, steps: layouts });
   const statements = {
-    origins: db.prepare("SELECT id, name, stored, applied, hlc FROM origin ORDER BY id"),
-    seen: db.prepare("SELECT origin, other, upto FROM seen"),
+    origins: db.prepare(
+      "SELECT id, name, stored, applied, hlc FROM origin WHERE name >= ? AND name < ? ORDER BY id",
+    ),
+    seen: db.prepare(
+      `SELECT origin, other, upto FROM seen
+       WHERE origin IN (SELECT id FROM origin WHERE name >= ? AND name < ?)`,
+    ),
     addOrigin: db.prepare("INSERT INTO origin(name) VALUES (?) RETURNING id"),
     saveOrigin: db.prepare("UPDATE origin SET stored = ?, applied = ?, hlc = ? WHERE id = ?"),
     saveSeen: db.prepare("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)"),
     addOperation: db.prepare("INSERT INTO operation VALUES (?, ?, ?)"),
     operations: db.prepare(
-      "SELECT sequence, text FROM operation WHERE origin = ? AND sequence >= ? ORDER BY sequence",
+      // From the one that holds the position: at the hub one may cover several.
+      `SELECT sequence, text FROM operation WHERE origin = ?1 AND sequence >=
+         coalesce((SELECT max(sequence) FROM operation WHERE origin = ?1 AND sequence <= ?2), ?2)
+       ORDER BY sequence`,
     ),
     dropOperations: db.prepare("DELETE FROM operation WHERE origin = ? AND sequence > ?"),
     findCollection: db.prepare("SELECT id FROM collection WHERE name = ?"),
@@ -115,6 +129,22 @@ export function openTables(db: Database, path: string): SqliteTables {
        WHERE collection = ? AND change > ? ORDER BY change LIMIT ?`,
     ),
     counts: db.prepare("SELECT name, documents, conflicted FROM collection ORDER BY name"),
+    clearDocumentsOf: db.prepare("DELETE FROM document WHERE collection = ?"),
+    clearSeenOf: db.prepare(
+      "DELETE FROM seen WHERE origin IN (SELECT id FROM origin WHERE name >= ? AND name < ?)",
+    ),
+    clearCounts: db.prepare("UPDATE collection SET documents = 0, conflicted = 0 WHERE id = ?"),
+    removeDocuments: db.prepare(
+      `DELETE FROM document WHERE collection = ?1 AND id IN
+         (SELECT id FROM document WHERE collection = ?1 LIMIT ?2)`,
+    ),
+    removeOperations: db.prepare(
+      `DELETE FROM operation WHERE (origin, sequence) IN
+         (SELECT origin, sequence FROM operation
+          WHERE origin IN (SELECT id FROM origin WHERE name >= ? AND name < ?) LIMIT ?)`,
+    ),
+    removeOrigins: db.prepare("DELETE FROM origin WHERE name >= ? AND name < ?"),
+    removeCollection: db.prepare("DELETE FROM collection WHERE id = ?"),
     hasKey: db.prepare("SELECT 1 FROM write_key WHERE name = ?"),
     addKey: db.prepare("INSERT OR IGNORE INTO write_key(name) VALUES (?)"),
     dropKeys: db.prepare("DELETE FROM write_key WHERE id <= ?"),
@@ -149,8 +179,8 @@ export function openTables(db: Database, path: string): SqliteTables {
   });
 
   return {
-    origins() {
-      const rows = statements.origins.all().map((row): OriginRow => ({
+    origins(scope = "") {
+      const rows = statements.origins.all(...rangeOf(scope)).map((row): OriginRow => ({
         id: Number(row["id"]),
         name: String(row["name"]),
         stored: Number(row["stored"]),
@@ -159,7 +189,7 @@ export function openTables(db: Database, path: string): SqliteTables {
         seen: new Map(),
       }));
       const byId = new Map(rows.map((row) => [row.id, row]));
-      for (const { origin, other, upto } of statements.seen.all())
+      for (const { origin, other, upto } of statements.seen.all(...rangeOf(scope)))
         byId.get(Number(origin))?.seen.set(String(other), Number(upto));
       return rows;
     },
@@ -220,6 +250,24 @@ export function openTables(db: Database, path: string): SqliteTables {
       db.exec(`DELETE FROM document; DELETE FROM seen; DELETE FROM meta WHERE name = 'left_out';
         UPDATE collection SET documents = 0, conflicted = 0`);
     },
+    clearCollection(collection, scope) {
+      const number = findCollection(collection);
+      statements.clearSeenOf.run(...rangeOf(scope));
+      if (number === undefined) return;
+      statements.clearDocumentsOf.run(number);
+      statements.clearCounts.run(number);
+    },
+    removeSome(collection, scope, rowsMax) {
+      const number = findCollection(collection);
+      if (number !== undefined && statements.removeDocuments.run(number, rowsMax).changes > 0)
+        return true;
+      if (statements.removeOperations.run(...rangeOf(scope), rowsMax).changes > 0) return true;
+      statements.clearSeenOf.run(...rangeOf(scope));
+      statements.removeOrigins.run(...rangeOf(scope));
+      if (number !== undefined) statements.removeCollection.run(number);
+      collections.delete(collection);
+      return false;
+    },
     own: () => meta("origin"),
     setOwn: (origin) => void statements.setMeta.run("origin", origin),
     leftOut: () => meta("left_out"),
@@ -227,3 +275,6 @@ export function openTables(db: Database, path: string): SqliteTables {
     forget: () => collections.clear(),
   };
 }
+
+/** Names that begin so: from, and before. */
+const rangeOf = (scope: string) => [scope, `${scope}\u{10FFFF}`] as const;

@@ -3,7 +3,7 @@
  * (`sqlite-store.ts`), one speaks to it from the main thread (`thread.ts`). Invariants M1 to M9 stand
  * in the README.
  */
-import type { FieldChange } from "../../api/records/index.ts";
+import type { EgressPolicy, FieldChange, Operation } from "../../api/records/index.ts";
 import type { Conflict } from "./body.ts";
 import type { JsonObject } from "./json.ts";
 import type { ApplyAnswer, EncodedBatch, LogQuery, Refused, Vector } from "../streams/store.ts";
@@ -19,7 +19,12 @@ export type CollectionDeclaration = {
   /** What becomes of a write that does not fit the fields. */
   readonly onMismatch: "refuse" | "warn";
   readonly fields: readonly FieldDeclaration[];
+  /** What may leave the cell; absent: nothing. */
+  readonly egress?: CollectionEgress;
 };
+
+/** Of two policies of a collection, the one of the later revision of its object holds. */
+export type CollectionEgress = { readonly policy: EgressPolicy; readonly revision: number };
 
 export type FieldType =
   | "string"
@@ -154,3 +159,19 @@ export interface DocumentStore {
   on(event: "grown", listener: (grown: DocumentsGrown) => void): () => void;
   close(): Promise<void>;
 }
+
+/** A piece of one origin's log: the operations of all positions from `from` to `to`, in order. */
+export type OperationLog = {
+  readonly origin: string;
+  readonly from: number;
+  readonly to: number;
+  readonly operations: readonly Operation[];
+  /** All that this store has. */
+  readonly vector: Vector;
+};
+
+/** The store itself, in the storage thread. */
+export type LocalDocumentStore = DocumentStore & {
+  /** What `log` would encode, for the gate: operations here have passed no policy. */
+  readLeaving(query: LogQuery & { readonly to?: number }): OperationLog | undefined;
+};

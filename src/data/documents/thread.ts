@@ -4,6 +4,7 @@
  */
 import type { Thread } from "../../runtime/thread/index.ts";
 import type { ApplyAnswer, EncodedBatch, LogQuery, Vector } from "../streams/store.ts";
+import type { ClearedLog, DocumentEgress, OperationGate } from "../ports.ts";
 import { busy } from "../streams/refusal.ts";
 import type {
   ChangesPage,
@@ -16,10 +17,13 @@ import type {
   DocumentWrite,
   ListPage,
   ListQuery,
+  LocalDocumentStore,
   WriteAnswer,
 } from "./store.ts";
 
-export type DocumentMethods = {
+type ClearQuery = Parameters<DocumentEgress<unknown>["clear"]>[0];
+
+export type DocumentMethods<C = unknown> = {
   "documents.declare"(collections: readonly CollectionDeclaration[]): Promise<void>;
   "documents.write"(request: {
     readonly writes: readonly DocumentWrite[];
@@ -35,18 +39,27 @@ export type DocumentMethods = {
   "documents.observe"(
     vector: Vector,
   ): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  "documents.clear"(query: ClearQuery): Promise<ClearedLog<C> | undefined>;
   "documents.close"(): Promise<void>;
 };
 export type DocumentEvents = { "documents.grown": DocumentsGrown };
 
 /** In the storage thread: what `serveThread` is to offer. */
-export function serveDocumentStore(
-  store: DocumentStore,
+export function serveDocumentStore<C>(
+  deps: { store: LocalDocumentStore; gate: OperationGate<C> },
   emit: (name: "documents.grown", event: DocumentsGrown) => void,
-): DocumentMethods {
+): DocumentMethods<C> {
+  const { store, gate } = deps;
   store.on("grown", (grown) => emit("documents.grown", grown));
   return {
-    "documents.declare": (collections) => store.declare(collections),
+    async "documents.declare"(collections) {
+      gate.setPolicies(
+        Object.fromEntries(
+          collections.flatMap(({ name, egress }) => (egress ? [[name, egress]] : [])),
+        ),
+      );
+      await store.declare(collections);
+    },
     "documents.write": ({ writes, ...options }) => store.write(writes, options),
     "documents.read": (query) => store.read(query),
     "documents.list": (query) => store.list(query),
@@ -60,6 +73,10 @@ export function serveDocumentStore(
     "documents.apply": (bytes) => store.apply(bytes),
     "documents.vector": () => store.vector(),
     "documents.observe": (vector) => store.observe(vector),
+    async "documents.clear"({ collections, ...query }) {
+      const log = store.readLeaving(query);
+      return log && gate.clear(log, collections);
+    },
     "documents.close": () => store.close(),
   };
 }
@@ -68,10 +85,10 @@ export function serveDocumentStore(
 const waitingMax = 4096;
 
 /** On the main thread. `close` closes the store in its thread; the thread itself is its owner's. */
-export function connectDocumentStore(
-  thread: Pick<Thread<DocumentMethods, DocumentEvents>, "call" | "on">,
+export function connectDocumentStore<C = unknown>(
+  thread: Pick<Thread<DocumentMethods<C>, DocumentEvents>, "call" | "on">,
   options: { node: string },
-): DocumentStore {
+): DocumentStore & DocumentEgress<C> {
   let waiting = 0;
   const nothing = undefined as never;
   return {
@@ -101,6 +118,7 @@ export function connectDocumentStore(
     },
     vector: () => thread.call("documents.vector", nothing),
     observe: (vector) => thread.call("documents.observe", vector),
+    clear: (query) => thread.call("documents.clear", query),
     on: (_event, listener) => thread.on("documents.grown", listener),
     close: () => thread.call("documents.close", nothing),
   };

@@ -26,16 +26,29 @@ export interface DocumentWrites {
 }
 
 export function createDocumentWrites(
-  deps: Omit<ReachDeps, "node" | "hub"> & { readonly store: Pick<DocumentStore, "node" | "write"> },
+  deps: Omit<ReachDeps, "node" | "hub"> & {
+    readonly store: Pick<DocumentStore, "node" | "write">;
+    /** `leaves`: whether anything of a collection may leave the cell. Absent: nothing goes to a hub. */
+    readonly hub?: ReachDeps["hub"] & { leaves(collection: string): boolean };
+  },
 ): DocumentWrites {
   const { store, clock } = deps;
   const reach = createReach({ ...deps, node: store.node });
+  const impossible = (level: DurabilityLevel, writes: readonly DocumentWrite[]) => {
+    if (level.level !== "hub") return reach.tooManyPeers(level);
+    const { hub } = deps;
+    if (!hub) return levelImpossible("level: this cell has no hub", "ask for local or peer(k)");
+    const staying = writes.find(({ collection }) => !hub.leaves(collection));
+    return staying
+      ? levelImpossible(
+          `level: collection ${staying.collection} has no egress, so its documents never reach the hub`,
+          "ask for local or peer(k), or give the Collection an egress section",
+        )
+      : undefined;
+  };
   return {
     async write(writes, { level, timeoutMs, key }) {
-      const refused =
-        level.level === "hub"
-          ? levelImpossible("level: documents do not go to the hub yet", "ask for local or peer(k)")
-          : reach.tooManyPeers(level);
+      const refused = impossible(level, writes);
       if (refused) return refused;
       const untilMs = clock.monotonicMs() + timeoutMs;
       const written = store.write(writes, key === undefined ? {} : { key });

@@ -4,7 +4,7 @@
  */
 import type { DurabilityLevel } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { covers } from "../replication/messages.ts";
+import { covers } from "../replication/vectors.ts";
 import type { Vector } from "../replication/replicated.ts";
 
 export type ReachDeps = {

@@ -1,9 +1,16 @@
 /** Both ends of the link between a cell's node and the hub, in the words of `transport`. */
 import { SkerryError } from "../../lib/errors.ts";
 import type { Link, Peer, Router } from "../../transport/index.ts";
+import type { GlobalDocumentStore } from "../global/documents.ts";
 import type { GlobalStore } from "../global/store.ts";
-import type { Hub } from "../ports.ts";
-import { decodePushed, decodeVector, encodeJson } from "./messages.ts";
+import type { DocumentHub, Hub } from "../ports.ts";
+import {
+  decodeFeedStates,
+  decodePushed,
+  decodeVector,
+  decodeWishes,
+  encodeJson,
+} from "./messages.ts";
 
 /** The hub as a node sees it. `C` is what the gate makes: the root binds it, nothing else is sent. */
 export function connectHub<C extends Uint8Array>(link: Link): Hub<C> {
@@ -18,6 +25,20 @@ export function connectHub<C extends Uint8Array>(link: Link): Hub<C> {
   };
 }
 
+/** The hub as a node's documents see it. */
+export function connectDocumentHub<C extends Uint8Array>(link: Link): DocumentHub<C> {
+  return {
+    async push(bytes, { signal }) {
+      const options = { signal, priority: 2 } as const;
+      return decodeFeedStates(await link.request("hub.documents.push", bytes, options));
+    },
+    async feeds(wishes, { signal }) {
+      const answer = await link.request("hub.documents.feeds", encodeJson(wishes), { signal });
+      return decodeFeedStates(answer);
+    },
+  };
+}
+
 /**
  * At the hub: answers `hub.push` and `hub.vector`. A cell speaks for itself only: `cellOf` names the
  * cell of a peer from its verified identity, undefined when it is none.
@@ -27,19 +48,34 @@ export function registerGlobalStore(
   store: Pick<GlobalStore, "ingest" | "vector">,
   cellOf: (peer: Peer) => string | undefined,
 ): void {
-  const requireCell = (peer: Peer): string => {
-    const cell = cellOf(peer);
-    if (cell !== undefined) return cell;
-    throw new SkerryError({
-      code: "forbidden",
-      message: `${peer.id} is not a node of an enrolled cell`,
-      hint: "enrol the cell at this hub first",
-    });
-  };
   router.handle("hub.push", async ({ peer, body }) =>
-    encodeJson(await store.ingest(requireCell(peer), body)),
+    encodeJson(await store.ingest(requireCell(peer, cellOf), body)),
   );
   router.handle("hub.vector", async ({ peer }) =>
-    encodeJson(await store.vector(requireCell(peer))),
+    encodeJson(await store.vector(requireCell(peer, cellOf))),
   );
+}
+
+/** The same for documents: `hub.documents.push` and `hub.documents.feeds`. */
+export function registerGlobalDocuments(
+  router: Router,
+  store: Pick<GlobalDocumentStore, "ingest" | "feeds">,
+  cellOf: (peer: Peer) => string | undefined,
+): void {
+  router.handle("hub.documents.push", async ({ peer, body }) =>
+    encodeJson(await store.ingest(requireCell(peer, cellOf), body)),
+  );
+  router.handle("hub.documents.feeds", async ({ peer, body }) =>
+    encodeJson(await store.feeds(requireCell(peer, cellOf), decodeWishes(body))),
+  );
+}
+
+function requireCell(peer: Peer, cellOf: (peer: Peer) => string | undefined): string {
+  const cell = cellOf(peer);
+  if (cell !== undefined) return cell;
+  throw new SkerryError({
+    code: "forbidden",
+    message: `${peer.id} is not a node of an enrolled cell`,
+    hint: "enrol the cell at this hub first",
+  });
 }

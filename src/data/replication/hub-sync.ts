@@ -10,7 +10,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
 import type { ClearedLog, Egress, Hub } from "../ports.ts";
-import type { StreamStore, Vector } from "../streams/store.ts";
+import type { Vector } from "../streams/store.ts";
 import { createForeignLag } from "./foreign-lag.ts";
 
 export type HubSyncOptions = {
@@ -41,7 +41,12 @@ const windowBatches = 4;
 
 export function createHubSync<C>(
   deps: {
-    readonly store: Pick<StreamStore, "vector" | "markHub" | "on">;
+    readonly store: {
+      vector(): Promise<Vector>;
+      /** Told now and then what the hub has. */
+      markHub?(vector: Vector): Promise<void>;
+      on(event: "grown", listener: (grown: { readonly vector: Vector }) => void): () => void;
+    };
     readonly egress: Egress<C>;
     readonly clock: Clock;
     readonly random: Random;
@@ -163,7 +168,10 @@ export function createHubSync<C>(
       } catch (error) {
         connected = false;
         if (signal.aborted) break;
-        log.warn("sending to the hub failed; it is tried again", { error });
+        // A hub that does not take this (yet): no reason to wake anybody again and again.
+        if (error instanceof SkerryError && error.code === "unknown-method")
+          log.debug("the hub does not take this", { error });
+        else log.warn("sending to the hub failed; it is tried again", { error });
         await sleepUnless(clock, backoff.nextMs(), signal);
       }
     }
@@ -176,7 +184,7 @@ export function createHubSync<C>(
     if (marked) return;
     marked = true;
     try {
-      await store.markHub(hubVector);
+      await store.markHub?.(hubVector);
     } catch (error) {
       marked = false;
       throw error;

@@ -1,6 +1,7 @@
 /** What crosses the links beside batches: small JSON, checked on arrival (`invalid-message`). */
 import { z } from "zod";
 import { SkerryError } from "../../lib/errors.ts";
+import type { FeedStates, FeedWish } from "../global/documents.ts";
 import type { Vector } from "../streams/store.ts";
 
 const vectorSchema = z.record(z.string().min(1).max(300), z.int().min(0));
@@ -20,6 +21,18 @@ const pushedSchema = z.strictObject({
   vector: vectorSchema.optional(),
 });
 
+const wishesSchema = z.record(
+  z.string().min(1).max(300),
+  z.strictObject({ shape: z.string().max(65_536), kinds: z.int().min(0), revision: z.int() }),
+);
+const feedStatesSchema = z.record(
+  z.string(),
+  z.discriminatedUnion("state", [
+    z.strictObject({ state: z.literal("open"), tops: vectorSchema }),
+    z.strictObject({ state: z.literal("superseded") }),
+  ]),
+);
+
 export type PullRequest = z.infer<typeof pullSchema>;
 export type Pushed = z.infer<typeof pushedSchema>;
 
@@ -28,6 +41,11 @@ export const decodeVector = (bytes: Uint8Array): Vector => decode(vectorSchema, 
 export const decodePull = (bytes: Uint8Array): PullRequest => decode(pullSchema, bytes, "a pull");
 export const decodePushed = (bytes: Uint8Array): Pushed =>
   decode(pushedSchema, bytes, "the answer to a push");
+
+export const decodeWishes = (bytes: Uint8Array): Readonly<Record<string, FeedWish>> =>
+  decode(wishesSchema, bytes, "what a node sends of its collections");
+export const decodeFeedStates = (bytes: Uint8Array): FeedStates =>
+  decode(feedStatesSchema, bytes, "what the hub has of documents");
 
 function decode<T>(schema: z.ZodType<T>, bytes: Uint8Array, what: string): T {
   try {
@@ -43,6 +61,3 @@ function decode<T>(schema: z.ZodType<T>, bytes: Uint8Array, what: string): T {
     });
   }
 }
-
-export const covers = (vector: Vector, cover: Vector): boolean =>
-  Object.entries(cover).every(([origin, top]) => (vector[origin] ?? 0) >= top);

@@ -3,6 +3,7 @@ import { parseDurabilityLevel, type DurabilityLevel } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { HttpRequest } from "../../runtime/http/index.ts";
 import { documentsPerPageMax } from "../documents/reading.ts";
+import type { GlobalListQuery } from "../global/documents.ts";
 
 const timeoutMsDefault = 10_000;
 const timeoutMsMax = 60_000;
@@ -43,18 +44,8 @@ export function parseListQuery({
   headers,
 }: Pick<HttpRequest, "query" | "headers">): DocumentsQuery {
   const text = textsOf(query, ["after", "limit", "conflicted", "since", "follow"]);
-  const limitText = text("limit");
-  const limit = limitText === undefined ? undefined : numberOf(limitText);
-  if (limitText !== undefined && (limit === undefined || limit < 1 || limit > documentsPerPageMax))
-    throw invalid("limit", `"${limitText}" is out of range`, `1 to ${documentsPerPageMax}`);
-  const flag = (name: string) => {
-    const value = text(name);
-    if (value === undefined || value === "0") return false;
-    if (value === "1") return true;
-    throw invalid(name, `"${value}" is not allowed`, "use 0 or 1");
-  };
-  const [follow, conflicted] = [flag("follow"), flag("conflicted")];
-  const page = limit === undefined ? {} : { limit };
+  const [follow, conflicted] = [flagOf(text, "follow"), flagOf(text, "conflicted")];
+  const page = limitOf(text);
   const after = text("after");
   // What a browser's EventSource sends when it comes back.
   const since = [headers["last-event-id"] ?? text("since")].flat()[0];
@@ -65,7 +56,46 @@ export function parseListQuery({
   return { read: "changes", follow, page: { ...page, ...(since ? { since } : {}) } };
 }
 
-function textsOf(query: unknown, known: readonly string[]): (name: string) => string | undefined {
+/** At the hub. Throws `invalid-query`. */
+export function parseGlobalListQuery(query: unknown): Omit<GlobalListQuery, "collection"> {
+  const text = textsOf(query, ["cell", "id", "after", "limit", "conflicted"]);
+  const given = (["cell", "id", "after"] as const).flatMap((name) => {
+    const value = text(name);
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return { ...Object.fromEntries(given), ...limitOf(text), conflicted: flagOf(text, "conflicted") };
+}
+
+/** Throws `invalid-query`. */
+export function requiredCell(query: unknown): string {
+  const cell = textsOf(query, ["cell"])("cell");
+  if (cell !== undefined) return cell;
+  throw invalid(
+    "cell",
+    "is missing: a hub holds the documents of many cells",
+    "name one with cell=NAME, or list those of all with id=ID on the collection",
+  );
+}
+
+type Texts = (name: string) => string | undefined;
+
+function limitOf(text: Texts): { limit?: number } {
+  const given = text("limit");
+  if (given === undefined) return {};
+  const limit = numberOf(given);
+  if (limit === undefined || limit < 1 || limit > documentsPerPageMax)
+    throw invalid("limit", `"${given}" is out of range`, `1 to ${documentsPerPageMax}`);
+  return { limit };
+}
+
+function flagOf(text: Texts, name: string): boolean {
+  const value = text(name);
+  if (value === undefined || value === "0") return false;
+  if (value === "1") return true;
+  throw invalid(name, `"${value}" is not allowed`, "use 0 or 1");
+}
+
+function textsOf(query: unknown, known: readonly string[]): Texts {
   const given = query as Readonly<Record<string, string | string[] | undefined>>;
   for (const [name, value] of Object.entries(given)) {
     if (!known.includes(name))

@@ -1,5 +1,6 @@
 /** The hub's state for Prometheus, at each scrape what its status says; and whether it lives and can take entries. */
 import type { FleetStatus } from "../../api/index.ts";
+import type { GlobalCollectionStatus } from "../../data/index.ts";
 import type { HttpApp } from "../../runtime/http/index.ts";
 import { createMetrics } from "../../runtime/metrics/index.ts";
 
@@ -14,7 +15,12 @@ export const openPaths: ReadonlySet<string> = new Set(["/livez", "/readyz", "/he
  */
 export function mountMetrics(
   app: HttpApp,
-  deps: { name: string; version: string; status: () => Promise<FleetStatus> },
+  deps: {
+    name: string;
+    version: string;
+    status: () => Promise<FleetStatus>;
+    collections: () => Promise<readonly GlobalCollectionStatus[]>;
+  },
 ): void {
   const metrics = createMetrics({ hub: deps.name });
   metrics
@@ -45,10 +51,24 @@ export function mountMetrics(
     "cell",
     "stream",
   ]);
+  const documents = metrics.gauge(
+    "skerry_hub_collection_documents",
+    "Documents of a cell's collection here.",
+    ["cell", "collection"],
+  );
+  const waiting = metrics.gauge(
+    "skerry_hub_collection_waiting_operations",
+    "Operations of a cell's collection that wait here for others that they knew of.",
+    ["cell", "collection"],
+  );
   metrics.beforeRender(async () => {
-    const status = await deps.status();
+    const [status, collections] = await Promise.all([deps.status(), deps.collections()]);
     if (status.store) store.set({ engine: status.store.engine }, 1);
-    for (const gauge of [connected, contact, backlog, entries]) gauge.reset();
+    for (const gauge of [connected, contact, backlog, entries, documents, waiting]) gauge.reset();
+    for (const { cell, name: collection, ...held } of collections) {
+      documents.set({ cell, collection }, held.documents);
+      waiting.set({ cell, collection }, held.waiting);
+    }
     for (const state of states)
       cells.set({ state }, status.cells.filter((cell) => cell.state === state).length);
     for (const { cell, nodesConnected, lastContactMs, ...told } of status.cells) {

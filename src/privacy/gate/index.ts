@@ -8,3 +8,13 @@ export {
   type GatedBatch,
 } from "./gate.ts";
 export { createRecheck, type Recheck } from "./recheck.ts";
+export {
+  createOperationGate,
+  createOperationRecheck,
+  type ClearedOperations,
+  type CollectionEgress,
+  type GatedOperations,
+  type OperationGate,
+  type OperationLog,
+  type OperationRecheck,
+} from "./operations.ts";

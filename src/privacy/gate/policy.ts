@@ -24,6 +24,30 @@ export function filter({ keep, drop }: CompiledPolicy, value: JsonObject): JsonO
   return kept === undefined ? {} : (dropFields(kept, drop) as JsonObject);
 }
 
+/**
+ * How much of a field may leave, by the names down to it: all of it, only something below it, nothing.
+ */
+export function reachOf(
+  { keep, drop }: CompiledPolicy,
+  names: Names,
+): "whole" | "part" | "nothing" {
+  const below = names.reduce<readonly string[] | undefined>(
+    (paths, name) => (paths?.includes(name) ? undefined : paths && pathsBelow(paths, name)),
+    drop,
+  );
+  if (!below) return "nothing";
+  const isOnTheWay = (path: Names) =>
+    path.every((name, at) => at >= names.length || name === names[at]);
+  const kept = keep?.filter(isOnTheWay);
+  if (kept?.length === 0) return "nothing";
+  const isWhole = !kept || kept.some((path) => path.length <= names.length);
+  return isWhole && below.length === 0 ? "whole" : "part";
+}
+
+/** What is left of dropped paths below a field of this name. */
+const pathsBelow = (paths: readonly string[], name: string): string[] =>
+  paths.filter((path) => path.startsWith(`${name}.`)).map((path) => path.slice(name.length + 1));
+
 /** Containers left empty go as well: that they exist says something, too. */
 function keepFields<T extends Json>(value: T, paths: readonly Names[]): T | undefined {
   if (Array.isArray(value)) {
@@ -60,10 +84,7 @@ function dropFields(value: Json, paths: readonly string[]): Json {
   const result = emptyObject();
   for (const [name, field] of Object.entries(value)) {
     if (paths.includes(name)) continue;
-    const below = paths
-      .filter((path) => path.startsWith(`${name}.`))
-      .map((path) => path.slice(name.length + 1));
-    result[name] = dropFields(field, below);
+    result[name] = dropFields(field, pathsBelow(paths, name));
   }
   return result;
 }

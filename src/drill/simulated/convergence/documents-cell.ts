@@ -16,7 +16,7 @@ import {
 } from "./documents-memory.ts";
 import { peerOf, virtualLink, virtualRouter, type Faults, type VirtualRouter } from "./links.ts";
 
-const trustDomain = "cell-a.skerry";
+export const trustDomain = "cell-a.skerry";
 
 /** Faults of the store itself, that the checkers must find. */
 export type Planted =

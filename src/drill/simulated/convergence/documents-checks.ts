@@ -1,6 +1,6 @@
 /** What must hold of stores of documents: all the way, and once everything is healed. */
 import { stable } from "../../../api/index.ts";
-import { readOperation, show, type JsonObject } from "../../../data/inside/index.ts";
+import { readOperation, show, type Engine, type JsonObject } from "../../../data/inside/index.ts";
 import type { SimulatedCell, SimulatedNode } from "./documents-cell.ts";
 import { modelOf, type Made } from "./documents-model.ts";
 import { demand } from "./violation.ts";
@@ -20,27 +20,30 @@ export type Marks = Readonly<
   Record<string, { readonly n: number; readonly saw: Readonly<Record<string, number>> }>
 >;
 
-const bodyAt = (node: SimulatedNode, id: string): JsonObject =>
-  node.store.engine.documents.shown("items", id).body ?? {};
+const bodyAt = ({ documents }: Engine, id: string): JsonObject =>
+  documents.shown("items", id).body ?? {};
 
 /** What everybody's last batch over `left` and `right` says of the batches that its writer saw. */
-export const marksAt = (node: SimulatedNode, id: string): Marks =>
-  (bodyAt(node, id)["by"] ?? {}) as Marks;
+export const marksAt = (engine: Engine, id: string): Marks =>
+  (bodyAt(engine, id)["by"] ?? {}) as Marks;
 
 export function checkCauses(node: SimulatedNode): void {
-  if (!node.up) return;
-  const marks = marksAt(node, "left");
+  if (node.up) checkMarks(node.name, node.store.engine);
+}
+
+export function checkMarks(place: string, engine: Engine): void {
+  const marks = marksAt(engine, "left");
   demand(
     "cause",
-    stable(marksAt(node, "right")) === stable(marks),
-    () => `${node.name} shows half a batch`,
+    stable(marksAt(engine, "right")) === stable(marks),
+    () => `${place} shows half a batch`,
   );
   for (const [name, { saw }] of Object.entries(marks))
     for (const [other, n] of Object.entries(saw))
       demand(
         "cause",
         (marks[other]?.n ?? 0) >= n,
-        () => `${node.name} shows ${name}'s mark without its cause by ${other}`,
+        () => `${place} shows ${name}'s mark without its cause by ${other}`,
       );
 }
 
@@ -131,7 +134,7 @@ export function checkAcknowledged(
         logs.get(origin)?.[sequence - 1]?.text === text,
         () => `${node.name} lost an acknowledged write`,
       );
-    const tallied = bodyAt(node, "tally");
+    const tallied = bodyAt(node.store.engine, "tally");
     const count = Number(tallied["stock"] ?? 0);
     demand("lost", count >= tally.acked, () => `acknowledged were ${tally.acked}, not ${count}`);
     demand(

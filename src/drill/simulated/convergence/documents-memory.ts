@@ -11,6 +11,7 @@ import type { CollectionDeclaration, DocumentWrite, Vector } from "../../../data
 import {
   createEngine,
   createHybridClock,
+  readOperation,
   writeDocuments,
   type DocumentRow,
   type DocumentTables,
@@ -108,11 +109,15 @@ export function createMemoryTables(): MemoryTables {
     addOperation: ({ id }, { sequence, text }) => put(operations, `${id}/${sequence}`, text),
     operations({ id }, from, bytesMax) {
       const found: LoggedOperation[] = [];
-      for (let [sequence, bytes] = [from, 0]; bytes < bytesMax; sequence++) {
+      let sequence = from;
+      // At the hub one may cover several positions.
+      while (sequence > 1 && !operations.has(`${id}/${sequence}`)) sequence--;
+      for (let bytes = 0; bytes < bytesMax;) {
         const text = operations.get(`${id}/${sequence}`);
         if (text === undefined) break;
         found.push({ sequence, text });
         bytes += text.length;
+        sequence += readOperation(text).covers ?? 1;
       }
       return found;
     },

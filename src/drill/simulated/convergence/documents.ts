@@ -5,10 +5,15 @@
  * all stores are equal, and equal to the model of their operations; nothing acknowledged is missing.
  */
 import type { CollectionDeclaration, DocumentWrite, FieldChange } from "../../../data/index.ts";
-import { createSimulatedClock } from "../../../lib/clock-simulated.ts";
+import { createSimulatedClock, type SimulatedClock } from "../../../lib/clock-simulated.ts";
 import { SkerryError } from "../../../lib/errors.ts";
 import { seededRandom, type Random } from "../../../lib/random.ts";
-import { createSimulatedCell, type Planted, type SimulatedNode } from "./documents-cell.ts";
+import {
+  createSimulatedCell,
+  type Planted,
+  type SimulatedCell,
+  type SimulatedNode,
+} from "./documents-cell.ts";
 import {
   checkAcknowledged,
   checkCauses,
@@ -37,8 +42,22 @@ const steps = 350;
 const storesMax = 7;
 const settleMs = 200_000;
 
+/** Something that goes on beside the cell, such as a hub; faults and checks are its own. */
+export type Beside = {
+  step(): void;
+  /** From now on nothing fails. */
+  heal(): void;
+  readonly isSettled: boolean;
+  /** Once all is settled. */
+  check(): void;
+};
+
 /** Gives how many writes were acknowledged. Throws `Violation`. */
-export async function simulateDocuments(seed: number, planted: Planted = "none"): Promise<number> {
+export async function simulateDocuments(
+  seed: number,
+  planted: Planted = "none",
+  beside?: (cell: SimulatedCell, deps: { clock: SimulatedClock; random: Random }) => Beside,
+): Promise<number> {
   const random = seededRandom(seed);
   const clock = createSimulatedClock();
   const chance = (share: number) => random.float() < share;
@@ -47,7 +66,7 @@ export async function simulateDocuments(seed: number, planted: Planted = "none")
     { clock, random },
     {
       nodes: 3 + random.integer(storesMax - 2),
-      collections: [items],
+      collections: [items, { ...items, name: "secrets" }],
       planted,
       faults: { lost: 0.04, unanswered: 0.04, doubled: 0.08, delayMsMax: 80 },
     },
@@ -58,6 +77,7 @@ export async function simulateDocuments(seed: number, planted: Planted = "none")
       for (const b of nodes.slice(index + 1)) cell.connect(a, b);
   };
   connectAll();
+  const other = beside?.(cell, { clock, random: seededRandom(seed + 1) });
   const acknowledged: Acknowledged[] = [];
   const tally: Tally = { acked: 0, unknown: 0, ackedTags: [] };
 
@@ -91,7 +111,7 @@ export async function simulateDocuments(seed: number, planted: Planted = "none")
 
   for (let step = 0; step < steps; step++) {
     const node = pick(nodes);
-    const other = pick(nodes);
+    const peer = pick(nodes);
     const dice = random.float();
     if (dice < 0.35) write(node, randomRequest(random));
     else if (dice < 0.5) {
@@ -100,24 +120,25 @@ export async function simulateDocuments(seed: number, planted: Planted = "none")
       write(node, [tallyWrite(by, tag)], { by, tag });
     } else if (dice < 0.67) {
       if (node.up) write(node, causalPair(node));
-    } else if (dice < 0.77) cell.cut(node, other);
-    else if (dice < 0.89) cell.connect(node, other);
+    } else if (dice < 0.77) cell.cut(node, peer);
+    else if (dice < 0.89) cell.connect(node, peer);
     else if (dice < 0.91) {
       if (node.up) node.tables.cutAfter = random.integer(8);
     } else if (dice < 0.93) cell.crash(node);
     else if (dice < 0.96) {
       cell.start(node);
-      for (const peer of nodes) if (chance(0.6)) cell.connect(node, peer);
+      for (const each of nodes) if (chance(0.6)) cell.connect(node, each);
     } else if (dice < 0.97) {
       // In order, as `skerry` removes a node: somebody else has everything that it has.
       if (nodes.length > 2 && node.up && cell.hasSuccessor(node)) cell.leave(node);
     } else if (dice < 0.98) {
       if (nodes.length === storesMax) continue;
       const joined = cell.join();
-      for (const peer of nodes) if (chance(0.6)) cell.connect(joined, peer);
+      for (const each of nodes) if (chance(0.6)) cell.connect(joined, each);
     } else node.skewMs = pick([0, 5000, -5000, 366 * 86_400_000, -60 * 366 * 86_400_000]);
     await clock.advance(random.integer(120));
     checkCauses(pick(nodes));
+    other?.step();
   }
 
   for (const node of nodes) {
@@ -126,14 +147,16 @@ export async function simulateDocuments(seed: number, planted: Planted = "none")
   }
   cell.faults = noFaults;
   connectAll();
+  other?.heal();
   for (let waitedMs = 0; ; waitedMs += 500) {
     await clock.advance(500);
     for (const node of nodes) checkCauses(node);
-    if (isSettled(cell)) break;
+    if (isSettled(cell) && other?.isSettled !== false) break;
     demand("unsettled", waitedMs < settleMs, () => `vectors are not equal after ${waitedMs} ms`);
   }
   checkAcknowledged(cell, acknowledged, tally);
   checkStores(cell);
+  other?.check();
   cell.stop();
   return acknowledged.length;
 }
@@ -198,7 +221,7 @@ const tallyWrite = (by: number, tag: string): DocumentWrite => ({
 
 /** A batch over two documents that says what the writer saw of everybody's last batch. */
 function causalPair(node: SimulatedNode): DocumentWrite[] {
-  const marks = marksAt(node, "left");
+  const marks = marksAt(node.store.engine, "left");
   const saw = Object.fromEntries(Object.entries(marks).map(([name, { n }]) => [name, n]));
   const mark = { n: (saw[node.name] ?? 0) + 1, saw: { ...saw, [node.name]: saw[node.name] ?? 0 } };
   return ["left", "right"].map((id) => ({

@@ -1,0 +1,74 @@
+/**
+ * The contract of the hub's store of documents: what cells let out of their collections, a copy for
+ * each cell and collection, made by the cell's own operations. Positions are counted by cell,
+ * collection and origin, so that a batch sent twice changes nothing.
+ */
+import type { Document } from "../documents/store.ts";
+import type { Shape } from "../documents/leaving.ts";
+import type { Vector } from "../streams/store.ts";
+
+/** What a node would send of a collection. */
+export type FeedWish = Shape & {
+  /** Of two shapes the one of the later revision holds; of one revision, that which knows more kinds. */
+  readonly revision: number;
+};
+
+/** By collection. `superseded`: the cell has a later policy, which this node has not heard of. */
+export type FeedStates = Readonly<
+  Record<
+    string,
+    { readonly state: "open"; readonly tops: Vector } | { readonly state: "superseded" }
+  >
+>;
+
+export type GlobalDocument = Document & { readonly cell: string };
+
+export type GlobalListQuery = {
+  readonly collection: string;
+  /** Absent: all cells. */
+  readonly cell?: string;
+  /** Only documents with this id. */
+  readonly id?: string;
+  /** Where a page before ended. */
+  readonly after?: string;
+  /** 1 to 1000. Default 100. */
+  readonly limit?: number;
+  readonly conflicted?: boolean;
+};
+
+/** By cell, then by id. */
+export type GlobalListPage = {
+  readonly documents: readonly GlobalDocument[];
+  readonly next?: string;
+};
+
+export type GlobalCollectionStatus = {
+  readonly cell: string;
+  readonly name: string;
+  readonly documents: number;
+  readonly conflicted: number;
+  /** Operations that are stored and wait for others that they knew of. */
+  readonly waiting: number;
+  /** Its egress changed, and a new copy is being filled; readers have the one before. */
+  readonly renewing: boolean;
+};
+
+export interface GlobalDocumentStore {
+  /**
+   * What a cell pushed; committed when this resolves. Answers with the tops of the batch's origin.
+   * Throws `invalid-batch`, `egress-violated`, `disk-full`.
+   */
+  ingest(cell: string, bytes: Uint8Array): Promise<FeedStates>;
+  /** Durable positions of what a node would send. */
+  feeds(cell: string, wishes: Readonly<Record<string, FeedWish>>): Promise<FeedStates>;
+  /** Throws `collection-unknown`. */
+  read(query: {
+    collection: string;
+    cell: string;
+    id: string;
+  }): Promise<GlobalDocument | undefined>;
+  /** Throws `collection-unknown`, `invalid-cursor`, `invalid-limit`. */
+  list(query: GlobalListQuery): Promise<GlobalListPage>;
+  collections(cell?: string): Promise<readonly GlobalCollectionStatus[]>;
+  close(): Promise<void>;
+}

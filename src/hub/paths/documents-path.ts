@@ -1,0 +1,37 @@
+/** The way of cells' documents at the hub: a node's link → [storage thread] the second look → merged, committed → readers. */
+import {
+  connectGlobalDocuments,
+  createGlobalDocumentRoutes,
+  registerGlobalDocuments,
+  type GlobalCollectionStatus,
+  type GlobalDocumentMethods,
+} from "../../data/index.ts";
+import type { Routes } from "../../runtime/http/index.ts";
+import type { Thread } from "../../runtime/thread/index.ts";
+import type { Peer, Router } from "../../transport/index.ts";
+import type { HubGround } from "../ground.ts";
+
+export type HubDocumentsPath = {
+  readonly routes: Routes;
+  collections(): Promise<readonly GlobalCollectionStatus[]>;
+};
+
+export async function startDocumentsPath(
+  { lifecycle }: Pick<HubGround, "lifecycle">,
+  deps: {
+    router: Router;
+    thread: Pick<Thread<GlobalDocumentMethods, Record<never, never>>, "call">;
+    cellOf: (peer: Peer) => string | undefined;
+  },
+): Promise<HubDocumentsPath> {
+  const store = await lifecycle.start(
+    "global documents",
+    () => connectGlobalDocuments(deps.thread),
+    (part) => part.close(),
+  );
+  registerGlobalDocuments(deps.router, store, deps.cellOf);
+  return {
+    routes: createGlobalDocumentRoutes(store),
+    collections: () => store.collections(),
+  };
+}

@@ -1,0 +1,294 @@
+/**
+ * A hub beside a simulated cell of documents: uplinks that come and go, power cuts at the hub, and an
+ * egress that changes and that nodes hear of at different times. Checked all the way: readers at the
+ * hub see causes and whole batches, and what it is said to have, it has. In the end it has what the
+ * nodes have, less what the egress of now does not let out.
+ */
+import { stable, type EgressPolicy } from "../../src/api/index.ts";
+import type { Engine } from "../../src/data/documents/engine.ts";
+import { shapeOf } from "../../src/data/documents/leaving.ts";
+import { readOperation } from "../../src/data/documents/operation.ts";
+import type { Feed } from "../../src/data/global/feeds.ts";
+import {
+  connectDocumentHub,
+  createDocumentsSync,
+  encodeLeaving,
+  registerGlobalDocuments,
+  type CollectionEgress,
+  type DocumentEgress,
+  type DocumentsSync,
+  type DocumentWrite,
+} from "../../src/data/index.ts";
+import type { Beside } from "../../src/drill/simulated/convergence/documents.ts";
+import {
+  trustDomain,
+  type SimulatedCell,
+  type SimulatedNode,
+} from "../../src/drill/simulated/convergence/documents-cell.ts";
+import { checkMarks, ids } from "../../src/drill/simulated/convergence/documents-checks.ts";
+import type { MemoryStore } from "../../src/drill/simulated/convergence/documents-memory.ts";
+import { peerOf, virtualLink, virtualRouter } from "../../src/drill/simulated/convergence/links.ts";
+import { demand } from "../../src/drill/simulated/convergence/violation.ts";
+import type { SimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { SkerryError } from "../../src/lib/errors.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { seededRandom, type Random } from "../../src/lib/random.ts";
+import { createOperationGate, type Cleared } from "../../src/privacy/gate/index.ts";
+import { createMemoryHub } from "./documents-hub.ts";
+import { items } from "./documents.ts";
+import { leaving } from "./documents-leaving.ts";
+
+/** Of `by` all let out everything, so that causes can be checked at the hub. */
+const policies: readonly EgressPolicy[] = [
+  { keep: ["by", "name", "stock"] },
+  { keep: ["by", "size.mm", "tags", "steps"] },
+  { drop: ["size", "name"] },
+  { drop: [] },
+  { keep: ["by", "size", "stock", "steps"], drop: ["size.inch"] },
+];
+
+type Bytes = Cleared<Uint8Array>;
+type Uplink = {
+  readonly node: SimulatedNode;
+  readonly store: MemoryStore;
+  readonly sync: DocumentsSync<Bytes>;
+  declare(): void;
+  link: { cut(): void } | undefined;
+};
+
+export type HubPlanted =
+  | "none"
+  /** What was seen on the way over covered positions is forgotten. */
+  | "no-seen"
+  /** The hub says that it has more than it has. */
+  | "claims";
+
+export function besideHub(planted: HubPlanted = "none") {
+  return (
+    cell: SimulatedCell,
+    { clock, random }: { clock: SimulatedClock; random: Random },
+  ): Beside => {
+    const chance = (share: number) => random.float() < share;
+    const pick = <T>(list: readonly T[]): T => list[random.integer(list.length)] as T;
+    const uplinks = new Map<string, Uplink>();
+    /** What each node last heard of the egress; it lasts over its restarts. */
+    const heard = new Map<string, CollectionEgress | undefined>();
+    let revision = 0;
+    let egress: CollectionEgress | undefined;
+    const change = (policy: EgressPolicy | undefined) => {
+      revision++;
+      egress = policy && { policy, revision };
+    };
+    const cutAll = () => {
+      for (const uplink of uplinks.values()) cut(uplink);
+    };
+    const hub = createMemoryHub({
+      clock,
+      onPowerCut() {
+        cutAll();
+        hub.restart();
+      },
+    });
+    const router = virtualRouter();
+    const { feeds, ingest } = hub;
+    registerGlobalDocuments(
+      router,
+      {
+        feeds,
+        async ingest(from, bytes) {
+          const states = await ingest(from, bytes);
+          const told = states["items"];
+          if (planted !== "claims" || told?.state !== "open") return states;
+          const tops = Object.entries(told.tops).map(([origin, top]) => [origin, top + 1]);
+          return { items: { state: "open", tops: Object.fromEntries(tops) } };
+        },
+      },
+      (peer) => peer.trustDomain,
+    );
+
+    const cut = (uplink: Uplink) => {
+      uplink.link?.cut();
+      uplink.link = undefined;
+    };
+    const connect = (uplink: Uplink) => {
+      cut(uplink);
+      const { node, sync } = uplink;
+      if (!node.up) return;
+      const link = virtualLink(
+        { clock, random, faults: () => cell.faults },
+        {
+          left: { peer: peerOf(trustDomain, "node", node.name), router: node.router },
+          right: { peer: peerOf("hub.skerry", "hub", "main"), router },
+        },
+      );
+      uplink.link = link;
+      sync.attach(connectDocumentHub<Bytes>(link.left), link.left.closed);
+    };
+    const open = (node: SimulatedNode): Uplink => {
+      const { store } = node;
+      const gate = createOperationGate({
+        encode: (batch) =>
+          encodeLeaving(
+            planted === "no-seen"
+              ? {
+                  ...batch,
+                  operations: batch.operations.map((each) =>
+                    each.covers === undefined ? each : { ...each, seen: {} },
+                  ),
+                }
+              : batch,
+          ),
+        log: silentLog,
+      });
+      const source: DocumentEgress<Bytes> = {
+        async clear({ origin, from, to = Infinity, collections }) {
+          const isHere = node.up && node.store === store;
+          const piece = isHere ? store.engine.texts({ origin, from, bytesMax: 300 }) : undefined;
+          if (!piece) return undefined;
+          const operations = piece.texts.slice(0, to - piece.from + 1).map(readOperation);
+          const end = piece.from + operations.length - 1;
+          const vector = store.engine.vector();
+          return gate.clear({ origin, from: piece.from, to: end, operations, vector }, collections);
+        },
+      };
+      const sync = createDocumentsSync<Bytes>(
+        {
+          store,
+          egress: source,
+          clock,
+          random: seededRandom(random.integer(2 ** 32)),
+          log: silentLog,
+        },
+        { node: node.name, requestTimeoutMs: 2000, batchBytesMax: 400, foreignLagMs: 1500 },
+      );
+      const declare = () => {
+        const known = heard.get(node.name);
+        gate.setPolicies(known ? { items: known } : {});
+        sync.declare([{ ...items, ...(known ? { egress: known } : {}) }]);
+      };
+      declare();
+      return { node, store, sync, declare, link: undefined };
+    };
+    /** Nodes that crashed, restarted, joined or left since. */
+    const refresh = () => {
+      for (const [name, uplink] of uplinks) {
+        const { node, store, sync } = uplink;
+        if (node.up && node.store === store && cell.nodes.includes(node)) continue;
+        cut(uplink);
+        sync.stop();
+        uplinks.delete(name);
+      }
+      for (const node of cell.nodes) {
+        if (!node.up || uplinks.has(node.name)) continue;
+        const uplink = open(node);
+        uplinks.set(node.name, uplink);
+        if (chance(0.7)) connect(uplink);
+      }
+    };
+    const hear = ({ node, declare }: Uplink) => {
+      heard.set(node.name, egress);
+      declare();
+    };
+    const write = (node: SimulatedNode, writes: readonly DocumentWrite[]) => {
+      try {
+        node.store.write(writes, false);
+      } catch (error) {
+        if (!(error instanceof SkerryError) || error.code !== "closed") throw error;
+      }
+    };
+
+    const copy = (): Feed | undefined => hub.current.live({})[0];
+    const engineOf = (feed: Feed): Engine => hub.current.engineOf(feed);
+    const check = () => {
+      const shown = copy();
+      if (shown) checkMarks("the hub", engineOf(shown));
+      for (const { node, sync } of uplinks.values()) {
+        const known = heard.get(node.name);
+        if (!known) continue;
+        const wish = { ...shapeOf(known), revision: known.revision };
+        const { items: state } = hub.current.states(trustDomain, { items: wish });
+        if (state?.state !== "open") continue;
+        for (const [origin, top] of Object.entries(sync.vector()))
+          demand(
+            "claimed",
+            top <= (state.tops[origin] ?? 0),
+            () => `${node.name} was told that the hub has more of ${origin}`,
+          );
+      }
+    };
+
+    change(pick(policies));
+    refresh();
+    for (const uplink of uplinks.values()) hear(uplink);
+    return {
+      step() {
+        refresh();
+        const all = [...uplinks.values()];
+        if (all.length > 0) {
+          const uplink = pick(all);
+          const dice = random.float();
+          if (dice < 0.08) cut(uplink);
+          else if (dice < 0.2) connect(uplink);
+          else if (dice < 0.25) hub.cutAfter(random.integer(12));
+          else if (dice < 0.27) change(pick([...policies, undefined]));
+          else if (dice < 0.4) hear(uplink);
+          else if (dice < 0.6) write(uplink.node, secretly(pick(ids), random));
+        }
+        check();
+      },
+      heal() {
+        hub.restart();
+        cutAll();
+        change(pick(policies));
+        refresh();
+        for (const uplink of uplinks.values()) {
+          connect(uplink);
+          hear(uplink);
+        }
+      },
+      get isSettled() {
+        check();
+        const shown = copy();
+        const [first] = cell.nodes;
+        if (!shown || !first || hub.current.isRenewing(shown)) return false;
+        return (
+          shown.revision === revision &&
+          engineOf(shown).waiting === 0 &&
+          stable(engineOf(shown).vector()) === stable(first.store.engine.vector())
+        );
+      },
+      check() {
+        const shown = copy();
+        const [first] = cell.nodes;
+        if (!shown || !first) throw new Error("a hub without a copy");
+        for (const { sync } of uplinks.values()) sync.stop();
+        demand(
+          "differs",
+          hub.current.live({}).length === 1,
+          () => "the hub has what may not leave",
+        );
+        for (const id of [...ids, "tally", "left", "right"]) {
+          const [whole, left] = [first.store.engine, engineOf(shown)].map(({ documents }) => ({
+            body: documents.shown("items", id).body,
+            version: documents.version("items", id),
+          }));
+          const expected = whole?.body && leaving(shown.policy, whole.body);
+          demand(
+            "differs",
+            stable(left) === stable({ body: expected, version: whole?.version }),
+            () => `${id} at the hub differs`,
+          );
+        }
+      },
+    };
+  };
+}
+
+/** A write that stays, alone or with one that leaves. */
+function secretly(id: string, random: Random): DocumentWrite[] {
+  const changes = [{ change: "set", path: "/size/inch", value: random.integer(9) }] as const;
+  const secret: DocumentWrite = { collection: "secrets", id: `s-${id}`, do: "change", changes };
+  return random.float() < 0.5
+    ? [secret]
+    : [secret, { collection: "items", id, do: "change", changes }];
+}
