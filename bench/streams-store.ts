@@ -8,33 +8,13 @@ import { DatabaseSync } from "node:sqlite";
 import { openStreamStore, type StreamStore } from "../src/data/index.ts";
 import { silentLog } from "../src/lib/log.ts";
 import { ascending, percentile } from "../src/lib/percentile.ts";
-import { seededRandom } from "../src/lib/random.ts";
 import { systemClock, systemRandom } from "../src/runtime/clock/index.ts";
+import { readings } from "./support/readings.ts";
 import { inFolder, interleave, type BenchOptions, type BenchResult } from "./support/bench.ts";
 
 const rows = 50_000;
 const batchRows = 100;
 const producers = 20;
-
-/** Readings that differ as real ones do: what does not compress is not to look as if it did. */
-function readings(): Buffer[] {
-  const random = seededRandom(7);
-  let [cpu, memory] = [20, 123_456_789];
-  return Array.from({ length: rows }, (_, index) => {
-    cpu += random.float() - 0.5;
-    memory += Math.floor((random.float() - 0.5) * 1e6);
-    return Buffer.from(
-      JSON.stringify({
-        cpu: Number(cpu.toFixed(2)),
-        memory,
-        disk: { read: random.integer(50), write: random.integer(80) },
-        host: `press-${index % producers}`,
-        state: "running",
-        celsius: Number((21 + random.float()).toFixed(2)),
-      }),
-    );
-  });
-}
 
 type Measured = {
   readonly rowsPerSecond: number;
@@ -152,7 +132,7 @@ function measureBare(folder: string, bodies: readonly Buffer[]): Measured {
 export const about = "the stream store's appends against bare SQLite inserts with the same fsync";
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
-  const bodies = readings();
+  const bodies = readings({ count: rows, producers });
   const { store, bare } = await interleave(options, {
     bare: () => inFolder((folder) => measureBare(folder, bodies)),
     store: () => inFolder((folder) => measureStore(folder, bodies)),

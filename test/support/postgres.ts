@@ -35,13 +35,17 @@ export interface TestPostgres extends AsyncDisposable {
 const startTimeoutMs = 60_000;
 
 /** Throws with the line that installs it when there is no PostgreSQL here. */
-export async function startPostgres(options: { host: string }): Promise<TestPostgres> {
-  const { host } = options;
+export async function startPostgres(options: {
+  host: string;
+  /** On the disk of the temporary directory, with settings of its own: for benches. */
+  onDisk?: readonly string[];
+}): Promise<TestPostgres> {
+  const { host, onDisk } = options;
   const binaries = findBinaries();
   const owner = ownerOf();
   // In memory where the machine has such a place: what is tested is not the disk.
   const folder = mkdtempSync(
-    join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "skerry-postgres-"),
+    join(!onDisk && existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "skerry-postgres-"),
   );
   const data = join(folder, "data");
   if (owner) chownSync(folder, owner.uid, owner.gid);
@@ -111,6 +115,7 @@ export async function startPostgres(options: { host: string }): Promise<TestPost
         "max_wal_size=64MB",
         "min_wal_size=32MB",
         "unix_socket_directories=",
+        ...(onDisk ?? []),
         ...settings,
       ];
       said = "";

@@ -84,7 +84,8 @@ function dropFields(value: Json, paths: readonly string[]): Json {
   const result = emptyObject();
   for (const [name, field] of Object.entries(value)) {
     if (paths.includes(name)) continue;
-    result[name] = dropFields(field, pathsBelow(paths, name));
+    const below = pathsBelow(paths, name);
+    result[name] = below.length === 0 ? field : dropFields(field, below);
   }
   return result;
 }

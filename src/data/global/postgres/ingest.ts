@@ -12,7 +12,8 @@ import { entryOverheadBytes, type ApplyAnswer, type LogBatch } from "../../strea
 import type { Names } from "./names.ts";
 import { copyEntries, encodeRows, type EntryRow } from "./rows.ts";
 import { batchesPerMs } from "./schema.ts";
-import { addSequence, blockOf, type SeenBlock } from "./seen-block.ts";
+import { addSequence } from "./seen-block.ts";
+import { createSeen, type Seen } from "./seen.ts";
 
 export type Arrival = { readonly cell: string; readonly batch: LogBatch };
 
@@ -61,58 +62,68 @@ export async function ingestWithin(
   const before = new Map(tops);
 
   // By position first: what is behind the top was stored, what begins past it is a gap.
-  const fresh: { arrival: Arrival; entries: readonly StoredEntry[] }[] = [];
+  const fresh: {
+    arrival: Arrival;
+    entries: readonly StoredEntry[];
+    streams: ReadonlySet<string>;
+  }[] = [];
   const gaps = new Set<Arrival>();
   for (const arrival of arrivals) {
     const origin = originOf(arrival);
-    const { from, to, entries } = arrival.batch;
+    const { from, to } = arrival.batch;
     const top = tops.get(origin) ?? 0;
     if (from > top + 1) {
       gaps.add(arrival);
       continue;
     }
-    fresh.push({ arrival, entries: entries.filter(({ position }) => position.sequence > top) });
+    const entries = arrival.batch.entries.filter(({ position }) => position.sequence > top);
+    fresh.push({ arrival, entries, streams: new Set(entries.map(({ stream }) => stream)) });
     tops.set(origin, Math.max(top, to));
   }
   const streams = await names.within(
     session,
     "stream",
-    fresh.flatMap(({ arrival, entries }) =>
-      [...new Set(entries.map(({ stream }) => stream))].map((name) => ({
-        cell: cellOf(arrival),
-        name,
-      })),
-    ),
+    fresh.flatMap((one) => [...one.streams].map((name) => ({ cell: cellOf(one.arrival), name }))),
   );
 
   // Then by key.
   const seen = createSeen();
-  for (const { arrival, entries } of fresh)
-    for (const { key, stream } of entries)
-      if (key) seen.want(streams.id({ cell: cellOf(arrival), name: stream }), key);
+  const placed = fresh.map(({ arrival, entries, streams: named }) => {
+    const cell = cellOf(arrival);
+    const ids = new Map([...named].map((name) => [name, streams.id({ cell, name })]));
+    const blocks = entries.map(
+      ({ key, stream }) => key && seen.block(ids.get(stream) ?? Number.NaN, key),
+    );
+    return { arrival, entries, ids, blocks };
+  });
   await seen.load(session);
-  const growths = new Map<number, Growth>();
+  const growths = new Map<string, Map<string, Growth>>();
   const storedBy = new Map<Arrival, number>();
-  for (const { arrival, entries } of fresh) {
+  for (const { arrival, entries, ids, blocks } of placed) {
     const cell = cellOf(arrival);
     const origin = originOf(arrival);
+    const ofCell = growths.get(arrival.cell) ?? new Map<string, Growth>();
+    growths.set(arrival.cell, ofCell);
     let stored = 0;
-    for (const entry of entries) {
-      const stream = streams.id({ cell, name: entry.stream });
-      if (entry.key && !seen.add(stream, entry.key)) continue;
+    for (const [index, entry] of entries.entries()) {
+      const block = blocks[index];
+      if (entry.key && block && !addSequence(block, entry.key.sequence)) continue;
       stored++;
-      let growth = growths.get(stream);
+      let growth = ofCell.get(entry.stream);
       if (!growth) {
+        const stream = ids.get(entry.stream) ?? Number.NaN;
         const of = { cell: arrival.cell, stream: entry.stream };
         growth = { stream, cell, of, rows: [], bytes: 0, fromMs: Infinity, toMs: -Infinity };
-        growths.set(stream, growth);
+        ofCell.set(entry.stream, growth);
       }
       take(growth, entry, origin);
     }
     storedBy.set(arrival, stored);
   }
 
-  const grown = [...growths.values()].sort((a, b) => a.stream - b.stream);
+  const grown = [...growths.values()]
+    .flatMap((ofCell) => [...ofCell.values()])
+    .sort((a, b) => a.stream - b.stream);
   const rows = grown.flatMap((growth) => growth.rows);
   if (rows.length > 0) await session.copyIn(copyEntries, encodeRows(batch, rows));
   const moved = [...tops].filter(([origin, top]) => top > (before.get(origin) ?? 0));
@@ -176,62 +187,13 @@ async function readTops(
   return new Map(rows.map((row) => [Number(row["id"]), Number(row["top"])]));
 }
 
-type Key = NonNullable<StoredEntry["key"]>;
-type KnownBlock = SeenBlock & {
-  readonly stream: number;
-  readonly producer: string;
-  readonly epoch: number;
-};
-
-function createSeen() {
-  const blocks = new Map<string, KnownBlock>();
-  const nameOf = (stream: number, { producer, epoch, sequence }: Key) =>
-    `${stream}/${epoch}/${blockOf(sequence)}/${producer}`;
-  return {
-    want(stream: number, key: Key) {
-      const name = nameOf(stream, key);
-      if (blocks.has(name)) return;
-      const { producer, epoch, sequence } = key;
-      const block = blockOf(sequence);
-      blocks.set(name, { stream, producer, epoch, block, ranges: [], changed: false });
-    },
-    async load(session: Session) {
-      if (blocks.size === 0) return;
-      const wanted = [...blocks.values()];
-      const rows = await session.query(
-        `SELECT s.stream, s.producer, s.epoch, s.block, s.ranges
-         FROM unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[]) AS w(stream, producer, epoch, block)
-         JOIN skerry.seen s USING (stream, producer, epoch, block)`,
-        [
-          wanted.map(({ stream }) => stream),
-          wanted.map(({ producer }) => producer),
-          wanted.map(({ epoch }) => epoch),
-          wanted.map(({ block }) => block),
-        ],
-        { name: "seen" },
-      );
-      for (const row of rows) {
-        const name = `${row["stream"]}/${row["epoch"]}/${row["block"]}/${row["producer"]}`;
-        const known = blocks.get(name);
-        if (known) known.ranges = row["ranges"] as number[];
-      }
-    },
-    /** False when it was stored before. */
-    add(stream: number, key: Key): boolean {
-      const block = blocks.get(nameOf(stream, key));
-      return block === undefined || addSequence(block, key.sequence);
-    },
-    changed: () => [...blocks.values()].filter(({ changed }) => changed),
-  };
-}
-
 /** Positions, keys and counters; the rows of streams in the order in which everybody locks them. */
 async function writeState(
   session: Session,
   what: {
     batch: number;
     moved: readonly (readonly [number, number])[];
-    seen: ReturnType<typeof createSeen>;
+    seen: Seen;
     grown: readonly Growth[];
   },
 ): Promise<void> {
