@@ -29,6 +29,7 @@ import { startSensorPath } from "./paths/sensor-path.ts";
 import { startServersPath, wishOf, type ServersPath } from "./paths/servers-path.ts";
 import { startStatusPath } from "./paths/status-path.ts";
 import { startDocumentsPath } from "./paths/documents-path.ts";
+import { startQueriesPath } from "./paths/queries-path.ts";
 import { startSyncPath } from "./paths/sync-path.ts";
 import { startTimersPath } from "./paths/timers-path.ts";
 import { feedProxy } from "./paths/traffic-path.ts";
@@ -79,6 +80,7 @@ export async function runAgent(
   feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
   const sync = await startSyncPath(ground, { mirrored, trustDomain });
   const documents = await startDocumentsPath(ground, { mirrored, trustDomain });
+  const queries = await startQueriesPath(ground, { mirrored });
 
   // Other machines.
   const opening = Promise.withResolvers<ServersPath>();
@@ -159,7 +161,7 @@ export async function runAgent(
     identity,
     state,
     coordination,
-    routes: [sensor.routes, sync.routes, documents.routes, status.routes],
+    routes: [sensor.routes, sync.routes, documents.routes, queries.routes, status.routes],
   });
   const api = await startApiPath(ground, {
     state,

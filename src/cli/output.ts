@@ -65,3 +65,10 @@ export function renderTable(
     )
     .join("\n");
 }
+
+/** RFC 4180; objects and lists as JSON, nothing for what is absent or null. */
+export function csvValue(value: unknown): string {
+  if (value === undefined || value === null) return "";
+  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

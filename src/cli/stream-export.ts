@@ -9,6 +9,7 @@ import { dirname } from "node:path";
 import { SkerryError } from "../lib/errors.ts";
 import { readRecord, syncDirectory, writeRecordAsync } from "../runtime/files/index.ts";
 import { callJson, type LocalApi } from "./local-api.ts";
+import { csvValue } from "./output.ts";
 
 export type ExportOptions = {
   readonly stream: string;
@@ -149,11 +150,4 @@ function csvLine(entry: Line, fields: readonly string[], query: ExportOptions["q
     ...fields.map((name) => body[name]),
   ];
   return `${[...values, other].map(csvValue).join(",")}\n`;
-}
-
-/** RFC 4180; objects and lists as JSON, nothing for what is absent or null. */
-function csvValue(value: unknown): string {
-  if (value === undefined || value === null) return "";
-  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-  return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -2,13 +2,20 @@
  * Documents over the application gateway: put, patch, change, read, list, follow. Browser-safe;
  * everything goes through the `fetch` given.
  */
-import type { FieldChange } from "../api/records/index.ts";
+import type {
+  FieldChange,
+  GroupsRequest,
+  QueryGroup,
+  QueryRow,
+  RowsRequest,
+} from "../api/records/index.ts";
 import { createBackoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Json, JsonObject } from "../lib/json.ts";
 import { ambientClock, ambientRandom } from "./ambient.ts";
 import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
+import { ask, pagesOf } from "./queries.ts";
 
 export type { FieldChange, Json };
 export type Body = JsonObject;
@@ -107,6 +114,16 @@ export interface DocumentClient {
   ): Promise<WriteResult>;
   /** By id. */
   list(collection: string, options?: ListOptions): AsyncIterable<StoredDocument>;
+  /** Documents by what is in them, page by page as they are read; `limit`: at most this many. */
+  query(
+    collection: string,
+    request?: RowsRequest & { readonly limit?: number; readonly signal?: AbortSignal },
+  ): AsyncIterable<QueryRow>;
+  /** What is measured of groups of documents; at most 1000 groups. */
+  groups(
+    collection: string,
+    request: GroupsRequest & { readonly signal?: AbortSignal },
+  ): Promise<readonly QueryGroup[]>;
   /**
    * Every document as it is now, then each that changes, until the signal aborts. Comes back by itself
    * where it was when the connection is lost; throws what the server refuses.
@@ -118,6 +135,7 @@ export interface DocumentClient {
 }
 
 const pageDocuments = 500;
+const groupsMax = 1000;
 
 /** Calls throw `not-answering` when nobody does, else what the server said. */
 export function createDocuments(options: ClientOptions & { clock?: Clock }): DocumentClient {
@@ -179,6 +197,11 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
         if (page.next === undefined) return;
         from = page.next;
       }
+    },
+    query: (collection, request = {}) => pagesOf(call, `${pathOf(collection)}/query`, request),
+    async groups(collection, { signal, aggregate = ["count"], ...request }) {
+      const asked = { ...request, aggregate, limit: groupsMax };
+      return (await ask<QueryGroup>(call, `${pathOf(collection)}/query`, asked, signal)).rows;
     },
     async *changes(collection, { since = "", signal } = {}) {
       const backoff = createBackoff({ random: ambientRandom }, { initialMs: 200, maxMs: 5000 });

@@ -17,6 +17,16 @@ export {
   type WriteOptions as DocumentWriteOptions,
   type WriteResult as DocumentWriteResult,
 } from "./documents.ts";
+export type {
+  GroupsRequest,
+  QueryAnswer,
+  QueryCondition,
+  QueryExplained,
+  QueryGroup,
+  QueryRow,
+  QueryWhere,
+  RowsRequest,
+} from "../api/records/index.ts";
 export { createCoordination } from "./coordination/coordination.ts";
 export type {
   ChangeBatch,

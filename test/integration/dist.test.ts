@@ -260,6 +260,14 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
   started.add("agent/storage.entry.ts");
   started.add("hub/storage.entry.ts");
 
+  // A query is answered by a thread of its own, which knows no such collection.
+  const unknown = await fetch(`${node.gateway}/v1/documents/nothing/query`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}` },
+  });
+  assert.match(await unknown.text(), /collection-unknown/);
+  started.add("data/queries/queries.entry.ts");
+
   await coordinates(node.gateway, token);
 
   // A backup is sealed and proved in a thread of its own.

@@ -1,11 +1,18 @@
-/** `skerry data get|put|conflicts` against a node's gateway, by the credentials of its data folder. */
+/** `skerry data get|put|conflicts|query` against a node's gateway, by the credentials of its data folder. */
 import { strict as assert } from "node:assert";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { Command } from "commander";
 import { registerData } from "../../src/cli/commands/data.ts";
 import { createContext } from "../../src/cli/context.ts";
-import { createDocumentRoutes, createDocumentWrites } from "../../src/data/index.ts";
+import { stable } from "../../src/api/index.ts";
+import {
+  createDocumentQueryRoutes,
+  createDocumentRoutes,
+  createDocumentWrites,
+  createQueries,
+} from "../../src/data/index.ts";
 import {
   createAppTokenVerifier,
   createAuthority,
@@ -21,6 +28,7 @@ import { createHttpApp } from "../../src/runtime/http/index.ts";
 import { writeInfo } from "../../src/runtime/local/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { openDocuments, put, replicate, write } from "../support/documents.ts";
+import { declareOrders, orders } from "../support/orders.ts";
 
 const nowMs = () => Date.now();
 
@@ -70,10 +78,17 @@ test("documents are put, merged, read and listed, and conflicts told with every 
       throw new SkerryError({ code: "unauthenticated", message: "no token of this cell" });
   });
   createDocumentRoutes({ store, writes, clock: systemClock })(app);
+  const queries = createQueries(
+    { clock: systemClock },
+    { documentsPath: join(dataDir, "documents.db") },
+  );
+  createDocumentQueryRoutes({ queries, isDeclared: () => true })(app);
+  app.get("/v1/streams", async () => ({ streams: [{ name: "readings" }, { name: "notes" }] }));
   const gateway = await app.listen({ host: "127.0.0.1", port: 0 });
   writeInfo(dataDir, "node", { node: "n1", gateway });
   t.after(async () => {
     await app.close();
+    await queries.stop();
     await Promise.all([store.close(), other.close()]);
     folder[Symbol.dispose]();
   });
@@ -115,6 +130,61 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   assert.equal(await run("conflicts", "items"), "no conflicts");
 
   await assert.rejects(run("get", "items", "none"), { code: "document-unknown" });
+
+  // Queries, as docs/queries.md has them.
+  await declareOrders(store);
+  const docs = readFileSync(resolve(import.meta.dirname, "../../docs/queries.md"), "utf8");
+  const commands = [...docs.matchAll(/^skerry data (query .*)$/gm)].map(([, line = ""]) =>
+    [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? ""),
+  );
+  const printed: string[] = [];
+  for (const command of commands) printed.push(await run(...command));
+  assert.deepEqual(printed, [
+    "ID\tTOTAL\tCUSTOMER.CITY\no3\t250\tBergen\no1\t120\tOslo",
+    "STATUS\tCOUNT\tSUM(TOTAL)\tMAX(TOTAL)\nopen\t3\t395\t250\npaid\t1\t80.5\t80.5",
+    [
+      "id,body",
+      ...orders
+        .filter(({ body }) => "tags" in body && body.tags.some((tag) => tag === "gift"))
+        .map(({ id, body }) => `${id},"${stable(body).replaceAll('"', '""')}"`),
+    ].join("\n"),
+  ]);
+  assert.equal(
+    await run("query", "orders", "--sort", "-total", "--fields", "id", "--limit", "1", "--json"),
+    '{"id":"o3","body":{}}\nthere is more; --limit 10 shows it',
+  );
+  assert.match(
+    await run("query", "orders", "--where", 'status = "paid"', "--fields", "id", "--explain"),
+    /^ID\no4\nlooked for through a range of the index on \/status, .*; 1 looked at\n {2}SQLite: SEARCH/,
+  );
+  assert.equal(
+    await run(
+      "query",
+      "orders",
+      "--fields",
+      "customer.city",
+      "--where",
+      'id in ("o1", "o4")',
+      "--csv",
+    ),
+    'customer.city\nOslo\n"Bergen, north"',
+  );
+  await assert.rejects(run("query", "orders", "--where", "status >"), {
+    message:
+      'where, character 9: expected a value: "text", a number, true, false or null, found the end (status >⟵ here)',
+  });
+  await assert.rejects(run("query", "order"), {
+    code: "invalid-argument",
+    message: 'there is no collection or stream "order"',
+    hint: "there are items, notes, orders, readings, notes",
+  });
+  await assert.rejects(run("query", "notes"), {
+    hint: "say which: --of collection, or --of stream",
+  });
+  assert.equal(await run("query", "notes", "--of", "collection"), "ID\tBODY");
+  await assert.rejects(run("query", "readings", "--by", "status"), {
+    message: "--by: is of collections, and readings is a stream",
+  });
   await assert.rejects(run("put", "items", "a", "[1]"), { code: "invalid-argument" });
   await assert.rejects(run("put", "items", "a", "{"), { code: "invalid-argument" });
 });

@@ -302,7 +302,6 @@ test("a collection's fields are checked, and what is not built yet is refused by
   assert.deepEqual(collection({ scope: "cellsToHub", egress }), []);
   assert.match(collection({ egress })[0] ?? "", /spec\.scope: must be cellsToHub/);
   assert.match(collection({ scope: "cellsToHub" })[0] ?? "", /spec\.egress: is missing/);
-  assert.match(collection({ indexes: [] })[0] ?? "", /spec\.indexes: is not built yet/);
   assert.match(collection({ fields: [field("name")] })[0] ?? "", /fields\[0\]\.path: "name" must/);
   assert.match(collection({ fields: [field("/a", "text")] })[0] ?? "", /"text" is not built yet/);
   assert.match(collection({ fields: [field("/a"), field("/a")] })[0] ?? "", /declared twice/);
@@ -310,6 +309,15 @@ test("a collection's fields are checked, and what is not built yet is refused by
     collection({ fields: [field("/a", "set"), field("/a/b")] })[0] ?? "",
     /"\/a\/b" is below \/a, which is declared as set/,
   );
+  assert.deepEqual(collection({ indexes: [{ path: "/name" }, { path: "/size/mm" }] }), []);
+  assert.match(
+    collection({ indexes: [{ path: "name" }] })[0] ?? "",
+    /indexes\[0\]\.path: "name" must/,
+  );
+  const twice = [{ path: "/a" }, { path: "/a" }];
+  assert.match(collection({ indexes: twice })[0] ?? "", /indexes\[1\]\.path: .* declared twice/);
+  const many = Array.from({ length: 17 }, (_, at) => ({ path: `/f${at}` }));
+  assert.match(collection({ indexes: many })[0] ?? "", /indexes: 17 indexes; at most 16/);
 });
 
 test("columns read as kubectl's", () => {

@@ -115,5 +115,6 @@ function declarationOf({ metadata, spec }: Collection): CollectionDeclaration {
             revision: Number(metadata.resourceVersion ?? 0),
           },
         }),
+    indexes: (spec?.indexes ?? []).map(({ path }) => path),
   };
 }

@@ -47,7 +47,8 @@ const collectionSchema = z.strictObject({
       consistency: z.string(),
       /** Which fields leave the cell. A value leaves whole or not at all: paths go through maps only. */
       egress: egressSchema,
-      indexes: z.array(opaque),
+      /** Fields that queries find and sort documents by without looking at all of them. */
+      indexes: listByKey(z.strictObject({ path: z.string() }), ["path"]),
       retention: opaque,
       priority: z.int(),
     })
@@ -58,8 +59,9 @@ export type Collection = z.infer<typeof collectionSchema>;
 export type CollectionFieldType = (typeof fieldTypes)[number];
 
 const fieldsMax = 200;
+const indexesMax = 16;
+const pointer = /^(\/([^/~]|~[01])*)+$/;
 const notBuilt = {
-  indexes: "documents are found by id only",
   retention: "documents stay until they are deleted",
   priority: "all collections are replicated alike",
 } as const;
@@ -141,7 +143,7 @@ export const collectionKind = defineKind<Collection>({
           message: `is not built yet: ${instead}; leave it out`,
         });
     }
-    return [...issues, ...fieldIssues(spec.fields ?? [])];
+    return [...issues, ...fieldIssues(spec.fields ?? []), ...indexIssues(spec.indexes ?? [])];
   },
 });
 
@@ -152,14 +154,7 @@ function fieldIssues(fields: readonly z.infer<typeof fieldSchema>[]): FieldIssue
   const paths = fields.map(({ path }) => path);
   for (const [index, { path, type }] of fields.entries()) {
     const at = `spec.fields[${index}]`;
-    if (!/^(\/([^/~]|~[01])*)+$/.test(path)) {
-      issues.push({
-        field: `${at}.path`,
-        message: `"${path}" must be a JSON pointer such as /stock or /address/city`,
-      });
-    }
-    if (paths.indexOf(path) !== index)
-      issues.push({ field: `${at}.path`, message: `"${path}" is declared twice` });
+    issues.push(...pathIssues(path, `${at}.path`, paths.indexOf(path) !== index));
     const above = fields.find((field) => path.startsWith(`${field.path}/`));
     if (above && above.type !== "any")
       issues.push({
@@ -171,5 +166,30 @@ function fieldIssues(fields: readonly z.infer<typeof fieldSchema>[]): FieldIssue
       issues.push({ field: `${at}.type`, message: `"${type}" ${built} ${fieldTypes.join(", ")}` });
     }
   }
+  return issues;
+}
+
+function indexIssues(indexes: readonly { readonly path: string }[]): FieldIssue[] {
+  const paths = indexes.map(({ path }) => path);
+  const many =
+    indexes.length > indexesMax
+      ? [{ field: "spec.indexes", message: `${indexes.length} indexes; at most ${indexesMax}` }]
+      : [];
+  return [
+    ...many,
+    ...paths.flatMap((path, index) =>
+      pathIssues(path, `spec.indexes[${index}].path`, paths.indexOf(path) !== index),
+    ),
+  ];
+}
+
+function pathIssues(path: string, field: string, isTwice: boolean): FieldIssue[] {
+  const issues: FieldIssue[] = [];
+  if (!pointer.test(path))
+    issues.push({
+      field,
+      message: `"${path}" must be a JSON pointer such as /stock or /address/city`,
+    });
+  if (isTwice) issues.push({ field, message: `"${path}" is declared twice` });
   return issues;
 }

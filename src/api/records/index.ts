@@ -18,3 +18,14 @@ export {
   type Write,
 } from "./operation.ts";
 export type { EgressPolicy } from "./egress.ts";
+export { parsePath, pointerOf, valueAtPath, type Path } from "./path.ts";
+export type {
+  GroupsRequest,
+  QueryAnswer,
+  QueryCondition,
+  QueryExplained,
+  QueryGroup,
+  QueryRow,
+  QueryWhere,
+  RowsRequest,
+} from "./query.ts";

@@ -8,6 +8,7 @@ import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
 import { registerDocuments } from "./data-documents.ts";
 import { registerExport } from "./data-export.ts";
+import { registerQuery } from "./data-query.ts";
 import { call, openLocalApi, type LocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
@@ -34,38 +35,28 @@ type EntryLine = {
 export function registerData(program: Command, context: Context): void {
   const data = program
     .command("data")
-    .description("read and import the entries of streams, and documents, on a node or on the hub")
+    .description("read, query and import the entries of streams, and documents, on a node or on the hub")
     .addHelpText(
       "after",
       "\nExamples:\n  skerry data tail telemetry\n  skerry data import readings.csv --stream readings",
     );
 
-  const reader = (name: string, description: string, examples: string) =>
-    data
-      .command(`${name} <stream>`)
-      .description(description)
-      .option(dataFlag, dataFlagText)
-      .option("--cell <name>", "on a hub: of this cell")
-      .option("--json", "one JSON object a line, as stored")
-      .addHelpText("after", `\nExamples:\n${examples}`);
-
-  reader(
-    "tail",
-    "follow a stream until Ctrl-C",
-    "  skerry data tail telemetry\n  skerry data tail telemetry --data .skerry/demo/hub --cell demo",
-  )
+  data
+    .command("tail <stream>")
+    .description("follow a stream until Ctrl-C")
+    .option(dataFlag, dataFlagText)
+    .option("--cell <name>", "on a hub: of this cell")
+    .option("--json", "one JSON object a line, as stored")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  skerry data tail telemetry\n  skerry data tail telemetry --data .skerry/demo/hub --cell demo",
+    )
     .option("--limit <number>", "begin with this many of the newest entries", "10")
     .action((stream: string, flags: ReadFlags) => read(stream, flags, true, context));
 
-  reader(
-    "query",
-    "entries of a time range, oldest first",
-    "  skerry data query telemetry --from 2026-01-01T08:00:00Z --limit 1000 --json > telemetry.ndjson",
-  )
-    .option("--limit <number>", "at most this many", "100")
-    .option("--from <time>", "not before, ISO 8601")
-    .option("--to <time>", "before, ISO 8601")
-    .action((stream: string, flags: ReadFlags) => read(stream, flags, false, context));
+  registerQuery(data, context, (stream, { limit, ...flags }) =>
+    read(stream, { ...flags, limit: String(limit) }, false, context),
+  );
 
   data
     .command("import <file>")

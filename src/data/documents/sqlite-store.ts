@@ -16,6 +16,7 @@ import { checkWrites, unknownCollection } from "./check.ts";
 import { createEngine } from "./engine.ts";
 import { createHybridClock } from "./hybrid-clock.ts";
 import { readOperation } from "./operation.ts";
+import { createIndexing } from "./indexing.ts";
 import { createReader } from "./reading.ts";
 import { openTables } from "./sqlite-tables.ts";
 import type {
@@ -93,6 +94,7 @@ export function openDocumentStore(
       .catch((error) => log.error("documents could not be made again from the log", { error }));
   }
   const reader = createReader({ tables, engine, view: identity.view });
+  const indexing = createIndexing({ writer, tables, log });
   const requireCollection = (name: string) => {
     if (!declared.has(name) && !tables.knows(name))
       throw new SkerryError(unknownCollection(name, declared.keys()));
@@ -113,6 +115,7 @@ export function openDocumentStore(
     node,
     async declare(collections) {
       declared = new Map(collections.map((collection) => [collection.name, collection]));
+      await indexing.declare(collections);
     },
     async write(request, { key } = {}) {
       const refused = refuse(checkWrites(request, key, declared));

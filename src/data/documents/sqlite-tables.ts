@@ -3,6 +3,7 @@
  * the operation, and a document is its body, in JSON that SQLite can look into, and what a merge needs.
  */
 import { prepareLayout, type Database } from "../../runtime/sqlite/index.ts";
+import { createIndexes, indexLayout } from "./indexes.ts";
 import type { DocumentRow, DocumentTables, OriginRow } from "./tables.ts";
 
 const keysMax = 100_000;
@@ -56,6 +57,7 @@ END;
 DROP INDEX document_change;
 CREATE UNIQUE INDEX document_order ON document(collection, change);
 `,
+  indexLayout,
 ];
 
 export type SqliteTables = Omit<DocumentTables, "origins"> & {
@@ -75,6 +77,11 @@ export type SqliteTables = Omit<DocumentTables, "origins"> & {
   clearCollection(collection: string, scope: string): void;
   /** Removes up to this many rows of both, log and all; false when there were none. */
   removeSome(collection: string, scope: string, rowsMax: number): boolean;
+  /** Whether a collection's indexes are other than these, as JSON pointers. */
+  indexesDiffer(collection: string, paths: readonly string[]): boolean;
+  declareIndexes(collection: string, paths: readonly string[]): void;
+  /** Fills or empties a piece of an index; false when there was nothing to do. */
+  stepIndexes(): boolean;
   /** After a transaction was undone: what was cached of it is gone. */
   forget(): void;
 };
@@ -151,6 +158,7 @@ export function openTables(db: Database, path: string): SqliteTables {
     meta: db.prepare("SELECT value FROM meta WHERE name = ?"),
     setMeta: db.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)"),
   };
+  const indexes = createIndexes(db);
   const meta = (name: string): string | undefined => {
     const value = statements.meta.get(name)?.["value"];
     return typeof value === "string" ? value : undefined;
@@ -219,7 +227,13 @@ export function openTables(db: Database, path: string): SqliteTables {
       return row && rowOf(collection, row);
     },
     saveDocument({ collection, id, body, state, change, conflicts }) {
-      statements.saveDocument.run(collectionId(collection), id, body, state, change, conflicts);
+      const number = collectionId(collection);
+      if (indexes.has(number)) {
+        const before = statements.document.get(number, id)?.["body"];
+        const was = typeof before === "string" ? before : null;
+        indexes.changed(number, { id, before: was, after: body });
+      }
+      statements.saveDocument.run(number, id, body, state, change, conflicts);
     },
     lastChange: () => Number(statements.lastChange.get()?.["last"] ?? 0),
     list({ collection, after, limit, conflicted }) {
@@ -249,16 +263,20 @@ export function openTables(db: Database, path: string): SqliteTables {
     clearDocuments() {
       db.exec(`DELETE FROM document; DELETE FROM seen; DELETE FROM meta WHERE name = 'left_out';
         UPDATE collection SET documents = 0, conflicted = 0`);
+      indexes.clear();
     },
     clearCollection(collection, scope) {
       const number = findCollection(collection);
       statements.clearSeenOf.run(...rangeOf(scope));
       if (number === undefined) return;
+      indexes.clear(number);
       statements.clearDocumentsOf.run(number);
       statements.clearCounts.run(number);
     },
     removeSome(collection, scope, rowsMax) {
       const number = findCollection(collection);
+      // What they hold is emptied in pieces of its own.
+      if (number !== undefined && indexes.has(number)) indexes.declare(number, []);
       if (number !== undefined && statements.removeDocuments.run(number, rowsMax).changes > 0)
         return true;
       if (statements.removeOperations.run(...rangeOf(scope), rowsMax).changes > 0) return true;
@@ -272,7 +290,13 @@ export function openTables(db: Database, path: string): SqliteTables {
     setOwn: (origin) => void statements.setMeta.run("origin", origin),
     leftOut: () => meta("left_out"),
     setLeftOut: (known) => void statements.setMeta.run("left_out", known),
-    forget: () => collections.clear(),
+    indexesDiffer: (collection, paths) => indexes.differ(findCollection(collection), paths),
+    declareIndexes: (collection, paths) => indexes.declare(collectionId(collection), paths),
+    stepIndexes: () => indexes.step(),
+    forget() {
+      collections.clear();
+      indexes.forget();
+    },
   };
 }
 

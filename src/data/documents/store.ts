@@ -21,6 +21,8 @@ export type CollectionDeclaration = {
   readonly fields: readonly FieldDeclaration[];
   /** What may leave the cell; absent: nothing. */
   readonly egress?: CollectionEgress;
+  /** JSON pointers. */
+  readonly indexes?: readonly string[];
 };
 
 /** Of two policies of a collection, the one of the later revision of its object holds. */
@@ -134,7 +136,10 @@ export type DocumentsGrown = { readonly collections: readonly string[]; readonly
 
 export interface DocumentStore {
   readonly node: string;
-  /** Replaces the declared collections; documents of one that is no longer declared stay. */
+  /**
+   * Replaces the declared collections; documents and indexes of one that is no longer declared stay.
+   * Indexes are filled and emptied between other writes, after this resolves.
+   */
   declare(collections: readonly CollectionDeclaration[]): Promise<void>;
   /**
    * All of the writes or none of them, as one operation. Resolves after the fsync. With a `key`, the

@@ -25,6 +25,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   "batch-too-large": 413,
   "document-too-large": 413,
   "level-impossible": 400,
+  "query-too-dear": 422,
   "invalid-content-encoding": 415,
   "store-busy": 429,
   "producer-too-fast": 429,

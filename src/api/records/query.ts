@@ -1,0 +1,53 @@
+/** What a program asks of a collection or a stream, in the words of the gateway and its client. */
+import type { Json, JsonObject } from "../../lib/json.ts";
+
+/**
+ * Text, `status = "open" and total > 100`, or the same as an object. Fields are `id`, `total`,
+ * `address.city` or a JSON pointer, `/address/city`.
+ */
+export type QueryWhere = string | QueryCondition;
+export type QueryCondition =
+  | {
+      readonly op: "=" | "!=" | "<" | "<=" | ">" | ">=" | "contains";
+      readonly path: string;
+      readonly value: Json;
+    }
+  | { readonly op: "prefix"; readonly path: string; readonly value: string }
+  | { readonly op: "in"; readonly path: string; readonly values: readonly Json[] }
+  | { readonly op: "exists"; readonly path: string }
+  | { readonly op: "and" | "or"; readonly of: readonly QueryCondition[] }
+  | { readonly op: "not"; readonly of: QueryCondition };
+
+export type RowsRequest = {
+  readonly where?: QueryWhere;
+  /** `["-total", "name"]`: the greatest total first, then by name. Default: by id. */
+  readonly sort?: readonly string[];
+  /** Only these, where they stand. Default: all. */
+  readonly fields?: readonly string[];
+  /** How long each page may take, 1 to 30000. Default 2000. */
+  readonly timeoutMs?: number;
+};
+export type QueryRow = { readonly id: string; readonly body: JsonObject };
+
+export type GroupsRequest = {
+  readonly where?: QueryWhere;
+  /** `count`, `count(total)`, `sum(total)`, `avg(total)`, `min(total)`, `max(total)`. */
+  readonly aggregate?: readonly string[];
+  readonly by?: readonly string[];
+  readonly timeoutMs?: number;
+};
+/** Both by the words of the request. */
+export type QueryGroup = { readonly group: JsonObject; readonly values: JsonObject };
+
+export type QueryExplained = {
+  readonly plan: string;
+  readonly indexes: readonly string[];
+  readonly sqlite: readonly string[];
+  readonly looked: number;
+};
+export type QueryAnswer<Row> = {
+  readonly rows: readonly Row[];
+  /** Where the next page begins; absent at the end. */
+  readonly cursor?: string;
+  readonly explain?: QueryExplained;
+};

@@ -1,0 +1,244 @@
+import { InvalidArgumentError, type Command } from "commander";
+import { parsePath, valueAtPath } from "../../api/records/index.ts";
+import type { QueryAnswer, QueryGroup, QueryRow } from "../../client/index.ts";
+import type { Json } from "../../lib/json.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { isHubFolder } from "../../runtime/local/index.ts";
+import type { Context } from "../context.ts";
+import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
+import { callJson, openLocalApi, type LocalApi } from "../local-api.ts";
+import { csvValue, renderTable } from "../output.ts";
+
+export type QueryFlags = {
+  data?: string;
+  where?: string;
+  sort?: readonly string[];
+  fields?: readonly string[];
+  aggregate?: readonly string[];
+  by?: readonly string[];
+  limit: number;
+  from?: string;
+  to?: string;
+  cell?: string;
+  of?: string;
+  explain?: boolean;
+  json?: boolean;
+  csv?: boolean;
+};
+
+type Row = QueryRow | QueryGroup;
+type Column = { readonly label: string; readonly valueOf: (row: Row) => Json | undefined };
+
+const pageRows = 1000;
+const documentFlags = ["where", "sort", "fields", "aggregate", "by", "explain", "csv"] as const;
+
+/** `readEntries`: entries of a time range, as they are. */
+export function registerQuery(
+  data: Command,
+  context: Context,
+  readEntries: (stream: string, flags: QueryFlags) => Promise<void>,
+): void {
+  data
+    .command("query <name>")
+    .description("documents of a collection by what is in them; entries of a stream by time")
+    .option("--where <condition>", 'which, such as: status = "open" and total > 100')
+    .option("--sort <fields>", "by these, with - before it the greatest first", words)
+    .option("--fields <fields>", "only these, as columns", words)
+    .option("--aggregate <measures>", "count, sum(x), avg(x), min(x), max(x)", words)
+    .option("--by <fields>", "measure each group of these", words)
+    .option("--limit <number>", "at most this many", wholeNumber, 100)
+    .option("--from <time>", "of a stream: not before, ISO 8601")
+    .option("--to <time>", "of a stream: before, ISO 8601")
+    .option("--cell <name>", "of a stream, on a hub: of this cell")
+    .option("--of <kind>", "collection or stream, where both have this name")
+    .option("--explain", "also tell how it was looked for")
+    .option("--json", "one JSON object a line")
+    .option("--csv", "with a header line")
+    .option(dataFlag, dataFlagText)
+    .addHelpText(
+      "after",
+      `
+A field is total, address.city, id (of the document), or a JSON pointer such as /address/city.
+A condition has =, !=, <, <=, >, >=, in (…), contains, prefix, exists, and, or, not, (…).
+
+Examples:
+  skerry data query orders --where 'status = "open" and total > 100' --sort=-total --fields id,total --limit 20
+  skerry data query orders --aggregate 'count,sum(total)' --by status --csv
+  skerry data query telemetry --from 2026-01-01T08:00:00Z --limit 1000 --json > telemetry.ndjson`,
+    )
+    .action((name: string, flags: QueryFlags) => run(name, flags, context, readEntries));
+}
+
+async function run(
+  name: string,
+  flags: QueryFlags,
+  context: Context,
+  readEntries: (stream: string, flags: QueryFlags) => Promise<void>,
+): Promise<void> {
+  const dataDir = dataDirOf(flags.data, context);
+  const onHub = isHubFolder(dataDir);
+  const api = onHub ? undefined : await openLocalApi(dataDir, context);
+  try {
+    if (!api || (await kindOf(api, name, flags)) === "stream") {
+      const flag = documentFlags.find((one) => flags[one] !== undefined);
+      if (flag !== undefined)
+        throw new SkerryError({
+          code: "invalid-argument",
+          message: `--${flag}: is of collections, and ${name} is a stream`,
+          hint: "entries are asked for by --from, --to and --limit",
+        });
+      return await readEntries(name, flags);
+    }
+    await queryDocuments(api, name, flags, context);
+  } finally {
+    await api?.close();
+  }
+}
+
+async function kindOf(
+  api: LocalApi,
+  name: string,
+  { of }: QueryFlags,
+): Promise<"collection" | "stream"> {
+  if (of === "collection" || of === "stream") return of;
+  if (of !== undefined)
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: `--of: "${of}" must be collection or stream`,
+    });
+  type Names = readonly { readonly name: string }[];
+  const [{ collections }, { streams }] = await Promise.all([
+    callJson<{ collections: Names }>(api, "/v1/documents"),
+    callJson<{ streams: Names }>(api, "/v1/streams"),
+  ]);
+  const isStream = streams.some((one) => one.name === name);
+  if (collections.some((one) => one.name === name) && !isStream) return "collection";
+  if (isStream && !collections.some((one) => one.name === name)) return "stream";
+  throw new SkerryError(
+    isStream
+      ? {
+          code: "invalid-argument",
+          message: `"${name}" is a collection and a stream`,
+          hint: "say which: --of collection, or --of stream",
+        }
+      : {
+          code: "invalid-argument",
+          message: `there is no collection or stream "${name}"`,
+          hint: `there are ${[...collections, ...streams].map((one) => one.name).join(", ") || "none"}`,
+        },
+  );
+}
+
+async function queryDocuments(
+  api: LocalApi,
+  collection: string,
+  flags: QueryFlags,
+  { output }: Context,
+): Promise<void> {
+  const { where, sort, fields, aggregate, by, explain } = flags;
+  const isGrouped = aggregate !== undefined || by !== undefined;
+  const given = { where, sort, fields, aggregate, by, explain };
+  const columns = isGrouped ? groupColumns(flags) : rowColumns(flags);
+  const print = printer(columns, flags, output.isTerminal);
+  let left = flags.limit;
+  for (let cursor: string | undefined; ;) {
+    const page = await callJson<QueryAnswer<Row>>(
+      api,
+      `/v1/documents/${encodeURIComponent(collection)}/query`,
+      {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ ...given, cursor, limit: Math.min(left, pageRows) }),
+      },
+    );
+    for (const line of print(page.rows)) output.line(line);
+    left -= page.rows.length;
+    ({ cursor } = page);
+    if (page.explain && (cursor === undefined || left <= 0)) explainTo(output, page.explain);
+    if (cursor === undefined) return;
+    if (left > 0) continue;
+    output.note(`there is more; --limit ${flags.limit * 10} shows it`);
+    return;
+  }
+}
+
+function explainTo(
+  output: Context["output"],
+  { plan, looked, sqlite }: NonNullable<QueryAnswer<Row>["explain"]>,
+): void {
+  output.note(`looked for through ${plan}; ${looked} looked at`);
+  for (const line of sqlite) output.note(`  SQLite: ${line}`);
+}
+
+/** Lines of a page; a header before the first. On a terminal each page is aligned by itself. */
+function printer(
+  columns: readonly Column[],
+  { json, csv }: QueryFlags,
+  isTerminal: boolean,
+): (rows: readonly Row[]) => string[] {
+  let isFirst = true;
+  const header = () => {
+    const labels = columns.map(({ label }) => label);
+    const shown = isFirst ? labels : undefined;
+    isFirst = false;
+    return shown;
+  };
+  const valuesOf = (row: Row) => columns.map(({ valueOf }) => valueOf(row));
+  if (json) return (rows) => rows.map((row) => JSON.stringify(row));
+  if (csv)
+    return (rows) =>
+      [...[header()].filter((labels) => labels !== undefined), ...rows.map(valuesOf)].map((line) =>
+        line.map(csvValue).join(","),
+      );
+  return (rows) => {
+    const labels = header()?.map((label) => label.toUpperCase());
+    const [first, ...others] = [...(labels ? [labels] : []), ...rows.map(valuesOf).map(cells)];
+    return first ? [renderTable(first, others, { tabs: !isTerminal })] : [];
+  };
+}
+
+/** What would break a line or a column is shown as JSON. */
+const cells = (values: readonly (Json | undefined)[]): string[] =>
+  values.map((value) =>
+    value === undefined
+      ? ""
+      : typeof value === "string" && !/\p{Cc}/u.test(value)
+        ? value
+        : JSON.stringify(value),
+  );
+
+function rowColumns({ fields }: QueryFlags): Column[] {
+  if (!fields)
+    return [
+      { label: "id", valueOf: (row) => ("id" in row ? row.id : undefined) },
+      { label: "body", valueOf: (row) => ("body" in row ? row.body : undefined) },
+    ];
+  return fields.map((label) => {
+    // What is no field, the node refuses.
+    const path = parsePath(label) ?? [];
+    return { label, valueOf: (row) => ("id" in row ? valueAtPath(row, path) : undefined) };
+  });
+}
+
+const groupColumns = ({ by = [], aggregate = ["count"] }: QueryFlags): Column[] => [
+  ...by.map((label) => ({
+    label,
+    valueOf: (row: Row) => ("group" in row ? row.group[label] : undefined),
+  })),
+  ...aggregate.map((label) => ({
+    label,
+    valueOf: (row: Row) => ("values" in row ? row.values[label] : undefined),
+  })),
+];
+
+/** Between commas, but for those inside of brackets. */
+const words = (text: string): string[] =>
+  text
+    .split(/,(?![^(]*\))/)
+    .map((word) => word.trim())
+    .filter((word) => word !== "");
+
+function wholeNumber(text: string): number {
+  if (/^[1-9]\d{0,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("must be a whole number from 1 on.");
+}

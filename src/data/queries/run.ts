@@ -1,0 +1,242 @@
+/**
+ * One query over documents, in a snapshot. A generator: it yields after each piece of work, so that
+ * its owner can let others in between, and ends when its time is over. What came out in the order of
+ * the answer is then a page like any other; what would need the rest is refused (Q4).
+ */
+import { pointerOf, valueAtPath, type Path } from "../../api/records/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { withValue, type Json, type JsonObject } from "../documents/json.ts";
+import { createGroups } from "./aggregate.ts";
+import { decodeCursor, encodeCursor, fingerprint, type Place } from "./cursor.ts";
+import { compile, type Predicate, type Subject } from "./evaluate.ts";
+import { planQuery, type Plan } from "./plan.ts";
+import type { Explained, Query, QueryPage, Shape, SortKey } from "./query.ts";
+import type { Found, Reads } from "./reads.ts";
+import { compareText, sortKey } from "./values.ts";
+
+export type Asked = {
+  readonly collection: string;
+  /** As the tables know it, and how many documents it has. */
+  readonly number: number;
+  readonly documents: number;
+  readonly query: Query;
+  /** Whether its time is over. */
+  readonly isOver: () => boolean;
+};
+
+const pageBytesMax = 4 * 1024 * 1024;
+/** Between two yields. */
+const pieceRows = 64;
+const pieceBytes = 256 * 1024;
+
+/** Throws `invalid-cursor`, `query-too-dear`. */
+export function* runQuery(reads: Reads, asked: Asked): Generator<void, QueryPage> {
+  const { query, number } = asked;
+  const plan = planQuery(query, {
+    indexes: reads.indexes(number),
+    count: (index, ranges) => reads.count(index, ranges),
+  });
+  const looked = { rows: 0 };
+  const page =
+    query.shape.rows === "groups"
+      ? yield* groupsOf(reads, asked, { plan, shape: query.shape, looked })
+      : yield* documentsOf(reads, asked, { plan, shape: query.shape, looked });
+  return query.explain ? { ...page, explain: explained(reads, plan, looked.rows) } : page;
+}
+
+type Work<Rows extends Shape["rows"]> = {
+  readonly plan: Plan;
+  readonly shape: Shape & { rows: Rows };
+  readonly looked: { rows: number };
+};
+
+function* groupsOf(
+  reads: Reads,
+  asked: Asked,
+  { plan, shape, looked }: Work<"groups">,
+): Generator<void, QueryPage> {
+  const holds = compile(asked.query.where);
+  const groups = createGroups(shape.by, shape.aggregates);
+  for (const found of walk(reads, asked.number, plan)) {
+    const subject = subjectOf(found);
+    if (holds(subject)) groups.add(subject);
+    if (yield* isCutShort(asked, looked, found)) throw tooDear(asked, looked.rows);
+  }
+  const all = groups.all();
+  const { limit } = asked.query;
+  if (all.length > limit) {
+    throw new SkerryError({
+      code: "query-too-dear",
+      message: `${all.length} groups, and limit is ${limit}`,
+      hint: "raise limit (at most 1000), or narrow where",
+    });
+  }
+  return { rows: all.map((group) => JSON.stringify(group)) };
+}
+
+function* documentsOf(
+  reads: Reads,
+  asked: Asked,
+  { plan, shape, looked }: Work<"documents">,
+): Generator<void, QueryPage> {
+  const { query, number, collection } = asked;
+  const { sort, fields } = shape;
+  const holds = compile(query.where);
+  const of = fingerprint(collection, query);
+  const after = query.cursor === undefined ? undefined : decodeCursor(of, query.cursor);
+  const placeOf = placing(sort);
+  const page = createPage(fields, (place) => encodeCursor(of, place));
+
+  if (plan.ordered) {
+    for (const found of walk(reads, number, plan, after)) {
+      const subject = subjectOf(found);
+      if (holds(subject)) {
+        if (page.rows.length >= query.limit || page.isFull) return page.answer();
+        page.add(subject, placeOf(subject));
+      }
+      if (yield* isCutShort(asked, looked, found)) return page.answer(placeOf(subject));
+    }
+    return page.answer("end");
+  }
+  const best = yield* firstOf(reads, asked, { plan, holds, sort, after, looked });
+  for (const place of best.slice(0, query.limit)) {
+    if (page.isFull) return page.answer();
+    const body = reads.body(number, place.id);
+    if (body !== undefined) page.add(subjectOf({ id: place.id, body }), place);
+  }
+  return page.answer(best.length > query.limit ? undefined : "end");
+}
+
+/** The first places behind the cursor in the order of the answer, one more than asked for. */
+function* firstOf(
+  reads: Reads,
+  asked: Asked,
+  on: {
+    plan: Plan;
+    holds: Predicate;
+    sort: readonly SortKey[];
+    after: Place | undefined;
+    looked: { rows: number };
+  },
+): Generator<void, readonly Place[]> {
+  const { plan, holds, sort, after, looked } = on;
+  const placeOf = placing(sort);
+  const compare = ordering(sort);
+  const wanted = asked.query.limit + 1;
+  let best: Place[] = [];
+  const cut = () => (best = best.sort(compare).slice(0, wanted));
+  for (const found of walk(reads, asked.number, plan)) {
+    const subject = subjectOf(found);
+    if (holds(subject)) {
+      const place = placeOf(subject);
+      if (!after || compare(place, after) > 0) best.push(place);
+      if (best.length >= 2 * wanted + pieceRows) cut();
+    }
+    if (yield* isCutShort(asked, looked, found)) throw tooDear(asked, looked.rows);
+  }
+  return cut();
+}
+
+function* walk(reads: Reads, collection: number, plan: Plan, after?: Place): Generator<Found> {
+  const { descending } = plan;
+  if (plan.walk === "ids") {
+    const from = after ? { after: after.id } : {};
+    yield* reads.ids(collection, { ...plan.ids, ...from, descending });
+    return;
+  }
+  for (const range of plan.ranges) {
+    const [key] = after?.keys ?? [];
+    const from = after && {
+      after: { id: after.id, key: key ? Buffer.concat([Buffer.of(0x01), key]) : range.low },
+    };
+    yield* reads.keys(collection, { index: plan.index.number, range, ...from, descending });
+  }
+}
+
+/** Yields after each piece; true when the time is over. */
+function* isCutShort(
+  { isOver }: Asked,
+  looked: { rows: number; bytes?: number },
+  { body }: Found,
+): Generator<void, boolean> {
+  looked.rows++;
+  looked.bytes = (looked.bytes ?? 0) + body.length;
+  if (looked.rows % pieceRows !== 0 && looked.bytes < pieceBytes) return false;
+  looked.bytes = 0;
+  yield;
+  return isOver();
+}
+
+const subjectOf = ({ id, body }: Found): Subject => ({ id, body: JSON.parse(body) as Json });
+
+export const placing =
+  (sort: readonly SortKey[]) =>
+  (subject: Subject): Place => ({
+    id: subject.id,
+    keys: sort.map(({ path }) => sortKey(valueAtPath(subject, path))),
+  });
+
+/** By the keys, then by id, in the direction of the last key: total, and the same on every node (Q2). */
+export function ordering(sort: readonly SortKey[]): (a: Place, b: Place) => number {
+  const isDown = sort.at(-1)?.descending ?? false;
+  return (a, b) => {
+    for (const [at, { descending }] of sort.entries()) {
+      const order = Buffer.compare(a.keys[at] ?? nothing, b.keys[at] ?? nothing);
+      if (order !== 0) return descending ? -order : order;
+    }
+    return isDown ? compareText(b.id, a.id) : compareText(a.id, b.id);
+  };
+}
+
+const nothing = Buffer.alloc(0);
+
+function createPage(fields: readonly Path[] | undefined, cursorOf: (place: Place) => string) {
+  const rows: string[] = [];
+  let bytes = 0;
+  let last: Place | undefined;
+  return {
+    rows,
+    get isFull() {
+      return bytes >= pageBytesMax;
+    },
+    add(subject: Subject, place: Place) {
+      const row = rowOf(subject, fields);
+      rows.push(row);
+      bytes += row.length;
+      last = place;
+    },
+    /** Goes on behind this place, by itself behind the last row; `end`: there is nothing more. */
+    answer(at: Place | "end" | undefined = last): QueryPage {
+      return { rows, ...(at === "end" || at === undefined ? {} : { cursor: cursorOf(at) }) };
+    },
+  };
+}
+
+export const rowOf = (subject: Subject, fields: readonly Path[] | undefined): string =>
+  JSON.stringify({ id: subject.id, body: fields ? projected(subject, fields) : subject.body });
+
+/** Only these fields, where they stand; elements of an array under their number. */
+export function projected(subject: Subject, fields: readonly Path[]): JsonObject {
+  let body: JsonObject = {};
+  for (const path of fields) {
+    const value = path.length === 0 ? undefined : valueAtPath(subject, path);
+    if (value !== undefined) body = withValue(body, path, value);
+  }
+  return body;
+}
+
+function explained(reads: Reads, plan: Plan, looked: number): Explained {
+  return {
+    plan: `${plan.words}${plan.ordered ? ", in the order of the answer" : ", sorted or gathered in memory"}`,
+    indexes: plan.walk === "index" ? [pointerOf(plan.index.path)] : [],
+    sqlite: reads.explain(plan.walk, plan.descending),
+    looked,
+  };
+}
+
+const tooDear = ({ documents, query }: Asked, looked: number) =>
+  new SkerryError({
+    code: "query-too-dear",
+    message: `after ${query.timeoutMs} ms ${looked} of ${documents} documents had been looked at`,
+    hint: "declare an index (spec.indexes of the Collection) on a field of where or sort, narrow where, or raise timeoutMs; explain shows how it was looked for",
+  });

@@ -1,0 +1,186 @@
+/** Queries over real HTTP, in their thread: the examples of the documents, the client, what is refused. */
+import { strict as assert } from "node:assert";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { after, before, test } from "node:test";
+import { createDocuments, type DocumentClient, type QueryRow } from "../../src/client/index.ts";
+import {
+  createDocumentQueryRoutes,
+  createDocumentRoutes,
+  createDocumentWrites,
+  createQueries,
+  type DocumentStore,
+  type Queries,
+} from "../../src/data/index.ts";
+import { queryDocuments } from "../../src/data/routes/queries-openapi.ts";
+import { systemClock } from "../../src/runtime/clock/index.ts";
+import { createHttpApp, type HttpApp } from "../../src/runtime/http/index.ts";
+import { temporaryFolder } from "../support/data.ts";
+import { openDocuments } from "../support/documents.ts";
+import { declareOrders, orders } from "../support/orders.ts";
+import { waitFor } from "../support/wait.ts";
+
+const folder = temporaryFolder();
+const path = join(folder.path, "documents.db");
+let store: DocumentStore;
+let queries: Queries;
+let app: HttpApp;
+let url: string;
+let client: DocumentClient;
+
+before(async () => {
+  store = await openDocuments(path);
+  await declareOrders(store);
+  queries = createQueries({ clock: systemClock }, { documentsPath: path, idleMs: 1000 });
+  const peers = { vectorsByNode: () => new Map(), on: () => () => undefined };
+  const writes = createDocumentWrites({ store, peers, cellNodes: () => 1, clock: systemClock });
+  app = createHttpApp();
+  createDocumentRoutes({ store, writes, clock: systemClock })(app);
+  createDocumentQueryRoutes({ queries, isDeclared: (name) => name === "items" })(app);
+  url = await app.listen({ host: "127.0.0.1", port: 0 });
+  client = createDocuments({ url });
+});
+after(async () => {
+  await app.close();
+  await queries.stop();
+  await store.close();
+  folder[Symbol.dispose]();
+});
+
+const send = async (collection: string, body: unknown) => {
+  const answer = await fetch(`${url}/v1/documents/${collection}/query`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  });
+  return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
+};
+
+test("the client asks page by page, as far as it is read", async () => {
+  const all: QueryRow[] = [];
+  for await (const row of client.query("orders", { sort: ["-total"] })) all.push(row);
+  assert.deepEqual(
+    all.map(({ id }) => id),
+    orders.toSorted((a, b) => b.body.total - a.body.total).map(({ id }) => id),
+  );
+  const some: QueryRow[] = [];
+  for await (const row of client.query("orders", { where: "total >= 20", limit: 2 }))
+    some.push(row);
+  assert.equal(some.length, 2);
+  const many = Array.from({ length: 1200 }, (_, n) => ({ id: `i${n}`, put: { n } }));
+  await client.batch("items", many.slice(0, 600));
+  await client.batch("items", many.slice(600));
+  const numbers: unknown[] = [];
+  for await (const { body } of client.query("items", { sort: ["n"], fields: ["n"] }))
+    numbers.push(body["n"]);
+  assert.deepEqual(
+    numbers,
+    many.map((_, n) => n),
+  );
+  assert.deepEqual(await client.groups("items", { aggregate: ["sum(n)", "count"] }), [
+    { group: {}, values: { "sum(n)": (1199 * 1200) / 2, count: 1200 } },
+  ]);
+});
+
+test("what is refused says where and why", async () => {
+  const wrong = await send("orders", { where: 'status = "open" and' });
+  assert.deepEqual(
+    [wrong.status, wrong.body["error"]],
+    [
+      400,
+      {
+        code: "invalid-query",
+        message:
+          "where, character 20: expected a field such as total, address.city or /address/city, found the end",
+        hint: 'status = "open" and⟵ here',
+        retryable: false,
+      },
+    ],
+  );
+  const codeOf = async (collection: string, body: unknown) => {
+    const { status, body: answer } = await send(collection, body);
+    return [status, (answer["error"] as { code: string }).code];
+  };
+  assert.deepEqual(await codeOf("orders", "{"), [400, "invalid-query"]);
+  assert.deepEqual(await codeOf("orders", { cursor: "x" }), [400, "invalid-cursor"]);
+  assert.deepEqual(await codeOf("nothing", {}), [404, "collection-unknown"]);
+  assert.deepEqual(await send("items", { where: "none exists" }), {
+    status: 200,
+    body: { rows: [] },
+  });
+  await assert.rejects(client.groups("orders", { by: ["id"], where: "total >" }), {
+    code: "invalid-query",
+    hint: "total >⟵ here",
+  });
+});
+
+test("Q5: the thread ends when nobody asks, and starts again", async () => {
+  const isThere = () => readdirSync("/proc/self/task").some((task) => commOf(task) === "queries");
+  assert.equal((await send("orders", { limit: 1 })).status, 200);
+  assert.ok(isThere());
+  await waitFor(() => !isThere(), { what: "the thread to end" });
+  assert.equal((await send("orders", { limit: 1 })).status, 200);
+});
+
+/** A thread that ends while it is looked at has no name. */
+function commOf(task: string): string | undefined {
+  try {
+    return readFileSync(`/proc/self/task/${task}/comm`, "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}
+
+test("the OpenAPI document's examples are answered as it says", async () => {
+  const { examples } = queryDocuments.requestBody.content["application/json"];
+  const { schema } = queryDocuments.responses[200].content["application/json"];
+  const seen = new Set<string>();
+  for (const [name, { value }] of Object.entries(examples)) {
+    const { status, body } = await send("orders", value);
+    assert.equal(status, 200, `${name}: ${JSON.stringify(body)}`);
+    const rows = body["rows"] as object[];
+    assert.ok(rows.length > 0, name);
+    for (const key of Object.keys(body)) {
+      assert.ok(key in schema.properties, key);
+      seen.add(key);
+    }
+    for (const row of rows)
+      assert.ok(
+        schema.properties.rows.items.oneOf.some(
+          ({ required }) => required.join() === Object.keys(row).join(),
+        ),
+        JSON.stringify(row),
+      );
+    const explained = Object.keys((body["explain"] as object | undefined) ?? {});
+    for (const key of explained) assert.ok(key in schema.properties.explain.properties, key);
+  }
+  const { body } = await send("orders", { nothing: 1 });
+  const [, known = ""] =
+    /known are (.*)$/.exec((body["error"] as { message: string }).message) ?? [];
+  const described = queryDocuments.requestBody.content["application/json"].schema.properties;
+  assert.deepEqual(known.split(", ").sort(), Object.keys(described).sort());
+  assert.ok(seen.has("explain"));
+});
+
+test("the example of docs/queries.md prints what it should", async () => {
+  const text = readFileSync(resolve(import.meta.dirname, "../../docs/queries.md"), "utf8");
+  const [, code = ""] = /^```js\n(.*?)^```/ms.exec(text) ?? [];
+  const example = code.replaceAll(/^import .*$/gm, "").replaceAll("process.env.", "environment.");
+  const AsyncFunction = (async () => {}).constructor as new (
+    ...parts: string[]
+  ) => (...parts: unknown[]) => Promise<unknown>;
+  const run = new AsyncFunction(
+    ...["createDocuments", "readFileSync", "environment", "console"],
+    example,
+  );
+  const lines: string[] = [];
+  await run(
+    createDocuments,
+    () => "secret",
+    { SKERRY_GATEWAY: url, SKERRY_TOKEN_FILE: "x" },
+    {
+      log: (...words: unknown[]) => lines.push(words.join(" ")),
+    },
+  );
+  assert.deepEqual(lines, ["o3 250 Bergen", "o1 120 Oslo", "open 395", "paid 80.5"]);
+});
