@@ -16,6 +16,10 @@ export function namesOf(pointer: string): string[] {
     : names;
 }
 
+/** A field of the document itself, of a name in which nothing is escaped: `/` and the name. */
+export const isPlain = (pointer: string): boolean =>
+  pointer !== "" && !pointer.includes("/", 1) && !pointer.includes("~");
+
 export const isPointer = (value: unknown): value is string =>
   typeof value === "string" && (value === "" || value.startsWith("/")) && !/~(?![01])/.test(value);
 

@@ -7,7 +7,7 @@
 import { stampMs } from "./hybrid-clock.ts";
 import { isObject, objectOf, same, type Json, type JsonObject } from "./json.ts";
 import type { Stamp } from "./operation.ts";
-import { join, namesOf } from "./pointer.ts";
+import { isPlain, join, namesOf } from "./pointer.ts";
 import {
   countOf,
   isAlive,
@@ -43,6 +43,14 @@ export type Shown = {
   readonly conflicts: readonly Conflict[];
 };
 
+/** With its body as JSON. */
+export type ShownText = Shown & { readonly text: string | null };
+
+export const withText = (shown: Shown): ShownText => ({
+  ...shown,
+  text: shown.body === undefined ? null : JSON.stringify(shown.body),
+});
+
 type Place = { cell: Cell | undefined; readonly places: Map<string, Place> };
 
 export function show(state: DocumentState): Shown {
@@ -64,7 +72,7 @@ export function show(state: DocumentState): Shown {
 function showFlat(state: DocumentState, conflicts: Conflict[]): JsonObject | undefined {
   const paths: string[] = [];
   for (const path of state.cells.keys()) {
-    if (path === "" || path.includes("/", 1) || path.includes("~")) return undefined;
+    if (!isPlain(path)) return undefined;
     paths.push(path);
   }
   const fields: [string, Json][] = [];

@@ -1,6 +1,7 @@
 /** Documents between their rows and the merge rules; those of one operation are saved together. */
-import { show, type Shown } from "./body.ts";
+import { show, withText, type Shown, type ShownText } from "./body.ts";
 import { decodeState, encodeState, type OriginNumbers } from "./encode-state.ts";
+import { freshOf, rowStateOf, stateOf, type Fresh } from "./fresh.ts";
 import type { JsonObject } from "./json.ts";
 import { applyWrite, type Context } from "./merge.ts";
 import type { Write } from "./operation.ts";
@@ -13,6 +14,11 @@ export interface Documents {
   /** What `show` says of the state as it is now, and its body as JSON; spares `save` to ask again. */
   keepShown(collection: string, id: string, shown: ShownText): void;
   version(collection: string, id: string): string | undefined;
+  /**
+   * Applies a write that begins a document and sets plain fields only, and says what it shows. Undefined,
+   * and nothing applied, for every other.
+   */
+  begin(write: Write, context: Context): ShownText | undefined;
   /** False when a change in it is not known to this version. */
   apply(write: Write, context: Context): boolean;
   /** Saves the documents that these name, forgets all others that were asked for; answers how many. */
@@ -27,14 +33,8 @@ export interface Documents {
   forget(): void;
 }
 
-export type ShownText = Shown & { readonly text: string | null };
-
-export const withText = (shown: Shown): ShownText => ({
-  ...shown,
-  text: shown.body === undefined ? null : JSON.stringify(shown.body),
-});
-
-type Open = { readonly state: DocumentState; shown?: ShownText };
+/** `state` of a fresh one is made when somebody asks for it. */
+type Open = { state?: DocumentState; fresh?: Fresh; shown?: ShownText };
 
 export function createDocuments(tables: DocumentTables, origins: OriginNumbers): Documents {
   const open = new Map<string, Open>();
@@ -47,10 +47,12 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
   /** As it is now, saved or not. */
   const peek = (collection: string, id: string): DocumentState => {
     const known = open.get(`${collection}\n${id}`);
-    if (known) return known.state;
+    if (known) return stateAt(known);
     const row = tables.document(collection, id);
     return row ? read(row) : emptyState();
   };
+  const stateAt = (known: Open): DocumentState =>
+    (known.state ??= known.fresh ? stateOf(known.fresh) : emptyState());
 
   const documents: Documents = {
     read,
@@ -63,8 +65,22 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
       const known = open.get(`${collection}\n${id}`);
       if (known) known.shown = shown;
     },
-    version: (collection, id) => versionOf(peek(collection, id)),
+    version(collection, id) {
+      const fresh = open.get(`${collection}\n${id}`)?.fresh;
+      return versionOf(fresh ? { edits: [fresh.context] } : peek(collection, id));
+    },
+    begin(write, context) {
+      const key = `${write.collection}\n${write.id}`;
+      if (open.has(key)) return undefined;
+      const fresh = freshOf(write, context);
+      if (!fresh) return undefined;
+      const row = tables.document(write.collection, write.id);
+      if (row) open.set(key, { state: read(row) });
+      else open.set(key, { fresh, shown: fresh.shown });
+      return row ? undefined : fresh.shown;
+    },
     apply: (write, context) =>
+      documents.begin(write, context) !== undefined ||
       applyWrite(documents.state(write.collection, write.id), write, context),
     save(writes) {
       const saved = new Set<string>();
@@ -73,13 +89,13 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
         const document = open.get(key);
         if (!document || saved.has(key)) continue;
         saved.add(key);
-        const { state } = document;
-        const { body, conflicts, text } = document.shown ?? withText(show(state));
+        const { fresh } = document;
+        const { body, conflicts, text } = document.shown ?? withText(show(stateAt(document)));
         tables.saveDocument({
           collection,
           id,
           body: text,
-          state: encodeState(state, body, origins),
+          state: fresh ? rowStateOf(fresh, origins) : encodeState(stateAt(document), body, origins),
           change: ++change,
           conflicts: conflicts.length,
         });
@@ -105,7 +121,7 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
 }
 
 /** The edits that no other edit replaced; equal wherever the same edits were seen. */
-export function versionOf({ edits }: DocumentState): string | undefined {
+export function versionOf({ edits }: Pick<DocumentState, "edits">): string | undefined {
   const [first, second] = edits;
   if (!first) return undefined;
   if (!second) return `${first.origin}-${first.sequence}`;

@@ -7,7 +7,7 @@ import type { Json, JsonObject } from "./json.ts";
 import { fieldOf, valueAt } from "./json.ts";
 import { elementId } from "./list.ts";
 import type { Stamp } from "./operation.ts";
-import { namesOf } from "./pointer.ts";
+import { isPlain, namesOf } from "./pointer.ts";
 import {
   emptyCell,
   ownCounts,
@@ -83,6 +83,19 @@ export function encodeState(
   return JSON.stringify(packed);
 }
 
+/** Of a document that one write made of plain fields; `paths` in order. */
+export function packFresh(
+  { stamp, schema, paths }: { stamp: Stamp; schema: number; paths: readonly string[] },
+  { numberOf }: OriginNumbers,
+): string {
+  const packed: PackedStamp = [stamp.hlc, numberOf(stamp.origin), stamp.sequence];
+  return JSON.stringify({
+    e: [packed],
+    ...(schema > 0 ? { v: schema } : {}),
+    r: [[...packed, paths]],
+  } satisfies Packed);
+}
+
 function packRegisters(
   packed: { r?: Packed["r"]; x?: Packed["x"] },
   cells: readonly (readonly [string, Cell])[],
@@ -121,8 +134,7 @@ function packRegisters(
 
 /** At a JSON pointer. */
 function valueIn(body: JsonObject | undefined, path: string): Json | undefined {
-  const isPlain = path !== "" && !path.includes("/", 1) && !path.includes("~");
-  return isPlain ? fieldOf(body, path.slice(1)) : valueAt(body, namesOf(path));
+  return isPlain(path) ? fieldOf(body, path.slice(1)) : valueAt(body, namesOf(path));
 }
 
 /** So that equal states have equal texts. */

@@ -2,9 +2,9 @@
 import type { Complaint } from "../streams/check.ts";
 import { mismatchesOf, tooLarge, type Declared } from "./check.ts";
 import { createEditor, type Editor, type MergeType } from "./editor.ts";
-import { withText, type ShownText } from "./documents.ts";
 import type { Engine } from "./engine.ts";
-import { show } from "./body.ts";
+import { changesOf } from "./fresh.ts";
+import { show, withText, type ShownText } from "./body.ts";
 import { mergePatch, type JsonObject } from "./json.ts";
 import { applyWrite } from "./merge.ts";
 import type { Write } from "./operation.ts";
@@ -37,8 +37,20 @@ export function writeDocuments(
   const warnings: string[] = [];
   for (const [index, wish] of request.entries()) {
     const collection = declared.get(wish.collection);
-    const state = documents.state(wish.collection, wish.id);
     const { collection: name, id } = wish;
+    const begun = beginPlain(wish, collection);
+    const shownNew = begun && documents.begin(begun, context);
+    if (shownNew) {
+      const found = { collection, before: undefined, after: shownNew, warnings };
+      const problem = problemOf(wish, index, found);
+      if (problem) {
+        documents.drop();
+        return { state: "refused", complaint: problem };
+      }
+      writes.push(begun);
+      continue;
+    }
+    const state = documents.state(name, id);
     const wasAlive = isAlive(state);
     if (wish.do === "delete") {
       if (!wasAlive) continue;
@@ -81,6 +93,27 @@ export function writeDocuments(
   // A key is logged even when there was nothing to write: then it is known everywhere.
   if (writes.length > 0 || key !== undefined) engine.commit(context, writes, key);
   return { state: "written", changed, warnings, versions: versionsNow };
+}
+
+/** A whole body of plain fields as the write that it is where there is no document yet. */
+function beginPlain(
+  wish: DocumentWrite,
+  collection: CollectionDeclaration | undefined,
+): Write | undefined {
+  if (wish.do !== "put") return undefined;
+  const isTyped = ({ type }: CollectionDeclaration["fields"][number]) =>
+    type === "counter" || type === "set" || type === "list";
+  if (collection?.fields.some(isTyped)) return undefined;
+  const changes = changesOf(wish.body);
+  return (
+    changes && {
+      collection: wish.collection,
+      id: wish.id,
+      verb: "edit",
+      ...(collection ? { schema: collection.schemaVersion } : {}),
+      changes,
+    }
+  );
 }
 
 function perform(editor: Editor, wish: DocumentWrite, before: JsonObject | undefined): void {
