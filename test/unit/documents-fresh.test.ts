@@ -12,10 +12,18 @@ import type { Change, Write } from "../../src/data/documents/operation.ts";
 const origins = { numberOf: () => 3, originOf: () => "n1.a" };
 const context: Context = { origin: "n1.a", sequence: 7, hlc: 4096, covers: () => true };
 const nameOf = fc.oneof(
-  fc.string({ maxLength: 3 }),
-  fc.constantFrom("__proto__", "a~b", "a/b", "é"),
+  { weight: 12, arbitrary: fc.constantFrom("name", "10", "9", "", "é", "Z", "a b") },
+  { weight: 1, arbitrary: fc.string({ maxLength: 3 }) },
+  { weight: 1, arbitrary: fc.constantFrom("__proto__", "a~b", "a/b") },
 );
-const valueOf = fc.jsonValue({ maxDepth: 2 }) as fc.Arbitrary<Json>;
+const valueOf = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.oneof(fc.string(), fc.double({ noNaN: true, noDefaultInfinity: true })),
+  },
+  { weight: 2, arbitrary: fc.constantFrom<Json>(null, true, -0, [], {}, [1, { a: [] }]) },
+  { weight: 1, arbitrary: fc.jsonValue({ maxDepth: 2 }) as fc.Arbitrary<Json> },
+);
 const edit = (changes: readonly Change[], schema?: number): Write => ({
   collection: "c",
   id: "d",
