@@ -287,9 +287,8 @@ test("I5: half-open QoS 2 messages keep no payload, and only so many", async (t)
 test("I5: what is retained is bounded in topics and bytes, and replacing gives back", () => {
   const retained = createRetained({ topicsMax: 3, bytesMax: 100 });
   const keep = (topic: string, bytes: number) => {
-    const packet = { topic, retain: true, payload: "x".repeat(bytes) };
-    retained.bound(packet);
-    return packet.retain;
+    const payload = Buffer.alloc(bytes, "x");
+    return retained.keep({ topic, retain: true, payload, qos: 0, from: "c" }) === "kept";
   };
   assert.equal(keep("a", 50), true);
   assert.equal(keep("b", 60), false);

@@ -1,6 +1,6 @@
 /**
- * Measures MQTT packets as they pass, without copying: aedes collects a packet of up to 256 MiB
- * before anybody is asked, so the size is judged on the fixed header (MQTT 3.1.1, section 2.2).
+ * Measures MQTT packets as they pass, without copying: the size is judged on the fixed header (MQTT 5,
+ * section 2.1), before anything of the packet is collected.
  */
 export type FrameVerdict =
   /** How many bytes were judged, and how many packets ended in them. */

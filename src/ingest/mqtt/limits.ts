@@ -1,5 +1,4 @@
 /** How much of everything an MQTT client may; each row of the README's table stands here. */
-import { SkerryError } from "../../lib/errors.ts";
 import { entryBytesMax } from "../entry-body.ts";
 
 /** Topic, packet identifier and the header come on top of the payload. */
@@ -22,19 +21,18 @@ export const partialBytesMax = 32 * 1024 * 1024;
  * writer to the broker never waits for a reader.
  */
 export const unreadBytesMax = 1024 * 1024;
-
-/** What stands against a topic name, or (`isFilter`) a topic filter; undefined for nothing. */
-export function topicProblem(topic: string, isFilter = false): SkerryError | undefined {
-  const bytes = Buffer.byteLength(topic);
-  const shown = JSON.stringify(topic.slice(0, 80));
-  const invalid = (message: string) =>
-    new SkerryError({ code: "invalid-packet", message: `topic ${shown}: ${message}` });
-  if (bytes === 0) return invalid("is empty");
-  if (bytes > topicBytesMax) return invalid(`${bytes} bytes long; at most ${topicBytesMax}`);
-  if (topic.startsWith("$")) return invalid("topics that begin with $ are the broker's");
-  // MQTT-1.5.3-2
-  if (topic.includes("\u0000")) return invalid("holds the character U+0000");
-  if (topic.split("/").length > topicLevelsMax) return invalid(`at most ${topicLevelsMax} levels`);
-  if (!isFilter && /[#+]/.test(topic)) return invalid("# and + are for subscriptions");
-  return undefined;
-}
+/** Messages of one connection that wait for the store, as bytes and 256 for each: read no further. */
+export const waitingCostMax = 64 * 1024;
+/** QoS 1 and 2 messages on their way to one subscriber, unless it wants fewer (Receive Maximum). */
+export const windowMax = 256;
+/** QoS 1 and 2 messages that wait for one subscriber behind those; later ones are dropped. */
+export const queuedMessagesMax = 1000;
+export const queuedBytesMax = 1024 * 1024;
+/** Over all subscribers. */
+export const queuedBytesTotalMax = 64 * 1024 * 1024;
+/** Topics that one MQTT 5 connection may shorten to a number. */
+export const topicAliasesMax = 16;
+/** Sessions that outlive their connections; an identity may have a quarter of them. */
+export const sessionsMax = 1024;
+/** How long a session is kept for a client that is away, whatever it asks for. */
+export const sessionSecondsMax = 7 * 24 * 3600;

@@ -2,11 +2,17 @@
  * One published message on its way into the store. The answer says whether it may be acknowledged;
  * how the connection is told is the broker's affair.
  */
+import {
+  formatDurabilityLevel,
+  parseDurabilityLevel,
+  type DurabilityLevel,
+  type EntryKey,
+} from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Batcher } from "../batcher.ts";
 import { strongest } from "../batcher.ts";
 import type { DeadLetters } from "../dead-letters.ts";
-import { parsePayload } from "../entry-body.ts";
+import { parseKey, parsePayload, type EntryProblem } from "../entry-body.ts";
 import type { TopicMatch } from "../mapping.ts";
 import type { AuthorizeAppend, StreamDeclaration, Subject } from "../ports.ts";
 
@@ -18,14 +24,20 @@ export type Published = {
   /** The same value for all messages of one connection. */
   readonly connection: unknown;
   readonly subject: Subject | undefined;
+  /** MQTT 5: `skerry-producer`, `skerry-epoch`, `skerry-sequence` and `skerry-durability` are read. */
+  readonly userProperties?: Readonly<Record<string, string | readonly string[]>> | undefined;
 };
 
 export type PublishVerdict =
-  | { readonly state: "stored" }
+  | { readonly state: "stored"; readonly reached: DurabilityLevel }
   /** No stream wants it: ordinary MQTT, nothing to store. */
   | { readonly state: "passed" }
-  /** May not be acknowledged. */
-  | { readonly state: "refused"; readonly error: SkerryError };
+  /** May not be acknowledged. `reached`: it is stored all the same, not as far as it should be. */
+  | {
+      readonly state: "refused";
+      readonly error: SkerryError;
+      readonly reached?: DurabilityLevel;
+    };
 
 export function createPublishing(deps: {
   batcher: Batcher;
@@ -71,10 +83,8 @@ export function createPublishing(deps: {
         forbidden,
       );
     }
-    const parsed = parsePayload(message.payload);
-    if (!parsed.ok) {
-      const { field, message: what } = parsed.problem;
-      return refuse(
+    const invalid = ({ field, message: what }: EntryProblem) =>
+      refuse(
         message,
         new SkerryError({
           code: "invalid-entry",
@@ -82,27 +92,37 @@ export function createPublishing(deps: {
         }),
         match.streams[0]?.name,
       );
-    }
+    const parsed = parsePayload(message.payload);
+    if (!parsed.ok) return invalid(parsed.problem);
+    const said = readProperties(message.userProperties);
+    if (!said.ok) return invalid(said.problem);
+    if (said.key && parsed.entry.key)
+      return invalid({ field: "$key", message: "is in the payload and in user properties" });
     const level =
       message.qos === 0
         ? ({ level: "memory" } as const)
-        : strongest(match.streams.map(({ durability }) => durability));
+        : (said.level ?? strongest(match.streams.map(({ durability }) => durability)));
     const outcome = await deps.batcher.submit({
-      entries: match.streams.map(({ name }) => ({ stream: name, ...parsed.entry })),
+      entries: match.streams.map(({ name }) => ({
+        stream: name,
+        ...parsed.entry,
+        ...(said.key ? { key: said.key } : {}),
+      })),
       level,
       producer: message.subject?.id ?? message.clientId,
       connection: message.connection,
     });
     switch (outcome.state) {
       case "reached":
-        return { state: "stored" };
+        return { state: "stored", reached: outcome.reached };
       case "short":
         // It is stored, only not as far as the stream asks: no dead letter, and no acknowledgement.
         return {
           state: "refused",
+          reached: outcome.reached,
           error: new SkerryError({
             code: "durability-short",
-            message: `topic ${message.topic}: stored at ${outcome.reached.level}, the stream asks for ${level.level}`,
+            message: `topic ${message.topic}: stored at ${formatDurabilityLevel(outcome.reached)}, ${formatDurabilityLevel(level)} is asked for`,
             retryable: true,
           }),
         };
@@ -120,3 +140,45 @@ function forbiddenStream(
   if (!authorize) return undefined;
   return streams.find(({ name }) => !subject || !authorize(subject, name))?.name;
 }
+
+type Said =
+  | { readonly ok: true; readonly key?: EntryKey; readonly level?: DurabilityLevel }
+  | { readonly ok: false; readonly problem: EntryProblem };
+
+const prefix = "skerry-";
+const known = ["producer", "epoch", "sequence", "durability"];
+
+/** What the user properties say about the entry. Others than ours are the applications' own. */
+function readProperties(properties: Published["userProperties"]): Said {
+  if (!properties) return { ok: true };
+  const said: Record<string, string> = {};
+  for (const [name, value] of Object.entries(properties)) {
+    if (!name.startsWith(prefix)) continue;
+    const field = `user property ${name.slice(0, 80)}`;
+    if (!known.includes(name.slice(prefix.length)))
+      return {
+        ok: false,
+        problem: { field, message: `is unknown; known are ${known.join(", ")}` },
+      };
+    if (typeof value !== "string")
+      return { ok: false, problem: { field, message: "is given twice" } };
+    said[name.slice(prefix.length)] = value;
+  }
+  const { producer, epoch, sequence, durability } = said;
+  const level = durability === undefined ? undefined : parseDurabilityLevel(durability);
+  if (durability !== undefined && !level) {
+    const message = `must be memory, local, peer(1), peer(2) … or hub, got ${JSON.stringify(durability.slice(0, 80))}`;
+    return { ok: false, problem: { field: "user property skerry-durability", message } };
+  }
+  const more = level ? { level } : {};
+  if (producer === undefined && epoch === undefined && sequence === undefined)
+    return { ok: true, ...more };
+  const key = parseKey(
+    { producer, epoch: toNumber(epoch), sequence: toNumber(sequence) },
+    "user property skerry",
+  );
+  return key.ok ? { ok: true, key: key.key, ...more } : key;
+}
+
+const toNumber = (text: string | undefined) =>
+  text !== undefined && /^\d{1,16}$/.test(text) ? Number(text) : text;

@@ -1,45 +1,57 @@
-/** Keeps what is retained bounded, in topics and bytes; a message too many is passed on unretained. */
+/** The last message of each topic that was published to be kept; bounded in topics and bytes. */
+import { topicMatches } from "../mapping.ts";
 import { retainedBytesMax, retainedTopicsMax } from "./limits.ts";
+import { sizeOf, type Message } from "./message.ts";
 
 export interface Retained {
-  /** Clears the packet's retain flag where there is no room for it. True when it did. */
-  bound(packet: { topic: string; retain: boolean; payload: string | Buffer }): boolean;
+  /**
+   * Keeps the message in place of the one before it; an empty one only removes that. `full`: there is
+   * no room, nothing was changed.
+   */
+  keep(message: Message): "kept" | "removed" | "full";
+  get(topic: string): Message | undefined;
+  /** The topics that match a filter. */
+  topics(filter: string): string[];
   readonly bytes: number;
+  readonly size: number;
 }
 
 export function createRetained(
   limits = { topicsMax: retainedTopicsMax, bytesMax: retainedBytesMax },
 ): Retained {
-  const bytesByTopic = new Map<string, number>();
+  const messageByTopic = new Map<string, Message>();
   let bytes = 0;
   const forget = (topic: string) => {
-    bytes -= bytesByTopic.get(topic) ?? 0;
-    bytesByTopic.delete(topic);
+    const known = messageByTopic.get(topic);
+    if (known) bytes -= sizeOf(known);
+    messageByTopic.delete(topic);
   };
   return {
-    bound(packet) {
-      if (!packet.retain) return false;
-      const { topic, payload } = packet;
+    keep(message) {
+      const { topic, payload } = message;
       if (payload.length === 0) {
         forget(topic);
-        return false;
+        return "removed";
       }
-      const before = bytesByTopic.get(topic);
-      const after = topic.length + payload.length;
-      if (
-        (before === undefined && bytesByTopic.size >= limits.topicsMax) ||
-        bytes - (before ?? 0) + after > limits.bytesMax
-      ) {
-        packet.retain = false;
-        return true;
-      }
-      forget(topic);
-      bytesByTopic.set(topic, after);
-      bytes += after;
-      return false;
+      const before = messageByTopic.get(topic);
+      const after = bytes - (before ? sizeOf(before) : 0) + sizeOf(message);
+      if ((!before && messageByTopic.size >= limits.topicsMax) || after > limits.bytesMax)
+        return "full";
+      // Out of the chunk it arrived in, which it would otherwise keep alive.
+      messageByTopic.set(topic, { ...message, payload: Buffer.from(payload) });
+      bytes = after;
+      return "kept";
+    },
+    get: (topic) => messageByTopic.get(topic),
+    topics(filter) {
+      if (!/[+#]/.test(filter)) return messageByTopic.has(filter) ? [filter] : [];
+      return [...messageByTopic.keys()].filter((topic) => topicMatches(filter, topic));
     },
     get bytes() {
       return bytes;
+    },
+    get size() {
+      return messageByTopic.size;
     },
   };
 }

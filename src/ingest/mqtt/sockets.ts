@@ -1,25 +1,24 @@
-/** The sockets in front of the broker: every listener's, counted, guarded, and closed when they stall. */
+/** The sockets in front of the broker: every listener's, counted, and swept for what does not move. */
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, Server as TlsServer } from "node:tls";
-import { every, type Clock } from "../../lib/clock.ts";
+import { deadline, every, type Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ConnectionGate } from "../../runtime/connections/index.ts";
 import { listenAlso, listenOn } from "../../runtime/listen/index.ts";
-import { guardSocket, type GuardedSocket, type PartialBudget } from "./guarded-socket.ts";
+import type { Client } from "./client.ts";
 import type { MqttIngest, MqttOptions } from "./mqtt.ts";
+import { reason } from "./reason-codes.ts";
 
 const stallTimeoutMsDefault = 60_000;
 const idleTimeoutMsDefault = 1_200_000;
-const sweepMs = 5_000;
-
-type Connection = { readonly socket: Socket; readonly guarded: GuardedSocket };
+const sweepMs = 1_000;
+const goodbyeMs = 1_000;
 
 export interface Sockets extends Pick<MqttIngest, "listen" | "setTls"> {
-  /** Behind the stream that `handle` was given; undefined once it is closed. */
-  of(stream: unknown): Connection | undefined;
   /** Takes no new ones, and reads no further from those that are there. */
   quiet(): void;
-  destroy(): void;
+  /** Says so to those that can be told, and closes all. */
+  close(): Promise<void>;
 }
 
 export function createSockets(
@@ -27,14 +26,13 @@ export function createSockets(
     readonly clock: Clock;
     readonly log: Log;
     readonly gate: ConnectionGate;
-    readonly partial: PartialBudget;
-    /** Takes over a connection whose packets have been measured. */
-    readonly handle: (stream: GuardedSocket["stream"]) => void;
+    readonly create: (socket: Socket) => Client;
+    readonly onSweep: (nowMs: number) => void;
   },
   options: Pick<MqttOptions, "idleTimeoutMs" | "stallTimeoutMs">,
 ): Sockets {
-  const { clock, log, gate, partial } = deps;
-  const connectionByStream = new Map<unknown, Connection>();
+  const { clock, log, gate } = deps;
+  const clientBySocket = new Map<Socket, Client>();
   const servers = new Set<Server>();
   let isQuiet = false;
 
@@ -43,23 +41,22 @@ export function createSockets(
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 60_000);
     socket.setTimeout(options.idleTimeoutMs ?? idleTimeoutMsDefault, () => socket.destroy());
-    const guarded = guardSocket(socket, { clock, partial });
-    connectionByStream.set(guarded.stream, { socket, guarded });
-    socket.once("close", () => connectionByStream.delete(guarded.stream));
-    deps.handle(guarded.stream);
+    clientBySocket.set(socket, deps.create(socket));
+    socket.once("close", () => clientBySocket.delete(socket));
   };
   const stallTimeoutMs = options.stallTimeoutMs ?? stallTimeoutMsDefault;
   const sweep = every(
     clock,
     Math.min(sweepMs, stallTimeoutMs / 2),
     () => {
-      for (const { guarded } of connectionByStream.values()) guarded.closeIfStalled(stallTimeoutMs);
+      const nowMs = clock.monotonicMs();
+      for (const client of clientBySocket.values()) client.sweep(nowMs, stallTimeoutMs);
+      deps.onSweep(nowMs);
     },
     (error) => log.error("stalled connections could not be looked for", { error }),
   );
 
   return {
-    of: (stream) => connectionByStream.get(stream),
     async listen({ host, port, tls }) {
       // Counted from the first packet of TCP on: a handshake costs more than what comes after it.
       const server = tls
@@ -85,10 +82,20 @@ export function createSockets(
       isQuiet = true;
       for (const server of servers) server.close();
       sweep.cancel();
-      for (const { socket } of connectionByStream.values()) socket.pause();
+      for (const client of clientBySocket.values()) client.quiet();
     },
-    destroy() {
-      for (const { socket } of connectionByStream.values()) socket.destroy();
+    async close() {
+      const sockets = [...clientBySocket.keys()];
+      const closed = sockets.map(
+        (socket) => new Promise<void>((resolve) => socket.once("close", () => resolve())),
+      );
+      for (const client of clientBySocket.values())
+        client.end({ reasonCode: reason.shuttingDown, message: "this node's agent stops" });
+      const limit = deadline(clock, goodbyeMs);
+      const late = new Promise((resolve) => limit.signal.addEventListener("abort", resolve));
+      await Promise.race([Promise.all(closed), late]);
+      limit.done();
+      for (const socket of sockets) socket.destroy();
     },
   };
 }

@@ -1,0 +1,152 @@
+/**
+ * The sessions by client identifier: who has which, what becomes of one whose connection ended, and
+ * when its will is published (MQTT 5, section 3.1.2.5). An identifier belongs to the identity whose
+ * session it is.
+ */
+import type { Clock } from "../../lib/clock.ts";
+import { sessionsMax } from "./limits.ts";
+import type { Message } from "./message.ts";
+import type { Session } from "./session.ts";
+
+export type Will = { readonly message: Message; readonly delaySeconds: number };
+
+export type OpenSession = {
+  readonly clientId: string;
+  readonly owner: string;
+  /** Begin anew, whatever there is. */
+  readonly clean: boolean;
+  /** How long the session outlives its connection; 0: not at all. */
+  readonly expirySeconds: number;
+  readonly will: Will | undefined;
+  /** Another connection took the identifier over: this one ends. */
+  readonly onTakenOver: () => void;
+};
+
+export type Opened =
+  | { readonly state: "opened"; readonly held: HeldSession; readonly isPresent: boolean }
+  | { readonly state: "foreign" | "full" };
+
+/** A session as its connection has it. */
+export interface HeldSession {
+  readonly session: Session;
+  /** MQTT 5 may change it with DISCONNECT. */
+  expirySeconds: number;
+  /** Removed by a DISCONNECT that wants none published. */
+  will: Will | undefined;
+  /** The connection ended. Does nothing once another one has the session. */
+  close(): void;
+}
+
+export interface Sessions {
+  open(options: OpenSession): Opened;
+  /** Ends sessions and publishes wills whose time has come. */
+  sweep(nowMs: number): void;
+  /** Nothing is published from now on. */
+  quiet(): void;
+  readonly size: number;
+}
+
+type Entry = {
+  readonly session: Session;
+  holder: (HeldSession & { readonly onTakenOver: () => void }) | undefined;
+  expirySeconds: number;
+  will: (Will & { readonly atMs: number }) | undefined;
+  expiresAtMs: number;
+};
+
+export function createSessions(deps: {
+  readonly clock: Clock;
+  readonly create: (identity: { id: string; owner: string }) => Session;
+  readonly onEnded: (session: Session) => void;
+  readonly publishWill: (message: Message, session: Session) => void;
+}): Sessions {
+  const { clock } = deps;
+  const entryById = new Map<string, Entry>();
+  let isQuiet = false;
+
+  const publishWill = (entry: Entry) => {
+    const { will } = entry;
+    entry.will = undefined;
+    if (will && !isQuiet) deps.publishWill(will.message, entry.session);
+  };
+  const end = (entry: Entry) => {
+    entryById.delete(entry.session.id);
+    publishWill(entry);
+    deps.onEnded(entry.session);
+    entry.session.end();
+  };
+  /** The connection is gone, by itself or because another one took over. */
+  const release = (entry: Entry) => {
+    const { holder } = entry;
+    if (!holder) return;
+    entry.holder = undefined;
+    entry.session.detach();
+    entry.expirySeconds = holder.expirySeconds;
+    const nowMs = clock.monotonicMs();
+    entry.expiresAtMs = nowMs + holder.expirySeconds * 1000;
+    const { will } = holder;
+    entry.will = will && { ...will, atMs: nowMs + will.delaySeconds * 1000 };
+    if (entry.will && entry.will.atMs <= nowMs) publishWill(entry);
+    if (holder.expirySeconds === 0) end(entry);
+  };
+  const isFull = (owner: string) => {
+    let [all, own] = [0, 0];
+    for (const entry of entryById.values()) {
+      if ((entry.holder ?? entry).expirySeconds === 0) continue;
+      all++;
+      if (entry.session.owner === owner) own++;
+    }
+    return all >= sessionsMax || own >= sessionsMax / 4;
+  };
+
+  return {
+    open({ clientId, owner, clean, expirySeconds, will, onTakenOver }) {
+      const known = entryById.get(clientId);
+      if (known && known.session.owner !== owner) return { state: "foreign" };
+      if (expirySeconds > 0 && !known && isFull(owner)) return { state: "full" };
+      if (known?.holder) {
+        known.holder.onTakenOver();
+        release(known);
+      }
+      // A session that ends with its connection has ended by now.
+      const left = entryById.get(clientId);
+      if (left && clean) end(left);
+      const isPresent = left !== undefined && !clean;
+      const entry: Entry = isPresent
+        ? left
+        : {
+            session: deps.create({ id: clientId, owner }),
+            holder: undefined,
+            expirySeconds,
+            will: undefined,
+            expiresAtMs: 0,
+          };
+      entry.will = undefined;
+      const held = {
+        session: entry.session,
+        expirySeconds,
+        will,
+        onTakenOver,
+        close: () => {
+          if (entry.holder === held) release(entry);
+        },
+      };
+      entry.holder = held;
+      entryById.set(clientId, entry);
+      return { state: "opened", held, isPresent };
+    },
+    sweep(nowMs) {
+      for (const entry of entryById.values()) {
+        if (entry.holder) continue;
+        if (entry.will && entry.will.atMs <= nowMs) publishWill(entry);
+        if (entry.expiresAtMs <= nowMs) end(entry);
+      }
+    },
+    quiet() {
+      isQuiet = true;
+    },
+    get size() {
+      return entryById.size;
+    },
+  };
+}
