@@ -1,5 +1,6 @@
 export type { Drill, DrillOptions, DrillReport, FaultRecord, PromiseResult } from "./drill.ts";
 import type { Drill } from "./drill.ts";
+import { clone } from "./scripts/clone.ts";
 import { convergence } from "./scripts/convergence.ts";
 import { leaderKill } from "./scripts/leader-kill.ts";
 import { nemesis } from "./scripts/nemesis.ts";
@@ -27,6 +28,7 @@ export const drills: readonly Drill[] = [
   slowDisk,
   oneAddress,
   restore,
+  clone,
   nemesis,
   convergence,
   soak,

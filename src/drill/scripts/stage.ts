@@ -26,7 +26,8 @@ const settleMs = 3000;
 /** How long the load grows, and of a short run no more than this share. */
 const rampMs = 5000;
 const rampShareMax = 0.08;
-const stream = "drill";
+/** What the load writes to. */
+export const streamName = "drill";
 /** On a machine with other work to do, all of it takes longer. */
 const readyTimeoutMs = 60_000;
 const readyFactorMax = 4;
@@ -53,8 +54,14 @@ export type Stage = DrillOptions & {
   finish(): Promise<Seen & { readonly entries: EntryLoadResult }>;
 };
 
+export type StageOptions = DrillOptions &
+  Pick<SiteOptions, "env" | "firstNodeFlags" | "servers" | "startedBy"> & {
+    /** Of the stream that the load writes to; default `local`. */
+    readonly durability?: string;
+  };
+
 export async function withStage<Result>(
-  options: DrillOptions & Pick<SiteOptions, "env" | "firstNodeFlags" | "servers" | "startedBy">,
+  options: StageOptions,
   play: (stage: Stage) => Promise<Result>,
 ): Promise<Result> {
   const { clock, progress, signal } = options;
@@ -72,7 +79,7 @@ export async function withStage<Result>(
   };
   try {
     progress("deploying the application and the stream");
-    await deployOffServer(site);
+    await deployOffServer(site, options.durability);
     const timeoutMs = readyTimeoutMs * Math.min(options.slowness, readyFactorMax);
     await waitForEcho(site, { clock, timeoutMs, signal });
     await cordon(site, "n1", false);
@@ -103,7 +110,11 @@ export async function withStage<Result>(
       start<EntryCheckConfig, EntryCheckResult>("../checkers/entries.entry", {
         name,
         untilFinished: false,
-        config: { stream, ...config, views: config.views.map((view) => viewOf(site, view)) },
+        config: {
+          stream: streamName,
+          ...config,
+          views: config.views.map((view) => viewOf(site, view)),
+        },
       });
     const faults: FaultRecord[] = [];
     const outages: Outage[] = [];
@@ -162,9 +173,13 @@ export async function withStage<Result>(
 }
 
 /** The pods start where machines will be lost, so that every loss takes one away. */
-async function deployOffServer(site: Site): Promise<void> {
+async function deployOffServer(site: Site, durability?: string): Promise<void> {
   await cordon(site, "n1", true);
-  await deployEcho(site.cluster, { stream, nodePath: process.execPath });
+  await deployEcho(site.cluster, {
+    stream: streamName,
+    nodePath: process.execPath,
+    ...(durability === undefined ? {} : { durability }),
+  });
 }
 
 export async function cordon(site: Site, node: string, unschedulable: boolean): Promise<void> {
@@ -200,7 +215,7 @@ function entryLoad(site: Site, options: DrillOptions, acknowledgedPath: string):
     rampMs: rampOf(options),
     seed,
     acknowledgedPath,
-    stream,
+    stream: streamName,
     nodes: site.nodes.map((node) => ({
       name: node.node,
       gateway: node.gateway,

@@ -10,12 +10,15 @@ const replicas = 2;
 
 export async function deployEcho(
   cluster: Cluster,
-  options: { stream: string; nodePath: string },
+  options: { stream: string; nodePath: string; durability?: string },
 ): Promise<void> {
-  await applyStream(
-    cluster,
-    exampleStream(options.stream, ["value", "site"], "written by the drill's load generator"),
+  const stream = exampleStream(
+    options.stream,
+    ["value", "site"],
+    "written by the drill's load generator",
   );
+  const { durability = stream.spec?.durability } = options;
+  await applyStream(cluster, { ...stream, spec: { ...stream.spec, durability } } as typeof stream);
   await applyExample(cluster, { name: "echo", replicas, port: 18_080, nodePath: options.nodePath });
 }
 
