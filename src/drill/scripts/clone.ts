@@ -6,7 +6,8 @@
  */
 import { cpSync, lstatSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { request } from "undici";
+import { request, type Dispatcher } from "undici";
+import { deadline } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { atLeast, atMost, type Drill, type DrillReport } from "../drill.ts";
 import { waitUntil } from "../site/whole.ts";
@@ -111,11 +112,16 @@ async function newLogs(
 async function newestEntries(stage: Stage, fromMs: number): Promise<readonly Accepted[]> {
   const [asked] = stage.site.nodes;
   const url = `${asked?.gateway}/v1/streams/${streamName}/entries?newest=${newestMax}`;
-  const answer = await request(url, {
-    headers: { authorization: `Bearer ${asked?.token}` },
-    signal: AbortSignal.any([stage.signal, AbortSignal.timeout(requestMs * stage.slowness)]),
-  });
-  const text = await answer.body.text();
+  const limit = deadline(stage.clock, requestMs * stage.slowness, { parent: stage.signal });
+  const headers = { authorization: `Bearer ${asked?.token}` };
+  let answer: Dispatcher.ResponseData;
+  let text: string;
+  try {
+    answer = await request(url, { headers, signal: limit.signal });
+    text = await answer.body.text();
+  } finally {
+    limit.done();
+  }
   if (answer.statusCode !== 200)
     throw new SkerryError({
       code: "drill-step-failed",
