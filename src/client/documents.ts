@@ -15,7 +15,7 @@ import { SkerryError } from "../lib/errors.ts";
 import type { Json, JsonObject } from "../lib/json.ts";
 import { ambientClock, ambientRandom } from "./ambient.ts";
 import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
-import { ask, pagesOf } from "./queries.ts";
+import { ask, groupsMax, pagesOf } from "./queries.ts";
 
 export type { FieldChange, Json };
 export type Body = JsonObject;
@@ -135,7 +135,6 @@ export interface DocumentClient {
 }
 
 const pageDocuments = 500;
-const groupsMax = 1000;
 
 /** Calls throw `not-answering` when nobody does, else what the server said. */
 export function createDocuments(options: ClientOptions & { clock?: Clock }): DocumentClient {

@@ -18,6 +18,7 @@ export {
   type WriteResult as DocumentWriteResult,
 } from "./documents.ts";
 export type {
+  EntriesRequest,
   GroupsRequest,
   QueryAnswer,
   QueryCondition,
@@ -26,6 +27,7 @@ export type {
   QueryRow,
   QueryWhere,
   RowsRequest,
+  WindowsRequest,
 } from "../api/records/index.ts";
 export { createCoordination } from "./coordination/coordination.ts";
 export type {

@@ -3,6 +3,8 @@ import type { QueryAnswer } from "../api/records/index.ts";
 import type { Call } from "./caller.ts";
 
 const pageRows = 500;
+/** As many as a node answers. */
+export const groupsMax = 1000;
 
 /** Rows of all pages; no page is asked for before its first row is. */
 export async function* pagesOf<Row>(

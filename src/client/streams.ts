@@ -2,7 +2,9 @@
  * Streams over the application gateway (or the hub): append, query, tail. Browser-safe; everything
  * goes through the `fetch` given.
  */
+import type { EntriesRequest, QueryGroup, WindowsRequest } from "../api/records/index.ts";
 import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
+import { ask, groupsMax, pagesOf } from "./queries.ts";
 import type { Entry } from "./streams-entry.ts";
 import { createGroup, type ConsumerGroup, type GroupOptions } from "./streams-groups.ts";
 
@@ -50,6 +52,16 @@ export interface StreamClient {
   ): Promise<AppendResult>;
   /** Oldest first. */
   query(stream: string, options?: QueryOptions): AsyncIterable<Entry>;
+  /** Entries of a node by what is in them, in the order of their arrival, page by page as they are read. */
+  select(
+    stream: string,
+    request?: EntriesRequest & { readonly limit?: number; readonly signal?: AbortSignal },
+  ): AsyncIterable<Entry>;
+  /** What is measured in windows of time on a node; at most 1000 windows and groups. */
+  windows(
+    stream: string,
+    request: WindowsRequest & { readonly signal?: AbortSignal },
+  ): Promise<readonly QueryGroup[]>;
   /** The newest `limit`, then what comes, until the signal aborts. */
   tail(stream: string, options?: QueryOptions): AsyncIterable<Entry>;
   /** Several programs share a stream, and each entry is worked on at least once. On a node only. */
@@ -74,6 +86,7 @@ export function createClient(options: ClientOptions): StreamClient {
     }
   };
 
+  const pathOf = (stream: string) => `/v1/streams/${encodeURIComponent(stream)}/query`;
   const appendLines: StreamClient["appendLines"] = async (stream, lines, appendOptions = {}) => {
     const { durability, timeoutMs, key, signal } = appendOptions;
     const query = new URLSearchParams();
@@ -104,6 +117,11 @@ export function createClient(options: ClientOptions): StreamClient {
       ),
     appendLines,
     query: (stream, query = {}) => read(stream, query, false),
+    select: (stream, request = {}) => pagesOf(call, pathOf(stream), request),
+    async windows(stream, { signal, aggregate = ["count"], ...request }) {
+      const asked = { ...request, aggregate, limit: groupsMax };
+      return (await ask<QueryGroup>(call, pathOf(stream), asked, signal)).rows;
+    },
     tail: (stream, query = {}) => read(stream, query, true),
     group: (stream, name, groupOptions) => createGroup(call, { stream, name }, groupOptions),
   };

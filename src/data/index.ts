@@ -123,8 +123,9 @@ export {
 } from "./durability/document-writes.ts";
 export { createGlobalDocumentRoutes } from "./routes/global-documents.ts";
 export { createDocumentRoutes, type DocumentRoutesDeps } from "./routes/documents.ts";
-export { createQueries, type Queries, type QueriesData } from "./queries/thread.ts";
-export { createDocumentQueryRoutes, type DocumentQueryDeps } from "./routes/document-queries.ts";
+export { createQueries, type Queries } from "./queries/thread.ts";
+export type { QueryFiles } from "./queries/engine.ts";
+export { createQueryRoutes, type QueryRoutesDeps } from "./routes/queries.ts";
 export type {
   AckAnswer,
   ConsumerGroups,

@@ -8,10 +8,11 @@ import { registerData } from "../../src/cli/commands/data.ts";
 import { createContext } from "../../src/cli/context.ts";
 import { stable } from "../../src/api/index.ts";
 import {
-  createDocumentQueryRoutes,
+  createQueryRoutes,
   createDocumentRoutes,
   createDocumentWrites,
   createQueries,
+  createStreamRoutes,
 } from "../../src/data/index.ts";
 import {
   createAppTokenVerifier,
@@ -28,7 +29,7 @@ import { createHttpApp } from "../../src/runtime/http/index.ts";
 import { writeInfo } from "../../src/runtime/local/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { openDocuments, put, replicate, write } from "../support/documents.ts";
-import { declareOrders, orders } from "../support/orders.ts";
+import { declareOrders, openReadings, orders } from "../support/orders.ts";
 
 const nowMs = () => Date.now();
 
@@ -80,16 +81,20 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   createDocumentRoutes({ store, writes, clock: systemClock })(app);
   const queries = createQueries(
     { clock: systemClock },
-    { documentsPath: join(dataDir, "documents.db") },
+    { documentsPath: join(dataDir, "documents.db"), streamsPath: join(dataDir, "streams.db") },
   );
-  createDocumentQueryRoutes({ queries, isDeclared: () => true })(app);
-  app.get("/v1/streams", async () => ({ streams: [{ name: "readings" }, { name: "notes" }] }));
+  createQueryRoutes({
+    queries,
+    declared: { isCollection: () => true, isStream: () => true },
+  })(app);
+  const streams = await openReadings(join(dataDir, "streams.db"));
+  createStreamRoutes(streams)(app);
   const gateway = await app.listen({ host: "127.0.0.1", port: 0 });
   writeInfo(dataDir, "node", { node: "n1", gateway });
   t.after(async () => {
     await app.close();
     await queries.stop();
-    await Promise.all([store.close(), other.close()]);
+    await Promise.all([store.close(), other.close(), streams.close()]);
     folder[Symbol.dispose]();
   });
 
@@ -148,6 +153,9 @@ test("documents are put, merged, read and listed, and conflicts told with every 
         .filter(({ body }) => "tags" in body && body.tags.some((tag) => tag === "gift"))
         .map(({ id, body }) => `${id},"${stable(body).replaceAll('"', '""')}"`),
     ].join("\n"),
+    "WINDOW\tSENSOR\tCOUNT\tAVG(CELSIUS)\tMAX(CELSIUS)\tLAST(CELSIUS)\n2026-01-01T08:00:00.000Z\ts1\t2\t20\t21\t21\n2026-01-01T08:10:00.000Z\ts1\t1\t24\t24\t24\n2026-01-01T08:10:00.000Z\ts2\t1\t18\t18\t18",
+    "at,sensor,celsius\n2026-01-01T08:05:00.000Z,s1,21\n2026-01-01T08:12:00.000Z,s1,24",
+    "WINDOW\tMAX(CELSIUS)\n2026-01-01T08:00:00.000Z\t24",
   ]);
   assert.equal(
     await run("query", "orders", "--sort", "-total", "--fields", "id", "--limit", "1", "--json"),
@@ -176,14 +184,17 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   await assert.rejects(run("query", "order"), {
     code: "invalid-argument",
     message: 'there is no collection or stream "order"',
-    hint: "there are items, notes, orders, readings, notes",
+    hint: "there are items, notes, orders, notes, readings",
   });
   await assert.rejects(run("query", "notes"), {
     hint: "say which: --of collection, or --of stream",
   });
   assert.equal(await run("query", "notes", "--of", "collection"), "ID\tBODY");
-  await assert.rejects(run("query", "readings", "--by", "status"), {
-    message: "--by: is of collections, and readings is a stream",
+  await assert.rejects(run("query", "orders", "--window", "10m"), {
+    message: "--window: is of a stream, and orders is a collection",
+  });
+  await assert.rejects(run("query", "readings", "--sort", "celsius"), {
+    message: "--sort: is of a collection, and readings is a stream",
   });
   await assert.rejects(run("put", "items", "a", "[1]"), { code: "invalid-argument" });
   await assert.rejects(run("put", "items", "a", "{"), { code: "invalid-argument" });

@@ -3,26 +3,33 @@ import { strict as assert } from "node:assert";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
-import { createDocuments, type DocumentClient, type QueryRow } from "../../src/client/index.ts";
 import {
-  createDocumentQueryRoutes,
+  createClient,
+  createDocuments,
+  type DocumentClient,
+  type QueryRow,
+} from "../../src/client/index.ts";
+import {
   createDocumentRoutes,
   createDocumentWrites,
   createQueries,
+  createQueryRoutes,
   type DocumentStore,
   type Queries,
+  type StreamStore,
 } from "../../src/data/index.ts";
-import { queryDocuments } from "../../src/data/routes/queries-openapi.ts";
+import { queryDocuments, queryEntries } from "../../src/data/routes/queries-openapi.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
 import { createHttpApp, type HttpApp } from "../../src/runtime/http/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { openDocuments } from "../support/documents.ts";
-import { declareOrders, orders } from "../support/orders.ts";
+import { declareOrders, openReadings, orders } from "../support/orders.ts";
 import { waitFor } from "../support/wait.ts";
 
 const folder = temporaryFolder();
 const path = join(folder.path, "documents.db");
 let store: DocumentStore;
+let streams: StreamStore;
 let queries: Queries;
 let app: HttpApp;
 let url: string;
@@ -31,24 +38,32 @@ let client: DocumentClient;
 before(async () => {
   store = await openDocuments(path);
   await declareOrders(store);
-  queries = createQueries({ clock: systemClock }, { documentsPath: path, idleMs: 1000 });
+  streams = await openReadings(join(folder.path, "streams.db"));
+  queries = createQueries(
+    { clock: systemClock },
+    { documentsPath: path, streamsPath: join(folder.path, "streams.db"), idleMs: 1000 },
+  );
   const peers = { vectorsByNode: () => new Map(), on: () => () => undefined };
   const writes = createDocumentWrites({ store, peers, cellNodes: () => 1, clock: systemClock });
   app = createHttpApp();
   createDocumentRoutes({ store, writes, clock: systemClock })(app);
-  createDocumentQueryRoutes({ queries, isDeclared: (name) => name === "items" })(app);
+  const declared = {
+    isCollection: (name: string) => name === "items",
+    isStream: (name: string) => name === "empty",
+  };
+  createQueryRoutes({ queries, declared })(app);
   url = await app.listen({ host: "127.0.0.1", port: 0 });
   client = createDocuments({ url });
 });
 after(async () => {
   await app.close();
   await queries.stop();
-  await store.close();
+  await Promise.all([store.close(), streams.close()]);
   folder[Symbol.dispose]();
 });
 
-const send = async (collection: string, body: unknown) => {
-  const answer = await fetch(`${url}/v1/documents/${collection}/query`, {
+const send = async (name: string, body: unknown, root = "documents") => {
+  const answer = await fetch(`${url}/v1/${root}/${name}/query`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: typeof body === "string" ? body : JSON.stringify(body),
@@ -131,56 +146,86 @@ function commOf(task: string): string | undefined {
   }
 }
 
-test("the OpenAPI document's examples are answered as it says", async () => {
-  const { examples } = queryDocuments.requestBody.content["application/json"];
-  const { schema } = queryDocuments.responses[200].content["application/json"];
-  const seen = new Set<string>();
-  for (const [name, { value }] of Object.entries(examples)) {
-    const { status, body } = await send("orders", value);
-    assert.equal(status, 200, `${name}: ${JSON.stringify(body)}`);
-    const rows = body["rows"] as object[];
-    assert.ok(rows.length > 0, name);
-    for (const key of Object.keys(body)) {
-      assert.ok(key in schema.properties, key);
-      seen.add(key);
+for (const [root, name, described] of [
+  ["documents", "orders", queryDocuments],
+  ["streams", "readings", queryEntries],
+] as const) {
+  test(`the OpenAPI document's examples of ${root} are answered as it says`, async () => {
+    const { examples, schema: request } = described.requestBody.content["application/json"];
+    const { schema } = described.responses[200].content["application/json"];
+    const properties = schema.properties as Record<string, unknown>;
+    const shapes = schema.properties.rows.items.oneOf as readonly { required: string[] }[];
+    for (const [example, { value }] of Object.entries(examples)) {
+      const { status, body } = await send(name, value, root);
+      assert.equal(status, 200, `${example}: ${JSON.stringify(body)}`);
+      const rows = body["rows"] as object[];
+      assert.ok(rows.length > 0, example);
+      for (const key of Object.keys(body)) assert.ok(key in properties, key);
+      for (const row of rows)
+        assert.ok(
+          shapes.some(({ required }) => required.every((key) => key in row)),
+          JSON.stringify(row),
+        );
     }
-    for (const row of rows)
-      assert.ok(
-        schema.properties.rows.items.oneOf.some(
-          ({ required }) => required.join() === Object.keys(row).join(),
-        ),
-        JSON.stringify(row),
-      );
-    const explained = Object.keys((body["explain"] as object | undefined) ?? {});
-    for (const key of explained) assert.ok(key in schema.properties.explain.properties, key);
-  }
-  const { body } = await send("orders", { nothing: 1 });
-  const [, known = ""] =
-    /known are (.*)$/.exec((body["error"] as { message: string }).message) ?? [];
-  const described = queryDocuments.requestBody.content["application/json"].schema.properties;
-  assert.deepEqual(known.split(", ").sort(), Object.keys(described).sort());
-  assert.ok(seen.has("explain"));
+    const { body } = await send(name, { nothing: 1 }, root);
+    const { message } = body["error"] as { message: string };
+    const [, known = ""] = /known are (.*)$/.exec(message) ?? [];
+    assert.deepEqual(known.split(", ").sort(), Object.keys(request.properties).sort());
+  });
+}
+
+test("entries and windows of a stream, by the client", async () => {
+  const client = createClient({ url });
+  const found: unknown[] = [];
+  for await (const { at, body } of client.select("readings", { where: 'sensor = "s1"', limit: 2 }))
+    found.push([at, body["celsius"]]);
+  assert.deepEqual(found, [
+    ["2026-01-01T08:05:00.000Z", 21],
+    ["2026-01-01T08:01:00.000Z", 19],
+  ]);
+  assert.deepEqual(await client.windows("readings", { window: "1h", by: ["sensor"] }), [
+    { group: { window: "2026-01-01T08:00:00.000Z", sensor: "s1" }, values: { count: 3 } },
+    { group: { window: "2026-01-01T08:00:00.000Z", sensor: "s2" }, values: { count: 1 } },
+  ]);
+  assert.deepEqual((await send("empty", {}, "streams")).body, { rows: [] });
+  const unknown = await send("nothing", {}, "streams");
+  assert.deepEqual(
+    [unknown.status, (unknown.body["error"] as { code: string }).code],
+    [404, "stream-unknown"],
+  );
 });
 
 test("the example of docs/queries.md prints what it should", async () => {
   const text = readFileSync(resolve(import.meta.dirname, "../../docs/queries.md"), "utf8");
-  const [, code = ""] = /^```js\n(.*?)^```/ms.exec(text) ?? [];
-  const example = code.replaceAll(/^import .*$/gm, "").replaceAll("process.env.", "environment.");
+  const codes = [...text.matchAll(/^```js\n(.*?)^```/gms)].map(([, code = ""]) => `{\n${code}}`);
+  const example = codes
+    .join("")
+    .replaceAll(/^import .*$/gm, "")
+    .replaceAll("process.env.", "environment.");
   const AsyncFunction = (async () => {}).constructor as new (
     ...parts: string[]
   ) => (...parts: unknown[]) => Promise<unknown>;
   const run = new AsyncFunction(
-    ...["createDocuments", "readFileSync", "environment", "console"],
+    ...["createDocuments", "createClient", "readFileSync", "environment", "console"],
     example,
   );
   const lines: string[] = [];
   await run(
     createDocuments,
+    createClient,
     () => "secret",
     { SKERRY_GATEWAY: url, SKERRY_TOKEN_FILE: "x" },
     {
       log: (...words: unknown[]) => lines.push(words.join(" ")),
     },
   );
-  assert.deepEqual(lines, ["o3 250 Bergen", "o1 120 Oslo", "open 395", "paid 80.5"]);
+  assert.deepEqual(lines, [
+    "o3 250 Bergen",
+    "o1 120 Oslo",
+    "open 395",
+    "paid 80.5",
+    "2026-01-01T08:00:00.000Z s1 20",
+    "2026-01-01T08:10:00.000Z s1 24",
+    "2026-01-01T08:10:00.000Z s2 18",
+  ]);
 });

@@ -28,6 +28,8 @@ import { waitFor } from "../support/wait.ts";
 
 const folder = temporaryFolder();
 const path = join(folder.path, "documents.db");
+/** Nothing is asked of streams here. */
+const files = (documentsPath: string) => ({ documentsPath, streamsPath: "none" });
 let store: DocumentStore;
 let engine: QueryEngine;
 
@@ -37,7 +39,7 @@ const declare = (collections: readonly { name: string; indexes: readonly string[
 
 before(async () => {
   store = await openDocuments(path);
-  engine = createQueryEngine({ clock: systemClock }, { path });
+  engine = createQueryEngine({ clock: systemClock }, files(path));
 });
 after(async () => {
   engine.close();
@@ -253,7 +255,7 @@ test("Q3: an index that is being made is not used, and is made on after a restar
   };
   const before = states();
   assert.equal(before[0]?.[0], "building", "closed before it was made");
-  const other = createQueryEngine({ clock: systemClock }, { path: file });
+  const other = createQueryEngine({ clock: systemClock }, files(file));
   const query = checkQuery({ where: 'name = "n7"', explain: true });
   const unindexed = await other.documents({ collection: "items", isDeclared: true, query });
   assert.deepEqual([unindexed.rows.length, unindexed.explain?.indexes], [1, []]);
@@ -309,7 +311,7 @@ test("Q4: what takes too long is a page with a cursor, or refused with what woul
     ...systemClock,
     monotonicMs: () => nowMs++ as ReturnType<typeof systemClock.monotonicMs>,
   };
-  const slow = createQueryEngine({ clock }, { path });
+  const slow = createQueryEngine({ clock }, files(path));
   const askSlow = (request: Request) =>
     slow.documents({
       collection: "many",

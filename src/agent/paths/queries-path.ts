@@ -1,7 +1,12 @@
 /** The way of a question: gateway → [queries' thread] read-only connections to this node's files → the answer. */
 import { join } from "node:path";
-import { collectionKind, type Collection } from "../../api/index.ts";
-import { createDocumentQueryRoutes, createQueries } from "../../data/index.ts";
+import {
+  collectionKind,
+  streamKind,
+  type KindDefinition,
+  type KubeObject,
+} from "../../api/index.ts";
+import { createQueries, createQueryRoutes } from "../../data/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
@@ -12,14 +17,28 @@ export async function startQueriesPath(
 ): Promise<{ readonly routes: Routes }> {
   const queries = await lifecycle.start(
     "queries",
-    () => createQueries({ clock }, { documentsPath: join(dataDir, "documents.db") }),
+    () =>
+      createQueries(
+        { clock },
+        {
+          documentsPath: join(dataDir, "documents.db"),
+          streamsPath: join(dataDir, "streams.db"),
+        },
+      ),
     (part) => part.stop(),
   );
-  let declared: ReadonlySet<string> = new Set();
-  mirrored.follow(collectionKind, (now: readonly Collection[]) => {
-    declared = new Set(now.map(({ metadata }) => metadata.name));
+  const [isCollection, isStream] = [collectionKind, streamKind].map((kind) =>
+    namesOf(mirrored, kind),
+  ) as [Known, Known];
+  return { routes: createQueryRoutes({ queries, declared: { isCollection, isStream } }) };
+}
+
+type Known = (name: string) => boolean;
+
+function namesOf(mirrored: Mirrored, kind: KindDefinition<KubeObject>): Known {
+  let names: ReadonlySet<string> = new Set();
+  mirrored.follow(kind, (now) => {
+    names = new Set(now.map(({ metadata }) => metadata.name));
   });
-  return {
-    routes: createDocumentQueryRoutes({ queries, isDeclared: (name) => declared.has(name) }),
-  };
+  return (name) => names.has(name);
 }

@@ -20,6 +20,7 @@ export {
 export type { EgressPolicy } from "./egress.ts";
 export { parsePath, pointerOf, valueAtPath, type Path } from "./path.ts";
 export type {
+  EntriesRequest,
   GroupsRequest,
   QueryAnswer,
   QueryCondition,
@@ -28,4 +29,5 @@ export type {
   QueryRow,
   QueryWhere,
   RowsRequest,
+  WindowsRequest,
 } from "./query.ts";

@@ -51,3 +51,21 @@ export type QueryAnswer<Row> = {
   readonly cursor?: string;
   readonly explain?: QueryExplained;
 };
+
+export type EntriesRequest = {
+  readonly where?: QueryWhere;
+  /** RFC 3339, or milliseconds since 1970; `to` is not in it. */
+  readonly from?: string | number;
+  readonly to?: string | number;
+  readonly fields?: readonly string[];
+  readonly timeoutMs?: number;
+};
+export type WindowsRequest = Omit<EntriesRequest, "fields"> & {
+  /** `10m`; a group's `window` is when it begins. */
+  readonly window?: string;
+  /** Instead: at most this many windows between `from` and `to`. */
+  readonly points?: number;
+  /** As of documents, and `first(x)`, `last(x)` by time. */
+  readonly aggregate?: readonly string[];
+  readonly by?: readonly string[];
+};

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { parsePath, valueAtPath } from "../../api/records/index.ts";
-import type { QueryAnswer, QueryGroup, QueryRow } from "../../client/index.ts";
-import type { Json } from "../../lib/json.ts";
+import type { Entry, QueryAnswer, QueryGroup, QueryRow } from "../../client/index.ts";
+import type { Json, JsonObject } from "../../lib/json.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { isHubFolder } from "../../runtime/local/index.ts";
 import type { Context } from "../context.ts";
@@ -20,17 +20,24 @@ export type QueryFlags = {
   from?: string;
   to?: string;
   cell?: string;
+  window?: string;
+  points?: number;
   of?: string;
   explain?: boolean;
   json?: boolean;
   csv?: boolean;
 };
 
-type Row = QueryRow | QueryGroup;
+type Row = QueryRow | QueryGroup | Entry;
 type Column = { readonly label: string; readonly valueOf: (row: Row) => Json | undefined };
 
 const pageRows = 1000;
-const documentFlags = ["where", "sort", "fields", "aggregate", "by", "explain", "csv"] as const;
+/** What goes beyond a time range. */
+const queryFlags = ["where", "fields", "aggregate", "by", "window", "points", "csv"] as const;
+const onlyOf = {
+  collection: ["sort", "explain"],
+  stream: ["from", "to", "window", "points", "cell"],
+} as const;
 
 /** `readEntries`: entries of a time range, as they are. */
 export function registerQuery(
@@ -40,12 +47,18 @@ export function registerQuery(
 ): void {
   data
     .command("query <name>")
-    .description("documents of a collection by what is in them; entries of a stream by time")
+    .description("documents of a collection, or entries of a stream, by what is in them")
     .option("--where <condition>", 'which, such as: status = "open" and total > 100')
     .option("--sort <fields>", "by these, with - before it the greatest first", words)
     .option("--fields <fields>", "only these, as columns", words)
-    .option("--aggregate <measures>", "count, sum(x), avg(x), min(x), max(x)", words)
+    .option(
+      "--aggregate <measures>",
+      "count, sum(x), avg(x), min(x), max(x); first(x), last(x)",
+      words,
+    )
     .option("--by <fields>", "measure each group of these", words)
+    .option("--window <length>", "of a stream: measure each window of time, such as 10m")
+    .option("--points <number>", "of a stream: at most this many windows", wholeNumber)
     .option("--limit <number>", "at most this many", wholeNumber, 100)
     .option("--from <time>", "of a stream: not before, ISO 8601")
     .option("--to <time>", "of a stream: before, ISO 8601")
@@ -64,6 +77,7 @@ A condition has =, !=, <, <=, >, >=, in (…), contains, prefix, exists, and, or
 Examples:
   skerry data query orders --where 'status = "open" and total > 100' --sort=-total --fields id,total --limit 20
   skerry data query orders --aggregate 'count,sum(total)' --by status --csv
+  skerry data query readings --window 10m --by sensor --aggregate 'avg(celsius),last(celsius)' --from 2026-01-01T08:00:00Z
   skerry data query telemetry --from 2026-01-01T08:00:00Z --limit 1000 --json > telemetry.ndjson`,
     )
     .action((name: string, flags: QueryFlags) => run(name, flags, context, readEntries));
@@ -79,17 +93,22 @@ async function run(
   const onHub = isHubFolder(dataDir);
   const api = onHub ? undefined : await openLocalApi(dataDir, context);
   try {
-    if (!api || (await kindOf(api, name, flags)) === "stream") {
-      const flag = documentFlags.find((one) => flags[one] !== undefined);
-      if (flag !== undefined)
-        throw new SkerryError({
-          code: "invalid-argument",
-          message: `--${flag}: is of collections, and ${name} is a stream`,
-          hint: "entries are asked for by --from, --to and --limit",
-        });
-      return await readEntries(name, flags);
-    }
-    await queryDocuments(api, name, flags, context);
+    const kind = api ? await kindOf(api, name, flags) : "stream";
+    const other = kind === "stream" ? "collection" : "stream";
+    const flag = onlyOf[other].find((one) => flags[one] !== undefined);
+    if (flag !== undefined)
+      throw new SkerryError({
+        code: "invalid-argument",
+        message: `--${flag}: is of a ${other}, and ${name} is a ${kind}`,
+      });
+    const asked = queryFlags.find((one) => flags[one] !== undefined);
+    if (kind === "stream" && asked === undefined) return await readEntries(name, flags);
+    if (api) return await query(api, kind, name, flags, context);
+    throw new SkerryError({
+      code: "invalid-argument",
+      message: `--${asked}: is answered by a node, and ${dataDir} is a hub's`,
+      hint: "name the data folder of a node; a hub's entries are read by --from, --to and --limit",
+    });
   } finally {
     await api?.close();
   }
@@ -129,33 +148,41 @@ async function kindOf(
   );
 }
 
-async function queryDocuments(
+async function query(
   api: LocalApi,
-  collection: string,
+  kind: "collection" | "stream",
+  name: string,
   flags: QueryFlags,
   { output }: Context,
 ): Promise<void> {
-  const { where, sort, fields, aggregate, by, explain } = flags;
-  const isGrouped = aggregate !== undefined || by !== undefined;
-  const given = { where, sort, fields, aggregate, by, explain };
-  const columns = isGrouped ? groupColumns(flags) : rowColumns(flags);
+  const { where, sort, fields, aggregate, by, explain, from, to, window, points } = flags;
+  const isWindowed = window !== undefined || points !== undefined;
+  const isGrouped = aggregate !== undefined || by !== undefined || isWindowed;
+  const given = { where, sort, fields, aggregate, by, explain, from, to, window, points };
+  const columns = isGrouped ? groupColumns(flags) : rowColumns(flags, kind);
+  const root = kind === "stream" ? "/v1/streams" : "/v1/documents";
   const print = printer(columns, flags, output.isTerminal);
   let left = flags.limit;
   for (let cursor: string | undefined; ;) {
     const page = await callJson<QueryAnswer<Row>>(
       api,
-      `/v1/documents/${encodeURIComponent(collection)}/query`,
+      `${root}/${encodeURIComponent(name)}/query`,
       {
         method: "POST",
         headers: { "content-type": "application/json" },
-        body: JSON.stringify({ ...given, cursor, limit: Math.min(left, pageRows) }),
+        body: JSON.stringify({
+          ...given,
+          cursor,
+          // Of groups all are made at once.
+          limit: isGrouped ? pageRows : Math.min(left, pageRows),
+        }),
       },
     );
-    for (const line of print(page.rows)) output.line(line);
+    for (const line of print(page.rows.slice(0, left))) output.line(line);
     left -= page.rows.length;
     ({ cursor } = page);
     if (page.explain && (cursor === undefined || left <= 0)) explainTo(output, page.explain);
-    if (cursor === undefined) return;
+    if (cursor === undefined && left >= 0) return;
     if (left > 0) continue;
     output.note(`there is more; --limit ${flags.limit * 10} shows it`);
     return;
@@ -207,21 +234,23 @@ const cells = (values: readonly (Json | undefined)[]): string[] =>
         : JSON.stringify(value),
   );
 
-function rowColumns({ fields }: QueryFlags): Column[] {
-  if (!fields)
-    return [
-      { label: "id", valueOf: (row) => ("id" in row ? row.id : undefined) },
-      { label: "body", valueOf: (row) => ("body" in row ? row.body : undefined) },
-    ];
-  return fields.map((label) => {
+/** Of entries always with their time. */
+function rowColumns({ fields }: QueryFlags, kind: "collection" | "stream"): Column[] {
+  const at: Column = { label: "at", valueOf: (row) => ("at" in row ? row.at : undefined) };
+  const id: Column = { label: "id", valueOf: (row) => ("id" in row ? row.id : undefined) };
+  const bodyOf = (row: Row) => ("body" in row ? (row.body as JsonObject) : {});
+  if (!fields) return [kind === "stream" ? at : id, { label: "body", valueOf: bodyOf }];
+  const named = fields.map((label): Column => {
     // What is no field, the node refuses.
     const path = parsePath(label) ?? [];
-    return { label, valueOf: (row) => ("id" in row ? valueAtPath(row, path) : undefined) };
+    const idOf = (row: Row) => ("id" in row ? row.id : "cursor" in row ? String(row.cursor) : "");
+    return { label, valueOf: (row) => valueAtPath({ id: idOf(row), body: bodyOf(row) }, path) };
   });
+  return kind === "stream" ? [at, ...named] : named;
 }
 
-const groupColumns = ({ by = [], aggregate = ["count"] }: QueryFlags): Column[] => [
-  ...by.map((label) => ({
+const groupColumns = ({ by = [], aggregate = ["count"], window, points }: QueryFlags): Column[] => [
+  ...[...(window === undefined && points === undefined ? [] : ["window"]), ...by].map((label) => ({
     label,
     valueOf: (row: Row) => ("group" in row ? row.group[label] : undefined),
   })),

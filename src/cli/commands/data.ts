@@ -35,7 +35,9 @@ type EntryLine = {
 export function registerData(program: Command, context: Context): void {
   const data = program
     .command("data")
-    .description("read, query and import the entries of streams, and documents, on a node or on the hub")
+    .description(
+      "read, query and import the entries of streams, and documents, on a node or on the hub",
+    )
     .addHelpText(
       "after",
       "\nExamples:\n  skerry data tail telemetry\n  skerry data import readings.csv --stream readings",

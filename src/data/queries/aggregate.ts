@@ -1,5 +1,5 @@
 /** Groups and what is measured of each, document by document; the order of documents plays no part. */
-import { pointerOf, valueAtPath } from "../../api/records/index.ts";
+import { valueAtPath } from "../../api/records/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { stable } from "../../lib/stable.ts";
 import { objectOf, type Json, type JsonObject } from "../documents/json.ts";
@@ -50,16 +50,8 @@ export function createMeasurer({ measure, path }: Aggregate): Measurer {
       };
     }
     case "first":
-    case "last": {
-      let kept: Json = null;
-      return {
-        add(subject) {
-          const value = valueOf(subject) ?? null;
-          if (value !== null && (measure === "last" || kept === null)) kept = value;
-        },
-        value: () => kept,
-      };
-    }
+    case "last":
+      return endOf(valueOf, measure);
   }
 }
 
@@ -75,6 +67,26 @@ function bestOf(valueOf: (subject: Subject) => Json | undefined, direction: 1 | 
   };
 }
 
+/** By the time of entries; of one time, the one that arrived first or last. */
+function endOf(
+  valueOf: (subject: Subject) => Json | undefined,
+  measure: "first" | "last",
+): Measurer {
+  let kept: Json = null;
+  let keptMs = 0;
+  return {
+    add(subject) {
+      const value = valueOf(subject) ?? null;
+      const { atMs = 0 } = subject;
+      if (value === null) return;
+      if (kept !== null && (measure === "first" ? atMs >= keptMs : atMs < keptMs)) return;
+      kept = value;
+      keptMs = atMs;
+    },
+    value: () => kept,
+  };
+}
+
 export type Group = { readonly group: JsonObject; readonly values: JsonObject };
 
 export interface Groups {
@@ -84,8 +96,22 @@ export interface Groups {
   all(): Group[];
 }
 
-/** Without `by` there is one group, also of nothing. */
-export function createGroups(by: readonly Named[], aggregates: readonly Aggregate[]): Groups {
+/**
+ * Without anything to group by there is one group, also of nothing. With `windowMs` entries are
+ * grouped by tumbling windows of time besides, which begin at multiples of it since 1970.
+ */
+export function createGroups(
+  fields: readonly Named[],
+  aggregates: readonly Aggregate[],
+  { windowMs }: { windowMs?: number } = {},
+): Groups {
+  const by = [
+    ...(windowMs === undefined ? [] : [{ label: "window", valueOf: windowOf(windowMs) }]),
+    ...fields.map(({ label, path }) => ({
+      label,
+      valueOf: (subject: Subject) => valueAtPath(subject, path),
+    })),
+  ];
   type Kept = { values: readonly (Json | undefined)[]; measurers: readonly Measurer[] };
   const groups = new Map<string, Kept>();
   const groupOf = (values: readonly (Json | undefined)[]): Kept => {
@@ -95,7 +121,7 @@ export function createGroups(by: readonly Named[], aggregates: readonly Aggregat
     if (groups.size >= groupsMax) {
       throw new SkerryError({
         code: "query-too-dear",
-        message: `more than ${groupsMax} groups by ${by.map(({ path }) => pointerOf(path)).join(", ")}`,
+        message: `more than ${groupsMax} groups by ${by.map(({ label }) => label).join(", ")}`,
         hint: "group by something with fewer values, or narrow where",
       });
     }
@@ -106,7 +132,7 @@ export function createGroups(by: readonly Named[], aggregates: readonly Aggregat
   if (by.length === 0) groupOf([]);
   return {
     add(subject) {
-      const { measurers } = groupOf(by.map(({ path }) => valueAtPath(subject, path)));
+      const { measurers } = groupOf(by.map(({ valueOf }) => valueOf(subject)));
       for (const measurer of measurers) measurer.add(subject);
     },
     all: () =>
@@ -126,6 +152,12 @@ export function createGroups(by: readonly Named[], aggregates: readonly Aggregat
         })),
   };
 }
+
+/** When it begins, as text; up to the year 9999 its order is that of time. */
+const windowOf =
+  (windowMs: number) =>
+  ({ atMs = 0 }: Subject): string =>
+    new Date(Math.floor(atMs / windowMs) * windowMs).toISOString();
 
 function byKeys(a: readonly Buffer[], b: readonly Buffer[]): number {
   for (const [at, key] of a.entries()) {

@@ -1,8 +1,10 @@
 /** Requests as they come over HTTP become queries; every complaint names the field (`invalid-query`). */
 import { parsePath, type Path } from "../../api/records/index.ts";
+import { parseDurationMs } from "../../lib/duration.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { isObject, type Json, type JsonObject } from "../documents/json.ts";
 import { parseExpression } from "./expression.ts";
+import type { EntriesQuery } from "./entries.ts";
 import type { Aggregate, Condition, Measure, Named, Query, Shape, SortKey } from "./query.ts";
 
 export const rowsPerPageMax = 1000;
@@ -103,6 +105,72 @@ export function checkAggregates(given: Json | undefined, allowed: Allowed): Aggr
       );
     return { label, measure, ...(inner === undefined ? {} : { path: path(where, inner.trim()) }) };
   });
+}
+
+const ofEntries: Allowed = {
+  names: "where from to fields limit cursor window points aggregate by timeoutMs".split(" "),
+  measures: [...measures, "first", "last"],
+};
+
+/** Of a stream. Throws `invalid-query`. */
+export function checkEntriesQuery(request: Json | undefined): EntriesQuery {
+  const { given, part } = checkNames(request, ofEntries);
+  const { explain: _explain, ...common } = part;
+  const aggregates = checkAggregates(given["aggregate"], ofEntries);
+  const by = checkBy(given["by"]);
+  const fromMs = checkTime("from", given["from"]) ?? 0;
+  const toMs = checkTime("to", given["to"]) ?? Number.MAX_SAFE_INTEGER;
+  const windowMs = checkWindow(given, { fromMs, toMs });
+  const fields = given["fields"] === undefined ? undefined : checkFields(given["fields"]);
+  if (windowMs === undefined && aggregates.length === 0 && by.length === 0)
+    return { ...common, fromMs, toMs, shape: { rows: "entries", ...(fields ? { fields } : {}) } };
+  if (fields || common.cursor !== undefined)
+    throw invalid(fields ? "fields" : "cursor", "does not go with window, aggregate and by");
+  if (by.some(({ label }) => label === "window"))
+    throw invalid("by", 'of a field of this name is "/window"');
+  const measured = aggregates.length > 0 ? aggregates : [countAll];
+  return {
+    ...common,
+    ...(given["limit"] === undefined ? { limit: rowsPerPageMax } : {}),
+    fromMs,
+    toMs,
+    shape: {
+      rows: "groups",
+      by,
+      aggregates: measured,
+      ...(windowMs === undefined ? {} : { windowMs }),
+    },
+  };
+}
+
+/** RFC 3339, or milliseconds since 1970. */
+function checkTime(name: string, given: Json | undefined): number | undefined {
+  if (given === undefined) return undefined;
+  const ms = typeof given === "string" ? Date.parse(given) : given;
+  if (Number.isSafeInteger(ms)) return ms as number;
+  throw invalid(name, `${JSON.stringify(given)} must be a time such as 2026-01-31T12:00:00Z`);
+}
+
+/** `window` says how long one is, `points` how many there may be between `from` and `to`. */
+function checkWindow(
+  given: JsonObject,
+  { fromMs, toMs }: { fromMs: number; toMs: number },
+): number | undefined {
+  const points = whole("points", given["points"], rowsPerPageMax);
+  const { window } = given;
+  if (points === undefined) {
+    if (window === undefined) return undefined;
+    if (typeof window !== "string") throw invalid("window", 'must be text such as "10m"');
+    const windowMs = parseDurationMs(window, "window");
+    if (Number.isSafeInteger(windowMs) && windowMs >= 1) return windowMs;
+    throw invalid("window", `"${window}" must be whole milliseconds, and not 0`);
+  }
+  if (window !== undefined) throw invalid("points", "does not go with window");
+  if (given["from"] === undefined || given["to"] === undefined || toMs <= fromMs)
+    throw invalid("points", "needs from, and to behind it");
+  if (points === 1) throw invalid("points", "of 1 is no window: leave it out");
+  // One may begin before the range: windows begin at multiples of their length.
+  return Math.max(1, Math.ceil((toMs - fromMs) / (points - 1)));
 }
 
 /** Text, or the same as objects: `{"op":"=","path":"/status","value":"open"}`. */

@@ -4,8 +4,8 @@ import type { Json } from "../documents/json.ts";
 import type { Comparison, Condition } from "./query.ts";
 import { compareLike, isSame } from "./values.ts";
 
-/** `id`: of an entry, its cursor. */
-export type Subject = { readonly id: string; readonly body: Json };
+/** `id`: of an entry, its cursor; `atMs`: of an entry, its time. */
+export type Subject = { readonly id: string; readonly body: Json; readonly atMs?: number };
 export type Predicate = (subject: Subject) => boolean;
 
 /** Compiled once, asked for each document. */

@@ -1,12 +1,12 @@
 /** The queries' thread: read-only connections, and nothing that writes. */
 import { systemClock } from "../../runtime/clock/index.ts";
 import { serveThread, threadData } from "../../runtime/thread/index.ts";
-import { createQueryEngine } from "./engine.ts";
-import type { QueriesData, QueryMethods } from "./thread.ts";
+import { createQueryEngine, type QueryFiles } from "./engine.ts";
+import type { QueryMethods } from "./thread.ts";
 
-const { documentsPath } = threadData<QueriesData>();
-const engine = createQueryEngine({ clock: systemClock }, { path: documentsPath });
+const engine = createQueryEngine({ clock: systemClock }, threadData<QueryFiles>());
 
 serveThread({
   "queries.documents": (request) => engine.documents(request),
+  "queries.entries": (request) => engine.entries(request),
 } satisfies QueryMethods);

@@ -1,4 +1,4 @@
-/** The statements of queries over a read-only connection. Every value is bound; paths stay outside. */
+/** The statements of queries over documents, on a read-only connection. Every value is bound; paths stay outside. */
 import type { Database, Statement } from "../../runtime/sqlite/index.ts";
 import type { Index } from "./query.ts";
 import { parsePath } from "../../api/records/index.ts";
@@ -21,9 +21,6 @@ export interface Reads {
   ): Iterable<Found>;
   body(collection: number, id: string): string | undefined;
   explain(walk: "ids" | "index", descending: boolean): string[];
-  /** All that is read in one snapshot. */
-  begin(): void;
-  end(): void;
 }
 
 // Text compares below every blob: an empty one is above all ids.
@@ -100,7 +97,5 @@ export function createReads(db: Database): Reads {
         .prepare(`EXPLAIN QUERY PLAN ${walks[walk][descending ? 1 : 0]}`)
         .all()
         .map((row) => String(row["detail"])),
-    begin: () => db.exec("BEGIN"),
-    end: () => db.exec("COMMIT"),
   };
 }

@@ -7,29 +7,25 @@ import type { Clock, Timer } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { entryUrl } from "../../runtime/child/index.ts";
 import { startThread, type Thread } from "../../runtime/thread/index.ts";
-import type { DocumentsRequest } from "./engine.ts";
+import type { DocumentsRequest, EntriesRequest, QueryEngine, QueryFiles } from "./engine.ts";
 import type { QueryPage } from "./query.ts";
-
-export type QueriesData = { readonly documentsPath: string };
 
 export type QueryMethods = {
   "queries.documents"(request: DocumentsRequest): Promise<QueryPage>;
+  "queries.entries"(request: EntriesRequest): Promise<QueryPage>;
 };
 
-export interface Queries {
-  /** Throws `collection-unknown`, `invalid-cursor`, `query-too-dear`, `store-busy`, `closed`. */
-  documents(request: DocumentsRequest): Promise<QueryPage>;
-  stop(): Promise<void>;
-}
+/** Throws `thread-ended` besides. */
+export type Queries = Pick<QueryEngine, "documents" | "entries"> & { stop(): Promise<void> };
 
 const idleMsDefault = 60_000;
 const heapMbMax = 256;
 
 export function createQueries(
   { clock }: { clock: Clock },
-  options: QueriesData & { idleMs?: number },
+  options: QueryFiles & { idleMs?: number },
 ): Queries {
-  const { documentsPath, idleMs = idleMsDefault } = options;
+  const { idleMs = idleMsDefault, ...files } = options;
   let thread: Promise<Thread<QueryMethods>> | undefined;
   let working = 0;
   let idle: Timer | undefined;
@@ -38,7 +34,7 @@ export function createQueries(
   const start = (): Promise<Thread<QueryMethods>> => {
     const starting = startThread<QueryMethods>(entryUrl(import.meta.url, "./queries.entry"), {
       name: "queries",
-      data: { documentsPath } satisfies QueriesData,
+      data: files satisfies QueryFiles,
       heapMbMax,
     });
     const forget = () => {
@@ -60,16 +56,19 @@ export function createQueries(
     return thread;
   };
 
+  const asked = async <T>(ask: (thread: Thread<QueryMethods>) => Promise<T>): Promise<T> => {
+    idle?.cancel();
+    working++;
+    try {
+      return await ask(await running());
+    } finally {
+      if (--working === 0) idle = clock.after(idleMs, () => void end());
+    }
+  };
+
   return {
-    async documents(request) {
-      idle?.cancel();
-      working++;
-      try {
-        return await (await running()).call("queries.documents", request);
-      } finally {
-        if (--working === 0) idle = clock.after(idleMs, () => void end());
-      }
-    },
+    documents: (request) => asked((thread) => thread.call("queries.documents", request)),
+    entries: (request) => asked((thread) => thread.call("queries.entries", request)),
     async stop() {
       isStopped = true;
       await end();

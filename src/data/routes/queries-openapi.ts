@@ -16,6 +16,26 @@ const page = {
 const fields = { ...texts, description: "Only these, where they stand. Default: all." };
 const by = { ...texts, description: "Fields whose values make a group." };
 
+const group = {
+  type: "object",
+  required: ["group", "values"],
+  properties: { group: { type: "object" }, values: { type: "object" } },
+};
+const answer = (properties: object, row: object) => ({
+  200: {
+    description: "A page. Without a cursor it is the last one.",
+    content: {
+      "application/json": {
+        schema: {
+          type: "object",
+          required: ["rows"],
+          properties: { rows: { type: "array", items: { oneOf: [row, group] } }, ...properties },
+        },
+      },
+    },
+  },
+});
+
 export const queryDocuments = {
   summary: "Documents of a collection by what is in them, sorted, or groups of them measured.",
   requestBody: {
@@ -60,41 +80,91 @@ export const queryDocuments = {
       },
     },
   },
-  responses: {
-    200: {
-      description: "A page. Without a cursor it is the last one.",
-      content: {
-        "application/json": {
-          schema: {
-            type: "object",
-            required: ["rows"],
-            properties: {
-              rows: {
-                type: "array",
-                items: {
-                  oneOf: [
-                    {
-                      type: "object",
-                      required: ["id", "body"],
-                      properties: { id: text, body: { type: "object" } },
-                    },
-                    {
-                      type: "object",
-                      required: ["group", "values"],
-                      properties: { group: { type: "object" }, values: { type: "object" } },
-                    },
-                  ],
-                },
-              },
-              cursor: text,
-              explain: {
-                type: "object",
-                properties: { plan: text, indexes: texts, sqlite: texts, looked: count },
-              },
+  responses: answer(
+    {
+      cursor: text,
+      explain: {
+        type: "object",
+        properties: { plan: text, indexes: texts, sqlite: texts, looked: count },
+      },
+    },
+    {
+      type: "object",
+      required: ["id", "body"],
+      properties: { id: text, body: { type: "object" } },
+    },
+  ),
+};
+
+export const queryEntries = {
+  summary:
+    "Entries of a stream by time and what is in them, or what is measured in windows of time.",
+  requestBody: {
+    content: {
+      "application/json": {
+        schema: {
+          type: "object",
+          properties: {
+            where,
+            from: { ...text, description: "Not before: RFC 3339, or milliseconds since 1970." },
+            to: { ...text, description: "Before." },
+            fields,
+            window: {
+              ...text,
+              description:
+                "Measure each window of this length, such as 10m. They begin at multiples of it since 1970.",
+            },
+            points: {
+              ...count,
+              description: "Instead of window: windows so long that there are at most this many.",
+            },
+            aggregate: {
+              ...texts,
+              description:
+                "count, count(x), sum(x), avg(x), min(x), max(x), first(x) and last(x) by time.",
+            },
+            by,
+            ...page,
+          },
+        },
+        examples: {
+          entries: {
+            value: { where: "celsius > 20", from: "2026-01-01T08:00:00Z", fields: ["celsius"] },
+          },
+          windows: {
+            value: {
+              from: "2026-01-01T08:00:00Z",
+              to: "2026-01-01T09:00:00Z",
+              window: "10m",
+              by: ["sensor"],
+              aggregate: ["count", "avg(celsius)", "last(celsius)"],
+            },
+          },
+          points: {
+            value: {
+              from: "2026-01-01T08:00:00Z",
+              to: "2026-01-01T09:00:00Z",
+              points: 4,
+              aggregate: ["max(celsius)"],
             },
           },
         },
       },
     },
   },
+  responses: answer(
+    { cursor: text },
+    {
+      type: "object",
+      required: ["stream", "at", "origin", "position", "cursor", "body"],
+      properties: {
+        stream: text,
+        at: text,
+        origin: text,
+        position: count,
+        cursor: text,
+        body: { type: "object" },
+      },
+    },
+  ),
 };

@@ -1,20 +1,26 @@
-/** `POST /v1/documents/:collection/query`: rows or groups of a collection, a page at a time. */
+/**
+ * `POST /v1/documents/:collection/query` and `POST /v1/streams/:name/query`: rows, or groups measured,
+ * a page at a time.
+ */
 import { SkerryError } from "../../lib/errors.ts";
 import type { HttpReply, Routes } from "../../runtime/http/index.ts";
 import type { Json } from "../documents/json.ts";
-import { checkQuery } from "../queries/check.ts";
+import { checkEntriesQuery, checkQuery } from "../queries/check.ts";
 import type { QueryPage } from "../queries/query.ts";
 import type { Queries } from "../queries/thread.ts";
-import { queryDocuments } from "./queries-openapi.ts";
+import { queryDocuments, queryEntries } from "./queries-openapi.ts";
 
-export type DocumentQueryDeps = {
-  readonly queries: Pick<Queries, "documents">;
-  readonly isDeclared: (collection: string) => boolean;
+export type QueryRoutesDeps = {
+  readonly queries: Pick<Queries, "documents" | "entries">;
+  readonly declared: {
+    isCollection(name: string): boolean;
+    isStream(name: string): boolean;
+  };
 };
 
 const bodyBytesMax = 1024 * 1024;
 
-export function createDocumentQueryRoutes({ queries, isDeclared }: DocumentQueryDeps): Routes {
+export function createQueryRoutes({ queries, declared }: QueryRoutesDeps): Routes {
   return (app) => {
     void app.register(async (scope) => {
       scope.removeAllContentTypeParsers();
@@ -26,15 +32,19 @@ export function createDocumentQueryRoutes({ queries, isDeclared }: DocumentQuery
       scope.post<{ Params: { collection: string }; Body: Buffer | undefined }>(
         "/v1/documents/:collection/query",
         { config: { openapi: queryDocuments }, bodyLimit: bodyBytesMax },
-        async (request, reply) => {
-          const { collection } = request.params;
-          const query = checkQuery(parseRequest(request.body));
-          const page = await queries.documents({
-            collection,
-            isDeclared: isDeclared(collection),
-            query,
-          });
-          return sendPage(reply, page);
+        async ({ params: { collection }, body }, reply) => {
+          const query = checkQuery(parseRequest(body));
+          const isDeclared = declared.isCollection(collection);
+          return sendPage(reply, await queries.documents({ collection, isDeclared, query }));
+        },
+      );
+      scope.post<{ Params: { name: string }; Body: Buffer | undefined }>(
+        "/v1/streams/:name/query",
+        { config: { openapi: queryEntries }, bodyLimit: bodyBytesMax },
+        async ({ params: { name }, body }, reply) => {
+          const query = checkEntriesQuery(parseRequest(body));
+          const isDeclared = declared.isStream(name);
+          return sendPage(reply, await queries.entries({ stream: name, isDeclared, query }));
         },
       );
     });
@@ -42,7 +52,7 @@ export function createDocumentQueryRoutes({ queries, isDeclared }: DocumentQuery
 }
 
 /** Nothing asks for everything. Throws `invalid-query`. */
-export function parseRequest(body: Buffer | undefined): Json | undefined {
+function parseRequest(body: Buffer | undefined): Json | undefined {
   if (body === undefined || body.length === 0) return undefined;
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)) as Json;
@@ -56,7 +66,7 @@ export function parseRequest(body: Buffer | undefined): Json | undefined {
 }
 
 /** Rows are JSON already; they are put together, not read again. */
-export function sendPage(reply: HttpReply, { rows, ...rest }: QueryPage): HttpReply {
+function sendPage(reply: HttpReply, { rows, ...rest }: QueryPage): HttpReply {
   const end = JSON.stringify(rest).slice(1);
   return reply
     .type("application/json")
