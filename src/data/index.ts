@@ -77,6 +77,7 @@ export {
 } from "./replication/peers.ts";
 export { createHubSync, type HubSync, type HubSyncOptions } from "./replication/hub-sync.ts";
 export { createDocumentsSync, type DocumentsSync } from "./replication/documents-hub.ts";
+export { createDocumentsPull, type DocumentsPull } from "./replication/documents-pull.ts";
 export {
   connectDocumentHub,
   connectHub,
@@ -109,11 +110,15 @@ export type {
   GlobalDocumentStore,
   GlobalListPage,
   GlobalListQuery,
+  Publication,
+  PublishedAnswer,
+  PullQuery,
 } from "./global/documents.ts";
 export { openGlobalDocuments, type GlobalDocumentsOptions } from "./global/sqlite/documents.ts";
 export {
   connectGlobalDocuments,
   serveGlobalDocuments,
+  type GlobalDocumentEvents,
   type GlobalDocumentMethods,
 } from "./global/documents-thread.ts";
 export {

@@ -2,7 +2,7 @@
 import type { EgressPolicy, Operation } from "../api/records/index.ts";
 import type { LeavingBatch } from "./documents/leaving.ts";
 import type { CollectionEgress, OperationLog } from "./documents/store.ts";
-import type { FeedStates, FeedWish } from "./global/documents.ts";
+import type { FeedStates, FeedWish, PullQuery } from "./global/documents.ts";
 import type { LogBatch, Vector } from "./streams/store.ts";
 
 /** A piece of a log after the gate. `C` is the type that only the gate can make. */
@@ -76,4 +76,6 @@ export interface DocumentHub<C> {
     wishes: Readonly<Record<string, FeedWish>>,
     options: { signal: AbortSignal },
   ): Promise<FeedStates>;
+  /** The next piece of a log of the hub for this cell; empty when nothing came for a while. */
+  pull(query: Omit<PullQuery, "cell">, options: { signal: AbortSignal }): Promise<Uint8Array>;
 }

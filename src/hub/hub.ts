@@ -8,6 +8,7 @@ import {
   connectGlobalStore,
   createGlobalRoutes,
   registerGlobalStore,
+  type GlobalDocumentEvents,
   type GlobalDocumentMethods,
   type GlobalEvents,
   type GlobalMethods,
@@ -86,7 +87,7 @@ export async function runHub(
   const thread = await lifecycle.start(
     "storage",
     () =>
-      startThread<GlobalMethods & GlobalDocumentMethods, GlobalEvents>(
+      startThread<GlobalMethods & GlobalDocumentMethods, GlobalEvents & GlobalDocumentEvents>(
         entryUrl(import.meta.url, "./storage.entry"),
         {
           name: "storage",

@@ -6,6 +6,7 @@ import {
   openPostgresStore,
   serveGlobalDocuments,
   serveGlobalStore,
+  type GlobalDocumentEvents,
   type GlobalEvents,
 } from "../data/global/index.ts";
 import { createOperationRecheck, createRecheck } from "../privacy/gate/index.ts";
@@ -14,6 +15,7 @@ import { createLog } from "../runtime/log/index.ts";
 import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";
 import { hubDatabasePath, type HubStorageData } from "./storage.ts";
 
+type Events = GlobalEvents & GlobalDocumentEvents;
 const { dataDir, logLevel, logPath, postgres, retentionAgeMs } = threadData<HubStorageData>();
 const log = createLog({
   level: logLevel,
@@ -32,8 +34,9 @@ const documents = postgres
         { ...deps, recheck: createOperationRecheck() },
         { path: join(dataDir, "documents.db") },
       ),
+      (name, event) => host.emit(name, event),
     );
-const host: ThreadHost<GlobalEvents> = serveThread<GlobalEvents>({
+const host: ThreadHost<Events> = serveThread<Events>({
   ...serveGlobalStore(store, (name, event) => host.emit(name, event)),
   ...documents,
 });

@@ -3,6 +3,7 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { test } from "node:test";
 import { stable, type EgressPolicy } from "../../src/api/index.ts";
+import type { JsonObject } from "../../src/lib/json.ts";
 import {
   connectGlobalDocuments,
   encodeLeaving,
@@ -20,7 +21,7 @@ import { createOperationGate, createOperationRecheck } from "../../src/privacy/g
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { temporaryFolder } from "../support/data.ts";
-import { openDocuments, put, replicate, write } from "../support/documents.ts";
+import { listing, openDocuments, put, replicate, write } from "../support/documents.ts";
 import { waitFor } from "../support/wait.ts";
 
 type Options = { graceMs?: number };
@@ -38,7 +39,14 @@ const openHere = (path: string, options: Options = {}): GlobalDocumentStore =>
 
 /** As a thread carries it: everything is cloned, errors go through the codec. */
 function acrossThread(path: string, options?: Options): GlobalDocumentStore {
-  const methods = serveGlobalDocuments(openHere(path, options));
+  const listeners = new Set<() => void>();
+  const methods = serveGlobalDocuments(openHere(path, options), () => {
+    for (const listener of listeners) listener();
+  });
+  const on = (_name: string, listener: () => void) => {
+    listeners.add(listener);
+    return () => void listeners.delete(listener);
+  };
   const call = async (name: keyof GlobalDocumentMethods, argument: never) => {
     try {
       return structuredClone(await methods[name](structuredClone(argument)));
@@ -46,7 +54,7 @@ function acrossThread(path: string, options?: Options): GlobalDocumentStore {
       throw decodeError(structuredClone(encodeError(error)));
     }
   };
-  return connectGlobalDocuments({ call } as unknown as Parameters<
+  return connectGlobalDocuments({ call, on } as unknown as Parameters<
     typeof connectGlobalDocuments
   >[0]);
 }
@@ -273,6 +281,87 @@ for (const [name, open] of [
         [{ collection: "items", cell: "north" }, "collection-unknown"],
       ] as const)
         await assert.rejects(hub.list(query), { code });
+    }),
+  );
+
+  test(
+    `M13 ${name}: what is written at the hub is in the cells that match, as it is now, and nowhere else`,
+    withParts(async ({ hub, nodes: [first, second], reopen }) => {
+      const pullInto = async (
+        node: LocalDocumentStore,
+        store: GlobalDocumentStore,
+        cell: string,
+      ) => {
+        for (;;) {
+          const query = { cell, collections: ["prices"], vector: await node.vector() };
+          const bytes = await store.pull(query);
+          if (!bytes) return;
+          await node.apply(bytes);
+        }
+      };
+      const at = (id: string) => ({ collection: "prices", id });
+      const price = (id: string, body: JsonObject) => ({ ...at(id), do: "put", body }) as const;
+      const pricesAt = (node: LocalDocumentStore) => listing(node, "prices");
+      const idsAt = async (node: LocalDocumentStore) =>
+        (await node.list({ collection: "prices" })).documents.map(({ id }) => id);
+
+      await assert.rejects(hub.read(at("bolt")), { code: "invalid-query" });
+      assert.equal((await hub.write([price("bolt", {})])).state, "refused");
+      assert.equal(
+        await hub.pull({ cell: "east", collections: ["prices"], vector: {} }),
+        undefined,
+      );
+      await hub.publish({ name: "prices", cellField: "/cells" });
+      for (const id of ["bolt", "nut", "pin"])
+        await hub.write([price(id, { euro: id.length, cells: ["east", "west"] })]);
+      await pullInto(first, hub, "east");
+      await pullInto(second, hub, "west");
+      assert.deepEqual(await idsAt(first), ["bolt", "nut", "pin"]);
+      assert.equal((await first.read(at("bolt")))?.body["euro"], 4);
+
+      // Edited, moved and deleted while one cell is away: it gets what is so now.
+      await hub.write([{ ...at("bolt"), do: "merge", patch: { euro: 5 } }]);
+      await hub.write([{ ...at("nut"), do: "merge", patch: { cells: ["west"] } }]);
+      await hub.write([{ ...at("pin"), do: "delete" }]);
+      await pullInto(second, hub, "west");
+      assert.deepEqual(await idsAt(second), ["bolt", "nut"]);
+      const store = await reopen();
+      await pullInto(first, store, "east");
+      assert.deepEqual(await idsAt(first), ["bolt"]);
+      assert.equal((await first.read(at("bolt")))?.body["euro"], 5);
+      assert.deepEqual((await first.read(at("bolt")))?.conflicts, []);
+      assert.deepEqual(
+        (await store.list({ collection: "prices", cell: "east" })).documents.map(({ id }) => id),
+        ["bolt"],
+      );
+      assert.equal((await store.list({ collection: "prices" })).documents.length, 2);
+      assert.equal((await store.read(at("nut")))?.cell, undefined);
+
+      // Another node of the cell has it by replication, and asks for no more.
+      const before = await first.vector();
+      assert.equal(
+        await store.pull({ cell: "east", collections: ["prices"], vector: before }),
+        undefined,
+      );
+      // Another filter: every document is looked at again.
+      await store.publish({ name: "prices", cells: ["east"] });
+      await pullInto(first, store, "east");
+      await pullInto(second, store, "west");
+      assert.deepEqual(await idsAt(first), ["bolt", "nut"]);
+      assert.deepEqual(await pricesAt(second), []);
+      // Back again, as a document that was gone.
+      await store.publish({ name: "prices" });
+      await pullInto(second, store, "west");
+      assert.deepEqual(await idsAt(second), ["bolt", "nut"]);
+      assert.deepEqual(await pricesAt(second).then((lines) => lines.length), 2);
+
+      const ahead = Object.fromEntries(Object.entries(before).map(([name]) => [name, 9999]));
+      await assert.rejects(store.pull({ cell: "east", collections: ["prices"], vector: ahead }), {
+        code: "hub-rolled-back",
+      });
+      assert.deepEqual(await store.publications(), [{ name: "prices" }]);
+      const states = await sendAll(first, store, { prices: { drop: [] } });
+      assert.deepEqual(states, { prices: { state: "superseded" } });
     }),
   );
 

@@ -5,7 +5,22 @@ import {
   type Feeds,
   type FeedTables,
 } from "../../src/data/global/feeds.ts";
-import { decodeLeaving, type GlobalDocumentStore } from "../../src/data/index.ts";
+import {
+  createPublished,
+  hubOriginPrefix,
+  type Published,
+  type PublishedFeed,
+  type PublishedFilter,
+  type PublishedTables,
+} from "../../src/data/global/published.ts";
+import { createEngine } from "../../src/data/documents/engine.ts";
+import { createHybridClock } from "../../src/data/documents/hybrid-clock.ts";
+import {
+  decodeLeaving,
+  type DocumentWrite,
+  type GlobalDocumentStore,
+  type Publication,
+} from "../../src/data/index.ts";
 import type { Clock } from "../../src/lib/clock.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { createOperationRecheck } from "../../src/privacy/gate/index.ts";
@@ -15,8 +30,11 @@ import {
   type MemoryTables,
 } from "../../src/drill/simulated/convergence/documents-memory.ts";
 
-export type MemoryHub = Pick<GlobalDocumentStore, "ingest" | "feeds"> & {
+export type MemoryHub = Pick<GlobalDocumentStore, "ingest" | "feeds" | "pull" | "on"> & {
   readonly current: Feeds;
+  readonly published: Published;
+  publish(publication: Publication): void;
+  write(writes: readonly DocumentWrite[]): void;
   /** The power goes in the next transaction, after this many more writes to one of the feeds. */
   cutAfter(writes: number): void;
   /** What it knew in memory is gone. */
@@ -27,6 +45,8 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
   const recheck = createOperationRecheck();
   const tablesById = new Map<number, MemoryTables>();
   let rows: readonly Feed[] = [];
+  let filters: readonly PublishedFilter[] = [];
+  let copies: readonly PublishedFeed[] = [];
   let lastId = 0;
   let cut: number | undefined;
   const tables: FeedTables = {
@@ -48,13 +68,53 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
     },
     tablesOf: ({ id }) => tablesById.get(id) ?? createMemoryTables(),
   };
+  const publishedTables: PublishedTables = {
+    filters: () => filters,
+    saveFilter(filter) {
+      filters = [...filters.filter(({ name }) => name !== filter.name), filter];
+    },
+    feeds: () => copies,
+    addFeed(feed) {
+      const added = { ...feed, id: ++lastId };
+      const its = createMemoryTables();
+      its.begin();
+      its.cutAfter = cut;
+      tablesById.set(added.id, its);
+      copies = [...copies, added];
+      return added;
+    },
+    saveFeed(feed) {
+      copies = copies.map((copy) => (copy.id === feed.id ? feed : copy));
+    },
+    tablesOf: ({ id }) => tablesById.get(id) ?? createMemoryTables(),
+    changesOf: ({ id }, since, limit) =>
+      [...(tablesById.get(id)?.documents.values() ?? [])]
+        .filter(({ change }) => change > since)
+        .sort((a, b) => a.change - b.change)
+        .slice(0, limit),
+  };
+  const openPublished = () =>
+    createPublished({
+      tables: publishedTables,
+      openEngine: (feed) =>
+        createEngine(
+          {
+            tables: publishedTables.tablesOf(feed),
+            clock: createHybridClock({ clock: deps.clock }),
+            log: silentLog,
+          },
+          { origin: `${hubOriginPrefix}${feed.collection}.${feed.id}`, node: "@hub" },
+        ),
+    });
+  let published = openPublished();
+  const listeners = new Set<() => void>();
   const open = () => createFeeds({ tables, recheck, clock: deps.clock, log: silentLog });
   let current = open();
   let isOpen = true;
 
   const transaction = <T>(work: () => T): T => {
     if (!isOpen) throw powerCut();
-    const before = rows;
+    const before = { rows, filters, copies };
     for (const each of tablesById.values()) {
       each.begin();
       each.cutAfter = cut;
@@ -65,7 +125,7 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
       return result;
     } catch (error) {
       for (const each of tablesById.values()) each.rollback();
-      rows = before;
+      ({ rows, filters, copies } = before);
       isOpen = false;
       deps.onPowerCut();
       throw error;
@@ -88,12 +148,33 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
       if (!isOpen) throw powerCut();
       return current.states(cell, wishes);
     },
+    get published() {
+      return published;
+    },
+    publish: (publication) => transaction(() => published.publish(publication)),
+    write(writes) {
+      const written = transaction(() => published.write(writes, undefined));
+      if (written.state === "refused") throw new Error(written.complaint.message);
+      for (const listener of listeners) listener();
+    },
+    async pull(query) {
+      while (published.isDue(query)) {
+        const bytes = transaction(() => published.pull({ ...query, bytesMax: 300 }));
+        if (bytes) return bytes;
+      }
+      return undefined;
+    },
+    on(_event, listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
     cutAfter(writes) {
       cut = writes;
     },
     restart() {
       cut = undefined;
       isOpen = true;
+      published = openPublished();
       current = open();
     },
   };

@@ -2,7 +2,8 @@
  * A hub beside a simulated cell of documents: uplinks that come and go, power cuts at the hub, and an
  * egress that changes and that nodes hear of at different times. Checked all the way: readers at the
  * hub see causes and whole batches, and what it is said to have, it has. In the end it has what the
- * nodes have, less what the egress of now does not let out.
+ * nodes have, less what the egress of now does not let out; and the nodes have what the hub publishes
+ * for them, and never showed anything else of it.
  */
 import { stable, type EgressPolicy } from "../../src/api/index.ts";
 import type { Engine } from "../../src/data/documents/engine.ts";
@@ -11,11 +12,13 @@ import { readOperation } from "../../src/data/documents/operation.ts";
 import type { Feed } from "../../src/data/global/feeds.ts";
 import {
   connectDocumentHub,
+  createDocumentsPull,
   createDocumentsSync,
   encodeLeaving,
   registerGlobalDocuments,
   type CollectionEgress,
   type DocumentEgress,
+  type DocumentsPull,
   type DocumentsSync,
   type DocumentWrite,
 } from "../../src/data/index.ts";
@@ -47,11 +50,14 @@ const policies: readonly EgressPolicy[] = [
   { keep: ["by", "size", "stock", "steps"], drop: ["size.inch"] },
 ];
 
+const prices = ids.map((id) => `price-${id}`);
+
 type Bytes = Cleared<Uint8Array>;
 type Uplink = {
   readonly node: SimulatedNode;
   readonly store: MemoryStore;
   readonly sync: DocumentsSync<Bytes>;
+  readonly pull: DocumentsPull;
   declare(): void;
   link: { cut(): void } | undefined;
 };
@@ -94,13 +100,18 @@ export function besideHub(planted: HubPlanted = "none") {
     registerGlobalDocuments(
       router,
       {
-        feeds,
-        async ingest(from, bytes) {
-          const states = await ingest(from, bytes);
-          const told = states["items"];
-          if (planted !== "claims" || told?.state !== "open") return states;
-          const tops = Object.entries(told.tops).map(([origin, top]) => [origin, top + 1]);
-          return { items: { state: "open", tops: Object.fromEntries(tops) } };
+        clock,
+        store: {
+          feeds,
+          pull: (query) => hub.pull(query),
+          on: (event, listener) => hub.on(event, listener),
+          async ingest(from, bytes) {
+            const states = await ingest(from, bytes);
+            const told = states["items"];
+            if (planted !== "claims" || told?.state !== "open") return states;
+            const tops = Object.entries(told.tops).map(([origin, top]) => [origin, top + 1]);
+            return { items: { state: "open", tops: Object.fromEntries(tops) } };
+          },
         },
       },
       (peer) => peer.trustDomain,
@@ -122,7 +133,9 @@ export function besideHub(planted: HubPlanted = "none") {
         },
       );
       uplink.link = link;
-      sync.attach(connectDocumentHub<Bytes>(link.left), link.left.closed);
+      const connected = connectDocumentHub<Bytes>(link.left);
+      sync.attach(connected, link.left.closed);
+      uplink.pull.attach(connected, link.left.closed);
     };
     const open = (node: SimulatedNode): Uplink => {
       const { store } = node;
@@ -167,15 +180,19 @@ export function besideHub(planted: HubPlanted = "none") {
         sync.declare([{ ...items, ...(known ? { egress: known } : {}) }]);
       };
       declare();
-      return { node, store, sync, declare, link: undefined };
+      const fork = seededRandom(random.integer(2 ** 32));
+      const pull = createDocumentsPull({ store, clock, random: fork, log: silentLog });
+      pull.declare(["prices"]);
+      return { node, store, sync, pull, declare, link: undefined };
     };
     /** Nodes that crashed, restarted, joined or left since. */
     const refresh = () => {
       for (const [name, uplink] of uplinks) {
-        const { node, store, sync } = uplink;
+        const { node, store, sync, pull } = uplink;
         if (node.up && node.store === store && cell.nodes.includes(node)) continue;
         cut(uplink);
         sync.stop();
+        pull.stop();
         uplinks.delete(name);
       }
       for (const node of cell.nodes) {
@@ -197,9 +214,47 @@ export function besideHub(planted: HubPlanted = "none") {
       }
     };
 
+    /** Of each price, what cells were ever to see of it. */
+    const everShown = new Map<string, Set<string>>();
+    const reprice = () => {
+      const cells = pick([[trustDomain], ["other"], [trustDomain, "other"]]);
+      const id = pick(prices);
+      const at = { collection: "prices", id };
+      const body = { euro: random.integer(1000), cells };
+      const known = everShown.get(id) ?? new Set();
+      if (cells.includes(trustDomain)) everShown.set(id, known.add(stable(body)));
+      try {
+        hub.write([chance(0.15) ? { ...at, do: "delete" } : { ...at, do: "put", body }]);
+      } catch (error) {
+        if (!(error instanceof SkerryError) || error.code !== "closed") throw error;
+      }
+    };
+    const pricesAt = ({ store }: SimulatedNode, id: string) =>
+      store.engine.documents.shown("prices", id);
+    const pricesAtHub = (id: string) => {
+      const own = hub.published.feed("prices", "");
+      const body = own && hub.published.engineOf(own).documents.shown("prices", id).body;
+      return (body?.["cells"] as readonly string[] | undefined)?.includes(trustDomain)
+        ? body
+        : undefined;
+    };
+    const hasPrices = (node: SimulatedNode) =>
+      prices.every((id) => stable(pricesAt(node, id).body) === stable(pricesAtHub(id)));
+    const checkPrices = (node: SimulatedNode) => {
+      for (const id of prices) {
+        const { body, conflicts } = pricesAt(node, id);
+        // Between the clearing and the deletion of one that leaves, it is empty.
+        const isKnown =
+          !body || Object.keys(body).length === 0 || everShown.get(id)?.has(stable(body));
+        demand("differs", isKnown === true, () => `${node.name} shows a price that never was`);
+        demand("differs", conflicts.length === 0, () => `a price at ${node.name} has conflicts`);
+      }
+    };
+
     const copy = (): Feed | undefined => hub.current.live({})[0];
     const engineOf = (feed: Feed): Engine => hub.current.engineOf(feed);
     const check = () => {
+      for (const { node } of uplinks.values()) if (node.up) checkPrices(node);
       const shown = copy();
       if (shown) checkMarks("the hub", engineOf(shown));
       for (const { node, sync } of uplinks.values()) {
@@ -217,6 +272,7 @@ export function besideHub(planted: HubPlanted = "none") {
       }
     };
 
+    hub.publish({ name: "prices", cellField: "/cells" });
     change(pick(policies));
     refresh();
     for (const uplink of uplinks.values()) hear(uplink);
@@ -234,6 +290,7 @@ export function besideHub(planted: HubPlanted = "none") {
           else if (dice < 0.4) hear(uplink);
           else if (dice < 0.6) write(uplink.node, secretly(pick(ids), random));
         }
+        if (chance(0.2)) reprice();
         check();
       },
       heal() {
@@ -253,6 +310,7 @@ export function besideHub(planted: HubPlanted = "none") {
         if (!shown || !first || hub.current.isRenewing(shown)) return false;
         return (
           shown.revision === revision &&
+          cell.nodes.every(hasPrices) &&
           engineOf(shown).waiting === 0 &&
           stable(engineOf(shown).vector()) === stable(first.store.engine.vector())
         );
@@ -261,7 +319,10 @@ export function besideHub(planted: HubPlanted = "none") {
         const shown = copy();
         const [first] = cell.nodes;
         if (!shown || !first) throw new Error("a hub without a copy");
-        for (const { sync } of uplinks.values()) sync.stop();
+        for (const { sync, pull } of uplinks.values()) {
+          sync.stop();
+          pull.stop();
+        }
         demand(
           "differs",
           hub.current.live({}).length === 1,

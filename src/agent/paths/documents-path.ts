@@ -8,6 +8,7 @@ import {
   connectDocumentHub,
   connectDocumentStore,
   createDocumentRoutes,
+  createDocumentsPull,
   createDocumentsSync,
   createDocumentWrites,
   createReplication,
@@ -61,6 +62,11 @@ export async function startDocumentsPath(
       ),
     (part) => part.stop(),
   );
+  const pull = await lifecycle.start(
+    "documents of the hub",
+    () => createDocumentsPull({ store, clock, random, log }),
+    (part) => part.stop(),
+  );
   let nodes: readonly string[] = [];
   const writes = await lifecycle.start(
     "documents durability",
@@ -80,7 +86,10 @@ export async function startDocumentsPath(
     store
       .declare(declarations)
       // The gate has to know a policy before anything is asked of it by that.
-      .then(() => hub.declare(declarations))
+      .then(() => {
+        hub.declare(declarations);
+        pull.declare(declarations.flatMap(({ name, readOnly }) => (readOnly ? [name] : [])));
+      })
       .catch((error: unknown) => log.error("collections were not declared", { error }));
   });
   mirrored.follow(nodeKind, (now: readonly Node[]) => {
@@ -92,7 +101,11 @@ export async function startDocumentsPath(
     routes: createDocumentRoutes({ store, writes, clock }),
     hub,
     attachPeer: (link) => replication.attach(link),
-    attachHub: (link) => hub.attach(connectDocumentHub<ClearedBytes>(link), link.closed),
+    attachHub(link) {
+      const connected = connectDocumentHub<ClearedBytes>(link);
+      hub.attach(connected, link.closed);
+      pull.attach(connected, link.closed);
+    },
   };
 }
 
@@ -107,6 +120,7 @@ function declarationOf({ metadata, spec }: Collection): CollectionDeclaration {
       type: type as FieldType,
       required: required ?? false,
     })),
+    ...(spec?.scope === "hubToCells" ? { readOnly: true } : {}),
     ...(spec?.egress === undefined
       ? {}
       : {

@@ -41,7 +41,7 @@ const collectionSchema = z.strictObject({
       fields: listByKey(fieldSchema, ["path"]),
       /** Of a write that does not fit the fields: `refuse` (default) or `warn`. */
       onMismatch: z.string(),
-      /** Where the documents are: `cell`, or at the hub as well (`cellsToHub`). */
+      /** Who writes and who has them: `cell`; the hub as well (`cellsToHub`); written there (`hubToCells`). */
       scope: z.string(),
       /** `merge`: always writable, copies converge. */
       consistency: z.string(),
@@ -122,7 +122,7 @@ export const collectionKind = defineKind<Collection>({
         message: `"${value}" ${built} ${allowed.join(" or ")}`,
       });
     };
-    only("scope", ["cell", "cellsToHub"], ["hubToCells", "both"]);
+    only("scope", ["cell", "cellsToHub", "hubToCells"], ["both"]);
     const leaves = spec.scope === "cellsToHub";
     if (leaves && spec.egress === undefined)
       issues.push({

@@ -13,6 +13,7 @@ import { callJson, openLocalApi, type LocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
 type Flags = { data?: string; cell?: string; json?: boolean };
+type PublishFlags = Flags & { cells?: string; cellField?: string };
 type PutFlags = Flags & { merge?: boolean; durability?: string };
 
 const cellFlagText = "on a hub: of this cell";
@@ -53,7 +54,7 @@ export function registerDocuments(data: Command, context: Context): void {
 
   data
     .command("put <collection> <id> <json>")
-    .description("make a document this, on this node's store; others get it from there")
+    .description("make a document this, on this node's or hub's store; others get it from there")
     .option(dataFlag, dataFlagText)
     .option("--merge", "the JSON is a merge patch (RFC 7396): null removes a field")
     .option("--durability <level>", "local or peer(1) and more (default: local)")
@@ -64,7 +65,6 @@ export function registerDocuments(data: Command, context: Context): void {
     )
     .action((collection: string, id: string, json: string, flags: PutFlags) =>
       withDocuments(flags, context, async (documents) => {
-        requireNode(flags, context);
         const body = bodyOf(json);
         const options: DocumentWriteOptions =
           flags.durability === undefined ? {} : { durability: flags.durability };
@@ -77,6 +77,36 @@ export function registerDocuments(data: Command, context: Context): void {
             ? JSON.stringify(answer)
             : `${collection}/${id} ${answer.changed > 0 ? "written" : "was so already"}, reached: ${answer.reached}${answer.asked === undefined ? "" : ` (asked for: ${answer.asked})`}`,
         );
+      }),
+    );
+
+  data
+    .command("publish <collection>")
+    .description("on a hub: a collection that is written here and read in cells, or its filter")
+    .option(dataFlag, dataFlagText)
+    .option("--cells <names>", "only to these cells, with commas between (default: all)")
+    .option("--cell-field <pointer>", "only documents that name the cell in this field")
+    .option("--json", "the answer as JSON")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  skerry data publish prices --data /var/lib/skerry\n  skerry data publish recipes --cells north,south\n  skerry data publish orders --cell-field /cell",
+    )
+    .action((collection: string, flags: PublishFlags) =>
+      withDocuments(flags, context, async (_documents, api) => {
+        const { cells, cellField } = flags;
+        const answer = await callJson<object>(
+          api,
+          `/v1/published/${encodeURIComponent(collection)}`,
+          {
+            method: "PUT",
+            headers: { "content-type": "application/json" },
+            body: JSON.stringify({
+              ...(cells === undefined ? {} : { cells: cells.split(",").filter(Boolean) }),
+              ...(cellField === undefined ? {} : { cellField }),
+            }),
+          },
+        );
+        context.output.line(flags.json ? JSON.stringify(answer) : `${collection} published`);
       }),
     );
 
@@ -119,15 +149,6 @@ async function withDocuments(
 const isHub = (flags: Flags, context: Context) => isHubFolder(dataDirOf(flags.data, context));
 
 const cellOf = ({ cell }: Flags) => (cell === undefined ? {} : { cell });
-
-function requireNode(flags: Flags, context: Context): void {
-  if (!isHub(flags, context)) return;
-  throw new SkerryError({
-    code: "invalid-argument",
-    message: "--data: is a hub's, and its copies are written by their cells alone",
-    hint: "name the data folder of a node",
-  });
-}
 
 async function collectionsOf(api: LocalApi): Promise<string[]> {
   const { collections } = await callJson<{ collections: { name: string; conflicted: number }[] }>(

@@ -45,6 +45,13 @@ export function checkWrites(
 function checkWrite(write: DocumentWrite, at: string, declared: Declared): Complaint | undefined {
   const collection = declared.get(write.collection);
   if (!collection) return unknownCollection(write.collection, declared.keys());
+  if (collection.readOnly) {
+    return {
+      code: "collection-of-hub",
+      message: `${at}: collection ${collection.name} is written at the hub (scope: hubToCells)`,
+      hint: "write it there; every matching cell gets it",
+    };
+  }
   const { id } = write;
   if (typeof id !== "string" || !isPlainText(id) || Buffer.byteLength(id) > documentIdBytesMax)
     return invalid(`${at}.id`, `must be text of 1 to ${documentIdBytesMax} bytes without controls`);

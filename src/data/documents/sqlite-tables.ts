@@ -73,6 +73,7 @@ export type SqliteTables = Omit<DocumentTables, "origins"> & {
   /** Whether there is, or was, a document of it. */
   knows(collection: string): boolean;
   counts(): { name: string; documents: number; conflicted: number }[];
+  lastChangeOf(collection: string): number;
   /** As `clearDocuments`, of one collection and of origins whose names begin so. */
   clearCollection(collection: string, scope: string): void;
   /** Removes up to this many rows of both, log and all; false when there were none. */
@@ -123,6 +124,7 @@ export function openTables(db: Database, path: string): SqliteTables {
          (SELECT max(change) FROM document WHERE document.collection = collection.id) AS last
        FROM collection)`,
     ),
+    lastChangeOf: db.prepare("SELECT max(change) AS last FROM document WHERE collection = ?"),
     list: db.prepare(
       `SELECT id, body, state, change, conflicts FROM document
        WHERE collection = ? AND id > ? AND body IS NOT NULL ORDER BY id LIMIT ?`,
@@ -236,6 +238,10 @@ export function openTables(db: Database, path: string): SqliteTables {
       statements.saveDocument.run(number, id, body, state, change, conflicts);
     },
     lastChange: () => Number(statements.lastChange.get()?.["last"] ?? 0),
+    lastChangeOf(collection) {
+      const number = findCollection(collection);
+      return number === undefined ? 0 : Number(statements.lastChangeOf.get(number)?.["last"] ?? 0);
+    },
     list({ collection, after, limit, conflicted }) {
       const number = findCollection(collection);
       if (number === undefined) return [];

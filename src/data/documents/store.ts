@@ -19,6 +19,8 @@ export type CollectionDeclaration = {
   /** What becomes of a write that does not fit the fields. */
   readonly onMismatch: "refuse" | "warn";
   readonly fields: readonly FieldDeclaration[];
+  /** Written at the hub, and only read here. */
+  readonly readOnly?: boolean;
   /** What may leave the cell; absent: nothing. */
   readonly egress?: CollectionEgress;
   /** JSON pointers. */

@@ -1,8 +1,12 @@
 /** The two halves of a hub's store of documents that lives in a thread of its own. */
 import type { Thread } from "../../runtime/thread/index.ts";
+import type { DocumentWrite } from "../documents/store.ts";
 import type {
   FeedStates,
   FeedWish,
+  Publication,
+  PublishedAnswer,
+  PullQuery,
   GlobalCollectionStatus,
   GlobalDocument,
   GlobalDocumentStore,
@@ -10,7 +14,7 @@ import type {
   GlobalListQuery,
 } from "./documents.ts";
 
-type ReadQuery = { readonly collection: string; readonly cell: string; readonly id: string };
+type ReadQuery = { readonly collection: string; readonly cell?: string; readonly id: string };
 
 export type GlobalDocumentMethods = {
   "globalDocuments.ingest"(batch: {
@@ -26,24 +30,43 @@ export type GlobalDocumentMethods = {
   "globalDocuments.collections"(
     cell: string | undefined,
   ): Promise<readonly GlobalCollectionStatus[]>;
+  "globalDocuments.publish"(publication: Publication): Promise<void>;
+  "globalDocuments.publications"(): Promise<readonly Publication[]>;
+  "globalDocuments.write"(request: {
+    readonly writes: readonly DocumentWrite[];
+    readonly key?: string;
+  }): Promise<PublishedAnswer>;
+  "globalDocuments.pull"(query: PullQuery): Promise<Uint8Array | undefined>;
   "globalDocuments.close"(): Promise<void>;
 };
+export type GlobalDocumentEvents = { "globalDocuments.published": undefined };
 
 /** In the thread: what `serveThread` is to offer. */
-export function serveGlobalDocuments(store: GlobalDocumentStore): GlobalDocumentMethods {
+export function serveGlobalDocuments(
+  store: GlobalDocumentStore,
+  emit: (name: "globalDocuments.published", event: undefined) => void,
+): GlobalDocumentMethods {
+  store.on("published", () => emit("globalDocuments.published", undefined));
   return {
     "globalDocuments.ingest": ({ cell, bytes }) => store.ingest(cell, bytes),
     "globalDocuments.feeds": ({ cell, wishes }) => store.feeds(cell, wishes),
     "globalDocuments.read": (query) => store.read(query),
     "globalDocuments.list": (query) => store.list(query),
     "globalDocuments.collections": (cell) => store.collections(cell),
+    "globalDocuments.publish": (publication) => store.publish(publication),
+    "globalDocuments.publications": () => store.publications(),
+    "globalDocuments.write": ({ writes, ...options }) => store.write(writes, options),
+    async "globalDocuments.pull"(query) {
+      const bytes = await store.pull(query);
+      return bytes && new Uint8Array(bytes);
+    },
     "globalDocuments.close": () => store.close(),
   };
 }
 
 /** On the main thread. `close` closes the store in its thread; the thread itself is its owner's. */
 export function connectGlobalDocuments(
-  thread: Pick<Thread<GlobalDocumentMethods, Record<never, never>>, "call">,
+  thread: Pick<Thread<GlobalDocumentMethods, GlobalDocumentEvents>, "call" | "on">,
 ): GlobalDocumentStore {
   return {
     ingest(cell, bytes) {
@@ -55,6 +78,12 @@ export function connectGlobalDocuments(
     read: (query) => thread.call("globalDocuments.read", query),
     list: (query) => thread.call("globalDocuments.list", query),
     collections: (cell) => thread.call("globalDocuments.collections", cell),
+    publish: (publication) => thread.call("globalDocuments.publish", publication),
+    publications: () => thread.call("globalDocuments.publications", undefined as never),
+    write: (writes, { key } = {}) =>
+      thread.call("globalDocuments.write", { writes, ...(key === undefined ? {} : { key }) }),
+    pull: (query) => thread.call("globalDocuments.pull", query),
+    on: (_event, listener) => thread.on("globalDocuments.published", listener),
     close: () => thread.call("globalDocuments.close", undefined as never),
   };
 }

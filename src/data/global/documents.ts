@@ -3,7 +3,7 @@
  * each cell and collection, made by the cell's own operations. Positions are counted by cell,
  * collection and origin, so that a batch sent twice changes nothing.
  */
-import type { Document } from "../documents/store.ts";
+import type { Document, DocumentWrite, WriteAnswer } from "../documents/store.ts";
 import type { Shape } from "../documents/leaving.ts";
 import type { Vector } from "../streams/store.ts";
 
@@ -21,7 +21,28 @@ export type FeedStates = Readonly<
   >
 >;
 
-export type GlobalDocument = Document & { readonly cell: string };
+/** `cell` absent: the hub's own, of a collection that is written here. */
+export type GlobalDocument = Document & { readonly cell?: string };
+
+/** A collection that is written at the hub; a document goes to the cells that all of this names. */
+export type Publication = {
+  readonly name: string;
+  /** Absent: whatever cell. */
+  readonly cells?: readonly string[];
+  /** A JSON pointer to the name, or a list of names, of cells in the document. Absent: all documents. */
+  readonly cellField?: string;
+};
+
+/** What a node of a cell has of the hub's logs, of the collections that its cell reads from the hub. */
+export type PullQuery = {
+  readonly cell: string;
+  readonly collections: readonly string[];
+  readonly vector: Vector;
+};
+
+export type PublishedAnswer =
+  | Pick<WriteAnswer & { state: "stored" }, "state" | "changed" | "warnings" | "versions">
+  | (WriteAnswer & { state: "refused" });
 
 export type GlobalListQuery = {
   readonly collection: string;
@@ -43,7 +64,8 @@ export type GlobalListPage = {
 };
 
 export type GlobalCollectionStatus = {
-  readonly cell: string;
+  /** Absent: the hub's own. */
+  readonly cell?: string;
   readonly name: string;
   readonly documents: number;
   readonly conflicted: number;
@@ -61,14 +83,23 @@ export interface GlobalDocumentStore {
   ingest(cell: string, bytes: Uint8Array): Promise<FeedStates>;
   /** Durable positions of what a node would send. */
   feeds(cell: string, wishes: Readonly<Record<string, FeedWish>>): Promise<FeedStates>;
-  /** Throws `collection-unknown`. */
+  /** Without a cell: of a collection written here. Throws `collection-unknown`, `invalid-query`. */
   read(query: {
     collection: string;
-    cell: string;
+    cell?: string;
     id: string;
   }): Promise<GlobalDocument | undefined>;
   /** Throws `collection-unknown`, `invalid-cursor`, `invalid-limit`. */
   list(query: GlobalListQuery): Promise<GlobalListPage>;
   collections(cell?: string): Promise<readonly GlobalCollectionStatus[]>;
+  /** Throws `collection-of-cells` when cells have sent one of this name. */
+  publish(publication: Publication): Promise<void>;
+  publications(): Promise<readonly Publication[]>;
+  /** To a published collection, all or none; resolves after the fsync. */
+  write(writes: readonly DocumentWrite[], options?: { key?: string }): Promise<PublishedAnswer>;
+  /** The next piece of a log that a node lacks. Throws `hub-rolled-back`. */
+  pull(query: PullQuery): Promise<Uint8Array | undefined>;
+  /** After a commit that may give nodes something to pull. */
+  on(event: "published", listener: () => void): () => void;
   close(): Promise<void>;
 }

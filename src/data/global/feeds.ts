@@ -37,6 +37,8 @@ export interface FeedTables {
 export interface Feeds {
   ingest(cell: string, batch: ReturnType<typeof decodeLeaving>): FeedStates;
   states(cell: string, wishes: Readonly<Record<string, FeedWish>>): FeedStates;
+  /** Whether a cell has sent a collection of this name. */
+  knows(collection: string): boolean;
   /** What readers have, by cell. */
   live(where: { cell?: string | undefined; collection?: string | undefined }): readonly Feed[];
   isRenewing(feed: Feed): boolean;
@@ -60,6 +62,8 @@ export function createFeeds(
   deps: {
     tables: FeedTables;
     recheck: Pick<OperationRecheck, "narrow">;
+    /** Collections that the hub itself writes: nothing of these names is taken. */
+    isPublished?: (collection: string) => boolean;
     clock: Clock;
     log: Log;
   },
@@ -119,6 +123,7 @@ export function createFeeds(
     at: Pick<Feed, "cell" | "collection">,
     wish: FeedWish & { policy: EgressPolicy },
   ): Feed | undefined => {
+    if (deps.isPublished?.(at.collection)) return undefined;
     const there = feedsOf(at);
     const same = there.find(({ shape }) => shape === wish.shape);
     const filled = there.find(({ live }) => !live);
@@ -195,6 +200,7 @@ export function createFeeds(
     states(cell, wishes) {
       return Object.fromEntries(
         Object.entries(wishes).map(([collection, wish]): [string, FeedStates[string]] => {
+          if (deps.isPublished?.(collection)) return [collection, { state: "superseded" }];
           const there = feedsOf({ cell, collection });
           const same = there.find(({ shape }) => shape === wish.shape);
           if (same) return [collection, { state: "open", tops: engineOf(same).vector() }];
@@ -204,6 +210,8 @@ export function createFeeds(
         }),
       );
     },
+    knows: (collection) =>
+      byName.values().some((there) => there.some((feed) => feed.collection === collection)),
     live: ({ cell, collection }) =>
       (cell !== undefined && collection !== undefined
         ? feedsOf({ cell, collection })

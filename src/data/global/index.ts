@@ -2,5 +2,9 @@
 export { openPostgresStore, type PostgresStoreOptions } from "./postgres/store.ts";
 export { openGlobalStore, type GlobalStoreOptions } from "./sqlite/store.ts";
 export { openGlobalDocuments, type GlobalDocumentsOptions } from "./sqlite/documents.ts";
-export { serveGlobalDocuments, type GlobalDocumentMethods } from "./documents-thread.ts";
+export {
+  serveGlobalDocuments,
+  type GlobalDocumentEvents,
+  type GlobalDocumentMethods,
+} from "./documents-thread.ts";
 export { serveGlobalStore, type GlobalEvents, type GlobalMethods } from "./thread.ts";

@@ -9,6 +9,7 @@ import type { Random } from "../../lib/random.ts";
 import { shapeOf } from "../documents/leaving.ts";
 import type { CollectionDeclaration } from "../documents/store.ts";
 import type { FeedStates, FeedWish } from "../global/documents.ts";
+import { hubOriginPrefix } from "../global/published.ts";
 import type { DocumentEgress, DocumentHub, Hub } from "../ports.ts";
 import type { Vector } from "../streams/store.ts";
 import { createHubSync, type HubSyncOptions } from "./hub-sync.ts";
@@ -127,7 +128,8 @@ export function createDocumentsSync<C>(
       random,
       log,
     },
-    options,
+    // Of the hub's own logs only the positions go back, for what was written in the cell knew of them.
+    { isShared: (origin) => origin.startsWith(hubOriginPrefix), ...options },
   );
   const restart = () => {
     if (attached && !attached.closed.aborted) sync.attach(hubOf(attached.hub), attached.closed);

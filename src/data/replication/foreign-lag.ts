@@ -17,13 +17,14 @@ type Waiting = { readonly hubTop: number; readonly untilMs: number };
 
 export function createForeignLag(
   deps: { clock: Clock; random: Random },
-  options: { node: string; foreignLagMs: number },
+  options: { node: string; foreignLagMs: number; isShared?: (origin: string) => boolean },
 ): ForeignLag {
   const { clock, random } = deps;
   const waitingByOrigin = new Map<string, Waiting>();
   /** Taken on: sent until the hub has all of it, however it moves meanwhile. */
   const relayed = new Set<string>();
-  const isOwn = (origin: string) => origin.startsWith(`${options.node}.`);
+  const isOwn = (origin: string) =>
+    origin.startsWith(`${options.node}.`) || options.isShared?.(origin) === true;
   const behind = (mine: Vector, hub: Vector) =>
     Object.keys(mine).filter((origin) => (mine[origin] ?? 0) > (hub[origin] ?? 0));
 

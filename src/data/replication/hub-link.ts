@@ -1,4 +1,5 @@
 /** Both ends of the link between a cell's node and the hub, in the words of `transport`. */
+import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Link, Peer, Router } from "../../transport/index.ts";
 import type { GlobalDocumentStore } from "../global/documents.ts";
@@ -8,9 +9,13 @@ import {
   decodeFeedStates,
   decodePushed,
   decodeVector,
+  decodeWanted,
   decodeWishes,
   encodeJson,
 } from "./messages.ts";
+
+/** How long a node's question is kept open for an answer to come. */
+const pullWaitMs = 10_000;
 
 /** The hub as a node sees it. `C` is what the gate makes: the root binds it, nothing else is sent. */
 export function connectHub<C extends Uint8Array>(link: Link): Hub<C> {
@@ -36,6 +41,12 @@ export function connectDocumentHub<C extends Uint8Array>(link: Link): DocumentHu
       const answer = await link.request("hub.documents.feeds", encodeJson(wishes), { signal });
       return decodeFeedStates(answer);
     },
+    pull: (query, { signal }) =>
+      link.request("hub.documents.pull", encodeJson(query), {
+        signal,
+        priority: 0,
+        timeoutMs: 3 * pullWaitMs,
+      }),
   };
 }
 
@@ -56,12 +67,35 @@ export function registerGlobalStore(
   );
 }
 
-/** The same for documents: `hub.documents.push` and `hub.documents.feeds`. */
+/**
+ * The same for documents: `hub.documents.push`, `hub.documents.feeds`, and `hub.documents.pull`, which
+ * is answered when there is something, or after a while.
+ */
 export function registerGlobalDocuments(
   router: Router,
-  store: Pick<GlobalDocumentStore, "ingest" | "feeds">,
+  deps: { store: Pick<GlobalDocumentStore, "ingest" | "feeds" | "pull" | "on">; clock: Clock },
   cellOf: (peer: Peer) => string | undefined,
 ): void {
+  const { store, clock } = deps;
+  router.handle("hub.documents.pull", async ({ peer, body, signal }) => {
+    const query = { cell: requireCell(peer, cellOf), ...decodeWanted(body) };
+    // Before the look, so that nothing is missed that is published after it.
+    const published = Promise.withResolvers<void>();
+    const unsubscribe = store.on("published", () => published.resolve());
+    const timer = clock.after(pullWaitMs, () => published.resolve());
+    const end = () => published.resolve();
+    signal.addEventListener("abort", end);
+    try {
+      const now = await store.pull(query);
+      if (now) return now;
+      await published.promise;
+      return (await store.pull(query)) ?? new Uint8Array();
+    } finally {
+      unsubscribe();
+      timer.cancel();
+      signal.removeEventListener("abort", end);
+    }
+  });
   router.handle("hub.documents.push", async ({ peer, body }) =>
     encodeJson(await store.ingest(requireCell(peer, cellOf), body)),
   );

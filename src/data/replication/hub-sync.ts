@@ -17,6 +17,8 @@ export type HubSyncOptions = {
   readonly node: string;
   /** How long the hub may lag behind another node's log before this node sends it. Default 5000. */
   readonly foreignLagMs?: number;
+  /** Logs that no node of the cell writes; whoever has them sends them as its own. */
+  readonly isShared?: (origin: string) => boolean;
   /** Default 1000. */
   readonly periodMs?: number;
   /** Default 256 KiB. */
@@ -63,7 +65,11 @@ export function createHubSync<C>(
   });
   const lag = createForeignLag(
     { clock, random },
-    { node: options.node, foreignLagMs: options.foreignLagMs ?? 5000 },
+    {
+      node: options.node,
+      foreignLagMs: options.foreignLagMs ?? 5000,
+      ...(options.isShared ? { isShared: options.isShared } : {}),
+    },
   );
   let hubVector: Record<string, number> = {};
   /** This store's vector as last heard; undefined when it is to be asked. */

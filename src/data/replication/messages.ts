@@ -1,7 +1,7 @@
 /** What crosses the links beside batches: small JSON, checked on arrival (`invalid-message`). */
 import { z } from "zod";
 import { SkerryError } from "../../lib/errors.ts";
-import type { FeedStates, FeedWish } from "../global/documents.ts";
+import type { FeedStates, FeedWish, PullQuery } from "../global/documents.ts";
 import type { Vector } from "../streams/store.ts";
 
 const vectorSchema = z.record(z.string().min(1).max(300), z.int().min(0));
@@ -25,6 +25,10 @@ const wishesSchema = z.record(
   z.string().min(1).max(300),
   z.strictObject({ shape: z.string().max(65_536), kinds: z.int().min(0), revision: z.int() }),
 );
+const wantedSchema = z.strictObject({
+  collections: z.array(z.string().min(1).max(300)).max(10_000),
+  vector: vectorSchema,
+});
 const feedStatesSchema = z.record(
   z.string(),
   z.discriminatedUnion("state", [
@@ -44,6 +48,8 @@ export const decodePushed = (bytes: Uint8Array): Pushed =>
 
 export const decodeWishes = (bytes: Uint8Array): Readonly<Record<string, FeedWish>> =>
   decode(wishesSchema, bytes, "what a node sends of its collections");
+export const decodeWanted = (bytes: Uint8Array): Omit<PullQuery, "cell"> =>
+  decode(wantedSchema, bytes, "what a node wants of the hub's documents");
 export const decodeFeedStates = (bytes: Uint8Array): FeedStates =>
   decode(feedStatesSchema, bytes, "what the hub has of documents");
 

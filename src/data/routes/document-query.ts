@@ -67,15 +67,7 @@ export function parseGlobalListQuery(query: unknown): Omit<GlobalListQuery, "col
 }
 
 /** Throws `invalid-query`. */
-export function requiredCell(query: unknown): string {
-  const cell = textsOf(query, ["cell"])("cell");
-  if (cell !== undefined) return cell;
-  throw invalid(
-    "cell",
-    "is missing: a hub holds the documents of many cells",
-    "name one with cell=NAME, or list those of all with id=ID on the collection",
-  );
-}
+export const parseCell = (query: unknown): string | undefined => textsOf(query, ["cell"])("cell");
 
 type Texts = (name: string) => string | undefined;
 

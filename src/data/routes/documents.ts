@@ -30,13 +30,57 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
   let followers = 0;
   const follow = (count: 1 | -1) => (followers += count);
 
+  return (app) => {
+    void app.register(async (scope) => {
+      mountDocumentWrites(scope, deps.writes);
+      scope.get<Named>(documentPath, routeOptions("Read a document"), async ({ params }) => {
+        const document = await store.read(params);
+        if (document) return document;
+        throw new SkerryError({
+          code: "document-unknown",
+          message: `there is no document "${params.id}" in ${params.collection}`,
+        });
+      });
+      scope.get<InCollection>(
+        "/v1/documents/:collection",
+        routeOptions(
+          "List documents by id; with since, what changed; with follow=1, as it changes",
+        ),
+        async (request, reply) => {
+          const { collection } = request.params;
+          const query = parseListQuery(request);
+          if (query.read === "list") return store.list({ collection, ...query.page });
+          if (!query.follow) return store.changes({ collection, ...query.page });
+          return sendChanges(reply, { ...deps, followers, follow }, { collection, ...query.page });
+        },
+      );
+      scope.get(
+        "/v1/documents",
+        routeOptions("Collections, and what this store holds of them"),
+        () => store.status(),
+      );
+    });
+  };
+}
+
+const documentPath = "/v1/documents/:collection/:id";
+const routeOptions = (summary: string) => ({
+  config: { openapi: { summary } },
+  bodyLimit: bodyBytesMax,
+});
+
+/** Put, patch, delete and batches; at a node and at the hub alike. */
+export function mountDocumentWrites(
+  scope: Parameters<Routes>[0],
+  store: Pick<DocumentWrites, "write">,
+): void {
   const write = async (
     request: HttpRequest,
     reply: HttpReply,
     writes: readonly DocumentWrite[],
   ): Promise<HttpReply> => {
     const query = parseWriteQuery(request);
-    const outcome = await deps.writes.write(writes, query);
+    const outcome = await store.write(writes, query);
     if (outcome.state === "refused") {
       if (outcome.retryable) void reply.header("retry-after", "1");
       throw new SkerryError(outcome);
@@ -60,68 +104,37 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
     });
   };
 
-  return (app) => {
-    void app.register(async (scope) => {
-      scope.removeAllContentTypeParsers();
-      scope.addContentTypeParser(
-        types,
-        { parseAs: "buffer", bodyLimit: bodyBytesMax },
-        (_request, body, done) => done(null, body),
-      );
-      const path = "/v1/documents/:collection/:id";
-      const options = (summary: string) => ({
-        config: { openapi: { summary } },
-        bodyLimit: bodyBytesMax,
-      });
-      scope.put<Named>(path, options("Make a document this"), (request, reply) => {
-        const body = parseJson(request.body);
-        return write(request, reply, [{ ...request.params, do: "put", body: body as JsonObject }]);
-      });
-      scope.patch<Named>(
-        path,
-        options("Change fields: an object is a JSON merge patch, an array a list of changes"),
-        (request, reply) => {
-          const body = parseJson(request.body);
-          return write(request, reply, [
-            Array.isArray(body)
-              ? { ...request.params, do: "change", changes: changesOf(body, "body") }
-              : { ...request.params, do: "merge", patch: body as JsonObject },
-          ]);
-        },
-      );
-      scope.delete<Named>(path, options("Delete a document"), (request, reply) =>
-        write(request, reply, [{ ...request.params, do: "delete" }]),
-      );
-      scope.get<Named>(path, options("Read a document"), async ({ params }) => {
-        const document = await store.read(params);
-        if (document) return document;
-        throw new SkerryError({
-          code: "document-unknown",
-          message: `there is no document "${params.id}" in ${params.collection}`,
-        });
-      });
-      scope.post<InCollection>(
-        "/v1/documents/:collection",
-        options("Write several documents, all or none"),
-        (request, reply) =>
-          write(request, reply, batchOf(parseJson(request.body), request.params.collection)),
-      );
-      scope.get<InCollection>(
-        "/v1/documents/:collection",
-        options("List documents by id; with since, what changed; with follow=1, as it changes"),
-        async (request, reply) => {
-          const { collection } = request.params;
-          const query = parseListQuery(request);
-          if (query.read === "list") return store.list({ collection, ...query.page });
-          if (!query.follow) return store.changes({ collection, ...query.page });
-          return sendChanges(reply, { ...deps, followers, follow }, { collection, ...query.page });
-        },
-      );
-      scope.get("/v1/documents", options("Collections, and what this store holds of them"), () =>
-        store.status(),
-      );
-    });
-  };
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser(
+    types,
+    { parseAs: "buffer", bodyLimit: bodyBytesMax },
+    (_request, body, done) => done(null, body),
+  );
+  scope.put<Named>(documentPath, routeOptions("Make a document this"), (request, reply) => {
+    const body = parseJson(request.body);
+    return write(request, reply, [{ ...request.params, do: "put", body: body as JsonObject }]);
+  });
+  scope.patch<Named>(
+    documentPath,
+    routeOptions("Change fields: an object is a JSON merge patch, an array a list of changes"),
+    (request, reply) => {
+      const body = parseJson(request.body);
+      return write(request, reply, [
+        Array.isArray(body)
+          ? { ...request.params, do: "change", changes: changesOf(body, "body") }
+          : { ...request.params, do: "merge", patch: body as JsonObject },
+      ]);
+    },
+  );
+  scope.delete<Named>(documentPath, routeOptions("Delete a document"), (request, reply) =>
+    write(request, reply, [{ ...request.params, do: "delete" }]),
+  );
+  scope.post<InCollection>(
+    "/v1/documents/:collection",
+    routeOptions("Write several documents, all or none"),
+    (request, reply) =>
+      write(request, reply, batchOf(parseJson(request.body), request.params.collection)),
+  );
 }
 
 /** Whether a body is what its verb needs is for the store to say, which checks every write. */

@@ -1,12 +1,23 @@
-/** Reads of documents at the hub: `cell` is a filter of lists and stands in every document. */
+/**
+ * Documents at the hub: reads of cells' copies, where `cell` is a filter of lists; and collections that
+ * are written here, with the same requests as on a node.
+ */
 import { SkerryError } from "../../lib/errors.ts";
 import type { Routes } from "../../runtime/http/index.ts";
-import type { GlobalDocumentStore } from "../global/documents.ts";
-import { parseGlobalListQuery, requiredCell } from "./document-query.ts";
+import { isObject } from "../documents/json.ts";
+import { isPointer } from "../documents/pointer.ts";
+import { levelImpossible } from "../durability/reach.ts";
+import type { DocumentWrites } from "../durability/document-writes.ts";
+import type { GlobalDocumentStore, Publication } from "../global/documents.ts";
+import { parseCell, parseGlobalListQuery } from "./document-query.ts";
+import { mountDocumentWrites } from "./documents.ts";
 
-export function createGlobalDocumentRoutes(
-  store: Pick<GlobalDocumentStore, "read" | "list" | "collections">,
-): Routes {
+type Store = Pick<
+  GlobalDocumentStore,
+  "read" | "list" | "collections" | "publish" | "publications" | "write"
+>;
+
+export function createGlobalDocumentRoutes(store: Store): Routes {
   return (app) => {
     app.get<{ Querystring: { cell?: string } }>("/v1/documents", async ({ query }) => ({
       collections: await store.collections(query.cell),
@@ -18,14 +29,63 @@ export function createGlobalDocumentRoutes(
     app.get<{ Params: { collection: string; id: string } }>(
       "/v1/documents/:collection/:id",
       async ({ params, query }) => {
-        const cell = requiredCell(query);
-        const document = await store.read({ ...params, cell });
+        const cell = parseCell(query);
+        const document = await store.read({ ...params, ...(cell === undefined ? {} : { cell }) });
         if (document) return document;
+        const where = cell === undefined ? "" : ` of cell ${cell}`;
         throw new SkerryError({
           code: "document-unknown",
-          message: `there is no document "${params.id}" in ${params.collection} of cell ${cell}`,
+          message: `there is no document "${params.id}" in ${params.collection}${where}`,
         });
       },
     );
+    app.get("/v1/published", async () => ({ published: await store.publications() }));
+    app.put<{ Params: { name: string } }>("/v1/published/:name", async ({ params, body }) => {
+      const publication = publicationOf(params.name, body);
+      await store.publish(publication);
+      return publication;
+    });
+    void app.register(async (scope) => mountDocumentWrites(scope, writesOf(store)));
   };
 }
+
+const writesOf = (store: Store): Pick<DocumentWrites, "write"> => ({
+  async write(writes, { level, key }) {
+    if (level.level === "peer" || level.level === "hub")
+      return levelImpossible("level: a write at the hub reaches its own disk", "ask for local");
+    const answer = await store.write(writes, key === undefined ? {} : { key });
+    if (answer.state === "refused") return answer;
+    const { changed, warnings, versions } = answer;
+    return { state: "reached", reached: { level: "local" }, changed, warnings, versions };
+  },
+});
+
+const nameMax = 253;
+
+/** Throws `invalid-query` naming the field. */
+function publicationOf(name: string, body: unknown): Publication {
+  const invalid = (field: string, problem: string, hint: string) =>
+    new SkerryError({ code: "invalid-query", message: `${field}: ${problem}`, hint });
+  if (name.length > nameMax || !/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name))
+    throw invalid(
+      "name",
+      `"${name.slice(0, 60)}" is no name`,
+      "as that of the Collection in cells",
+    );
+  if (!isObject(body)) throw invalid("body", "must be an object", '{"cells":["north"]}');
+  const { cells, cellField, ...rest } = body;
+  const [unknown] = Object.keys(rest);
+  if (unknown !== undefined) throw invalid(unknown, "is not known", "known are cells, cellField");
+  if (cells !== undefined && !isTexts(cells))
+    throw invalid("cells", "must be a list of cells' names", '["north","south"]');
+  if (cellField !== undefined && !(isPointer(cellField) && cellField !== ""))
+    throw invalid("cellField", "must be a JSON pointer", "such as /cells");
+  return {
+    name,
+    ...(cells === undefined ? {} : { cells }),
+    ...(cellField === undefined ? {} : { cellField }),
+  };
+}
+
+const isTexts = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.every((each) => typeof each === "string" && each !== "");

@@ -1,9 +1,14 @@
-/** The way of cells' documents at the hub: a node's link → [storage thread] the second look → merged, committed → readers. */
+/**
+ * The way of cells' documents at the hub: a node's link → [storage thread] the second look → merged,
+ * committed → readers. And of the hub's: written here → [storage thread] a log for each cell that it
+ * is for → the question that a node keeps open.
+ */
 import {
   connectGlobalDocuments,
   createGlobalDocumentRoutes,
   registerGlobalDocuments,
   type GlobalCollectionStatus,
+  type GlobalDocumentEvents,
   type GlobalDocumentMethods,
 } from "../../data/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
@@ -17,10 +22,10 @@ export type HubDocumentsPath = {
 };
 
 export async function startDocumentsPath(
-  { lifecycle }: Pick<HubGround, "lifecycle">,
+  { lifecycle, clock }: Pick<HubGround, "lifecycle" | "clock">,
   deps: {
     router: Router;
-    thread: Pick<Thread<GlobalDocumentMethods, Record<never, never>>, "call">;
+    thread: Pick<Thread<GlobalDocumentMethods, GlobalDocumentEvents>, "call" | "on">;
     cellOf: (peer: Peer) => string | undefined;
   },
 ): Promise<HubDocumentsPath> {
@@ -29,7 +34,7 @@ export async function startDocumentsPath(
     () => connectGlobalDocuments(deps.thread),
     (part) => part.close(),
   );
-  registerGlobalDocuments(deps.router, store, deps.cellOf);
+  registerGlobalDocuments(deps.router, { store, clock }, deps.cellOf);
   return {
     routes: createGlobalDocumentRoutes(store),
     collections: () => store.collections(),

@@ -65,7 +65,7 @@ export function mountMetrics(
     const [status, collections] = await Promise.all([deps.status(), deps.collections()]);
     if (status.store) store.set({ engine: status.store.engine }, 1);
     for (const gauge of [connected, contact, backlog, entries, documents, waiting]) gauge.reset();
-    for (const { cell, name: collection, ...held } of collections) {
+    for (const { cell = "", name: collection, ...held } of collections) {
       documents.set({ cell, collection }, held.documents);
       waiting.set({ cell, collection }, held.waiting);
     }

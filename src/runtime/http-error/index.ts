@@ -19,6 +19,8 @@ const statusByCode: Readonly<Record<string, number>> = {
   "document-unknown": 404,
   "not-found": 404,
   "group-unknown": 404,
+  "collection-of-hub": 409,
+  "collection-of-cells": 409,
   "delivery-unknown": 409,
   "delivery-overtaken": 409,
   "body-too-large": 413,

@@ -3,16 +3,21 @@ import { every, type Clock } from "../../../lib/clock.ts";
 import { SkerryError } from "../../../lib/errors.ts";
 import type { Log } from "../../../lib/log.ts";
 import { nameSuffix, type Random } from "../../../lib/random.ts";
+import { createSignals } from "../../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../../runtime/sqlite/index.ts";
 import { unknownCollection } from "../../documents/check.ts";
 import { decodeLeaving } from "../../documents/leaving.ts";
 import { knownChanges } from "../../documents/operation.ts";
+import { createEngine, type Engine } from "../../documents/engine.ts";
+import { createHybridClock } from "../../documents/hybrid-clock.ts";
 import { createReader } from "../../documents/reading.ts";
 import { openTables } from "../../documents/sqlite-tables.ts";
 import type { OperationRecheck } from "../../ports.ts";
 import type { GlobalDocument, GlobalDocumentStore } from "../documents.ts";
-import { createFeeds, type Feed } from "../feeds.ts";
+import { createFeeds } from "../feeds.ts";
+import { createPublished, hubOriginPrefix } from "../published.ts";
 import { createFeedTables } from "./feed-tables.ts";
+import { createPublishedTables } from "./published-tables.ts";
 
 export type GlobalDocumentsOptions = {
   readonly path: string;
@@ -23,6 +28,7 @@ export type GlobalDocumentsOptions = {
 };
 
 const listDefault = 100;
+const pieceBytes = 128 * 1024;
 
 /** Throws `store-damaged`, `store-newer`, `store-unavailable` or `disk-full`. */
 export function openGlobalDocuments(
@@ -35,7 +41,19 @@ export function openGlobalDocuments(
   const opened = () => {
     const base = openTables(db, path);
     const tables = createFeedTables(db, base);
-    return { base, tables, feeds: createFeeds({ tables, recheck, clock, log }, options) };
+    const instance = nameSuffix(random, 8);
+    const own = createPublishedTables(db, base, { prefix: hubOriginPrefix, instance });
+    const published = createPublished({
+      tables: own,
+      openEngine: (feed) =>
+        createEngine(
+          { tables: own.tablesOf(feed), clock: createHybridClock({ clock }), log },
+          { origin: own.originOf(feed), node: hubOriginPrefix.slice(0, -1) },
+        ),
+    });
+    const isPublished = published.has;
+    const feeds = createFeeds({ tables, recheck, isPublished, clock, log }, options);
+    return { base, tables, feeds, own, published };
   };
   let parts: ReturnType<typeof opened>;
   try {
@@ -44,7 +62,10 @@ export function openGlobalDocuments(
     db.close();
     throw sqliteFailure(error, path);
   }
-  const { base, tables, feeds } = parts;
+  const { base, tables, feeds, own, published } = parts;
+  const signals = createSignals<{ published: undefined }>({
+    onListenerError: (error) => log.error("a listener of the hub's documents failed", { error }),
+  });
   const writer = createGroupCommit(db, {
     path,
     rerunnable: true,
@@ -53,6 +74,7 @@ export function openGlobalDocuments(
     onRollback() {
       base.forget();
       feeds.forget();
+      published.forget();
     },
   });
   /** What an earlier version stored without knowing what it means is made again. */
@@ -65,17 +87,40 @@ export function openGlobalDocuments(
   };
   catchUp().catch((error: unknown) => log.error("documents could not be made again", { error }));
   const view = nameSuffix(random, 8);
-  const readerOf = (feed: Feed) =>
-    createReader({ tables: base, engine: feeds.engineOf(feed), view });
+  /** Something that readers can have: a cell's copy, what a cell was given, or the hub's own. */
+  type Shown = {
+    readonly cell: string;
+    readonly collection: string;
+    /** In the tables. */
+    readonly name: string;
+    readonly engine: Engine;
+  };
+  const shownOf = (where: { cell?: string | undefined; collection: string }): Shown[] => {
+    const { collection } = where;
+    if (published.has(collection)) {
+      const feed = published.feed(collection, where.cell ?? "");
+      const name = feed && own.collectionOf(feed);
+      return feed && name !== undefined
+        ? [{ cell: feed.cell, collection, name, engine: published.engineOf(feed) }]
+        : [];
+    }
+    return feeds.live(where).map((feed) => ({
+      cell: feed.cell,
+      collection,
+      name: tables.collectionOf(feed),
+      engine: feeds.engineOf(feed),
+    }));
+  };
+  const readerOf = ({ engine }: Shown) => createReader({ tables: base, engine, view });
   const shown =
-    (feed: Feed) =>
+    ({ cell, collection }: Shown) =>
     (document: Omit<GlobalDocument, "cell">): GlobalDocument => ({
       ...document,
-      cell: feed.cell,
-      collection: feed.collection,
+      ...(cell === "" ? {} : { cell }),
+      collection,
     });
   const require = (where: { cell?: string | undefined; collection: string }) => {
-    const found = feeds.live(where);
+    const found = shownOf(where);
     if (found.length > 0) return found;
     const names = feeds.live({ cell: where.cell }).map(({ collection }) => collection);
     throw new SkerryError(unknownCollection(where.collection, new Set(names)));
@@ -91,8 +136,15 @@ export function openGlobalDocuments(
       return feeds.states(cell, wishes);
     },
     async read({ collection, cell, id }) {
+      if (cell === undefined && !published.has(collection)) {
+        throw new SkerryError({
+          code: "invalid-query",
+          message: "cell: is missing: a hub holds the documents of many cells",
+          hint: "name one with cell=NAME, or list those of all with id=ID on the collection",
+        });
+      }
       const [feed] = require({ collection, cell });
-      const document = feed && readerOf(feed).read(tables.collectionOf(feed), id);
+      const document = feed && readerOf(feed).read(feed.name, id);
       return feed && document && shown(feed)(document);
     },
     async list({ collection, cell, id, after, limit = listDefault, conflicted }) {
@@ -101,7 +153,7 @@ export function openGlobalDocuments(
       const documents: GlobalDocument[] = [];
       for (const feed of found.filter((each) => each.cell >= afterCell)) {
         const reader = readerOf(feed);
-        const name = tables.collectionOf(feed);
+        const { name } = feed;
         const begin = feed.cell === afterCell ? afterId : "";
         if (id !== undefined) {
           const document = begin < id ? reader.read(name, id) : undefined;
@@ -121,18 +173,60 @@ export function openGlobalDocuments(
     },
     async collections(cell) {
       const counted = new Map(base.counts().map((row) => [row.name, row]));
-      return feeds.live({ cell }).map((feed) => {
-        const { documents = 0, conflicted = 0 } = counted.get(tables.collectionOf(feed)) ?? {};
-        return {
-          cell: feed.cell,
+      const countsOf = (name: string) => {
+        const { documents = 0, conflicted = 0 } = counted.get(name) ?? {};
+        return { documents, conflicted };
+      };
+      const sent = feeds.live({ cell }).map((feed) => ({
+        cell: feed.cell,
+        name: feed.collection,
+        ...countsOf(tables.collectionOf(feed)),
+        waiting: tables.waitingOf(feed),
+        renewing: feeds.isRenewing(feed),
+      }));
+      const given = published
+        .feeds()
+        .filter((feed) => cell === undefined || feed.cell === cell)
+        .map((feed) => ({
+          ...(feed.cell === "" ? {} : { cell: feed.cell }),
           name: feed.collection,
-          documents,
-          conflicted,
-          waiting: tables.waitingOf(feed),
-          renewing: feeds.isRenewing(feed),
-        };
-      });
+          ...countsOf(own.collectionOf(feed)),
+          waiting: 0,
+          renewing: false,
+        }));
+      return [...given, ...sent];
     },
+    async publish(publication) {
+      if (feeds.knows(publication.name)) {
+        throw new SkerryError({
+          code: "collection-of-cells",
+          message: `name: cells have sent a collection "${publication.name}" to this hub`,
+          hint: "publish under another name",
+        });
+      }
+      await writer.write(() => published.publish(publication));
+      signals.emit("published", undefined);
+    },
+    async publications() {
+      return published.list();
+    },
+    async write(request, { key } = {}) {
+      const written = await writer.write(() => published.write(request, key));
+      if (written.state === "refused")
+        return { state: "refused", ...written.complaint, retryable: false };
+      if (written.changed > 0) signals.emit("published", undefined);
+      const { changed, warnings, versions } = written;
+      return { state: "stored", changed, warnings, versions };
+    },
+    async pull(query) {
+      // Most have everything: they cost no transaction.
+      while (published.isDue(query)) {
+        const bytes = await writer.write(() => published.pull({ ...query, bytesMax: pieceBytes }));
+        if (bytes) return bytes;
+      }
+      return undefined;
+    },
+    on: (event, listener) => signals.on(event, listener),
     async close() {
       sweeps.cancel();
       await writer.close();

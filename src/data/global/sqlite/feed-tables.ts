@@ -4,8 +4,8 @@
  */
 import type { Database } from "../../../runtime/sqlite/index.ts";
 import type { SqliteTables } from "../../documents/sqlite-tables.ts";
-import type { DocumentTables, OriginRow } from "../../documents/tables.ts";
 import type { Feed, FeedTables } from "../feeds.ts";
+import { scopedTables } from "./scoped-tables.ts";
 
 export type SqliteFeedTables = FeedTables & {
   /** The name of its documents in the tables. */
@@ -70,20 +70,8 @@ export function createFeedTables(db: Database, base: SqliteTables): SqliteFeedTa
     },
     saveFeed: (feed) => void statements.save.run(feed.revision, feed.kinds, stateOf(feed), feed.id),
     dropFeed: ({ id }) => void statements.drop.run(id),
-    tablesOf(feed): DocumentTables {
-      const scope = scopeOf(feed);
-      const collection = collectionOf(feed);
-      const bare = (row: OriginRow): OriginRow => ({ ...row, name: row.name.slice(scope.length) });
-      return {
-        ...base,
-        origins: () => base.origins(scope).map(bare),
-        addOrigin: (name) => bare(base.addOrigin(scope + name)),
-        document: (_collection, id) => base.document(collection, id),
-        saveDocument: (row) => base.saveDocument({ ...row, collection }),
-        clearDocuments: () => base.clearCollection(collection, scope),
-        own: () => undefined,
-      };
-    },
+    tablesOf: (feed) =>
+      scopedTables(base, { scope: scopeOf(feed), collection: collectionOf(feed) }),
     waitingOf(feed) {
       const scope = scopeOf(feed);
       return Number(statements.waiting.get(scope, `${scope}\u{10FFFF}`)?.["n"] ?? 0);
