@@ -96,6 +96,12 @@ export type {
 } from "./global/store.ts";
 export { openGlobalStore, type GlobalStoreOptions } from "./global/sqlite/store.ts";
 export { openPostgresStore, type PostgresStoreOptions } from "./global/postgres/store.ts";
+export { walkGlobalStore, type GlobalWalk } from "./global/sqlite/walk.ts";
+export {
+  migrateStreams,
+  type MigrationProgress,
+  type MigrationResult,
+} from "./global/postgres/migrate.ts";
 export {
   connectGlobalStore,
   serveGlobalStore,

@@ -15,6 +15,9 @@ import {
 } from "../runtime/postgres/index.ts";
 import type { CellRegistry } from "./registry.ts";
 
+/** Shown in pg_stat_activity: who has it runs, and takes entries. */
+const application = "skerry-hub-fleet";
+
 export type FleetStore = {
   readonly registry: CellRegistry;
   readonly tokens: TokenStore;
@@ -31,6 +34,10 @@ CREATE TABLE skerry.enrolled(
 CREATE TABLE skerry.token(
   id text PRIMARY KEY, secret_hash text NOT NULL, expires_at timestamptz NOT NULL, name text,
   server boolean NOT NULL, used_by text);
+`,
+  `
+CREATE TABLE skerry.migration(source text PRIMARY KEY, done boolean NOT NULL DEFAULT false);
+COMMENT ON TABLE skerry.migration IS 'files of hubs on SQLite that were, or are being, taken in';
 `,
 ];
 
@@ -51,12 +58,13 @@ export async function openPostgresFleet(
 ): Promise<FleetStore> {
   const { clock, log } = deps;
   const postgres = await openPostgres(deps, options.address, {
-    application: "skerry-hub-fleet",
+    application,
     connectionsMax: 2,
   });
   try {
     await preparePostgresLayout(postgres, { part: "fleet", steps });
     await claimHub(postgres, options.hub);
+    await refuseUnfinished(postgres);
     const registry = await openRegistry(postgres, { onChange: options.onChange });
     const ticks = every(
       clock,
@@ -98,6 +106,108 @@ async function claimHub(postgres: Postgres, hub: { name: string; pin: string }):
       ? "give its --name, or another database"
       : "give the folder of that hub's authority (identity in its data folder) with --authority",
   });
+}
+
+/** Cells would send from where they are, and what is still to come from the file would be missing. */
+async function refuseUnfinished(postgres: Postgres): Promise<void> {
+  const rows = await postgres.use((session) =>
+    session.query("SELECT source FROM skerry.migration WHERE NOT done"),
+  );
+  if (rows.length === 0) return;
+  throw new SkerryError({
+    code: "migration-unfinished",
+    message: `streams of a hub on SQLite are still being taken into PostgreSQL at ${postgres.place}`,
+    hint: "run skerry hub migrate again until it is done, then start the hub",
+  });
+}
+
+/**
+ * The fleet of a hub that moves in: `begin` refuses where entries were taken already, `fleet` is
+ * copied, `done` lets hubs start.
+ */
+export async function openMigration(
+  deps: { clock: Clock; log: Log },
+  options: { address: PostgresAddress; hub: { name: string; pin: string } },
+): Promise<{
+  readonly place: string;
+  begin(source: string): Promise<void>;
+  copyFleet(fleet: {
+    readonly cells: readonly {
+      trustDomain: string;
+      pin: string;
+      cell?: string;
+      enrolledAt?: string;
+    }[];
+    readonly tokens: readonly TokenRecord[];
+  }): Promise<void>;
+  done(source: string): Promise<void>;
+  close(): Promise<void>;
+}> {
+  const postgres = await openPostgres(deps, options.address, {
+    application: "skerry-migrate",
+    connectionsMax: 1,
+  });
+  try {
+    await preparePostgresLayout(postgres, { part: "fleet", steps });
+    await claimHub(postgres, options.hub);
+  } catch (error) {
+    await postgres.close();
+    throw error;
+  }
+  return {
+    place: postgres.place,
+    async begin(source) {
+      const [found] = await postgres.use((session) =>
+        session.query(
+          `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+               AND application_name = $1) AS runs,
+             EXISTS (SELECT FROM skerry.migration WHERE source = $2) AS known,
+             to_regclass('skerry.view') IS NOT NULL AS streams`,
+          [application, source],
+        ),
+      );
+      if (found?.["runs"])
+        throw new SkerryError({
+          code: "hub-running",
+          message: `a hub runs on PostgreSQL at ${postgres.place}`,
+          hint: "stop all hub processes of this database, and migrate before they take entries",
+        });
+      const [taken] =
+        found?.["streams"] && !found["known"]
+          ? await postgres.use((session) =>
+              session.query("SELECT count(*) AS origins FROM skerry.origin WHERE top > 0"),
+            )
+          : [];
+      if (Number(taken?.["origins"] ?? 0) > 0)
+        throw new SkerryError({
+          code: "hub-not-empty",
+          message: `PostgreSQL at ${postgres.place} has entries already, and what is older could not be put before them`,
+          hint: "name an empty database; entries that the other one took are sent again by cells that still hold them",
+        });
+      await postgres.use((session) =>
+        session.query("INSERT INTO skerry.migration(source) VALUES ($1) ON CONFLICT DO NOTHING", [
+          source,
+        ]),
+      );
+    },
+    async copyFleet({ cells, tokens }) {
+      const store = createTokens(postgres);
+      for (const { trustDomain, pin, cell, enrolledAt } of cells)
+        await postgres.use((session) =>
+          session.query(
+            "INSERT INTO skerry.enrolled VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            [trustDomain, pin, cell ?? null, enrolledAt ?? null],
+          ),
+        );
+      for (const token of tokens) if (!(await store.get(token.id))) await store.put(token);
+    },
+    async done(source) {
+      await postgres.use((session) =>
+        session.query("UPDATE skerry.migration SET done = true WHERE source = $1", [source]),
+      );
+    },
+    close: () => postgres.close(),
+  };
 }
 
 async function openRegistry(

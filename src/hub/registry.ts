@@ -17,12 +17,23 @@ type Stored = Record<
   { readonly pin: string; readonly cell?: string; readonly enrolledAt?: string }
 >;
 
+const cellsPath = (dataDir: string) => join(dataDir, "cells.json");
+
+/** As it stands in the file, claims that were never followed by an enrolment included. */
+export const readEnrolled = (
+  dataDir: string,
+): readonly { trustDomain: string; pin: string; cell?: string; enrolledAt?: string }[] =>
+  Object.entries((readRecord(cellsPath(dataDir)) ?? {}) as Stored).map(([trustDomain, stored]) => ({
+    trustDomain,
+    ...stored,
+  }));
+
 /** Throws `file-torn` when the record is damaged. */
 export function openCellRegistry(
   dataDir: string,
   deps: { nowMs: () => number; onChange: () => void },
 ): CellRegistry {
-  const path = join(dataDir, "cells.json");
+  const path = cellsPath(dataDir);
   let stored = (readRecord(path) ?? {}) as Stored;
   const replace = (next: Stored) => {
     writeRecord(path, next);

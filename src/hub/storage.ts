@@ -23,6 +23,6 @@ export function refuseUnmigrated(dataDir: string): void {
   throw new SkerryError({
     code: "hub-not-migrated",
     message: `${path} holds the streams of this hub, and they are not in PostgreSQL`,
-    hint: "move the file away, or start without PostgreSQL",
+    hint: `skerry hub migrate --from ${dataDir} copies them; or move the file away`,
   });
 }

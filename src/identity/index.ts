@@ -96,4 +96,9 @@ export {
   type JoinToken,
 } from "./tokens/join-token.ts";
 export { parseTokenRequest } from "./tokens/token-request.ts";
-export { createFolderTokenStore, type TokenRecord, type TokenStore } from "./tokens/token-store.ts";
+export {
+  createFolderTokenStore,
+  unusedFolderTokens,
+  type TokenRecord,
+  type TokenStore,
+} from "./tokens/token-store.ts";

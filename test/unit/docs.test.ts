@@ -108,10 +108,13 @@ function commandLines(path: string): string[] {
 /** What is wrong with `drill quick --seed 7`, or undefined. */
 function unknownPart(program: Command, line: string): string | undefined {
   let command = program;
+  // One that has flags of its own runs without a command after it, too (`hub`, and `hub migrate`).
+  const needsCommand = () =>
+    command.commands.length > 0 && (command === program || command.options.length === 0);
   for (const word of line.split(/[\s,;.]+/).filter((part) => part !== "" && part !== "…")) {
     const sub = command.commands.find((one) => one.name() === word);
     if (sub) command = sub;
-    else if (command.commands.length > 0 && !word.startsWith("-")) return `no command "${word}"`;
+    else if (needsCommand() && !word.startsWith("-")) return `no command "${word}"`;
     else if (/^--?[a-z]/.test(word)) {
       const flag = word.split("=")[0] ?? "";
       const known = command.options.flatMap(({ long, short }) => [long, short]);
@@ -119,7 +122,7 @@ function unknownPart(program: Command, line: string): string | undefined {
     }
   }
   // A line that was cut at `${` may go on with one.
-  return command.commands.length > 0 && !/--help|\s$/.test(line)
+  return needsCommand() && !/--help|\s$/.test(line)
     ? `"${command.name()}" needs a command after it`
     : undefined;
 }

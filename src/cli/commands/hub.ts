@@ -3,11 +3,15 @@ import {
   examineHubConfig,
   hubConfigKeys,
   hubConfigSchema,
+  migrateHub,
   runHub,
   startHub,
+  type HubConfig,
   type HubInfo,
 } from "../../hub/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
+import { systemRandom } from "../../runtime/clock/index.ts";
+import type { Loaded } from "../../runtime/config/index.ts";
 import { hasPassword } from "../../runtime/postgres/index.ts";
 import { addConfigFlags, precedenceText, readGiven, type GivenFlags } from "../config-source.ts";
 import type { Context } from "../context.ts";
@@ -18,6 +22,8 @@ type Flags = GivenFlags & ServiceFlags & { detach?: boolean; json?: boolean };
 export function registerHub(program: Command, context: Context): void {
   const command = program
     .command("hub")
+    // Flags behind `migrate` are its own.
+    .enablePositionalOptions()
     .description("run the cloud side: cells enrol here, send what may leave, and are looked after");
   addServiceFlags(addConfigFlags(command, hubConfigKeys))
     .option("--detach", "return once it is ready instead of staying until Ctrl-C")
@@ -31,12 +37,7 @@ export function registerHub(program: Command, context: Context): void {
       const { detach, json } = flags;
       const loaded = readGiven(hubConfigSchema, hubConfigKeys, flags, context);
       const { config } = loaded;
-      if (hasPassword(config.postgres ?? "") && loaded.originByField["postgres"]?.startsWith("--"))
-        throw new SkerryError({
-          code: "invalid-config",
-          message: "postgres: a password in --postgres can be read by everybody on this machine",
-          hint: "give the URL by SKERRY_HUB_POSTGRES or skerry.yaml, or the password by --postgres-password-file",
-        });
+      refuseSpokenPassword(loaded);
       if (wantsService(flags)) {
         if (!flags.uninstall)
           for (const warning of (await examineHubConfig(loaded)).warnings)
@@ -52,4 +53,60 @@ export function registerHub(program: Command, context: Context): void {
       if (detach) tell(await startHub(config, { clock: context.clock }));
       else await runHub(config, { signal: context.stop(), onReady: tell });
     });
+  registerMigrate(command, context);
+}
+
+type MigrateFlags = {
+  from: string;
+  postgres?: string;
+  postgresPasswordFile?: string;
+  json?: boolean;
+};
+
+function registerMigrate(hub: Command, context: Context): void {
+  hub
+    .command("migrate")
+    .description(
+      "move a stopped hub from SQLite into PostgreSQL; run again after a break, it goes on",
+    )
+    .requiredOption("--from <dir>", "data folder of the hub")
+    .option("--postgres <url>", hubConfigKeys.postgres.text)
+    .option("--postgres-password-file <file>", hubConfigKeys.postgresPasswordFile.text)
+    .option("--json", "the outcome as JSON")
+    .addHelpText(
+      "after",
+      "\nNothing is taken away: hub.db stays beside as hub.db.migrated.\n\nExamples:\n  skerry hub migrate --from /srv/skerry-hub --postgres postgres://skerry@db.example/skerry --postgres-password-file /etc/skerry/db",
+    )
+    .action(async ({ from, postgres, postgresPasswordFile, json }: MigrateFlags) => {
+      const { output, clock } = context;
+      const given = { data: from, postgres, postgresPasswordFile };
+      const loaded = readGiven(hubConfigSchema, hubConfigKeys, given, context);
+      refuseSpokenPassword(loaded);
+      try {
+        const result = await migrateHub(loaded.config, {
+          clock,
+          random: systemRandom,
+          signal: context.stop(),
+          onProgress: ({ entries, total }) => output.progress(`${entries} of ${total} entries`),
+        });
+        output.endProgress();
+        const { entries, streams, cells, place, kept, before } = result;
+        output.line(
+          json
+            ? JSON.stringify(result)
+            : `${entries} entries in ${streams} streams of ${cells} cells are in PostgreSQL at ${place}, counted on both sides${before > 0 ? ` (${before} by a run before)` : ""}; ${kept} can be deleted\nstart it: skerry hub --data ${from}`,
+        );
+      } finally {
+        output.endProgress();
+      }
+    });
+}
+
+function refuseSpokenPassword({ config, originByField }: Loaded<HubConfig>): void {
+  if (!hasPassword(config.postgres ?? "") || !originByField["postgres"]?.startsWith("--")) return;
+  throw new SkerryError({
+    code: "invalid-config",
+    message: "postgres: a password in --postgres can be read by everybody on this machine",
+    hint: "give the URL by SKERRY_HUB_POSTGRES or skerry.yaml, or the password by --postgres-password-file",
+  });
 }

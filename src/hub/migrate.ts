@@ -1,0 +1,112 @@
+/** A stopped hub moves from SQLite into PostgreSQL: its cells and tokens, then its streams; its key stays. */
+import { existsSync, renameSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { migrateStreams, walkGlobalStore, type MigrationResult } from "../data/index.ts";
+import { openAuthority, unusedFolderTokens } from "../identity/index.ts";
+import type { Clock } from "../lib/clock.ts";
+import { SkerryError } from "../lib/errors.ts";
+import { silentLog } from "../lib/log.ts";
+import type { Random } from "../lib/random.ts";
+import { syncDirectory } from "../runtime/files/index.ts";
+import { databaseFiles } from "../runtime/sqlite/index.ts";
+import {
+  postgresOf,
+  readHubRecord,
+  resolveHubRecord,
+  writeHubRecord,
+  type HubConfig,
+} from "./config.ts";
+import { openMigration } from "./fleet-postgres.ts";
+import { lockHubFolder } from "./launch.ts";
+import { readEnrolled } from "./registry.ts";
+import { hubDatabasePath } from "./storage.ts";
+
+export type HubMigration = MigrationResult & {
+  readonly place: string;
+  /** Where the file stands now. */
+  readonly kept: string;
+};
+
+/**
+ * Throws `hub-running`, `no-data-folder`, `hub-not-empty`, `hub-mismatch`, `migration-differs`, and
+ * what PostgreSQL and the file throw. After any of them the hub on SQLite is as it was.
+ */
+export async function migrateHub(
+  config: HubConfig,
+  deps: {
+    clock: Clock;
+    random: Random;
+    signal: AbortSignal;
+    onProgress: (progress: { entries: number; total: number }) => void;
+  },
+): Promise<HubMigration> {
+  const { dataDir } = config;
+  const { clock, random } = deps;
+  const kept = readHubRecord(dataDir);
+  const path = hubDatabasePath(dataDir);
+  if (!kept || !existsSync(path))
+    throw new SkerryError({
+      code: "no-data-folder",
+      message: `${dataDir} holds no hub with streams on SQLite`,
+      hint: "name the data folder of the stopped hub with --from",
+    });
+  const record = resolveHubRecord(config, kept);
+  const address = postgresOf(config, record);
+  if (!address)
+    throw new SkerryError({
+      code: "invalid-config",
+      message: "postgres: missing",
+      hint: "give --postgres URL, or SKERRY_HUB_POSTGRES",
+    });
+  const lock = lockHubFolder(dataDir);
+  try {
+    const nowMs = () => clock.wallMs();
+    const authority = openAuthority(
+      { random, nowMs },
+      record.authority ?? join(dataDir, "identity"),
+    );
+    if (!authority)
+      throw new SkerryError({
+        code: "no-data-folder",
+        message: `${dataDir} holds no authority of a hub`,
+        hint: "name its folder with --authority",
+      });
+    const log = silentLog;
+    const walk = walkGlobalStore(path);
+    const hub = { name: record.name, pin: authority.pin };
+    try {
+      const migration = await openMigration({ clock, log }, { address, hub });
+      try {
+        const source = walk.view ?? "empty";
+        await migration.begin(source);
+        await migration.copyFleet({
+          cells: readEnrolled(dataDir),
+          tokens: unusedFolderTokens(join(dataDir, "tokens")),
+        });
+        const { signal, onProgress } = deps;
+        const result = await migrateStreams(
+          { clock, random, log },
+          { walk, address, signal, onProgress },
+        );
+        await migration.done(source);
+        walk.close();
+        putAside(path);
+        writeHubRecord(dataDir, record);
+        return { ...result, place: migration.place, kept: `${path}${aside}` };
+      } finally {
+        await migration.close();
+      }
+    } finally {
+      walk.close();
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+const aside = ".migrated";
+
+function putAside(path: string): void {
+  for (const file of databaseFiles(path)) if (existsSync(file)) renameSync(file, `${file}${aside}`);
+  syncDirectory(dirname(path));
+}
