@@ -104,6 +104,39 @@ export function globalStoreSuite(name: string, open: OpenGlobalStore): void {
         assert.deepEqual(await store.streams(), []);
       }));
 
+    test("D5: all streams of all cells in the order of arrival, gone on with from any cursor", () =>
+      withStore(async (store) => {
+        const nothing = await store.read({});
+        assert.deepEqual([nothing.entries, nothing.more], [[], false]);
+        await store.ingest("a", batch("n1.x", 1, 3));
+        await store.ingest("b", batch("n1.x", 1, 2, { stream: "alarms" }));
+        await store.ingest("a", batch("n1.x", 4, 5, { stream: "alarms" }));
+        const lines = async (after: string | undefined, cell?: string) => {
+          const page = await store.read({
+            ...(after === undefined ? {} : { after }),
+            cell,
+            limit: 4,
+          });
+          return page.entries.map((item) => [
+            `${item.cell} ${item.stream} ${keyText(item)}`,
+            item.cursor,
+          ]);
+        };
+        const first = await lines(nothing.cursor);
+        assert.deepEqual(
+          first.map(([line]) => line),
+          ["a telemetry p1/1/1", "a telemetry p1/1/2", "a telemetry p1/1/3", "b alarms p1/1/1"],
+        );
+        assert.deepEqual(
+          (await lines(first[1]?.[1])).map(([line]) => line),
+          ["a telemetry p1/1/3", "b alarms p1/1/1", "b alarms p1/1/2", "a alarms p1/1/4"],
+        );
+        assert.deepEqual(
+          (await lines(undefined, "b")).map(([line]) => line),
+          ["b alarms p1/1/1", "b alarms p1/1/2"],
+        );
+      }));
+
     test("D5: pages by cell and time, over all cells in the order of arrival; a tail is told", () =>
       withStore(async (store) => {
         const grown: string[] = [];

@@ -177,4 +177,36 @@ test("the hub answers the same, by cell", async () => {
   assert.equal((await read("/v1/streams/telemetry/entries?cell=b")).length, 3);
   const [{ streams }] = (await read("/v1/streams?cell=a")) as [{ streams: unknown }];
   assert.deepEqual(streams, [{ cell: "a", name: "telemetry", entries: 3, bytes: 261 }]);
+
+  // The feed of all streams, gone on with behind any line.
+  const changes = await read("/v1/changes");
+  assert.deepEqual(changes, all);
+  assert.deepEqual(await read(`/v1/changes?after=${String(changes[3]?.["cursor"])}`), all.slice(4));
+  assert.deepEqual(await read("/v1/changes?cell=b"), all.slice(3));
+  // Answered when there is something to answer.
+  const following = fetch(`${hubUrl}/v1/changes?follow=1&after=${String(changes[5]?.["cursor"])}`);
+  const alarm = {
+    ...entry(1),
+    stream: "alarms",
+    atMs: 1000,
+    position: { origin: "n1.x", sequence: 1 },
+  };
+  await hub.ingest(
+    "c",
+    encodeBatch({
+      origin: "n1.x",
+      from: 1,
+      to: 1,
+      entries: [alarm],
+      policies: { alarms: { keep: ["n"] } },
+    }),
+  );
+  const reader = (await following).body?.getReader();
+  assert.ok(reader);
+  const { value } = await reader.read();
+  assert.deepEqual(
+    linesOf(new TextDecoder().decode(value)).map(({ cell, stream }) => [cell, stream]),
+    [["c", "alarms"]],
+  );
+  await reader.cancel();
 });

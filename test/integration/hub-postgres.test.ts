@@ -234,8 +234,11 @@ test("what is wrong with PostgreSQL is said with what to do", async () => {
   const password = encodeURIComponent(postgresPassword);
   assert.equal(await codeOf(url.replace(password, "wrong")), "database-refused");
   assert.equal(await codeOf(url.replace(`:${password}`, "")), "database-refused");
-  assert.match((await failure(url.replace(/[^/]+$/, "nowhere"))).hint ?? "", /CREATE DATABASE/);
-  assert.match((await failure(`${url}?sslmode=verify-full`)).message, /SSL/);
+  assert.match(
+    (await failure(url.replace(/[^/]+$/, "nowhere?connect_timeout=60"))).hint ?? "",
+    /CREATE DATABASE/,
+  );
+  assert.match((await failure(`${url}&sslmode=verify-full`)).message, /SSL/);
   {
     await using admin = await server.open(url);
     await admin.use((session) => session.script("CREATE ROLE guest LOGIN PASSWORD 'guest'"));

@@ -84,7 +84,7 @@ export async function startPostgres(options: {
     return Object.assign(postgres, { [Symbol.asyncDispose]: () => postgres.close() });
   };
   const urlOf = (database: string) =>
-    `postgres://skerry:${encodeURIComponent(postgresPassword)}@${host}:${port}/${database}`;
+    `postgres://skerry:${encodeURIComponent(postgresPassword)}@${host}:${port}/${database}?connect_timeout=60`;
   const gone = (one: ChildProcess) =>
     new Promise<void>((resolve) => {
       if (one.exitCode !== null || one.signalCode !== null) resolve();

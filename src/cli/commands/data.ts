@@ -6,10 +6,12 @@ import { isHubFolder } from "../../runtime/local/index.ts";
 import { openCsvFile } from "../csv-file.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
+import { entryLines } from "../entry-lines.ts";
 import { registerDocuments } from "./data-documents.ts";
+import { registerChanges } from "./data-changes.ts";
 import { registerExport } from "./data-export.ts";
 import { registerQuery } from "./data-query.ts";
-import { call, openLocalApi, type LocalApi } from "../local-api.ts";
+import { openLocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
 type ReadFlags = {
@@ -74,6 +76,7 @@ export function registerData(program: Command, context: Context): void {
     .action((file: string, flags: ImportFlags) => runImport(file, flags, context));
 
   registerExport(data, context);
+  registerChanges(data, context);
   registerDocuments(data, context);
 }
 
@@ -103,7 +106,11 @@ async function read(
   const api = await openLocalApi(dataDir, context);
   try {
     await print(
-      await entryLines(api, stream, query, follow ? context.stop() : undefined),
+      await entryLines(
+        api,
+        `/v1/streams/${encodeURIComponent(stream)}/entries?${query}`,
+        follow ? context.stop() : undefined,
+      ),
       flags,
       follow,
       context,
@@ -111,35 +118,6 @@ async function read(
   } finally {
     await api.close();
   }
-}
-
-async function entryLines(
-  api: LocalApi,
-  stream: string,
-  query: URLSearchParams,
-  signal: AbortSignal | undefined,
-): Promise<AsyncIterable<string>> {
-  const answer = await call(
-    api,
-    `/v1/streams/${encodeURIComponent(stream)}/entries?${query}`,
-    signal ? { signal } : {},
-  );
-  const { body } = answer;
-  if (!body) return (async function* () {})();
-  return (async function* () {
-    let rest = "";
-    const decoder = new TextDecoder();
-    try {
-      for await (const chunk of body) {
-        const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-        rest = lines.pop() ?? "";
-        yield* lines.filter((line) => line !== "");
-      }
-    } catch (error) {
-      if (!signal?.aborted) throw error;
-    }
-    if (rest !== "") yield rest;
-  })();
 }
 
 /** People get a table for a query and one short line an entry for a tail. */

@@ -6,7 +6,8 @@ import type { StoredEntry } from "../../api/index.ts";
 import type { ApplyAnswer, LogBatch, Vector } from "../streams/store.ts";
 
 export type GlobalQuery = {
-  readonly stream: string;
+  /** Absent: all streams. */
+  readonly stream?: string;
   /** Absent: all cells. */
   readonly cell?: string;
   readonly after?: string;

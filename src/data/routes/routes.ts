@@ -16,16 +16,11 @@ type Page = {
   readonly more: boolean;
 };
 
-/** What both kinds of store can do for a reader. */
+/** What both kinds of store can do for a reader of one stream, or of all. */
 type Source = {
-  read(
-    stream: string,
-    query: EntriesQuery,
-    after: string | undefined,
-    limit: number,
-  ): Promise<Page>;
-  /** Calls back after new entries of this stream. */
-  onGrown(stream: string, listener: () => void): () => void;
+  read(query: EntriesQuery, after: string | undefined, limit: number): Promise<Page>;
+  /** Calls back after new entries. */
+  onGrown(listener: () => void): () => void;
 };
 
 const pageEntries = 1000;
@@ -36,37 +31,40 @@ const followersMax = 256;
 export function createStreamRoutes(store: Pick<StreamStore, "read" | "status" | "on">): Routes {
   return (app) => {
     app.get("/v1/streams", () => store.status());
-    serveEntries(app, {
+    serveEntries(app, "/v1/streams/:name/entries", {
       cell: false,
-      source: {
-        read: (stream, { fromMs, toMs, newest }, after, limit) =>
+      source: (stream) => ({
+        read: ({ fromMs, toMs, newest }, after, limit) =>
           store.read({ stream, ...beginning(after, newest), fromMs, toMs, limit }),
-        onGrown: (stream, listener) =>
+        onGrown: (listener) =>
           store.on("grown", ({ streams }) => {
             if (streams.includes(stream)) listener();
           }),
-      },
+      }),
     });
   };
 }
 
-/** The same routes at the hub, with `cell` as a filter and in every line. */
+/**
+ * The same routes at the hub, with `cell` as a filter and in every line; and `GET /v1/changes`, all
+ * streams in the order of arrival, for whoever takes them on from here.
+ */
 export function createGlobalRoutes(store: Pick<GlobalStore, "read" | "streams" | "on">): Routes {
   return (app) => {
     app.get<{ Querystring: { cell?: string } }>("/v1/streams", async ({ query }) => ({
       streams: await store.streams(query.cell),
     }));
-    serveEntries(app, {
-      cell: true,
-      source: {
-        read: (stream, { fromMs, toMs, cell, newest }, after, limit) =>
-          store.read({ stream, cell, ...beginning(after, newest), fromMs, toMs, limit }),
-        onGrown: (stream, listener) =>
-          store.on("grown", (grown) => {
-            if (grown.some(({ streams }) => streams.includes(stream))) listener();
-          }),
-      },
+    const source = (stream?: string): Source => ({
+      read: ({ fromMs, toMs, cell, newest }, after, limit) =>
+        store.read({ stream, cell, ...beginning(after, newest), fromMs, toMs, limit }),
+      onGrown: (listener) =>
+        store.on("grown", (grown) => {
+          if (stream === undefined || grown.some(({ streams }) => streams.includes(stream)))
+            listener();
+        }),
     });
+    serveEntries(app, "/v1/streams/:name/entries", { cell: true, source });
+    serveEntries(app, "/v1/changes", { cell: true, source: () => source() });
   };
 }
 
@@ -76,15 +74,15 @@ const beginning = (after: string | undefined, newest: number | undefined) =>
 
 function serveEntries(
   app: Parameters<Routes>[0],
-  { source, cell }: { source: Source; cell: boolean },
+  path: string,
+  { source: sourceOf, cell }: { source: (name: string) => Source; cell: boolean },
 ): void {
   let followers = 0;
-  app.get<{ Params: { name: string } }>("/v1/streams/:name/entries", async (request, reply) => {
-    const { name } = request.params;
+  app.get<{ Params: { name: string } }>(path, async (request, reply) => {
+    const source = sourceOf(request.params.name);
     const query = parseEntriesQuery(request.query, { cell });
     // The first page is read before anything is answered: what is wrong is still an HTTP error then.
     const first = await source.read(
-      name,
       query,
       query.after,
       Math.min(query.limit ?? pageEntries, pageEntries * (query.format === "json" ? 10 : 1)),
@@ -110,14 +108,13 @@ function serveEntries(
     }
     return reply
       .type("application/x-ndjson")
-      .send(Readable.from(linesOf(source, name, query, first, gone.signal), { objectMode: false }));
+      .send(Readable.from(linesOf(source, query, first, gone.signal), { objectMode: false }));
   });
 }
 
 /** One chunk a page. Ends at the end of the stream, or when following, with the connection. */
 async function* linesOf(
   source: Source,
-  stream: string,
   query: EntriesQuery,
   first: Page,
   gone: AbortSignal,
@@ -129,7 +126,7 @@ async function* linesOf(
     grown = true;
     wake?.();
   };
-  const unsubscribe = source.onGrown(stream, notice);
+  const unsubscribe = source.onGrown(notice);
   gone.addEventListener("abort", notice);
   try {
     for (let page = first; ;) {
@@ -143,7 +140,7 @@ async function* linesOf(
         });
       }
       grown = false;
-      page = await source.read(stream, query, page.cursor, Math.min(left, pageEntries));
+      page = await source.read(query, page.cursor, Math.min(left, pageEntries));
     }
   } finally {
     unsubscribe();

@@ -130,8 +130,11 @@ function createStore(
       const limit = pageLimit(query.limit);
       const wanted = newest === undefined ? undefined : pageLimit(newest);
       const afterId = parseCursor(after, view);
-      const found = await streamsOf({ name: stream, ...(cell === undefined ? {} : { cell }) });
-      if (found.length === 0) {
+      const found = await streamsOf({
+        ...(stream === undefined ? {} : { name: stream }),
+        ...(cell === undefined ? {} : { cell }),
+      });
+      if (stream !== undefined && found.length === 0) {
         const all = await streamsOf(cell === undefined ? {} : { cell });
         const known = new Set(all.map((row) => String(row["name"])));
         throw new SkerryError(unknownStream(stream, known));

@@ -75,8 +75,8 @@ export function openGlobalStore(
     },
     async read({ stream, cell, after, newest, fromMs = 0, toMs = Number.MAX_SAFE_INTEGER, limit }) {
       const known = names.streams().filter((row) => cell === undefined || row.scope === cell);
-      const streams = known.filter(({ name }) => name === stream);
-      if (streams.length === 0)
+      const streams = stream === undefined ? known : known.filter(({ name }) => name === stream);
+      if (stream !== undefined && streams.length === 0)
         throw new SkerryError(unknownStream(stream, new Set(known.map(({ name }) => name))));
       const page = entries.page({
         streams,
