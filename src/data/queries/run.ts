@@ -60,7 +60,9 @@ function* groupsOf(
   for (const found of walk(reads, asked.number, plan)) {
     const subject = subjectOf(found);
     if (holds(subject)) groups.add(subject);
-    if (yield* isCutShort(asked, looked, found)) throw tooDear(asked, looked.rows);
+    if (!isPieceDone(looked, found)) continue;
+    yield;
+    if (asked.isOver()) throw tooDear(asked, looked.rows);
   }
   const all = groups.all();
   const { limit } = asked.query;
@@ -94,7 +96,9 @@ function* documentsOf(
         if (page.rows.length >= query.limit || page.isFull) return page.answer();
         page.add(subject, placeOf(subject));
       }
-      if (yield* isCutShort(asked, looked, found)) return page.answer(placeOf(subject));
+      if (!isPieceDone(looked, found)) continue;
+      yield;
+      if (asked.isOver()) return page.answer(placeOf(subject));
     }
     return page.answer("end");
   }
@@ -132,7 +136,9 @@ function* firstOf(
       if (!after || compare(place, after) > 0) best.push(place);
       if (best.length >= 2 * wanted + pieceRows) cut();
     }
-    if (yield* isCutShort(asked, looked, found)) throw tooDear(asked, looked.rows);
+    if (!isPieceDone(looked, found)) continue;
+    yield;
+    if (asked.isOver()) throw tooDear(asked, looked.rows);
   }
   return cut();
 }
@@ -153,18 +159,13 @@ function* walk(reads: Reads, collection: number, plan: Plan, after?: Place): Gen
   }
 }
 
-/** Yields after each piece; true when the time is over. */
-function* isCutShort(
-  { isOver }: Asked,
-  looked: { rows: number; bytes?: number },
-  { body }: Found,
-): Generator<void, boolean> {
+/** Asked for each document, so it is no generator itself. */
+function isPieceDone(looked: { rows: number; bytes?: number }, { body }: Found): boolean {
   looked.rows++;
   looked.bytes = (looked.bytes ?? 0) + body.length;
   if (looked.rows % pieceRows !== 0 && looked.bytes < pieceBytes) return false;
   looked.bytes = 0;
-  yield;
-  return isOver();
+  return true;
 }
 
 const subjectOf = ({ id, body }: Found): Subject => ({ id, body: JSON.parse(body) as Json });
