@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { encodeLeaving, openDocumentStore, serveDocumentStore } from "../data/documents/index.ts";
 import { encodeBatch, openStreamStore, serveStreamStore } from "../data/streams/index.ts";
+import { openMqttState, serveMqttState } from "../ingest/mqtt-state/index.ts";
 import {
   openSqliteLedger,
   serveLedger,
@@ -29,6 +30,7 @@ const deps = { clock: systemClock, random: systemRandom, log };
 const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node });
 const documents = openDocumentStore(deps, { path: join(dataDir, "documents.db"), node });
 const mirror = openMirrorStore(deps, { path: join(dataDir, "mirror.db") });
+const mqtt = openMqttState({ path: join(dataDir, "mqtt.db") });
 const gate = createGate({ encode: encodeBatch, log });
 const operationGate = createOperationGate({ encode: encodeLeaving, log });
 const ledger = holdsLedger
@@ -44,5 +46,6 @@ const host: ThreadHost<StorageEvents> = serveThread<StorageEvents>({
     host.emit(name, event),
   ),
   ...serveMirrorStore(mirror),
+  ...serveMqttState(mqtt),
   ...(ledger ? serveLedger(ledger, emit) : {}),
 });

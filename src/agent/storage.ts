@@ -5,6 +5,7 @@ import type {
   StreamEvents,
   StreamMethods,
 } from "../data/index.ts";
+import type { MqttStateMethods } from "../ingest/mqtt-state/index.ts";
 import type { LedgerMethods, LedgerThreadEvents } from "../ledger/index.ts";
 import type { Cleared } from "../privacy/gate/index.ts";
 import type { MirrorStoreMethods } from "../resources/index.ts";
@@ -28,6 +29,7 @@ export type ClearedBytes = Cleared<Uint8Array>;
 export type StorageMethods = StreamMethods<ClearedBytes> &
   DocumentMethods<ClearedBytes> &
   MirrorStoreMethods &
+  MqttStateMethods &
   LedgerMethods;
 export type StorageEvents = StreamEvents & DocumentEvents & LedgerThreadEvents;
 export type StorageThread = Thread<StorageMethods, StorageEvents>;

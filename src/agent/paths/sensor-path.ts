@@ -15,6 +15,7 @@ import {
   type MqttListener,
   type StreamDeclaration,
 } from "../../ingest/index.ts";
+import { connectMqttState } from "../../ingest/mqtt-state/index.ts";
 import { createHostReader, measureFsyncMs } from "../../runtime/host/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import { serverTlsOptions, verifyPeer } from "../../transport/index.ts";
@@ -56,6 +57,7 @@ export async function startSensorPath(
         intake,
         streams,
         deadLetters,
+        state: connectMqttState(ground.storage),
         clock,
         log,
         metrics,

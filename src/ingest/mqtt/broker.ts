@@ -9,17 +9,19 @@ import { deadline } from "../../lib/clock.ts";
 import { createConnectionGate } from "../../runtime/connections/index.ts";
 import { createBatcher } from "../batcher.ts";
 import { createTopicMapping } from "../mapping.ts";
+import type { SessionKey } from "../mqtt-state/index.ts";
 import { createClient } from "./client.ts";
 import { createCodec } from "./codec.ts";
 import type { PartialBudget } from "./connection.ts";
 import type { Ending } from "./ending.ts";
 import { createHandshake } from "./handshake.ts";
+import { createJournal, restoredMessage, type Journal } from "./journal.ts";
 import { createEncoder, type Message } from "./message.ts";
 import type { MqttDependencies, MqttIngest, MqttOptions } from "./mqtt.ts";
 import { createPublishing } from "./publish.ts";
 import { createRetained } from "./retained.ts";
 import { createRouter } from "./router.ts";
-import { createSession, type Session } from "./session.ts";
+import { createSession, type Session, type SessionJournal } from "./session.ts";
 import { createSessions } from "./sessions.ts";
 import { createSockets } from "./sockets.ts";
 import { createSubscribing } from "./subscribing.ts";
@@ -27,6 +29,7 @@ import { createSubscriptions } from "./subscriptions.ts";
 import { createUnderWay } from "./under-way.ts";
 
 const stopTimeoutMs = 5_000;
+const noBytes = Buffer.alloc(0);
 
 export async function createMqttIngest(
   deps: MqttDependencies,
@@ -63,9 +66,13 @@ export async function createMqttIngest(
     retained,
     onRefused: () => refusals.inc({ reason: "subscription-refused" }),
   });
+  const saved = await deps.state?.load();
+  const lastKey = Math.max(0, ...(saved?.sessions ?? []).map(({ key }) => key));
+  const journal = deps.state && createJournal({ store: deps.state, clock, log }, lastKey + 1);
   const { route } = createRouter({
     subscriptions,
     retained,
+    saveRetained: journal?.retained,
     onRetainedFull: () => refusals.inc({ reason: "retained-full" }),
   });
   const underWay = createUnderWay();
@@ -79,14 +86,17 @@ export async function createMqttIngest(
       userProperties: message.properties?.userProperties,
     });
     messages.inc({ outcome: verdict.state });
-    if (verdict.state !== "refused" || message.qos === 0) route(message);
+    if (verdict.state !== "refused" || message.qos === 0) await route(message).durable;
   };
   const sessions = createSessions({
     clock,
-    create: (identity) =>
+    journal,
+    onRestored: (session) => subscribing.restore(session),
+    create: (identity, key) =>
       createSession(identity, {
         retained,
         waiting,
+        journal: journal && key !== undefined ? journalOf(journal, key) : undefined,
         onDropped: (outcome) => messages.inc({ outcome }),
       }),
     onEnded: (session) => subscribing.forget(session),
@@ -105,7 +115,19 @@ export async function createMqttIngest(
     deps.deadLetters.record({ source: "mqtt", code, message, sender, payload: new Uint8Array() });
   };
   const clientDeps = {
-    ...{ log, clock, gate, partial, sessions, subscribing, publishing, route, underWay, onEnded },
+    ...{
+      log,
+      clock,
+      gate,
+      partial,
+      journal,
+      sessions,
+      subscribing,
+      publishing,
+      route,
+      underWay,
+      onEnded,
+    },
     codec: createCodec(),
     encoder: createEncoder(),
     handshake: createHandshake(deps),
@@ -117,10 +139,19 @@ export async function createMqttIngest(
     {
       ...{ clock, log, gate },
       create: (socket) => createClient(socket, clientDeps),
-      onSweep: (nowMs) => sessions.sweep(nowMs),
+      onSweep(nowMs) {
+        sessions.sweep(nowMs);
+        for (const message of retained.expire(nowMs))
+          void journal?.retained({ ...message, payload: noBytes }).catch(() => {});
+      },
     },
     options,
   );
+  if (saved) {
+    for (const { message, payload } of saved.retained)
+      retained.keep(restoredMessage(message, payload, clock));
+    sessions.restore(saved);
+  }
   reportMetrics(deps.metrics, { gate, retained, partial, waiting, sessions, subscriptions });
 
   let stopping: Promise<void> | undefined;
@@ -140,11 +171,18 @@ export async function createMqttIngest(
         await Promise.race([underWay.idle(), late]);
         limit.done();
         await sockets.close();
+        await journal?.idle();
       })();
       return stopping;
     },
   };
 }
+
+const journalOf = (journal: Journal, key: SessionKey): SessionJournal => ({
+  queued: (flight) => journal.queued(key, flight),
+  released: (sequence) => journal.released(key, sequence),
+  settled: (sequence) => journal.settled(key, sequence),
+});
 
 function reportMetrics(
   metrics: MqttDependencies["metrics"],

@@ -18,10 +18,10 @@ import { createConnection, type PartialBudget } from "./connection.ts";
 import { endingOf, invalidPacket, type Ending } from "./ending.ts";
 import type { Admitted, Handshake, Refusal } from "./handshake.ts";
 import { createInbound, type Inbound, type InboundDependencies } from "./inbound.ts";
-import { windowMax } from "./limits.ts";
+import type { Journal } from "./journal.ts";
+import { createLink, receivedJournal } from "./link.ts";
 import type { Encoder } from "./message.ts";
 import { reason } from "./reason-codes.ts";
-import type { Link } from "./session.ts";
 import type { HeldSession, Sessions } from "./sessions.ts";
 import type { Subscribing } from "./subscribing.ts";
 
@@ -34,6 +34,7 @@ export type ClientDependencies = Omit<InboundDependencies, "nowMs"> & {
   readonly handshake: Handshake;
   readonly sessions: Sessions;
   readonly subscribing: Subscribing;
+  readonly journal: Journal | undefined;
   readonly peerOf: ((socket: Socket) => string | undefined) | undefined;
   /** `sender` is an identity, or an address where none is known. */
   readonly onEnded: (ending: Ending, sender: string) => void;
@@ -156,8 +157,24 @@ export function createClient(socket: Socket, deps: ClientDependencies): Client {
           message: "server unavailable: no more sessions are kept",
         });
       case "opened":
-        return welcome(packet, version, verdict, opened);
     }
+    const { held } = opened;
+    try {
+      // What the CONNACK says of the session holds after a restart too.
+      await held.save();
+    } catch (error) {
+      held.close();
+      if (phase.state !== "connecting") return;
+      return refuse(version, {
+        state: "refused",
+        returnCode: 3,
+        reasonCode: reason.serverUnavailable,
+        refusal: "sessions-not-written",
+        message: `server unavailable: ${error instanceof Error ? error.message : String(error)}`,
+      });
+    }
+    if (phase.state !== "connecting" || connection.closed) return held.close();
+    welcome(packet, version, verdict, opened);
   };
 
   const welcome = (
@@ -179,33 +196,32 @@ export function createClient(socket: Socket, deps: ClientDependencies): Client {
         write: (bytes) => connection.write(bytes),
         end: (ending) => client.end(ending),
         onSettled: adjust,
+        journal: receivedJournal(deps.journal, held.key),
       },
     );
     const keepaliveMs = (packet.keepalive ?? 0) * 1500;
     phase = { state: "open", version: by, subject: admitted.subject, held, inbound, keepaliveMs };
     connection.write(encodeWelcome(by, admitted, packet, isPresent));
-    session.attach(linkOf(packet, by));
+    session.attach(createLink({ connection, encoder, clock }, packet, by));
     connection.open();
   };
 
-  const linkOf = (packet: Connect, by: ProtocolVersion): Link => {
-    const { receiveMaximum, maximumPacketSize } = packet.properties ?? {};
-    return {
-      get isFull() {
-        return connection.isFull;
-      },
-      window: Math.min(windowMax, receiveMaximum ?? windowMax),
-      publish(outgoing, messageId, dup) {
-        const bytes = encoder.encode(by, outgoing, { messageId, dup, nowMs: clock.monotonicMs() });
-        if (!bytes || (maximumPacketSize !== undefined && bytes.length > maximumPacketSize))
-          return false;
-        connection.write(bytes);
-        return true;
-      },
-      release: (messageId) =>
-        connection.write(encodeAcknowledgement(by, { cmd: "pubrel", messageId, reasonCode: 0 })),
-    };
+  const afterSaved = (held: HeldSession, then: () => void) => {
+    const saving = held.save();
+    if (!saving) return then();
+    void saving.then(then, (error: unknown) =>
+      client.end({
+        refusal: "sessions-not-written",
+        reasonCode: reason.serverUnavailable,
+        message: error instanceof Error ? error.message : String(error),
+      }),
+    );
   };
+
+  const answersOf = (held: HeldSession) => ({
+    write: (bytes: Buffer) => connection.write(bytes),
+    afterSaved: (then: () => void) => afterSaved(held, then),
+  });
 
   const act = (packet: Incoming) => {
     if (packet.cmd === "connect") {
@@ -237,9 +253,9 @@ export function createClient(socket: Socket, deps: ClientDependencies): Client {
         return;
       }
       case "subscribe":
-        return deps.subscribing.subscribe(session, packet, by, connection);
+        return deps.subscribing.subscribe(session, packet, by, answersOf(held));
       case "unsubscribe":
-        return deps.subscribing.unsubscribe(session, packet, by, connection);
+        return deps.subscribing.unsubscribe(session, packet, by, answersOf(held));
       case "pingreq":
         return connection.write(pingResponse);
       case "disconnect": {

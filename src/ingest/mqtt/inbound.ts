@@ -14,6 +14,7 @@ import { halfOpenMax, topicAliasesMax, waitingCostMax } from "./limits.ts";
 import type { Message } from "./message.ts";
 import type { Published, PublishVerdict } from "./publish.ts";
 import { publishReason, reason } from "./reason-codes.ts";
+import type { Routed } from "./router.ts";
 import type { Session } from "./session.ts";
 import { topicProblem } from "./topics.ts";
 import type { UnderWay } from "./under-way.ts";
@@ -21,7 +22,7 @@ import type { UnderWay } from "./under-way.ts";
 export type InboundDependencies = {
   readonly log: Log;
   readonly publishing: (message: Published) => Promise<PublishVerdict>;
-  readonly route: (message: Message) => number;
+  readonly route: (message: Message) => Routed;
   readonly onOutcome: (outcome: PublishVerdict["state"] | "failed") => void;
   readonly inFlightMax: number;
   readonly nowMs: () => number;
@@ -39,6 +40,13 @@ export type InboundClient = {
   end(ending: Ending): void;
   /** Less waits than did. */
   onSettled(): void;
+  /** For a session that outlives the agent: QoS 2 identifiers, durable when they resolve. */
+  readonly journal: KeptReceived | undefined;
+};
+
+export type KeptReceived = {
+  received(messageId: number): Promise<void>;
+  completed(messageId: number): Promise<void>;
 };
 
 export interface Inbound {
@@ -58,6 +66,9 @@ type Turn = {
   verdict?: PublishVerdict;
   /** By a mistake of our own. */
   hasFailed?: boolean;
+  /** What is left to do is to say so. */
+  answer?: () => void;
+  isDurable?: boolean;
 };
 
 export function createInbound(deps: InboundDependencies, client: InboundClient): Inbound {
@@ -97,13 +108,17 @@ export function createInbound(deps: InboundDependencies, client: InboundClient):
     client.end(endingOfMessage(error));
   };
 
-  const finish = ({ packet, topic, hasFailed }: Turn, verdict: PublishVerdict) => {
+  /** Passes a message on; its acknowledgement follows once what it promises is on disk. */
+  const pass = (turn: Turn, verdict: PublishVerdict): Promise<unknown> | undefined => {
+    const { packet, topic, hasFailed } = turn;
     deps.onOutcome(hasFailed ? "failed" : verdict.state);
     // QoS 0 has no acknowledgement to withhold; it goes on to local subscribers.
-    if (verdict.state === "refused" && (packet.qos > 0 || verdict.error.code === "forbidden"))
-      return refuse(packet, verdict);
-    const { payload, qos, retain, properties, expirySeconds } = packet;
-    const subscribers = deps.route({
+    if (verdict.state === "refused" && (packet.qos > 0 || verdict.error.code === "forbidden")) {
+      turn.answer = () => refuse(packet, verdict);
+      return undefined;
+    }
+    const { payload, qos, retain, properties, expirySeconds, messageId } = packet;
+    const { subscribers, durable } = deps.route({
       topic,
       payload,
       qos,
@@ -112,22 +127,60 @@ export function createInbound(deps: InboundDependencies, client: InboundClient):
       ...(properties ? { properties, propertyBytes: JSON.stringify(properties).length } : {}),
       ...(expirySeconds === undefined ? {} : { expiresAtMs: deps.nowMs() + expirySeconds * 1000 }),
     });
-    if (qos === 0) return;
-    if (verdict.state === "stored" && version === 5)
-      acknowledge(packet, {
-        reasonCode: 0,
-        userProperties: { "skerry-reached": formatDurabilityLevel(verdict.reached) },
-      });
-    else
-      acknowledge(packet, {
-        reasonCode: subscribers === 0 && version === 5 ? reason.noMatchingSubscribers : 0,
-      });
+    turn.answer = () => {
+      if (verdict.state === "stored" && version === 5)
+        acknowledge(packet, {
+          reasonCode: 0,
+          userProperties: { "skerry-reached": formatDurabilityLevel(verdict.reached) },
+        });
+      else
+        acknowledge(packet, {
+          reasonCode: subscribers === 0 && version === 5 ? reason.noMatchingSubscribers : 0,
+        });
+    };
+    if (qos !== 2 || !client.journal) return durable;
+    return Promise.all([durable, client.journal.received(messageId)]);
+  };
+
+  const done = ({ packet }: Turn) => {
+    count--;
+    cost -= costOf(packet);
+    client.onSettled();
+    deps.underWay.end();
+  };
+  const answerInTurn = () => {
+    for (let first = turns[0]; first?.answer && first.isDurable; first = turns[0]) {
+      turns.shift();
+      first.answer();
+      done(first);
+    }
+  };
+  /** QoS 1 and 2: on in the order in which they came, and answered in it. */
+  const passInTurn = () => {
+    for (const turn of turns) {
+      if (turn.answer) continue;
+      if (!turn.verdict) break;
+      const durable = pass(turn, turn.verdict);
+      if (!durable) turn.isDurable = true;
+      else
+        void durable
+          .catch((error: unknown) => {
+            const verdict = failed(turn, error);
+            turn.answer = () => refuse(turn.packet, verdict);
+          })
+          .then(() => {
+            turn.isDurable = true;
+            answerInTurn();
+          });
+    }
+    answerInTurn();
   };
 
   /** A mistake of our own is no verdict on the message, and is not acknowledged either. */
-  const failed = (turn: Turn, error: unknown): PublishVerdict => {
+  const failed = (turn: Turn, error: unknown): PublishVerdict & { state: "refused" } => {
     turn.hasFailed = true;
     deps.log.error("message failed", { topic: turn.topic, error });
+    if (error instanceof SkerryError) return { state: "refused", error };
     const message = error instanceof Error ? error.message : String(error);
     const failure = new SkerryError({ code: "storage-failed", message, cause: error });
     return { state: "refused", error: failure };
@@ -149,18 +202,12 @@ export function createInbound(deps: InboundDependencies, client: InboundClient):
     } catch (error) {
       verdict = failed(turn, error);
     }
-    count--;
-    cost -= costOf(packet);
-    if (packet.qos === 0) finish(turn, verdict);
-    else {
-      turn.verdict = verdict;
-      for (let first = turns[0]; first?.verdict; first = turns[0]) {
-        turns.shift();
-        finish(first, first.verdict);
-      }
-    }
-    client.onSettled();
-    deps.underWay.end();
+    turn.verdict = verdict;
+    if (packet.qos > 0) return passInTurn();
+    // What is retained of it is written down as time allows.
+    void pass(turn, verdict)?.catch(() => {});
+    if (verdict.state === "refused") turn.answer?.();
+    done(turn);
   };
 
   /** Undefined: the client was told, and its connection ended. */
@@ -219,14 +266,16 @@ export function createInbound(deps: InboundDependencies, client: InboundClient):
       void work(turn);
     },
     release(messageId) {
-      const known = session.received.delete(messageId);
-      client.write(
-        encodeAcknowledgement(version, {
-          cmd: "pubcomp",
-          messageId,
-          reasonCode: known ? 0 : reason.packetIdNotFound,
-        }),
-      );
+      const isKnown = session.received.delete(messageId);
+      const reasonCode = isKnown ? 0 : reason.packetIdNotFound;
+      const answer = () =>
+        client.write(encodeAcknowledgement(version, { cmd: "pubcomp", messageId, reasonCode }));
+      if (!isKnown || !client.journal) return answer();
+      // Otherwise a new message of the same identifier would be taken for this one after a restart.
+      void client.journal.completed(messageId).then(answer, (error: unknown) => {
+        deps.log.warn("PUBREL is not answered: it could not be written down", { error });
+        session.received.set(messageId, true);
+      });
     },
     get isFull() {
       return cost > waitingCostMax;

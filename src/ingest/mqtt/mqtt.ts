@@ -7,6 +7,7 @@ import type { SecondListener } from "../../runtime/listen/index.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
 import type { Batcher } from "../batcher.ts";
 import type { DeadLetters } from "../dead-letters.ts";
+import type { MqttStateStore } from "../mqtt-state/index.ts";
 import type { Append, AuthorizeAppend, DeclaredStreams, Subject } from "../ports.ts";
 
 export type MqttCredentials = {
@@ -30,6 +31,8 @@ export type MqttDependencies = {
   readonly peerOf?: (socket: Socket) => string | undefined;
   /** Default: whoever is authenticated may append to any stream. */
   readonly authorize?: AuthorizeAppend;
+  /** Sessions and retained messages outlive the agent in it. Absent: they are kept in memory. */
+  readonly state?: MqttStateStore;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;

@@ -10,6 +10,8 @@ export interface Retained {
    */
   keep(message: Message): "kept" | "removed" | "full";
   get(topic: string): Message | undefined;
+  /** Forgets what expired, and gives it back. */
+  expire(nowMs: number): Message[];
   /** The topics that match a filter. */
   topics(filter: string): string[];
   readonly bytes: number;
@@ -46,6 +48,13 @@ export function createRetained(
     topics(filter) {
       if (!/[+#]/.test(filter)) return messageByTopic.has(filter) ? [filter] : [];
       return [...messageByTopic.keys()].filter((topic) => topicMatches(filter, topic));
+    },
+    expire(nowMs) {
+      const expired = [...messageByTopic.values()].filter(
+        ({ expiresAtMs }) => expiresAtMs !== undefined && expiresAtMs <= nowMs,
+      );
+      for (const { topic } of expired) forget(topic);
+      return expired;
     },
     get bytes() {
       return bytes;

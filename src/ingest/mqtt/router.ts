@@ -5,15 +5,23 @@ import type { Retained } from "./retained.ts";
 import type { Session } from "./session.ts";
 import type { Group, Subscription, Subscriptions } from "./subscriptions.ts";
 
+export type Routed = {
+  readonly subscribers: number;
+  /** Resolves when all of it that is to outlive the agent will; absent where nothing is. */
+  readonly durable?: Promise<unknown> | undefined;
+};
+
 export interface Router {
-  /** Keeps it where it asks to be kept, and gives it to its subscribers. How many there were. */
-  route(message: Message): number;
+  /** Keeps it where it asks to be kept, and gives it to its subscribers. */
+  route(message: Message): Routed;
 }
 
 export function createRouter(deps: {
   readonly subscriptions: Subscriptions<Session>;
   readonly retained: Retained;
   readonly onRetainedFull: () => void;
+  /** Writes down what is kept, where that is done. */
+  readonly saveRetained?: ((message: Message) => Promise<void>) | undefined;
 }): Router {
   const { subscriptions, retained } = deps;
   return {
@@ -21,21 +29,30 @@ export function createRouter(deps: {
       const { plain, groups } = subscriptions.match(given.topic);
       const isKept = given.qos > 0 && plain.length + groups.length > 0;
       const message = isKept ? { ...given, payload: ownBytes(given.payload) } : given;
-      if (message.retain && retained.keep(message) === "full") deps.onRetainedFull();
-      let count = 0;
+      const writes: Promise<void>[] = [];
+      if (message.retain) {
+        if (retained.keep(message) === "full") deps.onRetainedFull();
+        else if (deps.saveRetained) writes.push(deps.saveRetained(message));
+      }
+      const deliver = (to: Session, wanted: readonly Subscription[]) => {
+        const durable = to.deliver(outgoingFor(message, wanted));
+        if (durable) writes.push(durable);
+      };
+      let subscribers = 0;
       for (const { subscriber, subscriptions: all } of plain) {
         const wanted = subscriber.id === message.from ? all.filter(({ noLocal }) => !noLocal) : all;
         if (wanted.length === 0) continue;
-        count++;
-        subscriber.deliver(outgoingFor(message, wanted));
+        subscribers++;
+        deliver(subscriber, wanted);
       }
       for (const group of groups) {
         const [member, subscription] = nextOf(group) ?? [];
         if (!member || !subscription) continue;
-        count++;
-        member.deliver(outgoingFor(message, [subscription]));
+        subscribers++;
+        deliver(member, [subscription]);
       }
-      return count;
+      if (writes.length === 0) return { subscribers };
+      return { subscribers, durable: writes.length === 1 ? writes[0] : Promise.all(writes) };
     },
   };
 }

@@ -20,16 +20,30 @@ export type Link = {
   release(messageId: number): void;
 };
 
+/** A QoS 1 or 2 message for the client. */
+export type Flight = {
+  /** Order within the session. */
+  readonly sequence: number;
+  readonly messageId: number;
+  readonly outgoing: Outgoing;
+};
 /** On its way: a message, or (QoS 2, after PUBREC) only its identifier. */
-type Flight =
-  | { readonly state: "sent"; readonly outgoing: Outgoing }
-  | { readonly state: "released" };
+type Sent = Flight & { readonly state: "sent" | "released" };
+
+/** Writes down what is on its way, for a session that outlives the agent. */
+export type SessionJournal = {
+  queued(flight: Flight): Promise<void>;
+  released(sequence: number): Promise<void>;
+  settled(sequence: number): void;
+};
 
 export type SessionDependencies = {
   readonly retained: Pick<Retained, "get">;
   /** What waits over all sessions. */
   readonly waiting: { bytes: number };
   readonly onDropped: (why: "dropped-for-slow-subscriber" | "dropped-queue-full") => void;
+  /** Absent: the session ends with its connection, or is kept in memory only. */
+  readonly journal?: SessionJournal | undefined;
 };
 
 type Backlog = {
@@ -51,13 +65,16 @@ export interface Session {
   /** A connection of the client: what was on its way is sent again, and what waits follows. */
   attach(link: Link): void;
   detach(): void;
-  deliver(outgoing: Outgoing): void;
+  /** A promise: the message is to outlive the agent, and will once it resolves. */
+  deliver(outgoing: Outgoing): Promise<void> | undefined;
   /** The retained messages of these topics, as there is room; each as it is when its turn comes. */
   deliverRetained(backlog: readonly Backlog[]): void;
   /** PUBACK or PUBCOMP, or PUBREC with a refusal. False: nothing of this identifier is on its way. */
   settle(messageId: number): boolean;
-  /** PUBREC. */
+  /** PUBREC: PUBREL follows once it is written down. False: nothing of this identifier is on its way. */
   release(messageId: number): boolean;
+  /** What was on its way before a restart, in its order. */
+  restore(flights: readonly (Flight & { readonly isReleased: boolean })[]): void;
   /** There is room again. */
   pump(): void;
   /** Gives back what it holds. */
@@ -68,41 +85,46 @@ export function createSession(
   identity: { readonly id: string; readonly owner: string },
   deps: SessionDependencies,
 ): Session {
-  const { retained, waiting, onDropped } = deps;
-  const flightById = new Map<number, Flight>();
-  const queue: Outgoing[] = [];
+  const { retained, waiting, onDropped, journal } = deps;
+  const sentById = new Map<number, Sent>();
+  const queue: (Flight & { readonly isResent?: boolean })[] = [];
+  const queuedIds = new Set<number>();
   let queuedBytes = 0;
   let backlog: Backlog[] = [];
   let link: Link | undefined;
-  let lastId = 0;
+  let sequence = 0;
 
-  const nextId = () => {
-    do lastId = (lastId % 65_535) + 1;
-    while (flightById.has(lastId));
-    return lastId;
+  const identifierOf = (at: number) => ((at - 1) % 65_535) + 1;
+  /** Follows from the sequence, so that it is the same after a restart (MQTT 5, section 4.4). */
+  const nextFlight = (outgoing: Outgoing): Flight => {
+    do sequence++;
+    while (sentById.has(identifierOf(sequence)) || queuedIds.has(identifierOf(sequence)));
+    return { sequence, messageId: identifierOf(sequence), outgoing };
   };
   const setQueued = (bytes: number) => {
     waiting.bytes += bytes - queuedBytes;
     queuedBytes = bytes;
   };
-  const send = (to: Link, outgoing: Outgoing) => {
-    if (outgoing.qos === 0) return void to.publish(outgoing, 0, false);
-    const messageId = nextId();
-    flightById.set(messageId, { state: "sent", outgoing });
-    if (!to.publish(outgoing, messageId, false)) flightById.delete(messageId);
+  const send = (to: Link, flight: Flight, isAgain = false) => {
+    sentById.set(flight.messageId, { ...flight, state: "sent" });
+    if (to.publish(flight.outgoing, flight.messageId, isAgain)) return;
+    sentById.delete(flight.messageId);
+    journal?.settled(flight.sequence);
   };
-  const enqueue = (outgoing: Outgoing) => {
-    const cost = costOf(outgoing);
-    if (
-      queue.length >= queuedMessagesMax ||
-      queuedBytes + cost > queuedBytesMax ||
-      waiting.bytes + cost > queuedBytesTotalMax
-    )
-      return onDropped(link ? "dropped-for-slow-subscriber" : "dropped-queue-full");
-    queue.push(outgoing);
-    setQueued(queuedBytes + cost);
+  const sendRetained = (to: Link, outgoing: Outgoing) => {
+    if (outgoing.qos === 0) to.publish(outgoing, 0, false);
+    else send(to, nextFlight(outgoing));
   };
-  const hasRoom = (to: Link) => !to.isFull && flightById.size < to.window;
+  const hasPlace = (cost: number) =>
+    queue.length < queuedMessagesMax &&
+    queuedBytes + cost <= queuedBytesMax &&
+    waiting.bytes + cost <= queuedBytesTotalMax;
+  const enqueue = (flight: Flight, isResent = false) => {
+    queue.push({ ...flight, isResent });
+    queuedIds.add(flight.messageId);
+    setQueued(queuedBytes + costOf(flight.outgoing));
+  };
+  const hasRoom = (to: Link) => !to.isFull && sentById.size < to.window;
 
   const nextRetained = (): Outgoing | undefined => {
     for (let next = backlog.shift(); next; next = backlog.shift()) {
@@ -114,9 +136,11 @@ export function createSession(
     }
     return undefined;
   };
-  const nextQueued = (): Outgoing | undefined => {
+  const nextQueued = () => {
     const next = queue.shift();
-    if (next) setQueued(queuedBytes - costOf(next));
+    if (!next) return undefined;
+    queuedIds.delete(next.messageId);
+    setQueued(queuedBytes - costOf(next.outgoing));
     return next;
   };
 
@@ -128,14 +152,13 @@ export function createSession(
       return link;
     },
     get waitingCount() {
-      return queue.length + flightById.size;
+      return queue.length + sentById.size;
     },
     attach(to) {
       link = to;
-      for (const [messageId, flight] of flightById) {
-        if (flight.state === "released") to.release(messageId);
-        else if (!to.publish(flight.outgoing, messageId, true)) flightById.delete(messageId);
-      }
+      for (const flight of [...sentById.values()])
+        if (flight.state === "released") to.release(flight.messageId);
+        else send(to, flight, true);
       session.pump();
     },
     detach() {
@@ -143,12 +166,20 @@ export function createSession(
     },
     deliver(outgoing) {
       if (outgoing.qos === 0) {
-        if (!link) return;
-        if (link.isFull) return onDropped("dropped-for-slow-subscriber");
-        return send(link, outgoing);
+        if (link?.isFull) onDropped("dropped-for-slow-subscriber");
+        else link?.publish(outgoing, 0, false);
+        return undefined;
       }
-      if (link && queue.length === 0 && backlog.length === 0 && hasRoom(link)) send(link, outgoing);
-      else enqueue(outgoing);
+      const isNext = link && queue.length === 0 && backlog.length === 0 && hasRoom(link);
+      if (!isNext && !hasPlace(costOf(outgoing))) {
+        onDropped(link ? "dropped-for-slow-subscriber" : "dropped-queue-full");
+        return undefined;
+      }
+      const flight = nextFlight(outgoing);
+      const durable = journal?.queued(flight);
+      if (link && isNext) send(link, flight);
+      else enqueue(flight);
+      return durable;
     },
     deliverRetained(more) {
       const topics = new Set(more.map(({ topic }) => topic));
@@ -157,30 +188,55 @@ export function createSession(
       session.pump();
     },
     settle(messageId) {
-      const known = flightById.delete(messageId);
-      if (known) session.pump();
-      return known;
+      const sent = sentById.get(messageId);
+      if (!sent) return false;
+      sentById.delete(messageId);
+      journal?.settled(sent.sequence);
+      session.pump();
+      return true;
     },
     release(messageId) {
-      const flight = flightById.get(messageId);
-      if (!flight) return false;
-      flightById.set(messageId, { state: "released" });
-      link?.release(messageId);
+      const sent = sentById.get(messageId);
+      if (!sent) return false;
+      sentById.set(messageId, { ...sent, state: "released" });
+      const to = link;
+      // Before it is known for good the message would be sent once more after a restart, and be
+      // another one for a client that has released it. What cannot be written down waits for the
+      // client's next connection.
+      if (!journal) to?.release(messageId);
+      else
+        void journal.released(sent.sequence).then(
+          () => to === link && to?.release(messageId),
+          () => undefined,
+        );
       return true;
+    },
+    restore(flights) {
+      for (const { isReleased, ...flight } of flights) {
+        sequence = Math.max(sequence, flight.sequence);
+        if (isReleased) sentById.set(flight.messageId, { ...flight, state: "released" });
+        else enqueue(flight, true);
+      }
     },
     pump() {
       if (!link) return;
       while (hasRoom(link)) {
-        const next = nextRetained() ?? nextQueued();
-        if (!next) return;
-        send(link, next);
+        const next = nextRetained();
+        if (next) {
+          sendRetained(link, next);
+          continue;
+        }
+        const flight = nextQueued();
+        if (!flight) return;
+        send(link, flight, flight.isResent);
       }
     },
     end() {
       link = undefined;
       setQueued(0);
       [queue.length, backlog] = [0, []];
-      flightById.clear();
+      queuedIds.clear();
+      sentById.clear();
     },
   };
   return session;

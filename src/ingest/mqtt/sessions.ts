@@ -4,6 +4,8 @@
  * session it is.
  */
 import type { Clock } from "../../lib/clock.ts";
+import type { SavedState, SessionKey } from "../mqtt-state/index.ts";
+import { restoredMessage, type Journal } from "./journal.ts";
 import { sessionsMax } from "./limits.ts";
 import type { Message } from "./message.ts";
 import type { Session } from "./session.ts";
@@ -33,12 +35,18 @@ export interface HeldSession {
   expirySeconds: number;
   /** Removed by a DISCONNECT that wants none published. */
   will: Will | undefined;
+  /** For a session that outlives the agent. */
+  readonly key: SessionKey | undefined;
+  /** Writes the session down, where that is done: durable when it resolves. */
+  save(): Promise<void> | undefined;
   /** The connection ended. Does nothing once another one has the session. */
   close(): void;
 }
 
 export interface Sessions {
   open(options: OpenSession): Opened;
+  /** What was kept over a restart: as if their connections had ended now. */
+  restore(saved: SavedState): void;
   /** Ends sessions and publishes wills whose time has come. */
   sweep(nowMs: number): void;
   /** Nothing is published from now on. */
@@ -48,6 +56,7 @@ export interface Sessions {
 
 type Entry = {
   readonly session: Session;
+  readonly key: SessionKey | undefined;
   holder: (HeldSession & { readonly onTakenOver: () => void }) | undefined;
   expirySeconds: number;
   will: (Will & { readonly atMs: number }) | undefined;
@@ -56,11 +65,17 @@ type Entry = {
 
 export function createSessions(deps: {
   readonly clock: Clock;
-  readonly create: (identity: { id: string; owner: string }) => Session;
+  readonly create: (
+    identity: { id: string; owner: string },
+    key: SessionKey | undefined,
+  ) => Session;
+  /** Absent: sessions are kept in memory only. */
+  readonly journal: Journal | undefined;
+  readonly onRestored: (session: Session) => void;
   readonly onEnded: (session: Session) => void;
   readonly publishWill: (message: Message, session: Session) => void;
 }): Sessions {
-  const { clock } = deps;
+  const { clock, journal } = deps;
   const entryById = new Map<string, Entry>();
   let isQuiet = false;
 
@@ -74,7 +89,18 @@ export function createSessions(deps: {
     publishWill(entry);
     deps.onEnded(entry.session);
     entry.session.end();
+    if (entry.key !== undefined) journal?.ended(entry.key);
   };
+  const save = ({ session, key, holder, expirySeconds }: Entry): Promise<void> | undefined =>
+    key === undefined
+      ? undefined
+      : journal?.session({
+          key,
+          id: session.id,
+          owner: session.owner,
+          expirySeconds: holder?.expirySeconds ?? expirySeconds,
+          subscriptions: [...session.subscriptionByText.values()],
+        });
   /** The connection is gone, by itself or because another one took over. */
   const release = (entry: Entry) => {
     const { holder } = entry;
@@ -112,10 +138,12 @@ export function createSessions(deps: {
       const left = entryById.get(clientId);
       if (left && clean) end(left);
       const isPresent = left !== undefined && !clean;
+      const key = expirySeconds > 0 ? journal?.newKey() : undefined;
       const entry: Entry = isPresent
         ? left
         : {
-            session: deps.create({ id: clientId, owner }),
+            session: deps.create({ id: clientId, owner }, key),
+            key,
             holder: undefined,
             expirySeconds,
             will: undefined,
@@ -127,6 +155,8 @@ export function createSessions(deps: {
         expirySeconds,
         will,
         onTakenOver,
+        key: entry.key,
+        save: () => save(entry),
         close: () => {
           if (entry.holder === held) release(entry);
         },
@@ -134,6 +164,35 @@ export function createSessions(deps: {
       entry.holder = held;
       entryById.set(clientId, entry);
       return { state: "opened", held, isPresent };
+    },
+    restore({ sessions, flights, received }) {
+      const nowMs = clock.monotonicMs();
+      const entryByKey = new Map<SessionKey, Entry>();
+      for (const { key, id, owner, expirySeconds, subscriptions } of sessions) {
+        const session = deps.create({ id, owner }, key);
+        for (const one of subscriptions) session.subscriptionByText.set(one.text, one);
+        const expiresAtMs = nowMs + expirySeconds * 1000;
+        const entry: Entry = {
+          ...{ session, key, expirySeconds, expiresAtMs },
+          ...{ holder: undefined, will: undefined },
+        };
+        entryById.set(id, entry);
+        entryByKey.set(key, entry);
+        deps.onRestored(session);
+      }
+      for (const { session, messageId } of received)
+        entryByKey.get(session)?.session.received.set(messageId, true);
+      for (const [key, own] of Map.groupBy(flights, ({ session }) => session)) {
+        entryByKey.get(key)?.session.restore(
+          own.map(({ message, payload, qos, retain, identifiers, ...flight }) => ({
+            ...flight,
+            outgoing: {
+              ...{ message: restoredMessage(message, payload, clock), qos, retain },
+              ...(identifiers ? { identifiers } : {}),
+            },
+          })),
+        );
+      }
     },
     sweep(nowMs) {
       for (const entry of entryById.values()) {

@@ -8,11 +8,14 @@ import type { Session } from "./session.ts";
 import type { Subscription, Subscriptions } from "./subscriptions.ts";
 import { parseFilter } from "./topics.ts";
 
-type Writer = { write(bytes: Buffer): void };
+/** Where answers go: once what they say is written down, where that is done. */
+type Answers = { write(bytes: Buffer): void; afterSaved(then: () => void): void };
 
 export interface Subscribing {
-  subscribe(session: Session, packet: Subscribe, version: ProtocolVersion, to: Writer): void;
-  unsubscribe(session: Session, packet: Unsubscribe, version: ProtocolVersion, to: Writer): void;
+  subscribe(session: Session, packet: Subscribe, version: ProtocolVersion, to: Answers): void;
+  unsubscribe(session: Session, packet: Unsubscribe, version: ProtocolVersion, to: Answers): void;
+  /** What a session was subscribed to before a restart. */
+  restore(session: Session): void;
   /** The session ended. */
   forget(session: Session): void;
 }
@@ -65,16 +68,18 @@ export function createSubscribing(deps: {
       const granted = answers.map(({ code }) =>
         code < 0x80 || version === 5 ? code : reason.unspecified,
       );
-      to.write(encode(version, { cmd: "suback", messageId, granted }));
-      for (const { asked, isNew, filter } of answers) {
-        const handling = version === 5 ? (asked.rh ?? 0) : 0;
-        if (filter === undefined || handling === 2 || (handling === 1 && !isNew)) continue;
-        const { qos } = asked;
-        const topics = retained.topics(filter);
-        if (topics.length === 0) continue;
-        const more = identifier === undefined ? {} : { identifiers: [identifier] };
-        session.deliverRetained(topics.map((topic) => ({ topic, qos, ...more })));
-      }
+      to.afterSaved(() => {
+        to.write(encode(version, { cmd: "suback", messageId, granted }));
+        for (const { asked, isNew, filter } of answers) {
+          const handling = version === 5 ? (asked.rh ?? 0) : 0;
+          if (filter === undefined || handling === 2 || (handling === 1 && !isNew)) continue;
+          const { qos } = asked;
+          const topics = retained.topics(filter);
+          if (topics.length === 0) continue;
+          const more = identifier === undefined ? {} : { identifiers: [identifier] };
+          session.deliverRetained(topics.map((topic) => ({ topic, qos, ...more })));
+        }
+      });
     },
     unsubscribe(session, { messageId, unsubscriptions }, version, to) {
       const granted = unsubscriptions.map((text) => {
@@ -82,7 +87,10 @@ export function createSubscribing(deps: {
         subscriptions.remove(session, text);
         return reason.success;
       });
-      to.write(encode(version, { cmd: "unsuback", messageId, granted }));
+      to.afterSaved(() => to.write(encode(version, { cmd: "unsuback", messageId, granted })));
+    },
+    restore(session) {
+      for (const one of session.subscriptionByText.values()) subscriptions.add(session, one);
     },
     forget(session) {
       for (const text of session.subscriptionByText.keys()) subscriptions.remove(session, text);

@@ -1,0 +1,14 @@
+/** What of MQTT outlives the agent, alone: for the thread that holds it, which needs no broker. */
+export { openMqttState, type MqttStateFile } from "./sqlite.ts";
+export {
+  connectMqttState,
+  serveMqttState,
+  type MqttStateMethods,
+  type MqttStateStore,
+  type SavedFlight,
+  type SavedMessage,
+  type SavedSession,
+  type SavedState,
+  type SessionKey,
+  type StateBatch,
+} from "./state.ts";
