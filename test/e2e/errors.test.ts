@@ -294,7 +294,10 @@ test("a bad CSV file imports nothing, and an unknown stream is named", async () 
   writeFileSync(file, "celsius,site\n1,a\n");
   const unknown = ['there is no stream "readigns"'];
   await refuses(into("readigns"), { code: failed, says: unknown });
-  await refuses(["data", "query", "readigns", ...at("n1")], { code: failed, says: unknown });
+  await refuses(["data", "query", "readigns", ...at("n1")], {
+    code: failed,
+    says: ['there is no collection or stream "readigns"', "readings"],
+  });
   await refuses([...into("readings"), "--durability", "twice"], {
     code: failed,
     says: ["durability"],

@@ -1,4 +1,4 @@
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
 import { parsePath, valueAtPath } from "../../api/records/index.ts";
 import type { Entry, QueryAnswer, QueryGroup, QueryRow } from "../../client/index.ts";
 import type { Json, JsonObject } from "../../lib/json.ts";
@@ -6,6 +6,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import { isHubFolder } from "../../runtime/local/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
+import { instant, wholeNumber } from "../flag-values.ts";
 import { callJson, openLocalApi, type LocalApi } from "../local-api.ts";
 import { csvValue, renderTable } from "../output.ts";
 
@@ -58,8 +59,15 @@ export function registerQuery(
     )
     .option("--by <fields>", "measure each group of these", words)
     .option("--window <length>", "of a stream: measure each window of time, such as 10m")
-    .option("--points <number>", "of a stream: at most this many windows", wholeNumber)
-    .option("--limit <number>", "at most this many", wholeNumber, 100)
+    .option("--points <number>", "of a stream: at most this many windows", (text: string) =>
+      wholeNumber(text, "--points"),
+    )
+    .option(
+      "--limit <number>",
+      "at most this many",
+      (text: string) => wholeNumber(text, "--limit"),
+      100,
+    )
     .option("--from <time>", "of a stream: not before, ISO 8601")
     .option("--to <time>", "of a stream: before, ISO 8601")
     .option("--cell <name>", "of a stream, on a hub: of this cell")
@@ -89,6 +97,8 @@ async function run(
   context: Context,
   readEntries: (stream: string, flags: QueryFlags) => Promise<void>,
 ): Promise<void> {
+  for (const flag of ["from", "to"] as const)
+    if (flags[flag] !== undefined) instant(flags[flag], `--${flag}`);
   const dataDir = dataDirOf(flags.data, context);
   const onHub = isHubFolder(dataDir);
   const api = onHub ? undefined : await openLocalApi(dataDir, context);
@@ -141,7 +151,7 @@ async function kindOf(
           hint: "say which: --of collection, or --of stream",
         }
       : {
-          code: "invalid-argument",
+          code: "stream-unknown",
           message: `there is no collection or stream "${name}"`,
           hint: `there are ${[...collections, ...streams].map((one) => one.name).join(", ") || "none"}`,
         },
@@ -266,8 +276,3 @@ const words = (text: string): string[] =>
     .split(/,(?![^(]*\))/)
     .map((word) => word.trim())
     .filter((word) => word !== "");
-
-function wholeNumber(text: string): number {
-  if (/^[1-9]\d{0,9}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("must be a whole number from 1 on.");
-}

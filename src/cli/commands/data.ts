@@ -11,6 +11,7 @@ import { registerDocuments } from "./data-documents.ts";
 import { registerChanges } from "./data-changes.ts";
 import { registerExport } from "./data-export.ts";
 import { registerQuery } from "./data-query.ts";
+import { instant, wholeNumber } from "../flag-values.ts";
 import { openLocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
@@ -96,7 +97,7 @@ async function read(
   }
   const query = new URLSearchParams({
     format: "ndjson",
-    [follow ? "newest" : "limit"]: wholeNumber(flags.limit ?? "100", "--limit"),
+    [follow ? "newest" : "limit"]: String(wholeNumber(flags.limit ?? "100", "--limit")),
   });
   if (follow) query.set("follow", "1");
   if (flags.cell !== undefined) query.set("cell", flags.cell);
@@ -169,24 +170,4 @@ async function runImport(file: string, flags: ImportFlags, context: Context): Pr
     output.endProgress();
     await api.close();
   }
-}
-
-function wholeNumber(text: string, flag: string): string {
-  if (/^[1-9]\d{0,9}$/.test(text)) return text;
-  throw new SkerryError({
-    code: "invalid-argument",
-    message: `${flag}: "${text}" is not a whole number from 1 on`,
-  });
-}
-
-function instant(text: string, flag: string): string {
-  const ms = Date.parse(text);
-  if (Number.isNaN(ms)) {
-    throw new SkerryError({
-      code: "invalid-argument",
-      message: `${flag}: "${text}" is not a time`,
-      hint: "write it as 2026-01-31T08:00:00Z",
-    });
-  }
-  return String(ms);
 }
