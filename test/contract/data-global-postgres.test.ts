@@ -11,6 +11,8 @@ import { startPostgres, type TestPostgres } from "../support/postgres.ts";
 import { waitFor } from "../support/wait.ts";
 import { batch, globalStoreSuite, readAllOf } from "./data-global.ts";
 
+/** For a machine that is shared and slow. */
+const timeoutMs = 60_000;
 let server: TestPostgres;
 before(async () => {
   server = await startPostgres({ host: "127.0.64.1" });
@@ -93,7 +95,10 @@ test("D4, D5: several stores on one database take the same entries once, and no 
     // By another store's commit.
     grown.length = 0;
     await stores[1]?.ingest("d", batch("n1.x", 1, 1));
-    await waitFor(() => grown.includes("d"), { what: "word of another process's commit" });
+    await waitFor(() => grown.includes("d"), {
+      what: "word of another process's commit",
+      timeoutMs,
+    });
   }));
 
 test("D1, D2: killed in the middle of ingest, PostgreSQL comes back with all that was acknowledged, once", () =>
@@ -118,10 +123,10 @@ test("D1, D2: killed in the middle of ingest, PostgreSQL comes back with all tha
       }
     };
     const sending = send();
-    await waitFor(() => top >= 3000, { what: "some entries to be taken" });
+    await waitFor(() => top >= 3000, { what: "some entries to be taken", timeoutMs });
     const acknowledged = top;
     await server.kill();
-    await waitFor(() => failures > 0, { what: "a refusal" });
+    await waitFor(() => failures > 0, { what: "a refusal", timeoutMs });
     await assert.rejects(store.streams(), { code: "database-unreachable" });
     await server.start();
     await sending;

@@ -294,7 +294,10 @@ test("enrolled cells and tokens are shared by the processes of one hub, and by n
     assert.equal(one.registry.cellOf("shop.skerry"), undefined);
     await one.registry.enrolled({ name: "shop", trustDomain: "shop.skerry" });
     assert.equal(one.registry.cellOf("shop.skerry"), "shop");
-    await waitFor(() => two.registry.cellOf("shop.skerry") === "shop", { what: "word of it" });
+    await waitFor(() => two.registry.cellOf("shop.skerry") === "shop", {
+      what: "word of it",
+      timeoutMs,
+    });
     assert.ok(changes >= 2);
 
     const token = { id: "abc", secretHash: "00", expiresAtMs: Date.now() + 60_000, name: "shop" };
