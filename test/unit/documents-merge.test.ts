@@ -6,6 +6,7 @@ import { stable } from "../../src/api/index.ts";
 import { show } from "../../src/data/documents/body.ts";
 import { decodeState, encodeState } from "../../src/data/documents/encode-state.ts";
 import type { Json, JsonObject } from "../../src/data/documents/json.ts";
+import { createEditor } from "../../src/data/documents/editor.ts";
 import { emptyState } from "../../src/data/documents/state.ts";
 import { applyMade, makeHistory, type Step } from "../support/documents-history.ts";
 import { modelOf, type Made } from "../../src/drill/simulated/convergence/documents-model.ts";
@@ -117,6 +118,29 @@ test("M2: concurrent writes of one field keep the value that is not shown, until
   ];
   const shown = show(stateAfter(makeHistory(settled)));
   assert.deepEqual([stable(shown.body), shown.conflicts], ['{"a":"both"}', []]);
+});
+
+test("M2: a contested map that is set to what it shows is written field by field, and settled", () => {
+  const become = (writer: number, path: string, value: Json): Step => ({
+    writer,
+    hlc: 5,
+    actions: [{ do: "become", path, value }],
+  });
+  const concurrent = [become(0, "/m", 1), become(1, "/m", 2), become(2, "/m/a", 3)];
+  const state = stateAfter(makeHistory(concurrent));
+  assert.deepEqual(
+    [stable(show(state).body), show(state).conflicts.length],
+    ['{"m":{"a":3}}', 1],
+    "the map is shown, and two plain values are not",
+  );
+  const context = { origin: "w9", sequence: 1, hlc: 9, covers: () => true };
+  const editor = createEditor(state, context, () => "register");
+  editor.assign("/m", { a: 3 });
+  assert.deepEqual(
+    editor.changes.map(({ type, path }) => `${type} ${path}`),
+    ["remove /m", "set /m/a"],
+  );
+  assert.deepEqual([stable(show(state).body), show(state).conflicts], ['{"m":{"a":3}}', []]);
 });
 
 test("M5: an edit that did not know of a deletion brings back the whole document, and says so", () => {
