@@ -182,9 +182,9 @@ test("documents are put, merged, read and listed, and conflicts told with every 
       'where, character 9: expected a value: "text", a number, true, false or null, found the end (status >⟵ here)',
   });
   await assert.rejects(run("query", "order"), {
-    code: "invalid-argument",
+    code: "stream-unknown",
     message: 'there is no collection or stream "order"',
-    hint: "there are items, notes, orders, notes, readings",
+    hint: "there are items, notes, orders, readings",
   });
   await assert.rejects(run("query", "notes"), {
     hint: "say which: --of collection, or --of stream",

@@ -143,6 +143,7 @@ async function kindOf(
   const isStream = streams.some((one) => one.name === name);
   if (collections.some((one) => one.name === name) && !isStream) return "collection";
   if (isStream && !collections.some((one) => one.name === name)) return "stream";
+  const names = new Set([...collections, ...streams].map((one) => one.name));
   throw new SkerryError(
     isStream
       ? {
@@ -153,7 +154,7 @@ async function kindOf(
       : {
           code: "stream-unknown",
           message: `there is no collection or stream "${name}"`,
-          hint: `there are ${[...collections, ...streams].map((one) => one.name).join(", ") || "none"}`,
+          hint: `there are ${[...names].join(", ") || "none"}`,
         },
   );
 }
