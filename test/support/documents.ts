@@ -9,20 +9,11 @@ import {
   type DocumentWrite,
   type WriteAnswer,
 } from "../../src/data/index.ts";
+import { items } from "../../src/drill/simulated/convergence/documents.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 
-export const items: CollectionDeclaration = {
-  name: "items",
-  schemaVersion: 1,
-  onMismatch: "refuse",
-  fields: [
-    { path: "/name", type: "string", required: false },
-    { path: "/stock", type: "counter", required: false },
-    { path: "/tags", type: "set", required: false },
-    { path: "/steps", type: "list", required: false },
-  ],
-};
+export { items };
 export const notes: CollectionDeclaration = {
   name: "notes",
   schemaVersion: 3,

@@ -27,7 +27,8 @@ import {
 import { noFaults } from "./links.ts";
 import { demand } from "./violation.ts";
 
-const items: CollectionDeclaration = {
+/** A field of each kind that merges in its own way. */
+export const items: CollectionDeclaration = {
   name: "items",
   schemaVersion: 1,
   onMismatch: "refuse",
