@@ -19,6 +19,8 @@ export interface Documents {
    * and nothing applied, for every other.
    */
   begin(write: Write, context: Context): ShownText | undefined;
+  /** There is no such document, and nothing was done to it since the last `save`. */
+  isNew(collection: string, id: string): boolean;
   /** False when a change in it is not known to this version. */
   apply(write: Write, context: Context): boolean;
   /** Saves the documents that these name, forgets all others that were asked for; answers how many. */
@@ -70,14 +72,18 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
       return versionOf(fresh ? { edits: [fresh.context] } : peek(collection, id));
     },
     begin(write, context) {
-      const key = `${write.collection}\n${write.id}`;
-      if (open.has(key)) return undefined;
-      const fresh = freshOf(write, context);
+      const fresh = documents.isNew(write.collection, write.id) && freshOf(write, context);
       if (!fresh) return undefined;
-      const row = tables.document(write.collection, write.id);
-      if (row) open.set(key, { state: read(row) });
-      else open.set(key, { fresh, shown: fresh.shown });
-      return row ? undefined : fresh.shown;
+      open.set(`${write.collection}\n${write.id}`, { fresh, shown: fresh.shown });
+      return fresh.shown;
+    },
+    isNew(collection, id) {
+      const key = `${collection}\n${id}`;
+      const known = open.get(key);
+      if (known) return known.state === undefined && known.fresh === undefined;
+      const row = tables.document(collection, id);
+      open.set(key, row ? { state: read(row) } : {});
+      return row === undefined;
     },
     apply: (write, context) =>
       documents.begin(write, context) !== undefined ||

@@ -38,7 +38,7 @@ export function writeDocuments(
   for (const [index, wish] of request.entries()) {
     const collection = declared.get(wish.collection);
     const { collection: name, id } = wish;
-    const begun = beginPlain(wish, collection);
+    const begun = documents.isNew(name, id) ? beginPlain(wish, collection) : undefined;
     const shownNew = begun && documents.begin(begun, context);
     if (shownNew) {
       const found = { collection, before: undefined, after: shownNew, warnings };
