@@ -5,7 +5,7 @@ import { generate } from "mqtt-packet";
 import type { MqttOptions } from "../../src/ingest/index.ts";
 import { createRetained } from "../../src/ingest/mqtt/retained.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { closed, damage, hostileSeed, rawSocket } from "../support/hostile.ts";
+import { closed, hostileSeed, rawSocket, sendDamaged } from "../support/hostile.ts";
 import { connectPacket, publishPacket, subscribePacket } from "../support/ingest.ts";
 import { startMqtt } from "../support/mqtt.ts";
 import { waitFor } from "../support/wait.ts";
@@ -86,15 +86,8 @@ test(`I6: damaged packets close their own connection and leave nothing behind (s
   ];
   for (let round = 0; round < 25; round++) {
     const sockets = Array.from({ length: 12 }, (_, i) => {
-      const socket = rawSocket(t, port);
       const first = hello(`f${round}-${i % 8}`);
-      const rest = Buffer.concat(good.filter(() => random.integer(3) > 0));
-      socket.end(
-        random.integer(3) === 0
-          ? damage(random, Buffer.concat([first, rest]))
-          : Buffer.concat([first, damage(random, rest)]),
-      );
-      return socket;
+      return sendDamaged(t, port, { first, good, random });
     });
     await Promise.all(sockets.map(closed));
   }

@@ -5,7 +5,7 @@ import { connect as connectClient, type IPublishPacket, type MqttClient } from "
 import { generate, parser, type Packet } from "mqtt-packet";
 import type { MqttDependencies, MqttOptions } from "../../src/ingest/index.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { closed, damage, hostileSeed, rawSocket } from "../support/hostile.ts";
+import { closed, hostileSeed, rawSocket, sendDamaged } from "../support/hostile.ts";
 import { refused } from "../support/ingest.ts";
 import { startMqtt } from "../support/mqtt.ts";
 import { waitFor } from "../support/wait.ts";
@@ -458,7 +458,6 @@ test(`I6: damaged MQTT 5 packets close their own connection and leave nothing be
   ];
   for (let round = 0; round < 20; round++) {
     const sockets = Array.from({ length: 12 }, (_, i) => {
-      const socket = rawSocket(t, port);
       const first = bytes({
         cmd: "connect",
         protocolId: "MQTT",
@@ -469,13 +468,7 @@ test(`I6: damaged MQTT 5 packets close their own connection and leave nothing be
         properties: { sessionExpiryInterval: random.integer(3), receiveMaximum: 5 },
         will: { topic: "plant/will", payload: "{}", qos: 1, properties: { willDelayInterval: 1 } },
       });
-      const rest = Buffer.concat(good.filter(() => random.integer(3) > 0));
-      socket.end(
-        random.integer(3) === 0
-          ? damage(random, Buffer.concat([first, rest]))
-          : Buffer.concat([first, damage(random, rest)]),
-      );
-      return socket;
+      return sendDamaged(t, port, { first, good, random });
     });
     await Promise.all(sockets.map(closed));
   }

@@ -91,15 +91,15 @@ test("a rename between folders is as durable as each of them: the new name when 
   const { status, stderr } = runIn(
     folder.path,
     power.env,
-    `for (const name of ["", "/work", "/kept"]) {
+    `for (const name of ["", "/making", "/kept"]) {
        if (name) fs.mkdirSync(folder + name);
        fs.fsyncSync(fs.openSync(folder, "r"));
      }
-     const fd = fs.openSync(folder + "/work/a", "w");
+     const fd = fs.openSync(folder + "/making/a", "w");
      fs.writeSync(fd, "whole");
      fs.fsyncSync(fd);
-     fs.fsyncSync(fs.openSync(folder + "/work", "r"));
-     fs.renameSync(folder + "/work/a", folder + "/kept/b");
+     fs.fsyncSync(fs.openSync(folder + "/making", "r"));
+     fs.renameSync(folder + "/making/a", folder + "/kept/b");
      fs.fsyncSync(fs.openSync(folder + "/kept", "r"));`,
   );
   assert.equal(status, 0, stderr);
@@ -108,7 +108,7 @@ test("a rename between folders is as durable as each of them: the new name when 
   for (let round = 1; round <= 30; round++) {
     power.restoreAt(power.position, disk.path, seededRandom(round));
     assert.equal(readFileSync(join(disk.path, "kept/b"), "utf8"), "whole");
-    leftovers.add(existsSync(join(disk.path, "work/a")));
+    leftovers.add(existsSync(join(disk.path, "making/a")));
   }
   assert.deepEqual([...leftovers].sort(), [false, true], "the old name may still be there");
 });

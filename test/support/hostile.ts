@@ -24,6 +24,22 @@ export const closed = (socket: Socket) =>
     ? Promise.resolve()
     : new Promise<void>((resolve) => socket.once("close", () => resolve()));
 
+/** Ends a connection with a good beginning and a choice of good packets, damaged somewhere. */
+export function sendDamaged(
+  t: TestContext,
+  port: number,
+  { first, good, random }: { first: Buffer; good: readonly Buffer[]; random: Random },
+): Socket {
+  const socket = rawSocket(t, port);
+  const rest = Buffer.concat(good.filter(() => random.integer(3) > 0));
+  socket.end(
+    random.integer(3) === 0
+      ? damage(random, Buffer.concat([first, rest]))
+      : Buffer.concat([first, damage(random, rest)]),
+  );
+  return socket;
+}
+
 /** Flips, cuts, doubles or inserts bytes in what was good. */
 export function damage(random: Random, good: Buffer): Buffer {
   let bytes = Buffer.from(good);
