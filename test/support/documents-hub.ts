@@ -49,14 +49,18 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
   let copies: readonly PublishedFeed[] = [];
   let lastId = 0;
   let cut: number | undefined;
+  const withTables = <Fields extends object>(feed: Fields) => {
+    const added = { ...feed, id: ++lastId };
+    const its = createMemoryTables();
+    its.begin();
+    its.cutAfter = cut;
+    tablesById.set(added.id, its);
+    return added;
+  };
   const tables: FeedTables = {
     feeds: () => [...rows],
     addFeed(feed) {
-      const added = { ...feed, id: ++lastId };
-      const its = createMemoryTables();
-      its.begin();
-      its.cutAfter = cut;
-      tablesById.set(added.id, its);
+      const added = withTables(feed);
       rows = [...rows, added];
       return added;
     },
@@ -75,11 +79,7 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
     },
     feeds: () => copies,
     addFeed(feed) {
-      const added = { ...feed, id: ++lastId };
-      const its = createMemoryTables();
-      its.begin();
-      its.cutAfter = cut;
-      tablesById.set(added.id, its);
+      const added = withTables(feed);
       copies = [...copies, added];
       return added;
     },
