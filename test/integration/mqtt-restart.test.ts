@@ -7,12 +7,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { connect, connectAsync, type MqttClient } from "mqtt";
+import type { IConnackPacket, IPubcompPacket } from "mqtt-packet";
 import {
   openMqttState,
   type MqttStateStore,
   type SavedState,
 } from "../../src/ingest/mqtt-state/index.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
+import { byHand, publish } from "../support/mqtt5.ts";
 import { startMqtt } from "../support/mqtt.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -140,6 +142,26 @@ test("I18: what was sent to a client that is away, subscriptions, and retained m
 });
 
 const nothing: SavedState = { sessions: [], flights: [], received: [], retained: [] };
+
+test("I18: a PUBREL sent again, since its PUBCOMP was lost with the agent, is answered with success", async (t) => {
+  const path = stateFile(t);
+  const first = await startProcess(t, path);
+  const kept = { clientId: "kept", clean: false, properties: { sessionExpiryInterval: 600 } };
+  const before = await byHand(t, first.port, kept);
+  await before.next("connack");
+  before.send(publish({ qos: 2, messageId: 7 }));
+  await before.next("pubrec");
+  before.send({ cmd: "pubrel", messageId: 7 });
+  await before.next("pubcomp");
+  await first.kill();
+  const second = await startProcess(t, path);
+  const after = await byHand(t, second.port, kept);
+  after.send({ cmd: "pubrel", messageId: 7 });
+  const { reasonCode } = (await after.next("pubcomp")) as IPubcompPacket;
+  assert.equal(reasonCode ?? 0, 0);
+  const { sessionPresent } = (await after.next("connack")) as IConnackPacket;
+  assert.equal(sessionPresent, true);
+});
 
 test("I18: what cannot be written down is not acknowledged, and does not come back", async (t) => {
   let failure: SkerryError | undefined;

@@ -2,12 +2,13 @@
 import { strict as assert } from "node:assert";
 import { test, type TestContext } from "node:test";
 import { connect as connectClient, type IPublishPacket, type MqttClient } from "mqtt";
-import { generate, parser, type Packet } from "mqtt-packet";
+import { generate, type Packet } from "mqtt-packet";
 import type { MqttDependencies, MqttOptions } from "../../src/ingest/index.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { closed, hostileSeed, rawSocket, sendDamaged } from "../support/hostile.ts";
 import { refused } from "../support/ingest.ts";
 import { startMqtt } from "../support/mqtt.ts";
+import { byHand, publish } from "../support/mqtt5.ts";
 import { waitFor } from "../support/wait.ts";
 
 const streams = [{ name: "s", durability: { level: "local" }, mqttTopics: ["plant/#"] }] as const;
@@ -44,39 +45,6 @@ function inbox(client: MqttClient): Received[] {
 const texts = (received: readonly Received[]) => received.map(({ text }) => text);
 const some = (received: readonly Received[], count: number) =>
   waitFor(() => received.length >= count, { what: `${count} messages`, timeoutMs: 30_000 });
-
-/** MQTT 5 by hand: packets out, packets in. */
-async function byHand(t: TestContext, port: number, connect: object = {}) {
-  const socket = rawSocket(t, port);
-  const packets: Packet[] = [];
-  const parse = parser({ protocolVersion: 5 });
-  parse.on("packet", (packet) => packets.push(packet));
-  socket.on("data", (chunk) => parse.parse(chunk));
-  const send = (packet: Packet) => socket.write(generate(packet, { protocolVersion: 5 }));
-  send({
-    cmd: "connect",
-    protocolId: "MQTT",
-    protocolVersion: 5,
-    clean: true,
-    clientId: "by-hand",
-    keepalive: 0,
-    ...connect,
-  });
-  const next = (cmd: Packet["cmd"]) =>
-    waitFor(() => packets.find((packet) => packet.cmd === cmd), { what: cmd, timeoutMs: 30_000 });
-  return { socket, packets, send, next };
-}
-
-const publish = (more: Partial<IPublishPacket>): IPublishPacket => ({
-  cmd: "publish",
-  topic: "plant/a",
-  payload: "{}",
-  qos: 1,
-  messageId: 1,
-  dup: false,
-  retain: false,
-  ...more,
-});
 
 test("I1, I14: MQTT 5 is told the level that was reached, and why a message was refused, on an open connection", async (t) => {
   const { store, connect5, deadLetters } = await start(t, {

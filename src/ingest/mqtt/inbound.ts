@@ -267,15 +267,19 @@ export function createInbound(deps: InboundDependencies, client: InboundClient):
     },
     release(messageId) {
       const isKnown = session.received.delete(messageId);
-      const reasonCode = isKnown ? 0 : reason.packetIdNotFound;
-      const answer = () =>
+      const answer = (reasonCode: number) =>
         client.write(encodeAcknowledgement(version, { cmd: "pubcomp", messageId, reasonCode }));
-      if (!isKnown || !client.journal) return answer();
+      if (!client.journal) return answer(isKnown ? 0 : reason.packetIdNotFound);
       // Otherwise a new message of the same identifier would be taken for this one after a restart.
-      void client.journal.completed(messageId).then(answer, (error: unknown) => {
-        deps.log.warn("PUBREL is not answered: it could not be written down", { error });
-        session.received.set(messageId, true);
-      });
+      // A kept session that does not know it completed it before and its PUBCOMP was lost: what a
+      // client takes for a failed message it would send anew.
+      void client.journal.completed(messageId).then(
+        () => answer(0),
+        (error: unknown) => {
+          deps.log.warn("PUBREL is not answered: it could not be written down", { error });
+          if (isKnown) session.received.set(messageId, true);
+        },
+      );
     },
     get isFull() {
       return cost > waitingCostMax;
