@@ -1,7 +1,7 @@
 /** Keys that retention removed, by producer and epoch: resends of them stay duplicates. */
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { addRanges, includesNumber, type Range } from "./ranges.ts";
-import type { Run } from "./segments.ts";
+import type { Run } from "./sealed-keys.ts";
 
 export interface RemovedKeys {
   has(producer: number, epoch: number, sequence: number): boolean;

@@ -10,7 +10,8 @@ import { entryOverheadBytes } from "../streams/store.ts";
 import type { EntryTable } from "./entry-table.ts";
 import type { Names, StreamRow } from "./names.ts";
 import type { Sealing } from "./sealing.ts";
-import type { Held, Run, Segments } from "./segments.ts";
+import type { Run } from "./sealed-keys.ts";
+import type { Held, Segments } from "./segments.ts";
 
 export type RetentionLimits = {
   readonly ageMs?: number;

@@ -9,7 +9,8 @@ import { encodeSegment, type SealedRow } from "../batch/segment.ts";
 import { entryOverheadBytes } from "../streams/store.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import { rowColumns, toSealedRow } from "./rows.ts";
-import { SegmentDamaged, type Held, type Run, type Segments } from "./segments.ts";
+import type { Run } from "./sealed-keys.ts";
+import { SegmentDamaged, type Held, type Segments } from "./segments.ts";
 
 export type SealLimits = {
   readonly entriesMax: number;

@@ -10,6 +10,8 @@ import type { Database } from "../../runtime/sqlite/index.ts";
 import { decodeSegment, type SealedRow, type Segment } from "../batch/segment.ts";
 import { entryOverheadBytes } from "../streams/store.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
+import { createOpenedSegments } from "./opened-segments.ts";
+import { createSealedKeys, type Run } from "./sealed-keys.ts";
 
 /** A line of the directory: what is known of a segment without looking into it. */
 export type Held = {
@@ -34,14 +36,6 @@ export type Piece = {
   readonly entries: number;
   /** As the backlog counts. */
   readonly bytes: number;
-};
-
-/** Keys of one producer and epoch without a gap. No two runs overlap: a key stands once in a store. */
-export type Run = {
-  readonly producer: number;
-  readonly epoch: number;
-  readonly first: number;
-  readonly last: number;
 };
 
 export type Sealed = { readonly toId: number; readonly entries: number; readonly bytes: number };
@@ -123,7 +117,6 @@ export class SegmentDamaged extends SkerryError {
 const cacheBytesMax = 4 * 1024 * 1024;
 /** What passing over a segment by its directory line counts as looking through. */
 const skipCost = 10;
-const runTopsMax = 200_000;
 
 export function createSegments(db: Database, names: Names): Segments {
   const heldColumns = "id, last_id, stream, entries, bytes, from_ms, to_ms";
@@ -149,27 +142,20 @@ export function createSegments(db: Database, names: Names): Segments {
      WHERE origin = ? AND stream = ? AND last_sequence >= ? ORDER BY last_sequence LIMIT 1`,
   );
   const piecesOfSegment = db.prepare(`SELECT ${pieceColumns} FROM piece WHERE segment = ?`);
-  const runBefore = db.prepare(
-    `SELECT last, segment FROM run
-     WHERE producer = ? AND epoch = ? AND first <= ? ORDER BY first DESC LIMIT 1`,
-  );
   const summaries = db.prepare(
     `SELECT stream, max(last_id) AS to_id, sum(entries) AS entries, sum(bytes) AS bytes
      FROM segment GROUP BY stream`,
   );
+  const keys = createSealedKeys(db);
+  const opened = createOpenedSegments(cacheBytesMax);
   const nothing: Sealed = { toId: 0, entries: 0, bytes: 0 };
 
   let sealedByStream = new Map<number, Sealed>();
-  let opened = new Map<number, Segment>();
-  let openedBytes = 0;
-  /** The highest sealed sequence by producer and epoch: most appends are above it. */
-  const runTops = new Map<string, number>();
   const damagedById = new Map<number, SegmentDamaged>();
 
   const load = () => {
-    opened = new Map();
-    openedBytes = 0;
-    runTops.clear();
+    opened.clear();
+    keys.forget();
     sealedByStream = new Map(
       summaries.all().map((row) => [
         Number(row["stream"]),
@@ -202,34 +188,21 @@ export function createSegments(db: Database, names: Names): Segments {
     throw new SkerryError({ code: "internal", message: `there is no segment ${id}` });
   };
 
-  const open = (id: number): Segment => {
-    const known = opened.get(id);
-    if (known) {
-      // The map's order is the order of use.
-      opened.delete(id);
-      opened.set(id, known);
-      return known;
-    }
-    const held = heldOf(id);
-    const found = bytesOf.get(id);
-    const bytes = found?.["bytes"] as Uint8Array | undefined;
-    let segment: Segment;
-    try {
-      if (!bytes || crc32(bytes) !== Number(found?.["crc"])) throw new Error("wrong checksum");
-      segment = decodeSegment(bytes);
-      if (segment.ids.length !== held.entries) throw new Error("wrong number of entries");
-    } catch (cause) {
-      throw damage(held, cause);
-    }
-    opened.set(id, segment);
-    openedBytes += segment.bytes;
-    for (const [oldId, old] of opened) {
-      if (openedBytes <= cacheBytesMax || oldId === id) break;
-      opened.delete(oldId);
-      openedBytes -= old.bytes;
-    }
-    return segment;
-  };
+  /** Throws `segment-damaged`. */
+  const open = (id: number): Segment =>
+    opened.get(id, () => {
+      const held = heldOf(id);
+      const found = bytesOf.get(id);
+      const bytes = found?.["bytes"] as Uint8Array | undefined;
+      try {
+        if (!bytes || crc32(bytes) !== Number(found?.["crc"])) throw new Error("wrong checksum");
+        const segment = decodeSegment(bytes);
+        if (segment.ids.length !== held.entries) throw new Error("wrong number of entries");
+        return segment;
+      } catch (cause) {
+        throw damage(held, cause);
+      }
+    });
 
   const piecesOf = (held: Held): readonly Piece[] => piecesOfSegment.all(held.id).map(toPiece);
 
@@ -335,18 +308,7 @@ export function createSegments(db: Database, names: Names): Segments {
       }
     },
 
-    findKey(producer, epoch, sequence) {
-      const at = runKey(producer, epoch);
-      let top = runTops.get(at);
-      if (top === undefined) {
-        top = Number(runBefore.get(producer, epoch, Number.MAX_SAFE_INTEGER)?.["last"] ?? 0);
-        if (runTops.size >= runTopsMax) runTops.clear();
-        runTops.set(at, top);
-      }
-      if (sequence > top) return undefined;
-      const run = runBefore.get(producer, epoch, sequence);
-      return run && Number(run["last"]) >= sequence ? Number(run["segment"]) : undefined;
-    },
+    findKey: keys.find,
     rowByKey(id, producer, epoch, sequence) {
       return rowsFrom(open(id), 0).find(
         ({ key }) => key?.sequence === sequence && key.producer === producer && key.epoch === epoch,
@@ -382,10 +344,7 @@ export function createSegments(db: Database, names: Names): Segments {
         entries: entries + held.entries,
         bytes: bytes + held.bytes,
       });
-      for (const { producer, epoch, last } of runs) {
-        const top = runTops.get(runKey(producer, epoch));
-        if (top !== undefined && top < last) runTops.set(runKey(producer, epoch), last);
-      }
+      keys.added(runs);
     },
     removed(held) {
       const { toId, entries, bytes } = sealedByStream.get(held.stream) ?? nothing;
@@ -394,15 +353,12 @@ export function createSegments(db: Database, names: Names): Segments {
         entries: entries - held.entries,
         bytes: bytes - held.bytes,
       });
-      openedBytes -= opened.get(held.id)?.bytes ?? 0;
       opened.delete(held.id);
       damagedById.delete(held.id);
     },
     forget: load,
   };
 }
-
-const runKey = (producer: number, epoch: number) => `${producer}/${epoch}`;
 
 /** Where `ids` first are above `id`. */
 function firstAbove(ids: readonly number[], id: number): number {

@@ -1,0 +1,57 @@
+/**
+ * Which segment holds a producer's key: runs of keys without a gap, so that a million sealed entries
+ * of one producer cost a line.
+ */
+import type { Database } from "../../runtime/sqlite/index.ts";
+
+/** Keys of one producer and epoch without a gap. No two runs overlap: a key stands once in a store. */
+export type Run = {
+  readonly producer: number;
+  readonly epoch: number;
+  readonly first: number;
+  readonly last: number;
+};
+
+export interface SealedKeys {
+  /** The segment that holds this key. */
+  find(producer: number, epoch: number, sequence: number): number | undefined;
+  /** Inside a transaction that sealed these keys. */
+  added(runs: readonly Run[]): void;
+  /** Reads anew what is kept in memory. */
+  forget(): void;
+}
+
+const topsMax = 200_000;
+
+export function createSealedKeys(db: Database): SealedKeys {
+  const runBefore = db.prepare(
+    `SELECT last, segment FROM run
+     WHERE producer = ? AND epoch = ? AND first <= ? ORDER BY first DESC LIMIT 1`,
+  );
+  /** The highest sealed sequence by producer and epoch: most appends are above it. */
+  const tops = new Map<string, number>();
+
+  return {
+    find(producer, epoch, sequence) {
+      const at = topKey(producer, epoch);
+      let top = tops.get(at);
+      if (top === undefined) {
+        top = Number(runBefore.get(producer, epoch, Number.MAX_SAFE_INTEGER)?.["last"] ?? 0);
+        if (tops.size >= topsMax) tops.clear();
+        tops.set(at, top);
+      }
+      if (sequence > top) return undefined;
+      const run = runBefore.get(producer, epoch, sequence);
+      return run && Number(run["last"]) >= sequence ? Number(run["segment"]) : undefined;
+    },
+    added(runs) {
+      for (const { producer, epoch, last } of runs) {
+        const top = tops.get(topKey(producer, epoch));
+        if (top !== undefined && top < last) tops.set(topKey(producer, epoch), last);
+      }
+    },
+    forget: () => tops.clear(),
+  };
+}
+
+const topKey = (producer: number, epoch: number) => `${producer}/${epoch}`;
