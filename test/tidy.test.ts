@@ -191,6 +191,30 @@ test("no cycles, type-only ones included", () => {
   assert.deepEqual(cycles, []);
 });
 
+/** Packages that cost an isolate 2 to 5 MB each, and who is started without them. */
+const heavy = /^(zod|fastify|undici|prom-client|mqtt-packet|@grpc\/|@fastify\/|@opentelemetry\/)/;
+const light = ["agent/storage.entry.ts", "hub/storage.entry.ts", "traffic/proxy.entry.ts"];
+
+test("weight: a thread beside the main one, and the keeper, load no heavy package at their start", () => {
+  const loads = (path: string) =>
+    [
+      ...(contentByFile.get(path) ?? "").matchAll(/^(?:import|export)\s(?!type\b)[^;]*?;/gm),
+    ].flatMap(([statement]) => /(?:from|import)\s+["']([^"']+)["'];$/.exec(statement)?.[1] ?? []);
+  const found: string[] = [];
+  const visit = (path: string, trail: readonly string[], seen: Set<string>) => {
+    if (seen.has(path)) return;
+    seen.add(path);
+    for (const specifier of loads(path)) {
+      const here = [...trail, name(path)];
+      if (heavy.test(specifier)) found.push([...here, specifier].join(" -> "));
+      if (specifier.startsWith(".")) visit(resolve(dirname(path), specifier), here, seen);
+    }
+  };
+  for (const entry of [...light, "keeper/keeper.entry.ts"])
+    visit(join(src, entry), [], new Set<string>());
+  assert.deepEqual(found, []);
+});
+
 test("entries are never imported", () => {
   const wrong = imports.filter(({ target }) => target?.includes(".entry."));
   assert.deepEqual(

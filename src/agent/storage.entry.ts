@@ -6,12 +6,9 @@ import { join } from "node:path";
 import { encodeLeaving, openDocumentStore, serveDocumentStore } from "../data/documents/index.ts";
 import { encodeBatch, openStreamStore, serveStreamStore } from "../data/streams/index.ts";
 import { openMqttState, serveMqttState } from "../ingest/mqtt-state/index.ts";
-import {
-  openSqliteLedger,
-  serveLedger,
-  type LedgerEmit,
-  type LedgerThreadEvents,
-} from "../ledger/index.ts";
+// Not the room's front door: behind it stand etcd and zod, 5 MB that this thread never uses.
+import { openSqliteLedger } from "../ledger/sqlite/index.ts";
+import { serveLedger, type LedgerEmit, type LedgerThreadEvents } from "../ledger/thread/index.ts";
 import { createGate, createOperationGate } from "../privacy/gate/index.ts";
 import { openMirrorStore, serveMirrorStore } from "../resources/mirror-store/index.ts";
 import { systemClock, systemRandom } from "../runtime/clock/index.ts";

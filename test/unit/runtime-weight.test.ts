@@ -3,6 +3,7 @@ import { strict as assert } from "node:assert";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { writeToStream } from "mqtt-packet";
 import { Agent } from "undici";
 import { Pool } from "../../src/runtime/http-pool/index.ts";
 
@@ -43,6 +44,11 @@ test("weight: the YAML library waits for its first use", () => {
     loadedBy("yaml").filter((path) => path.includes("node_modules/yaml/")),
     [],
   );
+});
+
+test("weight: MQTT keeps no Buffer for each packet identifier that there is", async () => {
+  await import("../../src/ingest/mqtt/codec.ts");
+  assert.equal(writeToStream.cacheNumbers, false);
 });
 
 test("weight: a pool has the methods that the package's index would have given it", () => {

@@ -51,21 +51,22 @@ export function openCellTime(
   const baseByPeer = new Map<string, number>();
   let floor = { ms: known.floorMs, atMs: steady.nowMs() };
 
-  const floorMs = () => floor.ms + (steady.nowMs() - floor.atMs);
-  const isWrong = () => clock.wallMs() < floorMs() - toleranceMs;
-  const votes = () => [
+  // `steadyMs` is read once for each question: the host's is a file of the kernel.
+  const floorMs = (steadyMs = steady.nowMs()) => floor.ms + (steadyMs - floor.atMs);
+  const isWrong = (steadyMs = steady.nowMs()) => clock.wallMs() < floorMs(steadyMs) - toleranceMs;
+  const votes = (steadyMs: number) => [
     // What this boot once learnt from peers stands for them until they are heard again.
     ...(baseByPeer.size === 0 && known.agreedBaseMs !== undefined ? [known.agreedBaseMs] : []),
     ...baseByPeer.values(),
-    ...(isWrong() ? [] : [clock.wallMs() - steady.nowMs()]),
+    ...(isWrong(steadyMs) ? [] : [clock.wallMs() - steadyMs]),
   ];
-  const nowMs = () => {
-    const sorted = votes().sort((a, b) => a - b);
+  const nowMs = (steadyMs = steady.nowMs()) => {
+    const sorted = votes(steadyMs).sort((a, b) => a - b);
     const median = sorted[(sorted.length - 1) >> 1];
-    const agreedMs = median === undefined ? floorMs() : median + steady.nowMs();
+    const agreedMs = median === undefined ? floorMs(steadyMs) : median + steadyMs;
     const wallMs = clock.wallMs();
-    const isOwn = !isWrong() && Math.abs(agreedMs - wallMs) < toleranceMs;
-    return Math.max(isOwn ? wallMs : agreedMs, floorMs());
+    const isOwn = !isWrong(steadyMs) && Math.abs(agreedMs - wallMs) < toleranceMs;
+    return Math.max(isOwn ? wallMs : agreedMs, floorMs(steadyMs));
   };
   const raiseTo = (ms: number) => {
     if (ms > floorMs()) floor = { ms, atMs: steady.nowMs() };
@@ -108,7 +109,7 @@ export function openCellTime(
     saveNews();
   };
   return {
-    nowMs,
+    nowMs: () => nowMs(),
     tellMs: () => (isWrong() ? nowMs() : clock.wallMs()),
     observe(peer, theirNowMs) {
       if (Number.isFinite(theirNowMs)) vote(peer, theirNowMs);

@@ -8,7 +8,7 @@
  */
 import { execFile } from "node:child_process";
 import { constants, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { open, type FileHandle } from "node:fs/promises";
+import { open, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
@@ -108,10 +108,11 @@ export function createContainerLog(
 
   /** Up to `untilBytes`: a writer without end must not keep the other stream waiting. */
   const drain = async (stream: StreamName, untilBytes: number, atEnd: boolean) => {
+    // Nothing new is the rule, for each container each second.
+    if (untilBytes <= checkpoint[stream]) return;
     const spool = await openIfThere(paths[stream]);
     if (!spool) return;
     try {
-      if (untilBytes <= checkpoint[stream]) return;
       const buffer = Buffer.allocUnsafe(Math.min(readBytesMax, untilBytes - checkpoint[stream]));
       while (checkpoint[stream] < untilBytes) {
         const length = Math.min(buffer.length, untilBytes - checkpoint[stream]);
@@ -201,19 +202,12 @@ export function createContainerLog(
   };
 }
 
-async function bytesOf(path: string): Promise<number> {
-  const file = await openIfThere(path);
-  if (!file) return 0;
-  try {
-    return (await file.stat()).size;
-  } finally {
-    await file.close();
-  }
-}
+const bytesOf = async (path: string) => (await ifThere(stat(path)))?.size ?? 0;
+const openIfThere = (path: string) => ifThere(open(path, "r"));
 
-async function openIfThere(path: string): Promise<FileHandle | undefined> {
+async function ifThere<T>(found: Promise<T>): Promise<T | undefined> {
   try {
-    return await open(path, "r");
+    return await found;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
