@@ -1,5 +1,6 @@
 /** What the broker sends, PUBLISH left out: acknowledgements, CONNACK, DISCONNECT. */
-import { generate, type Packet } from "mqtt-packet";
+import type { Packet } from "mqtt-packet";
+import { generate } from "./packets.ts";
 import type { Acknowledgement, Connect, ProtocolVersion } from "./codec.ts";
 import type { Ending } from "./ending.ts";
 import type { Admitted, Refusal } from "./handshake.ts";

@@ -4,19 +4,9 @@
  * connections. What it lets through and the specification forbids (packet identifier 0, empty
  * subscriptions, properties given twice, packets that only a server sends) is refused here.
  */
-import {
-  parser,
-  writeToStream,
-  type IConnectPacket,
-  type IDisconnectPacket,
-  type Packet,
-  type Parser,
-} from "mqtt-packet";
+import type { IConnectPacket, IDisconnectPacket, Packet, Parser } from "mqtt-packet";
+import { parser } from "./packets.ts";
 import { reason } from "./reason-codes.ts";
-
-// It would keep a Buffer for each of the 65,536 identifiers there are, 7 MB from the first packet on, to
-// save making one of two bytes.
-writeToStream.cacheNumbers = false;
 
 /** 3 is MQTT 3.1, which differs from 3.1.1 (4) in CONNECT only. */
 export type ProtocolVersion = 3 | 4 | 5;

@@ -1,5 +1,6 @@
 /** A message on its way through the broker, and its bytes for a subscriber. */
-import { generate, type IPublishPacket } from "mqtt-packet";
+import type { IPublishPacket } from "mqtt-packet";
+import { generate } from "./packets.ts";
 import type { MessageProperties, ProtocolVersion, Qos } from "./codec.ts";
 
 export type Message = {
