@@ -80,7 +80,7 @@ export async function runAgent(
   feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
   const sync = await startSyncPath(ground, { mirrored, trustDomain });
   const documents = await startDocumentsPath(ground, { mirrored, trustDomain });
-  const queries = await startQueriesPath(ground, { mirrored });
+  const queries = await startQueriesPath(ground, { mirrored, documents: documents.store });
 
   // Other machines.
   const opening = Promise.withResolvers<ServersPath>();
@@ -161,6 +161,7 @@ export async function runAgent(
     identity,
     state,
     coordination,
+    streams: [queries],
     routes: [sensor.routes, sync.routes, documents.routes, queries.routes, status.routes],
   });
   const api = await startApiPath(ground, {

@@ -14,7 +14,9 @@ import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Json, JsonObject } from "../lib/json.ts";
 import { ambientClock, ambientRandom } from "./ambient.ts";
-import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
+import { createCaller, type ClientOptions } from "./caller.ts";
+import { eventsOf, type ServerEvent } from "./events.ts";
+import { followQuery, type LiveRequest, type LiveUpdate } from "./live.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
 
 export type { FieldChange, Json };
@@ -125,6 +127,12 @@ export interface DocumentClient {
     request: GroupsRequest & { readonly signal?: AbortSignal },
   ): Promise<readonly QueryGroup[]>;
   /**
+   * The first rows of a query (`limit`, default 100, at most 1000), then exactly how they change, until
+   * the signal aborts. Comes back by itself when the connection is lost, with what was missed or, told
+   * as `reset`, with all rows. Throws what the server refuses, and why a live query ended for good.
+   */
+  live(collection: string, request?: LiveRequest): AsyncIterable<LiveUpdate>;
+  /**
    * Every document as it is now, then each that changes, until the signal aborts. Comes back by itself
    * where it was when the connection is lost; throws what the server refuses.
    */
@@ -198,6 +206,8 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
       }
     },
     query: (collection, request = {}) => pagesOf(call, `${pathOf(collection)}/query`, request),
+    live: (collection, request = {}) =>
+      followQuery({ call, clock }, `${pathOf(collection)}/query`, request),
     async groups(collection, { signal, aggregate = ["count"], ...request }) {
       const asked = { ...request, aggregate, limit: groupsMax };
       return (await ask<QueryGroup>(call, `${pathOf(collection)}/query`, asked, signal)).rows;
@@ -209,8 +219,9 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
         try {
           const query = new URLSearchParams({ follow: "1", since: cursor });
           const answer = await call(`${pathOf(collection)}?${query}`, signal ? { signal } : {});
-          for await (const change of eventsOf(answer)) {
+          for await (const event of eventsOf(answer)) {
             backoff.reset();
+            const change = changeOf(event);
             cursor = change.cursor;
             yield change;
           }
@@ -224,19 +235,9 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
   };
 }
 
-/** Server-sent events, as far as the gateway uses them. */
-async function* eventsOf(answer: Response): AsyncIterable<DocumentChange> {
-  let fields: Record<string, string> = {};
-  for await (const line of linesOf(answer)) {
-    const colon = line.indexOf(":");
-    if (colon > 0) fields[line.slice(0, colon)] = line.slice(colon + 1).trimStart();
-    if (line !== "") continue;
-    const { id: cursor = "", event, data } = fields;
-    fields = {};
-    if (data === undefined) continue;
-    const document = JSON.parse(data) as StoredDocument;
-    yield event === "delete"
-      ? { id: document.id, cursor, deleted: true }
-      : { id: document.id, cursor, deleted: false, document };
-  }
+function changeOf({ id: cursor, event, data }: ServerEvent): DocumentChange {
+  const document = JSON.parse(data) as StoredDocument;
+  return event === "delete"
+    ? { id: document.id, cursor, deleted: true }
+    : { id: document.id, cursor, deleted: false, document };
 }

@@ -22,6 +22,7 @@ export type {
   GroupsRequest,
   QueryAnswer,
   QueryCondition,
+  QueryDifference,
   QueryExplained,
   QueryGroup,
   QueryRow,
@@ -29,6 +30,7 @@ export type {
   RowsRequest,
   WindowsRequest,
 } from "../api/records/index.ts";
+export { applyDifferences, type LiveRequest, type LiveUpdate } from "./live.ts";
 export { createCoordination } from "./coordination/coordination.ts";
 export type {
   ChangeBatch,

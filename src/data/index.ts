@@ -135,6 +135,8 @@ export {
 export { createGlobalDocumentRoutes } from "./routes/global-documents.ts";
 export { createDocumentRoutes, type DocumentRoutesDeps } from "./routes/documents.ts";
 export { createQueries, type Queries } from "./queries/thread.ts";
+export { createLiveQueries, type LiveOptions, type LiveQueries } from "./queries/live-queries.ts";
+export type { LiveReader } from "./queries/subscription.ts";
 export type { QueryFiles } from "./queries/engine.ts";
 export { createQueryRoutes, type QueryRoutesDeps } from "./routes/queries.ts";
 export type {

@@ -29,6 +29,7 @@ import { createHttpApp } from "../../src/runtime/http/index.ts";
 import { writeInfo } from "../../src/runtime/local/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { openDocuments, put, replicate, write } from "../support/documents.ts";
+import { startLive } from "../support/queries-live.ts";
 import { declareOrders, openReadings, orders } from "../support/orders.ts";
 
 const nowMs = () => Date.now();
@@ -83,8 +84,10 @@ test("documents are put, merged, read and listed, and conflicts told with every 
     { clock: systemClock },
     { documentsPath: join(dataDir, "documents.db"), streamsPath: join(dataDir, "streams.db") },
   );
+  const { live } = startLive({ queries, store });
   createQueryRoutes({
     queries,
+    live,
     declared: { isCollection: () => true, isStream: () => true },
   })(app);
   const streams = await openReadings(join(dataDir, "streams.db"));
@@ -104,7 +107,17 @@ test("documents are put, merged, read and listed, and conflicts told with every 
     const line = (text: string) => void lines.push(text);
     const output = { ...context.output, isTerminal: false, line, note: line };
     const program = new Command("skerry").exitOverride();
-    registerData(program, { ...context, output });
+    // What lasts ends after the first it printed.
+    const ended = new AbortController();
+    const once = (text: string) => {
+      line(text);
+      ended.abort();
+    };
+    registerData(program, {
+      ...context,
+      output: words.includes("--live") ? { ...output, line: once } : output,
+      stop: () => ended.signal,
+    });
     await program.parseAsync(["node", "skerry", "data", ...words, "--data", dataDir]);
     return lines.join("\n");
   };
@@ -156,6 +169,8 @@ test("documents are put, merged, read and listed, and conflicts told with every 
     "WINDOW\tSENSOR\tCOUNT\tAVG(CELSIUS)\tMAX(CELSIUS)\tLAST(CELSIUS)\n2026-01-01T08:00:00.000Z\ts1\t2\t20\t21\t21\n2026-01-01T08:10:00.000Z\ts1\t1\t24\t24\t24\n2026-01-01T08:10:00.000Z\ts2\t1\t18\t18\t18",
     "at,sensor,celsius\n2026-01-01T08:05:00.000Z,s1,21\n2026-01-01T08:12:00.000Z,s1,24",
     "WINDOW\tMAX(CELSIUS)\n2026-01-01T08:00:00.000Z\t24",
+    "CHANGE\tAT\tID\tTOTAL\nadded\t0\to3\t250\nadded\t1\to1\t120",
+    '{"event":"result","rows":[{"id":"o3","body":{"customer":{"city":"Bergen"},"due":"2026-01-20","status":"open","total":250}},{"id":"o1","body":{"customer":{"city":"Oslo"},"due":"2026-02-01","status":"open","tags":["gift"],"total":120}}]}',
   ]);
   assert.equal(
     await run("query", "orders", "--sort", "-total", "--fields", "id", "--limit", "1", "--json"),
@@ -192,6 +207,9 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   assert.equal(await run("query", "notes", "--of", "collection"), "ID\tBODY");
   await assert.rejects(run("query", "orders", "--window", "10m"), {
     message: "--window: is of a stream, and orders is a collection",
+  });
+  await assert.rejects(run("query", "orders", "--live", "--by", "status"), {
+    message: "--by: does not go with --live",
   });
   await assert.rejects(run("query", "readings", "--sort", "celsius"), {
     message: "--sort: is of a collection, and readings is a stream",

@@ -23,6 +23,7 @@ import { systemClock } from "../../src/runtime/clock/index.ts";
 import { createHttpApp, type HttpApp } from "../../src/runtime/http/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { openDocuments } from "../support/documents.ts";
+import { startLive } from "../support/queries-live.ts";
 import { declareOrders, openReadings, orders } from "../support/orders.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -51,7 +52,8 @@ before(async () => {
     isCollection: (name: string) => name === "items",
     isStream: (name: string) => name === "empty",
   };
-  createQueryRoutes({ queries, declared })(app);
+  const { live } = startLive({ queries, store });
+  createQueryRoutes({ queries, live, declared })(app);
   url = await app.listen({ host: "127.0.0.1", port: 0 });
   client = createDocuments({ url });
 });
@@ -227,5 +229,9 @@ test("the example of docs/queries.md prints what it should", async () => {
     "2026-01-01T08:00:00.000Z s1 20",
     "2026-01-01T08:10:00.000Z s1 24",
     "2026-01-01T08:10:00.000Z s2 18",
+    "o3 250, o1 120",
+    "o2 300, o3 250",
+    "removed o1 1",
+    "added o2 0",
   ]);
 });

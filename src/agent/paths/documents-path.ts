@@ -14,6 +14,7 @@ import {
   createReplication,
   type CollectionDeclaration,
   type DocumentsSync,
+  type DocumentStore,
   type FieldType,
 } from "../../data/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
@@ -24,6 +25,7 @@ import type { ClearedBytes } from "../storage.ts";
 
 export type DocumentsPath = {
   readonly routes: Routes;
+  readonly store: Pick<DocumentStore, "on">;
   readonly hub: DocumentsSync<ClearedBytes>;
   /** A link to another node of the cell stands. */
   attachPeer(link: Link): void;
@@ -99,6 +101,7 @@ export async function startDocumentsPath(
   });
   return {
     routes: createDocumentRoutes({ store, writes, clock }),
+    store,
     hub,
     attachPeer: (link) => replication.attach(link),
     attachHub(link) {

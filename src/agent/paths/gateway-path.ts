@@ -13,9 +13,11 @@ export async function startGatewayPath(
     state: Pick<StatePath, "isKnown">;
     coordination: CoordinationRoutes;
     routes: readonly Routes[];
+    /** Other ways with answers that last. */
+    streams: readonly { endStreams(): void }[];
   },
 ): Promise<Gateway> {
-  const { identity, state, coordination, routes } = deps;
+  const { identity, state, coordination, routes, streams } = deps;
   const gateway = await lifecycle.start(
     "gateway",
     () =>
@@ -35,9 +37,11 @@ export async function startGatewayPath(
   );
   // Stopped before the gateway, which would wait for them.
   await lifecycle.start(
-    "coordination streams",
-    () => coordination,
-    (part) => part.endStreams(),
+    "streams of applications",
+    () => [coordination, ...streams],
+    (parts) => {
+      for (const part of parts) part.endStreams();
+    },
   );
   return gateway;
 }

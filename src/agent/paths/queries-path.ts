@@ -1,20 +1,36 @@
-/** The way of a question: gateway → [queries' thread] read-only connections to this node's files → the answer. */
+/**
+ * The way of a question: gateway → [queries' thread] read-only connections to this node's files → the
+ * answer; and of a live query, after each commit of documents the same way again.
+ */
 import { join } from "node:path";
 import {
   collectionKind,
+  stable,
   streamKind,
+  type Collection,
   type KindDefinition,
   type KubeObject,
 } from "../../api/index.ts";
-import { createQueries, createQueryRoutes } from "../../data/index.ts";
+import {
+  createLiveQueries,
+  createQueries,
+  createQueryRoutes,
+  type DocumentStore,
+} from "../../data/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
 
+export type QueriesPath = {
+  readonly routes: Routes;
+  /** Ends live queries: their clients go on elsewhere, or here after a restart. */
+  endStreams(): void;
+};
+
 export async function startQueriesPath(
-  { clock, lifecycle, dataDir }: Ground,
-  { mirrored }: { mirrored: Mirrored },
-): Promise<{ readonly routes: Routes }> {
+  { clock, random, log, metrics, lifecycle, dataDir }: Ground,
+  { mirrored, documents }: { mirrored: Mirrored; documents: Pick<DocumentStore, "on"> },
+): Promise<QueriesPath> {
   const queries = await lifecycle.start(
     "queries",
     () =>
@@ -30,7 +46,15 @@ export async function startQueriesPath(
   const [isCollection, isStream] = [collectionKind, streamKind].map((kind) =>
     namesOf(mirrored, kind),
   ) as [Known, Known];
-  return { routes: createQueryRoutes({ queries, declared: { isCollection, isStream } }) };
+  const live = createLiveQueries({ thread: queries.live, clock, random, log, metrics });
+  documents.on("grown", ({ collections }) => live.grown(collections));
+  mirrored.follow(collectionKind, (now: readonly Collection[]) =>
+    live.declare(new Map(now.map(({ metadata, spec }) => [metadata.name, stable(spec)]))),
+  );
+  return {
+    routes: createQueryRoutes({ queries, live, declared: { isCollection, isStream } }),
+    endStreams: () => live.stop(),
+  };
 }
 
 type Known = (name: string) => boolean;

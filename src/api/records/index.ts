@@ -24,6 +24,7 @@ export type {
   GroupsRequest,
   QueryAnswer,
   QueryCondition,
+  QueryDifference,
   QueryExplained,
   QueryGroup,
   QueryRow,

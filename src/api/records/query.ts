@@ -29,6 +29,16 @@ export type RowsRequest = {
 };
 export type QueryRow = { readonly id: string; readonly body: JsonObject };
 
+/**
+ * One difference of a live query. Places are those in the list as all differences before left it; a
+ * row that moves is taken out at `from` first, and put in again at `at`.
+ */
+export type QueryDifference = { readonly id: string; readonly at: number } & (
+  | { readonly change: "removed" }
+  | { readonly change: "added"; readonly row: QueryRow }
+  | { readonly change: "changed"; readonly from?: number; readonly row: QueryRow }
+);
+
 export type GroupsRequest = {
   readonly where?: QueryWhere;
   /** `count`, `count(total)`, `sum(total)`, `avg(total)`, `min(total)`, `max(total)`. */

@@ -1,7 +1,5 @@
 import type { Command } from "commander";
-import { parsePath, valueAtPath } from "../../api/records/index.ts";
-import type { Entry, QueryAnswer, QueryGroup, QueryRow } from "../../client/index.ts";
-import type { Json, JsonObject } from "../../lib/json.ts";
+import type { QueryAnswer } from "../../client/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { isHubFolder } from "../../runtime/local/index.ts";
 import type { Context } from "../context.ts";
@@ -9,6 +7,8 @@ import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
 import { instant, wholeNumber } from "../flag-values.ts";
 import { callJson, openLocalApi, type LocalApi } from "../local-api.ts";
 import { csvValue, renderTable } from "../output.ts";
+import { cells, rowColumns, type Column, type Row } from "../query-columns.ts";
+import { followLive } from "./data-live.ts";
 
 export type QueryFlags = {
   data?: string;
@@ -25,18 +25,25 @@ export type QueryFlags = {
   points?: number;
   of?: string;
   explain?: boolean;
+  live?: boolean;
   json?: boolean;
   csv?: boolean;
 };
 
-type Row = QueryRow | QueryGroup | Entry;
-type Column = { readonly label: string; readonly valueOf: (row: Row) => Json | undefined };
-
 const pageRows = 1000;
 /** What goes beyond a time range. */
-const queryFlags = ["where", "fields", "aggregate", "by", "window", "points", "csv"] as const;
+const queryFlags = [
+  "where",
+  "fields",
+  "aggregate",
+  "by",
+  "window",
+  "points",
+  "csv",
+  "live",
+] as const;
 const onlyOf = {
-  collection: ["sort", "explain"],
+  collection: ["sort", "explain", "live"],
   stream: ["from", "to", "window", "points", "cell"],
 } as const;
 
@@ -73,6 +80,7 @@ export function registerQuery(
     .option("--cell <name>", "of a stream, on a hub: of this cell")
     .option("--of <kind>", "collection or stream, where both have this name")
     .option("--explain", "also tell how it was looked for")
+    .option("--live", "go on with what changes until Ctrl-C")
     .option("--json", "one JSON object a line")
     .option("--csv", "with a header line")
     .option(dataFlag, dataFlagText)
@@ -85,6 +93,7 @@ A condition has =, !=, <, <=, >, >=, in (…), contains, prefix, exists, and, or
 Examples:
   skerry data query orders --where 'status = "open" and total > 100' --sort=-total --fields id,total --limit 20
   skerry data query orders --aggregate 'count,sum(total)' --by status --csv
+  skerry data query orders --where 'status = "open"' --sort=-total --limit 10 --live --json
   skerry data query readings --window 10m --by sensor --aggregate 'avg(celsius),last(celsius)' --from 2026-01-01T08:00:00Z
   skerry data query telemetry --from 2026-01-01T08:00:00Z --limit 1000 --json > telemetry.ndjson`,
     )
@@ -113,6 +122,7 @@ async function run(
       });
     const asked = queryFlags.find((one) => flags[one] !== undefined);
     if (kind === "stream" && asked === undefined) return await readEntries(name, flags);
+    if (api && flags.live) return await followLive(api, name, flags, context);
     if (api) return await query(api, kind, name, flags, context);
     throw new SkerryError({
       code: "invalid-argument",
@@ -233,31 +243,6 @@ function printer(
     const [first, ...others] = [...(labels ? [labels] : []), ...rows.map(valuesOf).map(cells)];
     return first ? [renderTable(first, others, { tabs: !isTerminal })] : [];
   };
-}
-
-/** What would break a line or a column is shown as JSON. */
-const cells = (values: readonly (Json | undefined)[]): string[] =>
-  values.map((value) =>
-    value === undefined
-      ? ""
-      : typeof value === "string" && !/\p{Cc}/u.test(value)
-        ? value
-        : JSON.stringify(value),
-  );
-
-/** Of entries always with their time. */
-function rowColumns({ fields }: QueryFlags, kind: "collection" | "stream"): Column[] {
-  const at: Column = { label: "at", valueOf: (row) => ("at" in row ? row.at : undefined) };
-  const id: Column = { label: "id", valueOf: (row) => ("id" in row ? row.id : undefined) };
-  const bodyOf = (row: Row) => ("body" in row ? (row.body as JsonObject) : {});
-  if (!fields) return [kind === "stream" ? at : id, { label: "body", valueOf: bodyOf }];
-  const named = fields.map((label): Column => {
-    // What is no field, the node refuses.
-    const path = parsePath(label) ?? [];
-    const idOf = (row: Row) => ("id" in row ? row.id : "cursor" in row ? String(row.cursor) : "");
-    return { label, valueOf: (row) => valueAtPath({ id: idOf(row), body: bodyOf(row) }, path) };
-  });
-  return kind === "stream" ? [at, ...named] : named;
 }
 
 const groupColumns = ({ by = [], aggregate = ["count"], window, points }: QueryFlags): Column[] => [

@@ -22,7 +22,7 @@ const measures = ["count", "sum", "min", "max", "avg"] as const;
 /** What names there are beside those of the request; streams have more than documents. */
 export type Allowed = { readonly names: readonly string[]; readonly measures: readonly Measure[] };
 const ofDocuments: Allowed = {
-  names: "where sort fields limit cursor aggregate by timeoutMs explain".split(" "),
+  names: "where sort fields limit cursor aggregate by timeoutMs explain live".split(" "),
   measures,
 };
 
@@ -42,6 +42,19 @@ export function checkQuery(request: Json | undefined): Query {
   return { ...part, shape };
 }
 
+/** Whether a request wants to be told of differences; what does not go with that is refused. */
+export function isLiveQuery(request: Json | undefined, { shape, cursor, explain }: Query): boolean {
+  if (!isObject(request) || request["live"] !== true) return false;
+  if (shape.rows === "groups")
+    throw invalid(
+      "live",
+      "does not go with aggregate and by: live queries answer documents, by where, sort, fields and limit",
+    );
+  if (cursor !== undefined || explain)
+    throw invalid("live", `does not go with ${explain ? "explain" : "cursor"}`);
+  return true;
+}
+
 /** What queries of documents and of streams have in common. */
 export function checkNames(
   request: Json | undefined,
@@ -53,7 +66,9 @@ export function checkNames(
     if (!allowed.names.includes(name))
       throw invalid(name, `is not known here; known are ${allowed.names.join(", ")}`);
   }
-  const { where, cursor, explain } = given;
+  const { where, cursor, explain, live } = given;
+  if (live !== undefined && typeof live !== "boolean")
+    throw invalid("live", "must be true or false");
   if (explain !== undefined && typeof explain !== "boolean")
     throw invalid("explain", "must be true or false");
   if (cursor !== undefined && typeof cursor !== "string") throw invalid("cursor", "must be text");

@@ -5,16 +5,11 @@ import { unknownCollection } from "../documents/check.ts";
 import { unknownStream } from "../streams/check.ts";
 import { createConnections } from "./connections.ts";
 import { createEntryReading, noEntries, runEntries, type EntriesQuery } from "./entries.ts";
-import type { Query, QueryPage } from "./query.ts";
-import { createReads } from "./reads.ts";
+import type { DocumentsRequest, QueryPage } from "./query.ts";
+import { createLiveEngine, type LiveEngine } from "./live.ts";
+import { createReads, type Reads } from "./reads.ts";
 import { runQuery } from "./run.ts";
 
-/** `isDeclared`: one without content is empty, not unknown. */
-export type DocumentsRequest = {
-  readonly collection: string;
-  readonly isDeclared: boolean;
-  readonly query: Query;
-};
 export type EntriesRequest = {
   readonly stream: string;
   readonly isDeclared: boolean;
@@ -26,6 +21,7 @@ export interface QueryEngine {
   documents(request: DocumentsRequest): Promise<QueryPage>;
   /** Throws `stream-unknown`, `segment-damaged`, and as `documents`. */
   entries(request: EntriesRequest): Promise<QueryPage>;
+  readonly live: LiveEngine;
   close(): void;
 }
 
@@ -43,14 +39,17 @@ export function createQueryEngine(deps: { clock: Clock }, files: QueryFiles): Qu
     const endMs = clock.monotonicMs() + timeoutMs;
     return () => documents.isClosed || clock.monotonicMs() >= endMs;
   };
+  const find = (reads: Reads, { collection, isDeclared }: DocumentsRequest) => {
+    const found = reads.collection(collection);
+    if (!found && !isDeclared) throw new SkerryError(unknownCollection(collection, []));
+    return found ?? { number: noCollection, documents: 0 };
+  };
   return {
-    documents: ({ collection, isDeclared, query }) =>
+    documents: (request) =>
       documents.use((reads) => {
-        const found = reads.collection(collection);
-        if (!found && !isDeclared) throw new SkerryError(unknownCollection(collection, []));
-        const { number, documents: count } = found ?? { number: noCollection, documents: 0 };
+        const { collection, query } = request;
         const isOver = until(query.timeoutMs);
-        return runQuery(reads, { collection, number, documents: count, query, isOver });
+        return runQuery(reads, { ...find(reads, request), collection, query, isOver });
       }),
     entries: ({ stream, isDeclared, query }) =>
       streams.use((reading) => {
@@ -58,6 +57,7 @@ export function createQueryEngine(deps: { clock: Clock }, files: QueryFiles): Qu
         if (!found && !isDeclared) throw new SkerryError(unknownStream(stream, []));
         return runEntries(found ?? noEntries, { stream, query, isOver: until(query.timeoutMs) });
       }),
+    live: createLiveEngine(deps, { documents, find }),
     close() {
       documents.close();
       streams.close();

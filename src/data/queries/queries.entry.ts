@@ -9,4 +9,7 @@ const engine = createQueryEngine({ clock: systemClock }, threadData<QueryFiles>(
 serveThread({
   "queries.documents": (request) => engine.documents(request),
   "queries.entries": (request) => engine.entries(request),
+  "queries.open": (request) => engine.live.open(request),
+  "queries.look": (lives) => engine.live.look(lives),
+  "queries.close": (live) => engine.live.close(live),
 } satisfies QueryMethods);

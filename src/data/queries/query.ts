@@ -55,6 +55,16 @@ export type Query = {
   readonly explain: boolean;
 };
 
+/** `isDeclared`: a collection without content is empty, not unknown. */
+export type DocumentsRequest = {
+  readonly collection: string;
+  readonly isDeclared: boolean;
+  readonly query: Query;
+};
+
+/** Of a live query: groups have no rows that could be told apart. */
+export type DocumentsShape = Shape & { readonly rows: "documents" };
+
 /** An index as a plan knows it. */
 export type Index = { readonly number: number; readonly path: Path };
 

@@ -6,6 +6,7 @@ import type { KeyRange } from "./keys.ts";
 import { fewMax, type IdRange } from "./plan.ts";
 
 export type Found = { readonly id: string; readonly body: string; readonly key?: Buffer };
+export type Changed = { readonly id: string; readonly body: string | null };
 export type After = { readonly id: string; readonly key?: Buffer };
 
 export interface Reads {
@@ -20,6 +21,10 @@ export interface Reads {
     walk: { index: number; range: KeyRange; after?: After; descending: boolean },
   ): Iterable<Found>;
   body(collection: number, id: string): string | undefined;
+  /** The change that a document of it was last written by; 0 without any. */
+  lastChange(collection: number): number;
+  /** Every document that was written since, once, as it is now; null: it is not there. */
+  changed(collection: number, since: number): Iterable<Changed>;
   explain(walk: "ids" | "index", descending: boolean): string[];
 }
 
@@ -44,6 +49,10 @@ export function createReads(db: Database): Reads {
        (SELECT 1 FROM document_key WHERE number = ? AND key >= ? AND key <= ? LIMIT ?)`,
   );
   const findBody = db.prepare("SELECT body FROM document WHERE collection = ? AND id = ?");
+  const findLast = db.prepare("SELECT max(change) AS last FROM document WHERE collection = ?");
+  const findChanged = db.prepare(
+    "SELECT id, body FROM document WHERE collection = ? AND change > ? ORDER BY change",
+  );
   const walks = { ids: [idsUp, idsDown], index: [keysUp, keysDown] } as const;
   const prepared = {
     ids: walks.ids.map((sql) => db.prepare(sql)),
@@ -91,6 +100,11 @@ export function createReads(db: Database): Reads {
     body(collection, id) {
       const body = findBody.get(collection, id)?.["body"];
       return typeof body === "string" ? body : undefined;
+    },
+    lastChange: (collection) => Number(findLast.get(collection)?.["last"] ?? 0),
+    *changed(collection, since) {
+      for (const { id, body } of findChanged.iterate(collection, since))
+        yield { id: String(id), body: typeof body === "string" ? body : null };
     },
     explain: (walk, descending) =>
       db

@@ -10,7 +10,7 @@ import { createGroups } from "./aggregate.ts";
 import { decodeCursor, encodeCursor, fingerprint, type Place } from "./cursor.ts";
 import { compile, type Predicate, type Subject } from "./evaluate.ts";
 import { planQuery, type Plan } from "./plan.ts";
-import type { Explained, Query, QueryPage, Shape, SortKey } from "./query.ts";
+import type { DocumentsShape, Explained, Query, QueryPage, Shape, SortKey } from "./query.ts";
 import type { Found, Reads } from "./reads.ts";
 import { compareText, sortKey } from "./values.ts";
 
@@ -24,25 +24,46 @@ export type Asked = {
   readonly isOver: () => boolean;
 };
 
-const pageBytesMax = 4 * 1024 * 1024;
+/** Of rows in one answer: one is begun while it has less. */
+export const pageBytesMax = 4 * 1024 * 1024;
 /** Between two yields. */
 const pieceRows = 64;
 const pieceBytes = 256 * 1024;
 
 /** Throws `invalid-cursor`, `query-too-dear`. */
 export function* runQuery(reads: Reads, asked: Asked): Generator<void, QueryPage> {
-  const { query, number } = asked;
-  const plan = planQuery(query, {
-    indexes: reads.indexes(number),
-    count: (index, ranges) => reads.count(index, ranges),
-  });
+  const { query } = asked;
+  const plan = planOf(reads, asked);
   const looked = { rows: 0 };
   const page =
     query.shape.rows === "groups"
       ? yield* groupsOf(reads, asked, { plan, shape: query.shape, looked })
-      : yield* documentsOf(reads, asked, { plan, shape: query.shape, looked });
+      : yield* pageOf(reads, asked, { plan, shape: query.shape, looked });
   return query.explain ? { ...page, explain: explained(reads, plan, looked.rows) } : page;
 }
+
+/**
+ * Up to `limit` documents in the order of the answer behind a place, with their places; `isLast`:
+ * nothing is behind them. Throws `query-too-dear` where a page would end with less than `least`.
+ */
+export function* readWindow(
+  reads: Reads,
+  asked: Asked,
+  { shape, after, least }: { shape: DocumentsShape; after?: Place; least: number },
+): Generator<void, { readonly rows: readonly PlacedRow[]; readonly isLast: boolean }> {
+  const plan = planOf(reads, asked);
+  const looked = { rows: 0 };
+  const { rows, end } = yield* documentsOf(reads, asked, { plan, shape, looked }, after);
+  if (end === "time" && rows.length < least) throw tooDear(asked, looked.rows);
+  if (end === "bytes" && rows.length < least) throw tooLarge("the result");
+  return { rows, isLast: end === "last" };
+}
+
+const planOf = (reads: Reads, { query, number }: Asked): Plan =>
+  planQuery(query, {
+    indexes: reads.indexes(number),
+    count: (index, ranges) => reads.count(index, ranges),
+  });
 
 type Work<Rows extends Shape["rows"]> = {
   readonly plan: Plan;
@@ -76,39 +97,67 @@ function* groupsOf(
   return { rows: all.map((group) => JSON.stringify(group)) };
 }
 
+function* pageOf(reads: Reads, asked: Asked, work: Work<"documents">): Generator<void, QueryPage> {
+  const { query, collection } = asked;
+  const of = fingerprint(collection, query);
+  const after = query.cursor === undefined ? undefined : decodeCursor(of, query.cursor);
+  const { rows, end, at } = yield* documentsOf(reads, asked, work, after);
+  const last = end === "last" ? undefined : (at ?? rows.at(-1)?.place);
+  return {
+    rows: rows.map(({ row }) => row),
+    ...(last ? { cursor: encodeCursor(of, last) } : {}),
+  };
+}
+
+/** A row as JSON, and where it stands in the order of the answer. */
+export type PlacedRow = { readonly row: string; readonly place: Place };
+type Collected = {
+  readonly rows: readonly PlacedRow[];
+  /** Why it ends here; `last`: there is nothing more. */
+  readonly end: "last" | "limit" | "bytes" | "time";
+  /** What was looked at last, where time was over. */
+  readonly at?: Place;
+};
+
 function* documentsOf(
   reads: Reads,
   asked: Asked,
   { plan, shape, looked }: Work<"documents">,
-): Generator<void, QueryPage> {
-  const { query, number, collection } = asked;
+  after: Place | undefined,
+): Generator<void, Collected> {
+  const { query, number } = asked;
   const { sort, fields } = shape;
   const holds = compile(query.where);
-  const of = fingerprint(collection, query);
-  const after = query.cursor === undefined ? undefined : decodeCursor(of, query.cursor);
   const placeOf = placing(sort);
-  const page = createPage(fields, (place) => encodeCursor(of, place));
+  const rows: PlacedRow[] = [];
+  let bytes = 0;
+  const add = (subject: Subject, place: Place) => {
+    const row = rowOf(subject, fields);
+    rows.push({ row, place });
+    bytes += row.length;
+  };
 
   if (plan.ordered) {
     for (const found of walk(reads, number, plan, after)) {
       const subject = subjectOf(found);
       if (holds(subject)) {
-        if (page.rows.length >= query.limit || page.isFull) return page.answer();
-        page.add(subject, placeOf(subject));
+        if (rows.length >= query.limit) return { rows, end: "limit" };
+        if (bytes >= pageBytesMax) return { rows, end: "bytes" };
+        add(subject, placeOf(subject));
       }
       if (!isPieceDone(looked, found)) continue;
       yield;
-      if (asked.isOver()) return page.answer(placeOf(subject));
+      if (asked.isOver()) return { rows, end: "time", at: placeOf(subject) };
     }
-    return page.answer("end");
+    return { rows, end: "last" };
   }
   const best = yield* firstOf(reads, asked, { plan, holds, sort, after, looked });
   for (const place of best.slice(0, query.limit)) {
-    if (page.isFull) return page.answer();
+    if (bytes >= pageBytesMax) return { rows, end: "bytes" };
     const body = reads.body(number, place.id);
-    if (body !== undefined) page.add(subjectOf({ id: place.id, body }), place);
+    if (body !== undefined) add(subjectOf({ id: place.id, body }), place);
   }
-  return page.answer(best.length > query.limit ? undefined : "end");
+  return { rows, end: best.length > query.limit ? "limit" : "last" };
 }
 
 /** The first places behind the cursor in the order of the answer, one more than asked for. */
@@ -168,7 +217,7 @@ function isPieceDone(looked: { rows: number; bytes?: number }, { body }: Found):
   return true;
 }
 
-const subjectOf = ({ id, body }: Found): Subject => ({ id, body: JSON.parse(body) as Json });
+export const subjectOf = ({ id, body }: Found): Subject => ({ id, body: JSON.parse(body) as Json });
 
 export const placing =
   (sort: readonly SortKey[]) =>
@@ -178,40 +227,25 @@ export const placing =
   });
 
 /** By the keys, then by id, in the direction of the last key: total, and the same on every node (Q2). */
-export function ordering(sort: readonly SortKey[]): (a: Place, b: Place) => number {
+export function orderingBy<Key>(
+  sort: readonly SortKey[],
+  compareKeys: (a: Key | undefined, b: Key | undefined) => number,
+): (a: PlacedBy<Key>, b: PlacedBy<Key>) => number {
   const isDown = sort.at(-1)?.descending ?? false;
   return (a, b) => {
     for (const [at, { descending }] of sort.entries()) {
-      const order = Buffer.compare(a.keys[at] ?? nothing, b.keys[at] ?? nothing);
+      const order = compareKeys(a.keys[at], b.keys[at]);
       if (order !== 0) return descending ? -order : order;
     }
     return isDown ? compareText(b.id, a.id) : compareText(a.id, b.id);
   };
 }
+type PlacedBy<Key> = { readonly id: string; readonly keys: readonly Key[] };
+
+export const ordering = (sort: readonly SortKey[]): ((a: Place, b: Place) => number) =>
+  orderingBy<Buffer>(sort, (a = nothing, b = nothing) => Buffer.compare(a, b));
 
 const nothing = Buffer.alloc(0);
-
-function createPage(fields: readonly Path[] | undefined, cursorOf: (place: Place) => string) {
-  const rows: string[] = [];
-  let bytes = 0;
-  let last: Place | undefined;
-  return {
-    rows,
-    get isFull() {
-      return bytes >= pageBytesMax;
-    },
-    add(subject: Subject, place: Place) {
-      const row = rowOf(subject, fields);
-      rows.push(row);
-      bytes += row.length;
-      last = place;
-    },
-    /** Goes on behind this place, by itself behind the last row; `end`: there is nothing more. */
-    answer(at: Place | "end" | undefined = last): QueryPage {
-      return { rows, ...(at === "end" || at === undefined ? {} : { cursor: cursorOf(at) }) };
-    },
-  };
-}
 
 export const rowOf = (subject: Subject, fields: readonly Path[] | undefined): string =>
   JSON.stringify({ id: subject.id, body: fields ? projected(subject, fields) : subject.body });
@@ -234,6 +268,13 @@ function explained(reads: Reads, plan: Plan, looked: number): Explained {
     looked,
   };
 }
+
+export const tooLarge = (what: string) =>
+  new SkerryError({
+    code: "query-too-dear",
+    message: `${what} is larger than ${pageBytesMax / 1024 / 1024} MiB`,
+    hint: "lower limit, or name the fields that are needed",
+  });
 
 const tooDear = ({ documents, query }: Asked, looked: number) =>
   new SkerryError({

@@ -7,16 +7,29 @@ import type { Clock, Timer } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { entryUrl } from "../../runtime/child/index.ts";
 import { startThread, type Thread } from "../../runtime/thread/index.ts";
-import type { DocumentsRequest, EntriesRequest, QueryEngine, QueryFiles } from "./engine.ts";
-import type { QueryPage } from "./query.ts";
+import type { EntriesRequest, QueryEngine, QueryFiles } from "./engine.ts";
+import type { LiveEngine, LiveRequest, Looked } from "./live.ts";
+import type { DocumentsRequest, QueryPage } from "./query.ts";
 
 export type QueryMethods = {
   "queries.documents"(request: DocumentsRequest): Promise<QueryPage>;
   "queries.entries"(request: EntriesRequest): Promise<QueryPage>;
+  "queries.open"(request: LiveRequest): Promise<readonly string[]>;
+  "queries.look"(lives: readonly number[]): Promise<Looked>;
+  "queries.close"(live: number): void;
+};
+
+/** The live queries of the thread; without any it may end. */
+export type LiveThread = Pick<LiveEngine, "open" | "look"> & {
+  /** Does not start a thread, nor wait for it. */
+  close(live: number): void;
 };
 
 /** Throws `thread-ended` besides. */
-export type Queries = Pick<QueryEngine, "documents" | "entries"> & { stop(): Promise<void> };
+export type Queries = Pick<QueryEngine, "documents" | "entries"> & {
+  readonly live: LiveThread;
+  stop(): Promise<void>;
+};
 
 const idleMsDefault = 60_000;
 const heapMbMax = 256;
@@ -28,6 +41,7 @@ export function createQueries(
   const { idleMs = idleMsDefault, ...files } = options;
   let thread: Promise<Thread<QueryMethods>> | undefined;
   let working = 0;
+  const lives = new Set<number>();
   let idle: Timer | undefined;
   let isStopped = false;
 
@@ -62,13 +76,38 @@ export function createQueries(
     try {
       return await ask(await running());
     } finally {
-      if (--working === 0) idle = clock.after(idleMs, () => void end());
+      working--;
+      rest();
     }
+  };
+  const rest = () => {
+    idle?.cancel();
+    if (working === 0 && lives.size === 0) idle = clock.after(idleMs, () => void end());
   };
 
   return {
     documents: (request) => asked((thread) => thread.call("queries.documents", request)),
     entries: (request) => asked((thread) => thread.call("queries.entries", request)),
+    live: {
+      async open(request) {
+        lives.add(request.live);
+        try {
+          return await asked((thread) => thread.call("queries.open", request));
+        } catch (error) {
+          lives.delete(request.live);
+          rest();
+          throw error;
+        }
+      },
+      look: (numbers) => asked((thread) => thread.call("queries.look", numbers)),
+      close(live) {
+        if (!lives.delete(live)) return;
+        rest();
+        const forget = async () => (await thread)?.call("queries.close", live);
+        // A thread that ended holds nothing any more.
+        forget().catch(() => undefined);
+      },
+    },
     async stop() {
       isStopped = true;
       await end();

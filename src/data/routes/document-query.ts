@@ -87,7 +87,8 @@ function flagOf(text: Texts, name: string): boolean {
   throw invalid(name, `"${value}" is not allowed`, "use 0 or 1");
 }
 
-function textsOf(query: unknown, known: readonly string[]): Texts {
+/** Each once, and none but these. Throws `invalid-query`. */
+export function textsOf(query: unknown, known: readonly string[]): Texts {
   const given = query as Readonly<Record<string, string | string[] | undefined>>;
   for (const [name, value] of Object.entries(given)) {
     if (!known.includes(name))

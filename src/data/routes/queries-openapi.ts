@@ -57,6 +57,11 @@ export const queryDocuments = {
             by,
             ...page,
             explain: { type: "boolean", description: "Also say how it was looked for." },
+            live: {
+              type: "boolean",
+              description:
+                "Go on with what changes, as server-sent events; without aggregate, by, cursor and explain. See /v1/live/{collection}.",
+            },
           },
         },
         examples: {
@@ -94,6 +99,41 @@ export const queryDocuments = {
       properties: { id: text, body: { type: "object" } },
     },
   ),
+};
+
+const parameter = (name: string, description: string) => ({
+  name,
+  in: "query",
+  required: false,
+  schema: text,
+  description,
+});
+
+export const liveDocuments = {
+  summary:
+    "The first rows of a query over documents, then how they change, as server-sent events or over a WebSocket.",
+  parameters: [
+    { name: "collection", in: "path", required: true, schema: text },
+    parameter("where", "Which, as text."),
+    parameter("sort", "Fields between commas, with - before it the greatest first."),
+    parameter("fields", "Only these, between commas."),
+    parameter("limit", "Rows that are shown, 1 to 1000. Default 100."),
+    parameter("timeoutMs", "How long it may look for rows, 1 to 30000. Default 2000."),
+    {
+      name: "last-event-id",
+      in: "header",
+      required: false,
+      schema: text,
+      description: "Of the last event that was taken: what came behind it follows, or a reset.",
+    },
+  ],
+  responses: {
+    200: {
+      description:
+        'Events: result {"rows":[…]}, changes {"changes":[{"change":"added","id":…,"at":0,"row":{…}}]}, reset {"reason":…,"rows":[…]}, resumed {}, end {"code":…,"message":…}.',
+      content: { "text/event-stream": { schema: text } },
+    },
+  },
 };
 
 export const queryEntries = {

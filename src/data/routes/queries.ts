@@ -1,17 +1,20 @@
 /**
  * `POST /v1/documents/:collection/query` and `POST /v1/streams/:name/query`: rows, or groups measured,
- * a page at a time.
+ * a page at a time; and `GET /v1/live/:collection`, documents as they change.
  */
 import { SkerryError } from "../../lib/errors.ts";
 import type { HttpReply, Routes } from "../../runtime/http/index.ts";
 import type { Json } from "../documents/json.ts";
-import { checkEntriesQuery, checkQuery } from "../queries/check.ts";
+import { checkEntriesQuery, checkQuery, isLiveQuery } from "../queries/check.ts";
+import type { LiveQueries } from "../queries/live-queries.ts";
 import type { QueryPage } from "../queries/query.ts";
 import type { Queries } from "../queries/thread.ts";
-import { queryDocuments, queryEntries } from "./queries-openapi.ts";
+import { parseLiveQuery, sendLive } from "./live.ts";
+import { liveDocuments, queryDocuments, queryEntries } from "./queries-openapi.ts";
 
 export type QueryRoutesDeps = {
   readonly queries: Pick<Queries, "documents" | "entries">;
+  readonly live: Pick<LiveQueries, "open">;
   readonly declared: {
     isCollection(name: string): boolean;
     isStream(name: string): boolean;
@@ -20,7 +23,7 @@ export type QueryRoutesDeps = {
 
 const bodyBytesMax = 1024 * 1024;
 
-export function createQueryRoutes({ queries, declared }: QueryRoutesDeps): Routes {
+export function createQueryRoutes({ queries, live, declared }: QueryRoutesDeps): Routes {
   return (app) => {
     void app.register(async (scope) => {
       scope.removeAllContentTypeParsers();
@@ -32,10 +35,23 @@ export function createQueryRoutes({ queries, declared }: QueryRoutesDeps): Route
       scope.post<{ Params: { collection: string }; Body: Buffer | undefined }>(
         "/v1/documents/:collection/query",
         { config: { openapi: queryDocuments }, bodyLimit: bodyBytesMax },
-        async ({ params: { collection }, body }, reply) => {
-          const query = checkQuery(parseRequest(body));
+        async (request, reply) => {
+          const { collection } = request.params;
+          const asked = parseRequest(request.body);
+          const query = checkQuery(asked);
           const isDeclared = declared.isCollection(collection);
+          if (isLiveQuery(asked, query))
+            return sendLive(live, request, reply, { collection, isDeclared, query });
           return sendPage(reply, await queries.documents({ collection, isDeclared, query }));
+        },
+      );
+      scope.get<{ Params: { collection: string } }>(
+        "/v1/live/:collection",
+        { config: { openapi: liveDocuments } },
+        async (request, reply) => {
+          const asked = parseLiveQuery(request.params, request.query);
+          const isDeclared = declared.isCollection(asked.collection);
+          return sendLive(live, request, reply, { ...asked, isDeclared });
         },
       );
       scope.post<{ Params: { name: string }; Body: Buffer | undefined }>(

@@ -1,0 +1,272 @@
+/**
+ * Live queries over documents, in the queries' thread. Each holds a window (`window.ts`) as of one
+ * version of its collection, the number of the last change in it. A look takes the documents that were
+ * written since, in a snapshot, holds each against the conditions once for every live query, and reads
+ * more only where a window lacks rows. Nothing is kept for a reader that does not ask: whatever it
+ * missed is one difference, as large as the result at most twice (Q7).
+ */
+import type { Clock } from "../../lib/clock.ts";
+import { encodeError, SkerryError, type EncodedError } from "../../lib/errors.ts";
+import type { Json } from "../documents/json.ts";
+import type { Connections } from "./connections.ts";
+import { compile, type Predicate, type Subject } from "./evaluate.ts";
+import type { DocumentsRequest, DocumentsShape, Query } from "./query.ts";
+import type { Changed, Reads } from "./reads.ts";
+import { pageBytesMax, placing, readWindow, rowOf, subjectOf, tooLarge } from "./run.ts";
+import { createWindow, digestOf, heldOf, reserveOf, type Held, type Step } from "./window.ts";
+import type { Window } from "./window.ts";
+
+/** `live`: a number that its owner chose, and never uses again. */
+export type LiveRequest = DocumentsRequest & { readonly live: number };
+
+export type Looked = {
+  /** `text`: JSON of what changed, as the routes send it. */
+  readonly told: readonly { readonly live: number; readonly text: string }[];
+  /** Over, and why. */
+  readonly ended: readonly { readonly live: number; readonly error: EncodedError }[];
+  /** Not of this thread: it was started again meanwhile. */
+  readonly unknown: readonly number[];
+  /** To be asked again at once: so much is not told in one answer. */
+  readonly left: readonly number[];
+};
+
+export interface LiveEngine {
+  /** The first result, its rows as JSON. Throws as `documents` of the engine. */
+  open(request: LiveRequest): Promise<readonly string[]>;
+  /** What changed for these since they were last asked; those without a change are not in the answer. */
+  look(lives: readonly number[]): Promise<Looked>;
+  close(live: number): void;
+}
+
+/** All live queries together; about 60 MB. */
+const rowsHeldMax = 200_000;
+const answerBytesMax = 16 * 1024 * 1024;
+/** Bodies of documents that changed, kept for the rows of several live queries. */
+const bodiesBytesMax = 4 * 1024 * 1024;
+
+type Live = {
+  readonly number: number;
+  readonly collection: string;
+  readonly query: Query;
+  readonly shape: DocumentsShape;
+  readonly holds: Predicate;
+  readonly window: Window;
+  version: number;
+};
+
+/** A document that changed, as far as somebody asked for it. */
+type Touched = { readonly subject?: Subject; row?: string; digest?: string };
+
+export function createLiveEngine(
+  { clock }: { clock: Clock },
+  options: {
+    documents: Connections<Reads>;
+    find(reads: Reads, request: DocumentsRequest): { number: number; documents: number };
+  },
+): LiveEngine {
+  const { documents, find } = options;
+  const liveByNumber = new Map<number, Live>();
+  /** Being opened, and closed before that was done. */
+  const opening = new Set<number>();
+
+  const until = (timeoutMs: number): (() => boolean) => {
+    const endMs = clock.monotonicMs() + timeoutMs;
+    return () => documents.isClosed || clock.monotonicMs() >= endMs;
+  };
+  const requireRoom = (limit: number) => {
+    const held = [...liveByNumber.values()].reduce((sum, { window }) => sum + window.size, 0);
+    if (held + limit <= rowsHeldMax) return;
+    throw new SkerryError({
+      code: "store-busy",
+      message: `the live queries of this node hold ${held} rows, and ${rowsHeldMax} is the most`,
+      hint: "ask with a smaller limit, or another node",
+      retryable: true,
+    });
+  };
+
+  function* start(reads: Reads, request: LiveRequest, shape: DocumentsShape) {
+    const { collection, query } = request;
+    const { sort } = shape;
+    const { number, documents: count } = find(reads, request);
+    const version = reads.lastChange(number);
+    const asked = {
+      collection,
+      number,
+      documents: count,
+      query: { ...query, limit: query.limit + reserveOf(query.limit) },
+      isOver: until(query.timeoutMs),
+    };
+    const { rows, isLast } = yield* readWindow(reads, asked, { shape, least: query.limit });
+    const held = rows.map(({ row, place }) => heldOf(place, digestOf(row)));
+    const window = createWindow({ sort, limit: query.limit }, { rows: held, isLast });
+    const holds = compile(query.where);
+    const live: Live = { number: request.live, collection, query, shape, holds, window, version };
+    return { live, rows: rows.slice(0, query.limit).map(({ row }) => row) };
+  }
+
+  return {
+    async open(request) {
+      const { shape } = request.query;
+      if (shape.rows === "groups")
+        throw new SkerryError({ code: "internal", message: "live queries answer documents" });
+      requireRoom(request.query.limit);
+      opening.add(request.live);
+      try {
+        const { live, rows } = await documents.use((reads) => start(reads, request, shape));
+        if (opening.has(live.number)) liveByNumber.set(live.number, live);
+        return rows;
+      } finally {
+        opening.delete(request.live);
+      }
+    },
+    async look(numbers) {
+      const lives = numbers.flatMap((number) => liveByNumber.get(number) ?? []);
+      const unknown = numbers.filter((number) => !liveByNumber.has(number));
+      if (lives.length === 0) return { told: [], ended: [], unknown, left: [] };
+      const looked = await documents.use((reads) => lookAt(reads, lives, until));
+      for (const { live } of looked.ended) liveByNumber.delete(live);
+      return { ...looked, unknown };
+    },
+    close(live) {
+      opening.delete(live);
+      liveByNumber.delete(live);
+    },
+  };
+}
+
+type Until = (timeoutMs: number) => () => boolean;
+
+function* lookAt(
+  reads: Reads,
+  lives: readonly Live[],
+  until: Until,
+): Generator<void, Omit<Looked, "unknown">> {
+  const told: { live: number; text: string }[] = [];
+  const ended: { live: number; error: EncodedError }[] = [];
+  const left: number[] = [];
+  let bytes = 0;
+  for (const [collection, ofCollection] of Map.groupBy(lives, (live) => live.collection)) {
+    const found = reads.collection(collection);
+    if (!found) continue;
+    const upto = reads.lastChange(found.number);
+    for (const [since, group] of Map.groupBy(ofCollection, (live) => live.version)) {
+      // What was told is told: a failure ends those that it concerns, and nobody else.
+      const fail = (live: Live, error: unknown) =>
+        void ended.push({ live: live.number, error: encodeError(error) });
+      let bodies: ReadonlyMap<string, string>;
+      try {
+        bodies = yield* takeChanges(reads, group, { collection: found.number, since, upto });
+      } catch (error) {
+        for (const live of group) fail(live, error);
+        continue;
+      }
+      for (const live of group) {
+        yield;
+        if (bytes >= answerBytesMax) {
+          left.push(live.number);
+          continue;
+        }
+        try {
+          const text = yield* tell(reads, live, { ...found, bodies, until });
+          if (text === undefined) continue;
+          bytes += text.length;
+          told.push({ live: live.number, text });
+        } catch (error) {
+          fail(live, error);
+        }
+      }
+    }
+  }
+  return { told, ended, left };
+}
+
+/** Takes all changes into all windows; bodies of some, so that they are not read again. */
+function* takeChanges(
+  reads: Reads,
+  group: readonly Live[],
+  { collection, since, upto }: { collection: number; since: number; upto: number },
+): Generator<void, ReadonlyMap<string, string>> {
+  const bodies = new Map<string, string>();
+  if (upto <= since) return bodies;
+  let bytes = 0;
+  for (const changed of reads.changed(collection, since)) {
+    const touched = touchedBy(changed);
+    for (const live of group) live.window.take(changed.id, heldBy(live, touched));
+    if (changed.body !== null && bytes < bodiesBytesMax) {
+      bodies.set(changed.id, changed.body);
+      bytes += changed.body.length;
+    }
+    yield;
+  }
+  for (const live of group) live.version = upto;
+  return bodies;
+}
+
+const touchedBy = ({ id, body }: Changed): Touched =>
+  body === null ? {} : { subject: { id, body: JSON.parse(body) as Json } };
+
+/** Undefined: it does not belong to the result. */
+function heldBy({ holds, shape: { sort, fields } }: Live, touched: Touched): Held | undefined {
+  const { subject } = touched;
+  if (!subject || !holds(subject)) return undefined;
+  const place = placing(sort)(subject);
+  if (fields) return heldOf(place, digestOf(rowOf(subject, fields)));
+  touched.row ??= rowOf(subject, undefined);
+  touched.digest ??= digestOf(touched.row);
+  return heldOf(place, touched.digest);
+}
+
+/** Undefined: nothing that it shows is different. */
+function* tell(
+  reads: Reads,
+  { collection, query, shape, window }: Live,
+  on: {
+    number: number;
+    documents: number;
+    bodies: ReadonlyMap<string, string>;
+    until: Until;
+  },
+): Generator<void, string | undefined> {
+  const { number, documents, bodies } = on;
+  const lacking = window.lacking();
+  if (lacking) {
+    const { rows: least, behind: after } = lacking;
+    const limit = least + reserveOf(query.limit);
+    const asked = {
+      collection,
+      number,
+      documents,
+      query: { ...query, limit },
+      isOver: on.until(query.timeoutMs),
+    };
+    const { rows, isLast } = yield* readWindow(reads, asked, { shape, after, least });
+    window.fill(
+      rows.map(({ row, place }) => heldOf(place, digestOf(row))),
+      isLast,
+    );
+  }
+  const rowAt = ({ id }: Held): string => {
+    const body = bodies.get(id) ?? reads.body(number, id);
+    if (body === undefined)
+      throw new SkerryError({ code: "internal", message: `a row of a snapshot is gone: ${id}` });
+    return rowOf(subjectOf({ id, body }), shape.fields);
+  };
+  const steps = window.differences();
+  if (steps.length === 0) return undefined;
+  let bytes = 0;
+  const texts = steps.map((step) => {
+    if (bytes >= pageBytesMax) throw tooLarge("a difference");
+    const text = stepText(step, rowAt);
+    bytes += text.length;
+    return text;
+  });
+  return `{"changes":[${texts.join(",")}]}`;
+}
+
+/** Rows are JSON already; they are put in as they are. */
+function stepText(step: Step, rowAt: (held: Held) => string): string {
+  const { change, at, held } = step;
+  if (change === "removed") return JSON.stringify({ change, id: held.id, at });
+  const from = change === "changed" && step.from !== undefined ? { from: step.from } : {};
+  return `${JSON.stringify({ change, id: held.id, at, ...from }).slice(0, -1)},"row":${rowAt(held)}}`;
+}
