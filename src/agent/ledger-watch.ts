@@ -16,14 +16,14 @@ export type LedgerWatch = {
   stop(): void;
 };
 
-/** Rule E wants a proof of the quorum that is younger than 750 ms. */
-const proveEveryMs = 300;
+/** Rule E wants a proof of the quorum that is younger than 750 ms. The beat of membership wakes this thread anyway. */
+const proveEveryMs = 250;
 const proveTimeoutMs = 1000;
 /**
  * A member's answer must not grow older than a verdict takes (1.5 s) while another is waited for: that is
  * two timeouts and a pause.
  */
-const membersEveryMs = 300;
+const membersEveryMs = 250;
 const membersTimeoutMs = 500;
 /** A quorum that has answered within this time is held, whatever became of the last question. */
 const provedFreshMs = 3000;

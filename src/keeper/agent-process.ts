@@ -21,7 +21,10 @@ import {
 } from "../runtime/process/index.ts";
 import type { AgentSpec, AgentState } from "./protocol.ts";
 
+/** An agent that an earlier keeper started is no child of this one: its end is seen by looking. */
 const lookMs = 200;
+/** The end of a child is told by itself. */
+const childLookMs = 1000;
 /** An agent that lived this long was well: its next death is answered at once again. */
 const wellAfterMs = 30_000;
 const backoffOptions = { initialMs: 500, maxMs: 30_000 };
@@ -91,7 +94,7 @@ export function createAgentProcess(
     timer?.cancel();
     const isOwn = child !== undefined && child.pid === identity?.pid;
     const exitComes = isOwn && child?.exitCode === null && child.signalCode === null;
-    if (running() || exitComes) timer = clock.after(lookMs, watch);
+    if (running() || exitComes) timer = clock.after(isOwn ? childLookMs : lookMs, watch);
     else ended();
   };
   const watched = (found: ProcessIdentity) => {

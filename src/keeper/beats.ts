@@ -48,7 +48,7 @@ export function createBeats(deps: {
   };
 
   const beat = () => {
-    timer = clock.after(periodMs, beat);
+    timer = clock.after(clock.untilNext?.(periodMs) ?? periodMs, beat);
     if (!current || !socket || peers.length === 0) return;
     const sinceMs = heard ? clock.monotonicMs() - heard.atMs : 0;
     const ages = Object.entries(heard?.agesMs ?? {}).map(

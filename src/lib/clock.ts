@@ -17,6 +17,11 @@ export interface Clock {
   after(delayMs: number, callback: () => void): Timer;
   /** Resolves after `delayMs`; rejects with the signal's reason when it is aborted before. */
   sleep(delayMs: number, options?: { signal?: AbortSignal }): Promise<void>;
+  /**
+   * How long periodic work that has just ended waits for its next turn: half of `periodMs` to all of it.
+   * A clock that has it lets what is due at about the same time be due at once. Default `periodMs`.
+   */
+  untilNext?(periodMs: number): number;
 }
 
 /**
@@ -43,7 +48,10 @@ export function deadline(
   return { signal: controller.signal, done };
 }
 
-/** Runs `work` every `periodMs` after the previous run ended, until stopped; errors go to `onError`. */
+/**
+ * Runs `work` every `periodMs` after the previous run ended, until stopped; errors go to `onError`. A
+ * period that is a number says how long at most: see `untilNext`.
+ */
 export function every(
   clock: Clock,
   periodMs: number | (() => number),
@@ -54,7 +62,9 @@ export function every(
   let cancelled = false;
   const arm = () => {
     if (cancelled) return;
-    timer = clock.after(typeof periodMs === "number" ? periodMs : periodMs(), run);
+    const delayMs =
+      typeof periodMs === "number" ? (clock.untilNext?.(periodMs) ?? periodMs) : periodMs();
+    timer = clock.after(delayMs, run);
   };
   const run = () => {
     Promise.try(work).catch(onError).finally(arm);

@@ -191,7 +191,8 @@ export function createMembership(
       log.error("membership tick failed", { error });
     }
     if (stopped) return;
-    const nextMs = dueInMs(book.evidence, clock.monotonicMs(), tickMs, verdictOptions);
+    const withinMs = clock.untilNext?.(tickMs) ?? tickMs;
+    const nextMs = dueInMs(book.evidence, clock.monotonicMs(), withinMs, verdictOptions);
     timer = clock.after(Math.max(tickMsMin, Math.ceil(nextMs)), run);
   };
   run();

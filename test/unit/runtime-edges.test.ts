@@ -9,7 +9,7 @@ import { test, type TestContext } from "node:test";
 import { z } from "zod";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { silentLog, type LogFields } from "../../src/lib/log.ts";
-import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+import { onGrid, systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { exited } from "../../src/runtime/child/index.ts";
 import { loadConfig } from "../../src/runtime/config/index.ts";
 import { createHttpApp } from "../../src/runtime/http/index.ts";
@@ -262,6 +262,25 @@ test("clock and random of the host: monotonic, within bounds, interruptible", as
     const f = systemRandom.float();
     assert.ok(f >= 0 && f < 1);
   }
+});
+
+test("clock of the host: periodic work of one process comes to fall together, never later than its period", () => {
+  for (const periodMs of [0, 1, 200, 250, 300, 1000, 1500, 5000, 600_000])
+    for (let nowMs = 12_345.6; nowMs < 15_000; nowMs += 77.7) {
+      const waitMs = onGrid(nowMs, periodMs);
+      assert.ok(
+        waitMs >= periodMs / 2 && waitMs <= periodMs * 1.05 + 50,
+        `${nowMs} ${periodMs}: ${waitMs}`,
+      );
+    }
+  for (const early of [0, 0.9])
+    for (const startMs of [100, 217.3, 340, 999]) {
+      let nowMs = startMs;
+      for (let turn = 0; turn < 6; turn++) nowMs += onGrid(nowMs, 250) - early;
+      assert.ok((nowMs + early) % 250 < 1 || (nowMs + early) % 250 > 249, `${startMs}: ${nowMs}`);
+    }
+  // Slow work is not put off to a later beat.
+  assert.equal(onGrid(1160, 300), 150);
 });
 
 test("listeners: a taken port and a foreign address are told apart", async (t) => {

@@ -45,8 +45,8 @@ export interface Containers {
   close(): void;
 }
 
-/** inotify may lose events under load and is missing on some file systems. */
-const sweepMs = 1_000;
+/** inotify is missing on some file systems; where it is not, it may still lose events under load. */
+const sweepMs = { unwatched: 1_000, watched: 5_000 };
 
 export function createContainers(
   deps: ContainersDeps,
@@ -89,7 +89,7 @@ export function createContainers(
     if (sweep) return;
     sweep = every(
       clock,
-      sweepMs,
+      () => (watcher ? sweepMs.watched : sweepMs.unwatched),
       async () => {
         for (const container of containersById.values()) {
           if (container.status.current.state !== "exited") await container.log.pump();
@@ -102,7 +102,11 @@ export function createContainers(
         const container = containersById.get(name?.replace(/\.(out|err)$/, "") ?? "");
         if (container?.status.current.state !== "exited") void container?.log.pump();
       });
-      watcher.on("error", (error) => log.warn("the spool is swept, not watched", { error }));
+      watcher.on("error", (error) => {
+        log.warn("the spool is swept, not watched", { error });
+        watcher?.close();
+        watcher = undefined;
+      });
     } catch (error) {
       log.warn("the spool is swept, not watched", { error });
     }

@@ -79,12 +79,16 @@ export function createWatches(
       signal?.addEventListener("abort", wake, { once: true });
     });
 
+  // A server has dozens of watches: their bookmarks come together, not each by a wake of both threads.
+  const bookmarkAfterMs = (nowMs: number) =>
+    nowMs + (clock.untilNext?.(options.bookmarkMs) ?? options.bookmarkMs);
+
   async function* follow(prefix: string, after: Revision, signal: AbortSignal | undefined) {
     if (after > published) throw futureRevision(after, published);
     assertKept(after);
     let seen = after;
     let told = after;
-    let bookmarkDueMs = clock.monotonicMs() + options.bookmarkMs;
+    let bookmarkDueMs = bookmarkAfterMs(clock.monotonicMs());
     const ended = () => signal?.aborted ?? false;
     while (!ended()) {
       if (closed) throw unavailable("the ledger was closed");
@@ -97,7 +101,7 @@ export function createWatches(
       seen = upTo;
       const nowMs = clock.monotonicMs();
       if (nowMs >= bookmarkDueMs) {
-        bookmarkDueMs = nowMs + options.bookmarkMs;
+        bookmarkDueMs = bookmarkAfterMs(nowMs);
         if (seen > told) yield { revision: seen, events: [] };
         told = seen;
       }

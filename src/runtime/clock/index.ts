@@ -10,7 +10,21 @@ import type { Random } from "../../lib/random.ts";
 /** setTimeout fires at once above this (Node documentation, `setTimeout`). */
 const timerMaxMs = 2 ** 31 - 1;
 
+/**
+ * How long periodic work waits at `nowMs`, so that all of a process falls on one grid of whole periods
+ * (whole seconds where those divide the period): an idle agent has two dozen turns a second, and to wake up
+ * costs more than most of them do. Half a period to all of it, and a twentieth of the grid's step for
+ * timers that are early.
+ */
+export function onGrid(nowMs: number, periodMs: number): number {
+  const gridMs = periodMs % 1000 === 0 ? Math.min(periodMs, 1000) : periodMs;
+  if (gridMs <= 0) return 0;
+  const onBeatMs = Math.floor((nowMs + periodMs + gridMs / 20) / gridMs) * gridMs - nowMs;
+  return Math.max(onBeatMs, periodMs / 2);
+}
+
 export const systemClock: Clock = {
+  untilNext: (periodMs) => onGrid(performance.now(), periodMs),
   monotonicMs: () => performance.now() as MonotonicMs,
   wallMs: () => Date.now() as WallMs,
   after(delayMs, callback) {
