@@ -15,22 +15,10 @@ const semiSpaceMb = 2;
  * whenever it has grown by this share. Left to itself V8 waits until some 50 MB for the first time and
  * several times what is alive later: a node under load would gain 2 to 7 MB a minute for hours.
  */
-const oldSpaceMb = 8;
+const oldSpaceMb = 16;
 const growingPercent = 30;
 
-/**
- * Threads that help to collect and compile, for all isolates. Node's own four wake each other for a young
- * generation that one of them has collected by then.
- */
-const helpers = 2;
-
-/**
- * `--optimize-for-size`: collections close gaps in pages and give back whole ones, and another one follows
- * when the process has become idle; 6 to 14 MB.
- */
 export const agentNodeArgs: readonly string[] = [
-  "--optimize-for-size",
-  `--v8-pool-size=${helpers}`,
   `--max-semi-space-size=${semiSpaceMb}`,
   `--initial-old-space-size=${oldSpaceMb}`,
   `--heap-growing-percent=${growingPercent}`,
