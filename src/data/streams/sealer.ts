@@ -70,7 +70,7 @@ export function startSealer(
   };
 
   const sealOne = async (stream: StreamRow, bounds: SealingBounds): Promise<void> => {
-    const packed = sealing.pack(stream, {
+    const packing = sealing.packing(stream, {
       entriesMax,
       bytesMax: Math.min(bytesMax, bounds.bytesMax / segmentShare),
       accept: ({ firstId, lastId }) =>
@@ -78,6 +78,9 @@ export function startSealer(
         (retention.ageOfMs(firstId) ?? 0) - (retention.ageOfMs(lastId) ?? 0) <=
           bounds.ageMs / segmentShare,
     });
+    let step = packing.next();
+    for (; !step.done; step = packing.next()) await clock.sleep(0);
+    const packed = step.value;
     if (!packed) return void slowRowsByStream.set(stream.id, rowsOf(stream).entries);
     slowRowsByStream.delete(stream.id);
     await clock.sleep(0);

@@ -29,8 +29,11 @@ export type Packed = {
 };
 
 export interface Sealing {
-  /** Packs the oldest rows of a stream; undefined when there are none, or they were not accepted. */
-  pack(stream: StreamRow, limits: SealLimits): Packed | undefined;
+  /**
+   * Packs the oldest rows of a stream, yielding every few of them for others' sake; undefined when there
+   * are none, or they were not accepted.
+   */
+  packing(stream: StreamRow, limits: SealLimits): Generator<void, Packed | undefined>;
   /** Inside a transaction: how many rows were sealed, 0 when they changed since they were packed. */
   seal(packed: Packed): number;
   /** Makes rows of all that is sealed behind `after` of this origin's log, and of what came later. */
@@ -39,13 +42,15 @@ export interface Sealing {
   remove(held: Held): readonly Run[];
 }
 
+/** Read at once: about a millisecond, for which an append waits. */
+const rowsPerStep = 100;
 /** What a line in the directory costs, of a segment, a piece and a run, about. */
 const lineBytes = 40;
 
 export function createSealing(db: Database, tables: { names: Names; segments: Segments }): Sealing {
   const { names, segments } = tables;
   const oldestRows = db.prepare(
-    `SELECT ${rowColumns} FROM entry WHERE stream = ? ORDER BY id LIMIT ?`,
+    `SELECT ${rowColumns} FROM entry WHERE stream = ? AND id > ? ORDER BY id LIMIT ?`,
   );
   const countRows = db.prepare(
     "SELECT count(*) AS rows FROM entry WHERE stream = ? AND id BETWEEN ? AND ?",
@@ -81,17 +86,26 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
   /** Changes with the positions of rows. */
   let generation = 0;
 
-  const takeRows = (stream: StreamRow, { entriesMax, bytesMax }: SealLimits): SealedRow[] => {
+  function* takeRows(
+    stream: StreamRow,
+    { entriesMax, bytesMax }: SealLimits,
+  ): Generator<void, SealedRow[]> {
     const rows: SealedRow[] = [];
     let bytes = 0;
-    for (const row of oldestRows.iterate(stream.id, entriesMax)) {
-      const sealed = toSealedRow(row);
-      rows.push(sealed);
-      bytes += sealed.body.length;
-      if (bytes >= bytesMax) break;
+    while (rows.length < entriesMax && bytes < bytesMax) {
+      const step = Math.min(rowsPerStep, entriesMax - rows.length);
+      const before = rows.length;
+      for (const row of oldestRows.iterate(stream.id, rows.at(-1)?.id ?? 0, step)) {
+        const sealed = toSealedRow(row);
+        rows.push(sealed);
+        bytes += sealed.body.length;
+        if (bytes >= bytesMax) break;
+      }
+      if (rows.length < before + step) break;
+      yield;
     }
     return rows;
-  };
+  }
 
   /** Cut wherever another piece of the same origin and stream lies between two positions. */
   const writePieces = (segment: number, stream: StreamRow, rows: readonly SealedRow[]): number => {
@@ -157,12 +171,13 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
   };
 
   return {
-    pack(stream, limits) {
-      const rows = takeRows(stream, limits);
+    *packing(stream, limits) {
+      const packedIn = generation;
+      const rows = yield* takeRows(stream, limits);
       const [first, last] = [rows[0], rows.at(-1)];
       if (!first || !last || !limits.accept({ firstId: first.id, lastId: last.id }))
         return undefined;
-      return { stream: stream.id, rows, content: encodeSegment(rows), generation };
+      return { stream: stream.id, rows, content: encodeSegment(rows), generation: packedIn };
     },
 
     seal({ stream: streamId, rows, content, generation: packedIn }) {
