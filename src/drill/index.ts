@@ -1,8 +1,11 @@
 export type { Drill, DrillOptions, DrillReport, FaultRecord, PromiseResult } from "./drill.ts";
 import type { Drill } from "./drill.ts";
+import { clock } from "./scripts/clock.ts";
 import { clone } from "./scripts/clone.ts";
 import { convergence } from "./scripts/convergence.ts";
+import { hubLoss } from "./scripts/hub-loss.ts";
 import { leaderKill } from "./scripts/leader-kill.ts";
+import { longOffline } from "./scripts/long-offline.ts";
 import { nemesis } from "./scripts/nemesis.ts";
 import { nodeKill } from "./scripts/node-kill.ts";
 import { oneAddress } from "./scripts/one-address.ts";
@@ -28,7 +31,10 @@ export const drills: readonly Drill[] = [
   slowDisk,
   oneAddress,
   restore,
+  clock,
   clone,
+  hubLoss,
+  longOffline,
   nemesis,
   convergence,
   soak,

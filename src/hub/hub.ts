@@ -166,6 +166,7 @@ export async function runHub(
   mountMetrics(app, {
     name: record.name,
     version: version(),
+    clock,
     status,
     collections: async () => (await documents?.collections()) ?? [],
   });

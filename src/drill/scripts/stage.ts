@@ -55,7 +55,7 @@ export type Stage = DrillOptions & {
 };
 
 export type StageOptions = DrillOptions &
-  Pick<SiteOptions, "env" | "firstNodeFlags" | "servers" | "startedBy"> & {
+  Pick<SiteOptions, "env" | "firstNodeFlags" | "hubFlags" | "servers" | "startedBy"> & {
     /** Of the stream that the load writes to; default `local`. */
     readonly durability?: string;
   };

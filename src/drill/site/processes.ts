@@ -22,7 +22,7 @@ export function processesOfFolder(dataDir: string): readonly number[] {
   const living = roots.filter(
     ({ pid, startTicks }) => identifyProcess(pid)?.startTicks === startTicks,
   );
-  return withDescendants(living.map(({ pid }) => pid));
+  return processesBelow(living.map(({ pid }) => pid));
 }
 
 /** Living processes with `text` in their command line, such as a folder that only they were given. */
@@ -61,7 +61,8 @@ function containers(dataDir: string): Found[] {
   });
 }
 
-function withDescendants(roots: readonly number[]): number[] {
+/** These and all that they and theirs started, as far as it lives. */
+export function processesBelow(roots: readonly number[]): number[] {
   const parentByPid = new Map<number, number>();
   for (const entry of list("/proc")) {
     const stat = /^\d+$/.test(entry) ? readIfThere(`/proc/${entry}/stat`) : undefined;

@@ -11,6 +11,7 @@ import { createTlsFetch, type TlsFetch } from "../../runtime/tls-fetch/index.ts"
 import { startLinkProxy, type LinkProxy } from "../faults/link-proxy.ts";
 import { createMachines, type Environment, type Machines } from "./machines.ts";
 import type { MachineName, Network } from "./network.ts";
+import { killAll, processesOfFolder } from "./processes.ts";
 
 /** What `skerry up --detach --json` answers. */
 export type NodeInfo = {
@@ -53,6 +54,8 @@ export type Site = Machines & {
   nodeInfo(name: string): NodeInfo;
   /** A node that was killed, or the hub, with the flags it had; resolves when it is ready. */
   startNode(machine: MachineName): Promise<void>;
+  /** SIGKILL to the hub's process, and to nothing else on its machine; resolves when it is gone. */
+  killHub(): Promise<void>;
   /** Another machine under the name of one that was killed: with an empty folder, let in by `from`. */
   joinAnew(node: string, from: string): Promise<void>;
   close(): Promise<void>;
@@ -64,6 +67,8 @@ export type SiteOptions = {
   readonly network: Network;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** More flags of `hub`. */
+  readonly hubFlags?: readonly string[];
   /** More flags of the first node's `up`. */
   readonly firstNodeFlags?: readonly string[];
   /** How many of the nodes hold the ledger, in their order; default 1. */
@@ -101,7 +106,11 @@ export async function startSite(options: SiteOptions): Promise<Site> {
       return machines.skerry(machine, ["down"]);
     });
   const startHub = () =>
-    machines.skerry<HubInfo>("hub", ["hub", "--host", hostOf("hub"), "--detach"], signal);
+    machines.skerry<HubInfo>(
+      "hub",
+      ["hub", "--host", hostOf("hub"), "--detach", ...(options.hubFlags ?? [])],
+      signal,
+    );
   const up = (name: string, flags: readonly string[]) => {
     closeLater(name);
     return start(name, flags);
@@ -200,6 +209,7 @@ export async function startSite(options: SiteOptions): Promise<Site> {
           ? startHub()
           : machines.skerry(machine, ["up", "--detach"], signal));
       },
+      killHub: () => killAll(() => processesOfFolder(machines.dataDirOf("hub")), options.clock),
       async joinAnew(node, from) {
         const { peers } = nodeInfo(from);
         const join = ["--join", await token(from, "--node", node), "--server", peers];

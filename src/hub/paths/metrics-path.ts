@@ -1,6 +1,9 @@
 /** The hub's state for Prometheus, at each scrape what its status says; and whether it lives and can take entries. */
 import type { FleetStatus } from "../../api/index.ts";
 import type { GlobalCollectionStatus } from "../../data/index.ts";
+import { whenAborted } from "../../lib/abort.ts";
+import { deadline, type Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
 import type { HttpApp } from "../../runtime/http/index.ts";
 import { createMetrics } from "../../runtime/metrics/index.ts";
 
@@ -8,6 +11,16 @@ const states = ["connected", "silent", "never"] as const;
 
 /** Paths that answer without a certificate: they tell nothing but that the hub is there. */
 export const openPaths: ReadonlySet<string> = new Set(["/livez", "/readyz", "/healthz"]);
+
+/** Whoever asks has a deadline of its own, and a store that hangs is no better than one that is away. */
+const readyWithinMs = 1000;
+const silent = () =>
+  new SkerryError({
+    code: "not-ready",
+    message: `the hub's store did not answer within ${readyWithinMs} ms`,
+    hint: "cells keep what the hub does not acknowledge; look at the database's host",
+    retryable: true,
+  });
 
 /**
  * `status` rejects when the store does not answer: then `/readyz` is 503 and so is the scrape, while
@@ -18,6 +31,7 @@ export function mountMetrics(
   deps: {
     name: string;
     version: string;
+    clock: Clock;
     status: () => Promise<FleetStatus>;
     collections: () => Promise<readonly GlobalCollectionStatus[]>;
   },
@@ -85,7 +99,13 @@ export function mountMetrics(
   app.get("/livez", async () => "ok");
   app.get("/healthz", async () => "ok");
   app.get("/readyz", async () => {
-    await deps.status();
+    const limit = deadline(deps.clock, readyWithinMs, { reason: silent });
+    const silence = whenAborted(limit.signal).then(() => Promise.reject(limit.signal.reason));
+    try {
+      await Promise.race([deps.status(), silence]);
+    } finally {
+      limit.done();
+    }
     return "ok";
   });
 }

@@ -1,0 +1,25 @@
+/** What a hub says of itself while its store hangs: neither an answer nor a failure comes from it. */
+import { strict as assert } from "node:assert";
+import { test } from "node:test";
+import type { FleetStatus } from "../../src/api/index.ts";
+import { mountMetrics } from "../../src/hub/paths/metrics-path.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { createHttpApp } from "../../src/runtime/http/index.ts";
+
+test("a hub whose database hangs lives and is not ready: /readyz answers within a second", async (t) => {
+  const app = createHttpApp();
+  t.after(() => app.close());
+  const clock = createSimulatedClock();
+  let status = new Promise<FleetStatus>(() => {});
+  const collections = async () => [];
+  mountMetrics(app, { name: "h", version: "1", clock, status: () => status, collections });
+  await app.ready();
+  const asked = app.inject({ method: "GET", url: "/readyz" });
+  assert.equal((await app.inject({ method: "GET", url: "/livez" })).statusCode, 200);
+  await clock.advance(1000);
+  const reply = await asked;
+  assert.equal(reply.statusCode, 503);
+  assert.equal(reply.json().error.code, "not-ready");
+  status = Promise.resolve({ hub: "h", cells: [] } as unknown as FleetStatus);
+  assert.equal((await app.inject({ method: "GET", url: "/readyz" })).statusCode, 200);
+});
