@@ -1,13 +1,16 @@
 /** Files and databases that must survive whatever stops the machine. */
 import { strict as assert } from "node:assert";
 import {
+  closeSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   readdirSync,
   rmSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -133,6 +136,30 @@ test("databases: their files are named, and there are no others", (t) => {
   db.close();
   assert.deepEqual(found.toSorted(), databaseFiles(path).toSorted());
   assert.equal(databaseFiles(path)[0], path);
+});
+
+test("databases: damage is found at open, or in a large file by who reads it: opening takes no minutes", (t) => {
+  const path = folder(t);
+  const made = (name: string, moreBytes: number) => {
+    const file = join(path, name);
+    const db = openDatabase(file);
+    db.exec(
+      "CREATE TABLE filler (bytes BLOB); CREATE TABLE row (id INTEGER PRIMARY KEY, text TEXT)",
+    );
+    db.exec(`INSERT INTO filler VALUES (zeroblob(${moreBytes}))`);
+    const insert = db.prepare("INSERT INTO row (text) VALUES (?)");
+    for (let i = 0; i < 200; i++) insert.run("x".repeat(100));
+    const page = db.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'row'").get();
+    db.close();
+    const handle = openSync(file, "r+");
+    writeSync(handle, Buffer.alloc(4096, 7), 0, 4096, (Number(page?.["rootpage"]) - 1) * 4096);
+    closeSync(handle);
+    return file;
+  };
+  assert.throws(() => openDatabase(made("small.db", 1)), { code: "store-damaged" });
+  const db = openDatabase(made("large.db", 64 * 1024 * 1024));
+  t.after(() => db.close());
+  assert.throws(() => db.prepare("SELECT text FROM row").all(), /malformed/);
 });
 
 test("databases: garbage, a folder and a locked file each say what they are", (t) => {

@@ -1,6 +1,6 @@
 /** Opening a database file, and which files it consists of. The only importer of `node:sqlite`. */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { ensureDirectory } from "../files/index.ts";
 import { damaged, folderFailure, sqliteFailure } from "./failures.ts";
@@ -12,9 +12,15 @@ export type OpenOptions = {
   /** `full`: durable at every commit. `off` exists for the proof that the power-cut harness works. */
   readonly synchronous?: "full" | "normal" | "off";
   readonly readOnly?: boolean;
-  /** Checked once at open; a damaged file throws `store-damaged`. Default true for writers. */
+  /**
+   * Checked once at open; a damaged file throws `store-damaged`. Default for writers: while it is at most
+   * 64 MiB. The check reads all of it, and a node whose power is back must not read for minutes before
+   * it takes the first entry; damage of a larger one is found by whoever reads the damaged page.
+   */
   readonly check?: boolean;
 };
+
+const checkedBytesMax = 64 * 1024 * 1024;
 
 /** Opens (and creates) a database file. Throws `store-damaged`, `disk-full` or `store-unavailable`. */
 export function openDatabase(path: string, options: OpenOptions = {}): Database {
@@ -34,7 +40,7 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
       db.exec("PRAGMA journal_size_limit = 16777216");
     }
     db.exec("PRAGMA foreign_keys = ON");
-    if (options.check ?? !readOnly) {
+    if (options.check ?? (!readOnly && statSync(path).size <= checkedBytesMax)) {
       const row = db.prepare("PRAGMA quick_check(1)").get() as { quick_check?: string } | undefined;
       if (row?.quick_check !== "ok")
         throw damaged(path, new Error(row?.quick_check ?? "quick_check gave no answer"));
