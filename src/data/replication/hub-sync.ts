@@ -21,7 +21,7 @@ export type HubSyncOptions = {
   readonly isShared?: (origin: string) => boolean;
   /** Default 1000. */
   readonly periodMs?: number;
-  /** Default 256 KiB. */
+  /** Default 64 KiB: the gate works on one for some milliseconds, in which the store takes no appends. */
   readonly batchBytesMax?: number;
   /** Default 30,000. */
   readonly requestTimeoutMs?: number;
@@ -39,7 +39,7 @@ export interface HubSync<C> {
 }
 
 /** Batches under way; more would only wait in the sockets. */
-const windowBatches = 4;
+const windowBatches = 8;
 
 export function createHubSync<C>(
   deps: {
@@ -57,7 +57,7 @@ export function createHubSync<C>(
   options: HubSyncOptions,
 ): HubSync<C> {
   const { store, egress, clock, random, log } = deps;
-  const batchBytesMax = options.batchBytesMax ?? 256 * 1024;
+  const batchBytesMax = options.batchBytesMax ?? 64 * 1024;
   const periodMs = options.periodMs ?? 1000;
   const timeoutMs = options.requestTimeoutMs ?? 30_000;
   const signals = createSignals<{ vector: undefined }>({

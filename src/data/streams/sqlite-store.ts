@@ -54,6 +54,8 @@ const scope = "";
 const gigabyte = 2 ** 30;
 const batchBytesDefault = 256 * 1024;
 const batchEntriesMax = 4096;
+/** 16 MiB: with 10,000 entries/s they fill in 2 s. */
+const logPages = 4000;
 /** How long the log towards the hub waits for the declaration of a stream that has entries. */
 const undeclaredGraceMs = 30_000;
 /** Default limits must not cut a stream whose own, larger limits have not come yet. */
@@ -67,7 +69,7 @@ export function openStreamStore(
 ): LocalStreamStore {
   const { clock, random, log } = deps;
   const { path, node } = options;
-  const db = openDatabase(path);
+  const db = openDatabase(path, { logPages });
   try {
     prepareTables(db, path);
     if (options.fileBytesMax !== undefined) {

@@ -18,6 +18,11 @@ export type OpenOptions = {
    * it takes the first entry; damage of a larger one is found by whoever reads the damaged page.
    */
   readonly check?: boolean;
+  /**
+   * How many pages the log takes before they are moved to the file, by whichever commit fills it: a
+   * longer log is moved more seldom, and what was rewritten meanwhile once. Default 1000 (4 MiB).
+   */
+  readonly logPages?: number;
 };
 
 const checkedBytesMax = 64 * 1024 * 1024;
@@ -36,7 +41,7 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
     if (!readOnly) {
       db.exec("PRAGMA journal_mode = WAL");
       db.exec(`PRAGMA synchronous = ${options.synchronous ?? "full"}`);
-      db.exec("PRAGMA wal_autocheckpoint = 1000");
+      db.exec(`PRAGMA wal_autocheckpoint = ${options.logPages ?? 1000}`);
       db.exec("PRAGMA journal_size_limit = 16777216");
     }
     db.exec("PRAGMA foreign_keys = ON");
