@@ -18,7 +18,22 @@ const semiSpaceMb = 2;
 const oldSpaceMb = 16;
 const growingPercent = 30;
 
+/**
+ * Threads that help to collect and compile, for all isolates. Node's own four wake each other for a young
+ * generation that one of them has collected by then.
+ */
+const helpers = 2;
+
+/**
+ * undici parses HTTP in WebAssembly. To compile that anew with TurboFan takes 25 MB for a moment, of which
+ * malloc keeps up to 4, and an idle node has used up Node's own 13 million within a minute. This many are
+ * used up by some 15,000 answers: soon where an ingress has work, and hardly ever elsewhere.
+ */
+const wasmTieringBudget = 1_000_000_000;
+
 export const agentNodeArgs: readonly string[] = [
+  `--v8-pool-size=${helpers}`,
+  `--wasm-tiering-budget=${wasmTieringBudget}`,
   `--max-semi-space-size=${semiSpaceMb}`,
   `--initial-old-space-size=${oldSpaceMb}`,
   `--heap-growing-percent=${growingPercent}`,
