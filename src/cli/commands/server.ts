@@ -172,5 +172,8 @@ function render({ servers, words, quorum }: ServersView, { output }: Context): s
         ]
       : [],
   );
-  return [table, "", ...lost, ...due, `${words[0]?.toUpperCase()}${words.slice(1)}.`].join("\n");
+  // A name is written as it is.
+  const isNameFirst = servers.some(({ name }) => name === /^[^ ,]*/.exec(words)?.[0]);
+  const first = isNameFirst ? words.slice(0, 1) : words.slice(0, 1).toUpperCase();
+  return [table, "", ...lost, ...due, `${first}${words.slice(1)}.`].join("\n");
 }
