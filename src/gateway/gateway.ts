@@ -78,12 +78,13 @@ export async function createGateway(
   );
   const refused = (reason: string) => refusals.inc({ reason });
   let gate: ConnectionGate | undefined;
+  let destroyUpgraded: (() => void) | undefined;
   const app = createHttpApp({
     log: deps.log,
     bodyBytesMax: limits.bodyBytesMax,
     serverFactory: (handler) => {
       const bounded = createBoundedHttpServer(handler, limits, refused);
-      gate = bounded.gate;
+      ({ gate, destroyUpgraded } = bounded);
       return bounded.server;
     },
   });
@@ -124,7 +125,7 @@ export async function createGateway(
     const admission = await admit({
       socket: request.raw.socket,
       address: request.ip,
-      authorization: headers.authorization,
+      authorization: headers.authorization ?? offeredToken(headers["sec-websocket-protocol"]),
       contentLength: headers["content-length"],
       isChunked: headers["transfer-encoding"] !== undefined,
     });
@@ -173,12 +174,19 @@ export async function createGateway(
           });
         const closed = new Promise((resolve) => app.server.close(resolve));
         app.server.closeAllConnections();
+        destroyUpgraded?.();
         await closed;
         await app.close();
       })();
       return stopping;
     },
   };
+}
+
+/** A browser's WebSocket can send no other header: it offers `bearer.TOKEN` beside its protocol. */
+function offeredToken(protocols: string | undefined): string | undefined {
+  const token = /(?:^|,)\s*bearer\.([\w.~-]+)\s*(?:,|$)/.exec(protocols ?? "")?.[1];
+  return token === undefined ? undefined : `Bearer ${token}`;
 }
 
 /** For supervisors: they tell nothing but that this process answers, and that it can do its work. */

@@ -1,13 +1,20 @@
 /** Live queries over real HTTP, in their thread: the client, coming back, slow readers, ends. */
 import { strict as assert } from "node:assert";
+import { on, once } from "node:events";
+import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
+import { json } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import {
+  applyDifferences,
   createDocuments,
   type LiveUpdate,
   type QueryDifference,
   type QueryRow,
 } from "../../src/client/index.ts";
+import { createGateway } from "../../src/gateway/index.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { WebSocket } from "ws";
 import {
   createQueries,
   createQueryRoutes,
@@ -17,7 +24,7 @@ import {
 } from "../../src/data/index.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
 import { createHttpApp, setCaller, type HttpApp } from "../../src/runtime/http/index.ts";
-import type { Metrics } from "../../src/runtime/metrics/index.ts";
+import { createMetrics, type Metrics } from "../../src/runtime/metrics/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { items, openDocuments, put, replicate, write } from "../support/documents.ts";
 import { counted, startLive } from "../support/queries-live.ts";
@@ -46,7 +53,7 @@ before(async () => {
 });
 const declare = (to: LocalDocumentStore) =>
   to.declare(
-    ["shared", "back", "kept", "gone", "got"].map((name) => ({
+    ["shared", "back", "kept", "gone", "got", "socket"].map((name) => ({
       ...items,
       name,
       fields: [],
@@ -259,6 +266,112 @@ test("by GET, as browsers ask for it", async () => {
   gone.abort();
   const open = () => counted(metrics, "skerry_live_queries");
   assert.ok(Number(await open()) > 0, "what nobody reads can be resumed for a while");
-  live.stop();
-  assert.equal(await open(), 0);
 });
+
+test("over a WebSocket of the gateway: the same events, by the same tokens, and from where it was", async (t) => {
+  await write(store, ...numbered("socket", 0, 3));
+  const gateway = await createGateway(
+    {
+      authenticate: async (token) =>
+        token === "good.x-y" ? { id: "spiffe://c/app/a" } : undefined,
+      routes: [
+        createQueryRoutes({
+          queries,
+          live,
+          declared: { isCollection: () => false, isStream: () => false },
+        }),
+      ],
+      clock: systemClock,
+      log: silentLog,
+      metrics: createMetrics(),
+    },
+    { host: "127.0.0.1", port: 0 },
+  );
+  t.after(() => gateway.stop());
+  const path = `${gateway.url.replace("http", "ws")}/v1/live`;
+  const open = (url: string, token: "header" | "protocol" | "none") =>
+    token === "header"
+      ? new WebSocket(url, { headers: { authorization: "Bearer good.x-y" } })
+      : new WebSocket(url, token === "none" ? [] : ["skerry.live", "bearer.good.x-y"]);
+  const messages = (socket: WebSocket) => {
+    const events = on(socket, "message");
+    return async () => {
+      const { value } = (await events.next()) as { value: readonly [Buffer] };
+      return JSON.parse(String(value[0])) as SocketMessage;
+    };
+  };
+  const refusal = async (url: string, token: "header" | "none") => {
+    const [, response] = (await once(open(url, token), "unexpected-response")) as [
+      unknown,
+      IncomingMessage,
+    ];
+    const { error } = (await json(response)) as { error: { code: string } };
+    return [response.statusCode, error.code];
+  };
+  assert.deepEqual(await refusal(`${path}/socket`, "none"), [401, "unauthenticated"]);
+  assert.deepEqual(await refusal(`${path}/nothing`, "header"), [404, "collection-unknown"]);
+  assert.deepEqual(await refusal(`${path}/socket?limit=0`, "header"), [400, "invalid-query"]);
+
+  const first = open(`${path}/socket?sort=-n&fields=n&limit=2`, "protocol");
+  const next = messages(first);
+  const result = await next();
+  assert.equal(first.protocol, "skerry.live");
+  assert.deepEqual(
+    [result.event, result.rows],
+    [
+      "result",
+      [
+        { id: "d2", body: { n: 2 } },
+        { id: "d1", body: { n: 1 } },
+      ],
+    ],
+  );
+  // Silence: the peer is asked whether it is there.
+  await once(first, "ping");
+  await write(store, put("d3", { n: 3 }, "socket"));
+  const changed = await next();
+  assert.deepEqual(
+    [changed.event, changed.changes?.map(({ change, id, at }) => `${change} ${id} ${at}`)],
+    ["changes", ["removed d1 1", "added d3 0"]],
+  );
+  first.terminate();
+  await write(store, put("d4", { n: 4 }, "socket"));
+  const back = `${path}/socket?sort=-n&fields=n&limit=2&lastEventId=${result.id}`;
+  const second = open(back, "header");
+  const missed = messages(second);
+  const seen = [await missed(), await missed(), await missed()];
+  assert.deepEqual(
+    seen.map(({ event }) => event),
+    ["resumed", "changes", "changes"],
+  );
+  const rows = seen.reduce(
+    (all, { changes = [] }) => applyDifferences(all, changes),
+    result.rows ?? [],
+  );
+  assert.deepEqual(
+    rows.map(({ id }) => id),
+    ["d4", "d3"],
+  );
+  // More than a reader has to say.
+  second.send("x".repeat(5000));
+  assert.deepEqual((await once(second, "close"))[0], 1009);
+
+  const asked = await fetch(`${gateway.url}/v1/documents/socket/query`, {
+    method: "POST",
+    headers: { authorization: "Bearer good.x-y", "content-type": "application/json" },
+    body: "{}",
+  });
+  assert.equal(asked.status, 200);
+  const over = open(`${path}/socket`, "header");
+  await messages(over)();
+  live.stop();
+  assert.deepEqual((await once(over, "close"))[0], 1001);
+  assert.equal(await counted(metrics, "skerry_live_queries"), 0);
+});
+
+type SocketMessage = {
+  readonly event: string;
+  readonly id: string;
+  readonly rows?: QueryRow[];
+  readonly changes?: QueryDifference[];
+};

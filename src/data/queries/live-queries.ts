@@ -9,6 +9,7 @@ import { decodeError, encodeError, SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { nameSuffix, type Random } from "../../lib/random.ts";
 import { stable } from "../../lib/stable.ts";
+import { createTurns } from "../../lib/turns.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
 import { countLiveQueries, type ResetReason } from "./live-metrics.ts";
 import type { DocumentsRequest } from "./query.ts";
@@ -41,6 +42,8 @@ export type LiveOptions = {
 /** Those that wait to be resumed included. */
 const livesMax = 512;
 const roundMs = 10;
+/** When many come at once, as after a restart, the others wait: queries have the thread as well. */
+const openedAtATime = 2;
 const resumeMsDefault = 60_000;
 /** Silence that a proxy on the way would take for the end. */
 const beatMsDefault = 10_000;
@@ -76,6 +79,7 @@ export function createLiveQueries(
   const liveByToken = new Map<string, Live>();
   const growthByCollection = new Map<string, Growth>();
   let declared: ReadonlyMap<string, string> | undefined;
+  const turns = createTurns(openedAtATime);
   let opening = 0;
   let numbers = 0;
   let round: Timer | undefined;
@@ -183,7 +187,8 @@ export function createLiveQueries(
       live.seen = live.growth.times;
       live.reset = undefined;
       try {
-        const rows = await thread.open({ ...live.request, live: live.number });
+        const again = { ...live.request, live: live.number };
+        const rows = await turns.take(() => thread.open(again));
         if (!liveByToken.has(live.token)) thread.close(live.number);
         else if (live.reset === undefined) tellRows(live, rows, reason);
       } catch (error) {
@@ -263,10 +268,13 @@ export function createLiveQueries(
       requireRoom();
       const number = ++numbers;
       const growth = follow(collection);
-      const seen = growth.times;
+      let seen = 0;
       opening++;
       try {
-        const rows = await thread.open({ ...request, live: number });
+        const rows = await turns.take(() => {
+          seen = growth.times;
+          return thread.open({ ...request, live: number });
+        });
         const live = add(request, { of, number, growth, seen });
         const reader = live.subscription.read();
         tellRows(live, rows, lastEventId === undefined ? undefined : "not-resumable");

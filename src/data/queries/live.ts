@@ -7,6 +7,7 @@
  */
 import type { Clock } from "../../lib/clock.ts";
 import { encodeError, SkerryError, type EncodedError } from "../../lib/errors.ts";
+import { stable } from "../../lib/stable.ts";
 import type { Json } from "../documents/json.ts";
 import type { Connections } from "./connections.ts";
 import { compile, type Predicate, type Subject } from "./evaluate.ts";
@@ -49,6 +50,8 @@ type Live = {
   readonly collection: string;
   readonly query: Query;
   readonly shape: DocumentsShape;
+  /** Equal where `where`, order and fields are: a document is held against these once for all. */
+  readonly form: string;
   readonly holds: Predicate;
   readonly window: Window;
   version: number;
@@ -99,8 +102,16 @@ export function createLiveEngine(
     const { rows, isLast } = yield* readWindow(reads, asked, { shape, least: query.limit });
     const held = rows.map(({ row, place }) => heldOf(place, digestOf(row)));
     const window = createWindow({ sort, limit: query.limit }, { rows: held, isLast });
-    const holds = compile(query.where);
-    const live: Live = { number: request.live, collection, query, shape, holds, window, version };
+    const live: Live = {
+      number: request.live,
+      collection,
+      query,
+      shape,
+      form: stable({ where: query.where, shape }),
+      holds: compile(query.where),
+      window,
+      version,
+    };
     return { live, rows: rows.slice(0, query.limit).map(({ row }) => row) };
   }
 
@@ -160,14 +171,17 @@ function* lookAt(
         for (const live of group) fail(live, error);
         continue;
       }
+      const rowsByForm = new Map<string, RowTexts>();
       for (const live of group) {
         yield;
+        const rows = rowsByForm.get(live.form) ?? rowTexts();
+        rowsByForm.set(live.form, rows);
         if (bytes >= answerBytesMax) {
           left.push(live.number);
           continue;
         }
         try {
-          const text = yield* tell(reads, live, { ...found, bodies, until });
+          const text = yield* tell(reads, live, { ...found, bodies, rows, until });
           if (text === undefined) continue;
           bytes += text.length;
           told.push({ live: live.number, text });
@@ -189,9 +203,14 @@ function* takeChanges(
   const bodies = new Map<string, string>();
   if (upto <= since) return bodies;
   let bytes = 0;
+  const forms = [...Map.groupBy(group, ({ form }) => form).values()];
   for (const changed of reads.changed(collection, since)) {
     const touched = touchedBy(changed);
-    for (const live of group) live.window.take(changed.id, heldBy(live, touched));
+    for (const lives of forms) {
+      const [any] = lives;
+      const held = any && heldBy(any, touched);
+      for (const { window } of lives) window.take(changed.id, held);
+    }
     if (changed.body !== null && bytes < bodiesBytesMax) {
       bodies.set(changed.id, changed.body);
       bytes += changed.body.length;
@@ -224,6 +243,7 @@ function* tell(
     number: number;
     documents: number;
     bodies: ReadonlyMap<string, string>;
+    rows: RowTexts;
     until: Until;
   },
 ): Generator<void, string | undefined> {
@@ -245,12 +265,13 @@ function* tell(
       isLast,
     );
   }
-  const rowAt = ({ id }: Held): string => {
-    const body = bodies.get(id) ?? reads.body(number, id);
-    if (body === undefined)
-      throw new SkerryError({ code: "internal", message: `a row of a snapshot is gone: ${id}` });
-    return rowOf(subjectOf({ id, body }), shape.fields);
-  };
+  const rowAt = ({ id }: Held): string =>
+    on.rows.get(id, () => {
+      const body = bodies.get(id) ?? reads.body(number, id);
+      if (body === undefined)
+        throw new SkerryError({ code: "internal", message: `a row of a snapshot is gone: ${id}` });
+      return rowOf(subjectOf({ id, body }), shape.fields);
+    });
   const steps = window.differences();
   if (steps.length === 0) return undefined;
   let bytes = 0;
@@ -261,6 +282,23 @@ function* tell(
     return text;
   });
   return `{"changes":[${texts.join(",")}]}`;
+}
+
+/** Rows that several live queries show. */
+type RowTexts = { get(id: string, make: () => string): string };
+function rowTexts(): RowTexts {
+  const kept = new Map<string, string>();
+  let bytes = 0;
+  return {
+    get(id, make) {
+      const known = kept.get(id);
+      if (known !== undefined) return known;
+      const row = make();
+      bytes += row.length;
+      if (bytes < bodiesBytesMax) kept.set(id, row);
+      return row;
+    },
+  };
 }
 
 /** Rows are JSON already; they are put in as they are. */

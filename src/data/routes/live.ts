@@ -1,11 +1,18 @@
 /**
- * Live queries as server-sent events: `result` with all rows, then `changes`; the id of an event names
+ * Live queries as server-sent events, or each event as a message of a WebSocket: `result` with all rows, then `changes`; the id of an event names
  * the place behind it, and a client that comes back with the last one it has (`last-event-id`) gets
  * `resumed` and what it missed, or `reset` with all rows. `end` says why there is no more. A client
  * that does not read holds one event in memory, and nobody up.
  */
 import { Readable } from "node:stream";
-import { callerOf, type HttpReply, type HttpRequest } from "../../runtime/http/index.ts";
+import {
+  acceptWebSocket,
+  callerOf,
+  isUpgrade,
+  type HttpReply,
+  type HttpRequest,
+  type WebSocketConnection,
+} from "../../runtime/http/index.ts";
 import type { Json, JsonObject } from "../documents/json.ts";
 import { checkQuery, isLiveQuery } from "../queries/check.ts";
 import type { LiveQueries } from "../queries/live-queries.ts";
@@ -13,13 +20,19 @@ import type { DocumentsRequest } from "../queries/query.ts";
 import type { LiveEvent, LiveReader } from "../queries/subscription.ts";
 import { textsOf } from "./document-query.ts";
 
+/** `lastEventId`: besides the header, which a WebSocket cannot send. */
 export async function sendLive(
   live: Pick<LiveQueries, "open">,
   request: HttpRequest,
   reply: HttpReply,
-  asked: DocumentsRequest,
+  { lastEventId = [request.headers["last-event-id"]].flat()[0], ...asked }: LiveAsked,
 ): Promise<HttpReply> {
-  const reader = await openLive(live, request, asked);
+  // What is wrong is told before anything is answered.
+  const reader = await live.open(asked, {
+    caller: callerOf(request),
+    ...(lastEventId ? { lastEventId } : {}),
+  });
+  if (isUpgrade(request)) return sendMessages(reader, request, reply);
   if (reply.raw.closed) reader.leave();
   else reply.raw.once("close", () => reader.leave());
   return reply
@@ -28,17 +41,36 @@ export async function sendLive(
     .send(Readable.from(eventsOf(reader), { objectMode: false }));
 }
 
-/** What is wrong is told before anything is answered. */
-export const openLive = (
-  live: Pick<LiveQueries, "open">,
+export type LiveAsked = DocumentsRequest & { readonly lastEventId?: string };
+
+async function sendMessages(
+  reader: LiveReader,
   request: HttpRequest,
-  asked: DocumentsRequest,
-): Promise<LiveReader> => {
-  const lastEventId = [request.headers["last-event-id"]].flat()[0];
-  return live.open(asked, {
-    caller: callerOf(request),
-    ...(lastEventId ? { lastEventId } : {}),
-  });
+  reply: HttpReply,
+): Promise<HttpReply> {
+  try {
+    const connection = await acceptWebSocket(request, reply, { protocol: "skerry.live" });
+    void connection.closed.then(() => reader.leave());
+    void passOn(reader, connection);
+    return reply;
+  } catch (error) {
+    reader.leave();
+    throw error;
+  }
+}
+
+/** The next event is asked for when the last one has left this process. */
+async function passOn(reader: LiveReader, connection: WebSocketConnection): Promise<void> {
+  for (let event = await reader.next(); event; event = await reader.next()) {
+    if (event.event === "beat") connection.ping();
+    else if (!(await connection.send(messageText(event)))) return;
+  }
+  connection.close(1001, "no more here");
+}
+
+const messageText = ({ event, id, data }: LiveEvent): string => {
+  const fields = data.slice(1);
+  return `${JSON.stringify({ event, id }).slice(0, -1)}${fields === "}" ? "" : ","}${fields}`;
 };
 
 async function* eventsOf(reader: LiveReader): AsyncGenerator<string> {
@@ -48,12 +80,12 @@ async function* eventsOf(reader: LiveReader): AsyncGenerator<string> {
 const eventText = ({ event, id, data }: LiveEvent): string =>
   event === "beat" ? ":\n\n" : `id: ${id}\nevent: ${event}\ndata: ${data}\n\n`;
 
-/** `?where=…&sort=-total,name&fields=…&limit=…`. Throws `invalid-query`. */
+/** `?where=…&sort=-total,name&fields=…&limit=…&lastEventId=…`. Throws `invalid-query`. */
 export function parseLiveQuery(
   { collection }: { collection: string },
   given: unknown,
-): Omit<DocumentsRequest, "isDeclared"> {
-  const text = textsOf(given, ["where", "sort", "fields", "limit", "timeoutMs"]);
+): Omit<LiveAsked, "isDeclared"> {
+  const text = textsOf(given, ["where", "sort", "fields", "limit", "timeoutMs", "lastEventId"]);
   const asked: Record<string, Json> = { live: true };
   const where = text("where");
   if (where !== undefined) asked["where"] = where;
@@ -67,5 +99,6 @@ export function parseLiveQuery(
   }
   const query = checkQuery(asked as JsonObject);
   isLiveQuery(asked, query);
-  return { collection, query };
+  const lastEventId = text("lastEventId");
+  return { collection, query, ...(lastEventId ? { lastEventId } : {}) };
 }

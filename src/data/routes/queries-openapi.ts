@@ -119,6 +119,7 @@ export const liveDocuments = {
     parameter("fields", "Only these, between commas."),
     parameter("limit", "Rows that are shown, 1 to 1000. Default 100."),
     parameter("timeoutMs", "How long it may look for rows, 1 to 30000. Default 2000."),
+    parameter("lastEventId", "As the header, for a WebSocket."),
     {
       name: "last-event-id",
       in: "header",
@@ -130,7 +131,7 @@ export const liveDocuments = {
   responses: {
     200: {
       description:
-        'Events: result {"rows":[…]}, changes {"changes":[{"change":"added","id":…,"at":0,"row":{…}}]}, reset {"reason":…,"rows":[…]}, resumed {}, end {"code":…,"message":…}.',
+        'Events: result {"rows":[…]}, changes {"changes":[{"change":"added","id":…,"at":0,"row":{…}}]}, reset {"reason":…,"rows":[…]}, resumed {}, end {"code":…,"message":…}. Over a WebSocket (an upgrade of this request, protocol skerry.live) each is one message with event and id beside.',
       content: { "text/event-stream": { schema: text } },
     },
   },

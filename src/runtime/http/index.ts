@@ -16,3 +16,4 @@ export {
   type HttpRefusal,
   type HttpServerLimits,
 } from "./server.ts";
+export { acceptWebSocket, isUpgrade, type WebSocketConnection } from "./websocket.ts";

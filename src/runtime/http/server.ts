@@ -9,6 +9,7 @@ import { systemCode } from "../../lib/errors.ts";
 import { createConnectionGate, type ConnectionGate } from "../connections/index.ts";
 import type { HttpError } from "../http-error/index.ts";
 import { createServer, STATUS_CODES } from "../node-http/index.ts";
+import { isWebSocketUpgrade, serveUpgrades } from "./websocket.ts";
 
 export type HttpServerLimits = {
   readonly connectionsMax: number;
@@ -44,7 +45,12 @@ export type HttpRefusal =
   | "slow-reader"
   | "too-many-pipelined";
 
-export type BoundedHttpServer = { readonly server: Server; readonly gate: ConnectionGate };
+export type BoundedHttpServer = {
+  readonly server: Server;
+  readonly gate: ConnectionGate;
+  /** Connections that are WebSockets now are no longer the server's to close. */
+  destroyUpgraded(): void;
+};
 
 /** Listens nowhere yet. `onRefused` is for counting. */
 export function createBoundedHttpServer(
@@ -56,6 +62,17 @@ export function createBoundedHttpServer(
     connectionsMax: limits.connectionsMax,
     onRefused: (reason) => onRefused(reason === "too-many" ? "too-many-connections" : reason),
   });
+  const listener = (request: IncomingMessage, response: ServerResponse) => {
+    const { socket } = request;
+    if (gate.holds(socket) >= limits.pipelinedMax) {
+      onRefused("too-many-pipelined");
+      socket.destroy();
+      return;
+    }
+    gate.hold(socket);
+    response.once("close", () => gate.letGo(socket));
+    handler(request, response);
+  };
   const server = createServer(
     {
       headersTimeout: limits.headersTimeoutMs,
@@ -63,19 +80,11 @@ export function createBoundedHttpServer(
       connectionsCheckingInterval: Math.min(5_000, limits.headersTimeoutMs),
       keepAliveTimeout: limits.idleTimeoutMs,
       maxHeaderSize: limits.headersBytesMax,
+      shouldUpgradeCallback: isWebSocketUpgrade,
     },
-    (request: IncomingMessage, response: ServerResponse) => {
-      const { socket } = request;
-      if (gate.holds(socket) >= limits.pipelinedMax) {
-        onRefused("too-many-pipelined");
-        socket.destroy();
-        return;
-      }
-      gate.hold(socket);
-      response.once("close", () => gate.letGo(socket));
-      handler(request, response);
-    },
+    listener,
   );
+  const destroyUpgraded = serveUpgrades(server, listener);
   server.on("connection", (socket) => gate.admit(socket));
   server.setTimeout(limits.stallTimeoutMs, (socket: Socket) => {
     // Silence is no fault while the answer is being made; a follower waits for as long as it likes.
@@ -85,7 +94,7 @@ export function createBoundedHttpServer(
   });
   // Answered by the app (`answerClientError`); here it is counted.
   server.on("clientError", (error) => onRefused(clientRefusalOf(error).code));
-  return { server, gate };
+  return { server, gate, destroyUpgraded };
 }
 
 const refusalByCode: Readonly<

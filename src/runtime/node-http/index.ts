@@ -3,7 +3,8 @@
  * and its like among them, and so loads Node's own copy of undici. That costs each isolate about 6 MB;
  * the module itself costs 1 MB.
  */
-export const { createServer, request, STATUS_CODES } = process.getBuiltinModule("node:http");
+export const { createServer, request, ServerResponse, STATUS_CODES } =
+  process.getBuiltinModule("node:http");
 
 /** The body of a plain HTTP answer from this machine. Throws what the socket throws, or its status. */
 export function getText(url: string, options: { timeoutMs: number }): Promise<string> {
