@@ -296,8 +296,8 @@ test("over a WebSocket of the gateway: the same events, by the same tokens, and 
   const messages = (socket: WebSocket) => {
     const events = on(socket, "message");
     return async () => {
-      const { value } = (await events.next()) as { value: readonly [Buffer] };
-      return JSON.parse(String(value[0])) as SocketMessage;
+      const { value } = await events.next();
+      return JSON.parse(String(value?.[0])) as SocketMessage;
     };
   };
   const refusal = async (url: string, token: "header" | "none") => {
