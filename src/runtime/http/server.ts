@@ -9,7 +9,7 @@ import { systemCode } from "../../lib/errors.ts";
 import { createConnectionGate, type ConnectionGate } from "../connections/index.ts";
 import type { HttpError } from "../http-error/index.ts";
 import { createServer, STATUS_CODES } from "../node-http/index.ts";
-import { isWebSocketUpgrade, serveUpgrades } from "./websocket.ts";
+import { isWebSocketUpgrade, serveUpgrades } from "./upgrade.ts";
 
 export type HttpServerLimits = {
   readonly connectionsMax: number;

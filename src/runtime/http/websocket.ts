@@ -1,14 +1,9 @@
-/**
- * WebSockets (RFC 6455) behind ordinary routes: an upgrade is routed like any request, so that whoever
- * looks at requests, for a token or for room, looks at it too; a route then accepts it, or answers.
- */
-import type { IncomingMessage, RequestListener, Server } from "node:http";
+/** WebSockets (RFC 6455) behind ordinary routes, which accept an upgrade or answer it (`upgrade.ts`). */
 import type { Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import { SkerryError } from "../../lib/errors.ts";
-import { ServerResponse } from "../node-http/index.ts";
 import type { HttpReply, HttpRequest } from "./app.ts";
+import { upgradeOf } from "./upgrade.ts";
 
 export interface WebSocketConnection {
   /** Resolves when the text has left this process; false: the connection is gone. */
@@ -19,36 +14,12 @@ export interface WebSocketConnection {
   readonly closed: Promise<void>;
 }
 
-const upgrades = new WeakMap<IncomingMessage, { socket: Duplex; head: Buffer }>();
 /** How long a peer may take nothing of what waits for it. */
 const stallMs = 30_000;
 /** Of what a peer sends: nothing is expected. */
 const messageBytesMax = 1024;
 
-/** Whoever asks for another protocol, or with a body, is answered as if nothing had been asked for. */
-export const isWebSocketUpgrade = ({ method, headers }: IncomingMessage): boolean =>
-  method === "GET" && headers.upgrade?.toLowerCase() === "websocket";
-
-/** The function that it answers destroys those connections: a server that is closed waits for them. */
-export function serveUpgrades(server: Server, handler: RequestListener): () => void {
-  const open = new Set<Socket>();
-  server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    open.add(socket);
-    socket.once("close", () => open.delete(socket));
-    socket.on("error", () => socket.destroy());
-    const response = new ServerResponse(request);
-    response.shouldKeepAlive = false;
-    response.assignSocket(socket);
-    response.once("finish", () => socket.end());
-    upgrades.set(request, { socket, head });
-    handler(request, response);
-  });
-  return () => {
-    for (const socket of open) socket.destroy();
-  };
-}
-
-export const isUpgrade = ({ raw }: HttpRequest): boolean => upgrades.has(raw);
+export const isUpgrade = ({ raw }: HttpRequest): boolean => upgradeOf(raw) !== undefined;
 
 /**
  * Call after everything that could still be an HTTP answer. `protocol` is chosen where the client offers
@@ -60,9 +31,9 @@ export async function acceptWebSocket(
   { protocol }: { protocol: string },
 ): Promise<WebSocketConnection> {
   const { headers, raw } = request;
-  const upgrade = upgrades.get(raw);
+  const upgrade = upgradeOf(raw);
   const key = headers["sec-websocket-key"] ?? "";
-  if (!upgrade || headers["sec-websocket-version"] !== "13" || !/^[\w+/]{22}==$/.test(key))
+  if (!upgrade || headers["sec-websocket-version"] !== "13" || !/^[+/0-9A-Za-z]{22}==$/.test(key))
     throw new SkerryError({
       code: "invalid-request",
       message: "this is no handshake of a WebSocket of version 13",
