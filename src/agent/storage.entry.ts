@@ -3,7 +3,12 @@
  * What passes between threads are batches; the halves on the other side stand in `paths/`.
  */
 import { join } from "node:path";
-import { encodeLeaving, openDocumentStore, serveDocumentStore } from "../data/documents/index.ts";
+import {
+  encodeLeaving,
+  encodeLeavingSnapshot,
+  openDocumentStore,
+  serveDocumentStore,
+} from "../data/documents/index.ts";
 import { encodeBatch, openStreamStore, serveStreamStore } from "../data/streams/index.ts";
 import { openMqttState, serveMqttState } from "../ingest/mqtt-state/index.ts";
 // Not the room's front door: behind it stand etcd and zod, 5 MB that this thread never uses.
@@ -29,7 +34,11 @@ const documents = openDocumentStore(deps, { path: join(dataDir, "documents.db"),
 const mirror = openMirrorStore(deps, { path: join(dataDir, "mirror.db") });
 const mqtt = openMqttState({ path: join(dataDir, "mqtt.db") });
 const gate = createGate({ encode: encodeBatch, log });
-const operationGate = createOperationGate({ encode: encodeLeaving, log });
+const operationGate = createOperationGate({
+  encode: encodeLeaving,
+  encodeSnapshot: encodeLeavingSnapshot,
+  log,
+});
 const ledger = holdsLedger
   ? openSqliteLedger({ ...deps, path: join(dataDir, "ledger.db"), name: node })
   : undefined;

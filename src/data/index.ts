@@ -59,7 +59,7 @@ export {
   type DocumentMethods,
 } from "./documents/thread.ts";
 export { decodeBatch, encodeBatch } from "./batch/codec.ts";
-export { decodeLeaving, encodeLeaving } from "./documents/leaving.ts";
+export { decodeLeaving, encodeLeaving, encodeLeavingSnapshot } from "./documents/leaving.ts";
 export type {
   ClearedLog,
   DocumentEgress,
@@ -75,6 +75,11 @@ export {
   type Replication,
   type ReplicationOptions,
 } from "./replication/peers.ts";
+export {
+  createTruncation,
+  type Truncation,
+  type TruncationOptions,
+} from "./replication/truncation.ts";
 export { createHubSync, type HubSync, type HubSyncOptions } from "./replication/hub-sync.ts";
 export { createDocumentsSync, type DocumentsSync } from "./replication/documents-hub.ts";
 export { createDocumentsPull, type DocumentsPull } from "./replication/documents-pull.ts";
@@ -111,6 +116,7 @@ export {
 export type {
   FeedStates,
   FeedWish,
+  FillAnswer,
   GlobalCollectionStatus,
   GlobalDocument,
   GlobalDocumentStore,

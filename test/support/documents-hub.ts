@@ -15,6 +15,7 @@ import {
 } from "../../src/data/global/published.ts";
 import { createEngine } from "../../src/data/documents/engine.ts";
 import { createHybridClock } from "../../src/data/documents/hybrid-clock.ts";
+import { decodeLeavingSnapshot } from "../../src/data/documents/leaving.ts";
 import {
   decodeLeaving,
   type DocumentWrite,
@@ -30,7 +31,7 @@ import {
   type MemoryTables,
 } from "../../src/drill/simulated/convergence/documents-memory.ts";
 
-export type MemoryHub = Pick<GlobalDocumentStore, "ingest" | "feeds" | "pull" | "on"> & {
+export type MemoryHub = Pick<GlobalDocumentStore, "ingest" | "fill" | "feeds" | "pull" | "on"> & {
   readonly current: Feeds;
   readonly published: Published;
   publish(publication: Publication): void;
@@ -143,6 +144,11 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
       const batch = decodeLeaving(bytes);
       recheck.check({ ...batch });
       return transaction(() => current.ingest(cell, batch));
+    },
+    async fill(cell, bytes) {
+      const piece = decodeLeavingSnapshot(bytes);
+      recheck.checkSnapshot(piece);
+      return transaction(() => current.fill(cell, piece));
     },
     async feeds(cell, wishes) {
       if (!isOpen) throw powerCut();

@@ -9,12 +9,14 @@ import { stable, type EgressPolicy } from "../../src/api/index.ts";
 import type { Engine } from "../../src/data/documents/engine.ts";
 import { shapeOf } from "../../src/data/documents/leaving.ts";
 import { readOperation } from "../../src/data/documents/operation.ts";
+import { readSnapshot } from "../../src/data/documents/snapshots.ts";
 import type { Feed } from "../../src/data/global/feeds.ts";
 import {
   connectDocumentHub,
   createDocumentsPull,
   createDocumentsSync,
   encodeLeaving,
+  encodeLeavingSnapshot,
   registerGlobalDocuments,
   type CollectionEgress,
   type DocumentEgress,
@@ -103,6 +105,7 @@ export function besideHub(planted: HubPlanted = "none") {
         clock,
         store: {
           feeds,
+          fill: (from, bytes) => hub.fill(from, bytes),
           pull: (query) => hub.pull(query),
           on: (event, listener) => hub.on(event, listener),
           async ingest(from, bytes) {
@@ -151,6 +154,7 @@ export function besideHub(planted: HubPlanted = "none") {
                 }
               : batch,
           ),
+        encodeSnapshot: encodeLeavingSnapshot,
         log: silentLog,
       });
       const source: DocumentEgress<Bytes> = {
@@ -162,6 +166,12 @@ export function besideHub(planted: HubPlanted = "none") {
           const end = piece.from + operations.length - 1;
           const vector = store.engine.vector();
           return gate.clear({ origin, from: piece.from, to: end, operations, vector }, collections);
+        },
+        async clearSnapshot({ collection, after }) {
+          if (!node.up || node.store !== store) return undefined;
+          const parts = { engine: store.engine, tables: node.tables };
+          const query = { after, collection, bytesMax: 300 };
+          return gate.clearSnapshot(readSnapshot(parts, store.engine.own.name, query), collection);
         },
       };
       const sync = createDocumentsSync<Bytes>(

@@ -74,6 +74,38 @@ export async function listing(
   }
 }
 
+/** Forgets all that is applied, or up to there. */
+export async function truncate(
+  store: Pick<DocumentStore, "vector" | "truncate">,
+  acked?: Awaited<ReturnType<DocumentStore["vector"]>>,
+): Promise<number> {
+  const limits = { acked: acked ?? (await store.vector()), bytesMax: Infinity, rowsMax: 2 };
+  let operations = 0;
+  for (let more = true; more;) {
+    const gone = await store.truncate(limits);
+    operations += gone.operations;
+    more = gone.more;
+  }
+  return operations;
+}
+
+/** The documents of `from` as they are; gives how many pieces they took. */
+export async function fill(
+  from: Pick<DocumentStore, "snapshots">,
+  to: Pick<DocumentStore, "vector" | "snapshots">,
+  force = false,
+): Promise<number> {
+  for (let pieces = 1; ; pieces++) {
+    const { at: after } = await to.snapshots.place();
+    const wish = { vector: await to.vector(), force, after };
+    const bytes = await from.snapshots.give(wish);
+    if (!bytes) return 0;
+    const taken = await to.snapshots.take(bytes);
+    if (taken.state === "adopted") return pieces;
+    if (taken.state !== "staged") throw new Error(taken.state);
+  }
+}
+
 /** What `to` lacks of `from`, in pieces of about `bytesMax`. */
 export async function replicate(
   from: Pick<DocumentStore, "vector" | "log">,

@@ -4,7 +4,11 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { stable, type EgressPolicy } from "../../src/api/index.ts";
 import { show } from "../../src/data/documents/body.ts";
-import { decodeLeaving, encodeLeaving } from "../../src/data/documents/leaving.ts";
+import {
+  decodeLeaving,
+  encodeLeaving,
+  encodeLeavingSnapshot,
+} from "../../src/data/documents/leaving.ts";
 import { applyWrite } from "../../src/data/documents/merge.ts";
 import type { Operation } from "../../src/data/documents/operation.ts";
 import { emptyState } from "../../src/data/documents/state.ts";
@@ -26,7 +30,11 @@ function gated(
   policy: EgressPolicy | undefined,
   operations: readonly Operation[],
 ): GatedOperations {
-  const gate = createOperationGate({ encode: encodeLeaving, log });
+  const gate = createOperationGate({
+    encode: encodeLeaving,
+    encodeSnapshot: encodeLeavingSnapshot,
+    log,
+  });
   gate.setPolicies(policy ? { c: { policy, revision: 1 } } : {});
   const piece = { origin: "n1.a", from: 1, to: operations.length, operations, vector: {} };
   const cleared = gate.clear(piece, ["c"]);
@@ -136,7 +144,11 @@ test("P1, P8: no value, name, key or unknown kind of what stays is in the bytes 
 });
 
 test("P1: without a policy, or with one that cannot be read, nothing of a collection leaves", () => {
-  const gate = createOperationGate({ encode: encodeLeaving, log });
+  const gate = createOperationGate({
+    encode: encodeLeaving,
+    encodeSnapshot: encodeLeavingSnapshot,
+    log,
+  });
   const operation = operationOf({ hlc: 1, verb: "edit", changes: [] });
   const piece = { origin: "n1.a", from: 1, to: 1, operations: [operation], vector: {} };
   assert.equal(gate.clear(piece, ["c"]), undefined);

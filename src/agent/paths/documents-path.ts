@@ -12,6 +12,7 @@ import {
   createDocumentsSync,
   createDocumentWrites,
   createReplication,
+  createTruncation,
   type CollectionDeclaration,
   type DocumentsSync,
   type DocumentStore,
@@ -80,6 +81,23 @@ export async function startDocumentsPath(
         cellNodes: () => Math.max(1, nodes.length),
         clock,
       }),
+    (part) => part.stop(),
+  );
+
+  await lifecycle.start(
+    "documents truncation",
+    () =>
+      createTruncation(
+        {
+          store,
+          peers: replication,
+          nodes: () => nodes,
+          ...(record.hub === undefined ? {} : { hub }),
+          clock,
+          log,
+        },
+        { node: record.node },
+      ),
     (part) => part.stop(),
   );
 

@@ -17,6 +17,14 @@ export {
   type Operation,
   type Write,
 } from "./operation.ts";
+export type {
+  PackedStamp,
+  PackedState,
+  Position,
+  SnapshotCursor,
+  SnapshotDocument,
+  SnapshotPiece,
+} from "./snapshot.ts";
 export type { EgressPolicy } from "./egress.ts";
 export { parsePath, pointerOf, valueAtPath, type Path } from "./path.ts";
 export type {

@@ -32,9 +32,12 @@ export function decodeOperations(bytes: Uint8Array): DecodedOperations {
   return { origin, from, texts, operations: texts.map(readOperation) };
 }
 
+export const packLines = (kind: string, header: JsonObject, texts: readonly string[]): Uint8Array =>
+  packText(kind, [JSON.stringify(header), ...texts]);
+
 /** Four letters that say what it is, then one zstd frame: a header and a line each. */
-export function packLines(kind: string, header: JsonObject, texts: readonly string[]): Uint8Array {
-  const packed = zstdCompressSync(Buffer.from([JSON.stringify(header), ...texts].join("\n")), {
+export function packText(kind: string, lines: readonly string[]): Uint8Array {
+  const packed = zstdCompressSync(Buffer.from(lines.join("\n")), {
     params: { [constants.ZSTD_c_compressionLevel]: 1 },
   });
   return Buffer.concat([Buffer.from(kind), packed]);
@@ -45,6 +48,22 @@ export function unpackLines(
   kind: string,
   bytes: Uint8Array,
 ): OperationBatch & { readonly header: JsonObject } {
+  const { header, texts } = unpackText(kind, bytes);
+  const { origin, from, count } = header;
+  if (typeof origin !== "string" || origin === "" || origin.length > originBytesMax)
+    throw invalidBatch("origin must be a name");
+  if (!Number.isSafeInteger(from) || (from as number) < 1)
+    throw invalidBatch("from must be a position");
+  if (count !== texts.length || texts.length === 0)
+    throw invalidBatch(`${texts.length} operations, ${String(count)} were announced`);
+  return { origin, from: from as number, texts, header };
+}
+
+/** Throws `invalid-batch`. */
+export function unpackText(
+  kind: string,
+  bytes: Uint8Array,
+): { readonly header: JsonObject; readonly texts: readonly string[] } {
   if (bytes.length < 4 || Buffer.from(kind).compare(bytes, 0, 4) !== 0)
     throw invalidBatch(`does not start with ${kind}`);
   let lines: string[];
@@ -58,14 +77,7 @@ export function unpackLines(
   }
   const texts = lines.slice(1);
   if (!isObject(header)) throw invalidBatch("has no header");
-  const { origin, from, count } = header;
-  if (typeof origin !== "string" || origin === "" || origin.length > originBytesMax)
-    throw invalidBatch("origin must be a name");
-  if (!Number.isSafeInteger(from) || (from as number) < 1)
-    throw invalidBatch("from must be a position");
-  if (count !== texts.length || texts.length === 0)
-    throw invalidBatch(`${texts.length} operations, ${String(count)} were announced`);
-  return { origin, from: from as number, texts, header };
+  return { header, texts };
 }
 
 export const invalidBatch = (problem: string, cause?: unknown): SkerryError =>

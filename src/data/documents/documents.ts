@@ -5,8 +5,9 @@ import { freshOf, rowStateOf, stateOf, type Fresh } from "./fresh.ts";
 import type { JsonObject } from "./json.ts";
 import { applyWrite, type Context } from "./merge.ts";
 import type { Write } from "./operation.ts";
+import { joinStates, type Side } from "./join.ts";
 import { emptyState, type DocumentState } from "./state.ts";
-import type { DocumentRow, DocumentTables } from "./tables.ts";
+import type { DocumentTables, StagedRow } from "./tables.ts";
 
 export interface Documents {
   /** To be changed in place; `save` writes it. */
@@ -25,10 +26,14 @@ export interface Documents {
   apply(write: Write, context: Context): boolean;
   /** Saves the documents that these name, forgets all others that were asked for; answers how many. */
   save(writes: readonly Pick<Write, "collection" | "id">[]): number;
+  /** Another store's state of a document, and saves it; of each store, what it has applied. */
+  join(row: StagedRow, covers: { ours: Side["covers"]; theirs: Side["covers"] }): void;
   /** Forgets what was asked for. */
   drop(): void;
+  /** A state as it stands in a row. */
+  rowOf(state: DocumentState, at: Pick<StagedRow, "collection" | "id">): StagedRow;
   shown(collection: string, id: string): Shown;
-  read(row: DocumentRow): DocumentState;
+  read(row: StagedRow): DocumentState;
   /** Collections with documents saved since the last call. */
   takeTouched(): readonly string[];
   /** After changes were undone. */
@@ -43,7 +48,7 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
   let touched = new Set<string>();
   let change = tables.lastChange();
 
-  const read = ({ body, state }: DocumentRow): DocumentState =>
+  const read = ({ body, state }: StagedRow): DocumentState =>
     decodeState(state, body === null ? undefined : (JSON.parse(body) as JsonObject), origins);
 
   /** As it is now, saved or not. */
@@ -52,6 +57,14 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
     if (known) return stateAt(known);
     const row = tables.document(collection, id);
     return row ? read(row) : emptyState();
+  };
+  const rowOf = (
+    state: DocumentState,
+    { collection, id }: Pick<StagedRow, "collection" | "id">,
+  ): StagedRow => {
+    const { body, conflicts, text } = withText(show(state));
+    const encoded = encodeState(state, body, origins);
+    return { collection, id, body: text, state: encoded, conflicts: conflicts.length };
   };
   const stateAt = (known: Open): DocumentState =>
     (known.state ??= known.fresh ? stateOf(known.fresh) : emptyState());
@@ -110,6 +123,17 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
       open.clear();
       return saved.size;
     },
+    join(row, { ours, theirs }) {
+      const { collection, id } = row;
+      const there = tables.document(collection, id);
+      if (there?.state === row.state && there.body === row.body) return;
+      const joined =
+        there &&
+        joinStates({ state: read(there), covers: ours }, { state: read(row), covers: theirs });
+      tables.saveDocument({ ...(joined ? rowOf(joined, row) : row), change: ++change });
+      touched.add(collection);
+    },
+    rowOf,
     drop: () => open.clear(),
     shown: (collection, id) => show(peek(collection, id)),
     takeTouched() {

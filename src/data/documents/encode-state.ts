@@ -2,6 +2,7 @@
  * A state as the text of a row. Values that stand in the body are not written again: a register with
  * one writer is its stamp and its path, and paths with the same stamp share it.
  */
+import type { PackedStamp, PackedState } from "../../api/records/index.ts";
 import { stable } from "../../lib/stable.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { fieldOf, valueAt } from "./json.ts";
@@ -20,26 +21,23 @@ import {
 /** Origins are small numbers in rows. */
 export type OriginNumbers = { numberOf(origin: string): number; originOf(number: number): string };
 
-type PackedStamp = readonly [hlc: number, origin: number, sequence: number];
-type Packed = {
-  readonly e?: readonly PackedStamp[];
-  readonly d?: readonly PackedStamp[];
-  readonly v?: number;
+/** In a row, a register with one writer has its value in the body. */
+type Packed = PackedState & {
   readonly r?: readonly (readonly [...PackedStamp, readonly string[]])[];
-  readonly x?: readonly (readonly [string, readonly (readonly [...PackedStamp, Json])[]])[];
-  readonly c?: readonly (readonly [string, readonly (readonly number[])[]])[];
-  readonly m?: readonly (readonly [string, readonly (readonly [Json, readonly number[]])[]])[];
-  readonly l?: readonly (readonly [
-    string,
-    readonly (readonly [number, number, number, ...Json[]])[],
-  ])[];
 };
 
-export function encodeState(
+export const encodeState = (
   state: DocumentState,
   body: JsonObject | undefined,
-  { numberOf }: OriginNumbers,
-): string {
+  origins: OriginNumbers,
+): string => JSON.stringify(packState(state, body, origins));
+
+/** Without a body all values stand in it. */
+export function packState(
+  state: DocumentState,
+  body: JsonObject | undefined,
+  { numberOf }: Pick<OriginNumbers, "numberOf">,
+): Packed {
   const stamp = ({ hlc, origin, sequence }: Stamp): PackedStamp => [
     hlc,
     numberOf(origin),
@@ -80,7 +78,7 @@ export function encodeState(
           [n, numberOf(origin), sequence, ...(value === undefined ? [] : [value])] as const,
       ),
     );
-  return JSON.stringify(packed);
+  return packed;
 }
 
 /** Of a document that one write made of plain fields; `paths` in order. */
@@ -141,12 +139,17 @@ function valueIn(body: JsonObject | undefined, path: string): Json | undefined {
 const inOrder = <T>(map: ReadonlyMap<string, T>): [string, T][] =>
   map.size === 0 ? [] : [...map].sort(([a], [b]) => (a < b ? -1 : 1));
 
-export function decodeState(
+export const decodeState = (
   text: string,
   body: JsonObject | undefined,
-  { originOf }: OriginNumbers,
+  origins: OriginNumbers,
+): DocumentState => unpackState(JSON.parse(text) as Packed, body, origins);
+
+export function unpackState(
+  packed: Packed,
+  body: JsonObject | undefined,
+  { originOf }: Pick<OriginNumbers, "originOf">,
 ): DocumentState {
-  const packed = JSON.parse(text) as Packed;
   const stamp = ([hlc, origin, sequence]: readonly [
     number,
     number,

@@ -15,10 +15,13 @@ import {
 } from "./codec.ts";
 import { createDocuments, type Documents } from "./documents.ts";
 import type { HybridClock } from "./hybrid-clock.ts";
+import type { Position } from "../../api/records/index.ts";
+import type { OriginNumbers } from "./encode-state.ts";
 import type { JsonObject } from "./json.ts";
 import type { Context } from "./merge.ts";
 import { knownChanges, readOperation, type Dot, type Operation, type Write } from "./operation.ts";
-import type { DocumentTables, OriginRow } from "./tables.ts";
+import type { DocumentTables, LoggedOperation, OriginRow } from "./tables.ts";
+import { truncate, type Truncated, type TruncateLimits } from "./truncate.ts";
 
 export interface Engine {
   readonly documents: Documents;
@@ -38,12 +41,24 @@ export interface Engine {
   /** By origin, everything that is in the documents. */
   applied(): Vector;
   readonly waiting: number;
+  /** By origin, up to where the log is forgotten. */
+  floors(): Vector;
+  readonly logBytes: number;
+  /** Documents went with what they were made of: another store's snapshot is to bring them back. */
+  readonly isBehindLog: boolean;
+  /** Forgets what everybody has, and more when the log is larger; a piece of it at a time. */
+  truncate(limits: TruncateLimits): Truncated;
+  /** In terms of positions, what a snapshot of all documents is of. */
+  positions(): readonly Position[];
+  /** After the documents were joined with those of a store at these positions. */
+  adopt(positions: readonly Position[]): void;
+  readonly numbers: OriginNumbers;
   /**
    * Goes on under another name, when others use positions of this log for other operations. What this
    * store wrote since it was opened becomes new writes: each document as it is here now.
    */
   rotate(name: string, write: (document: Rescued) => void): void;
-  /** Makes all documents again from the log. */
+  /** Makes all documents again from the log; of one that was truncated, once a snapshot is here. */
   rebuild(): void;
   /** Once after opening: applies what an earlier version stored without knowing what it means. */
   catchUp(): void;
@@ -94,10 +109,11 @@ export function createEngine(
     return row;
   };
   const originRow = (name: string) => byName.get(name) ?? remember(tables.addOrigin(name));
-  const documents = createDocuments(tables, {
+  const numbers: OriginNumbers = {
     numberOf: (origin) => originRow(origin).id,
     originOf: (id) => byId.get(id)?.name ?? "",
-  });
+  };
+  const documents = createDocuments(tables, numbers);
   const load = () => {
     ownName = tables.own() ?? ownName;
     byName = new Map();
@@ -113,16 +129,17 @@ export function createEngine(
   load();
   const atOpen = { name: ownName, stored: originRow(ownName).stored };
 
-  const apply = (row: OriginRow, operation: Operation): void => {
+  /** `end` is the last position that it stands for. */
+  const apply = (row: OriginRow, { operation, end }: Ending): void => {
     for (const [other, upto] of Object.entries(operation.seen)) {
       row.seen.set(other, upto);
       tables.saveSeen(row, other, upto);
     }
     if (operation.covers !== undefined) {
-      row.applied += operation.covers;
+      row.applied = end;
       return;
     }
-    const sequence = row.applied + 1;
+    const sequence = end;
     const context: Context = {
       origin: row.name,
       sequence,
@@ -143,7 +160,7 @@ export function createEngine(
   };
   const isApplied = ([other, upto]: readonly [string, number]) =>
     (byName.get(other)?.applied ?? 0) >= upto;
-  const isReady = (row: OriginRow, { seen, covers }: Operation) =>
+  const isReady = (row: OriginRow, { operation: { seen, covers } }: Ending) =>
     covers !== undefined ||
     (Object.entries(seen).every(isApplied) &&
       // What covers positions did not wait: who comes behind it waits for all that it had seen.
@@ -152,15 +169,22 @@ export function createEngine(
   /** Applies what waits and no longer has to; `arrived` is what was stored last, of one origin. */
   const drain = (arrived?: { row: OriginRow; operations: readonly Operation[] }) => {
     /** What is next of each origin, last first. */
-    const queues = new Map<OriginRow, Operation[]>();
-    if (arrived && arrived.row.applied + positionsOf(arrived.operations) === arrived.row.stored)
-      queues.set(arrived.row, arrived.operations.toReversed());
-    const headOf = (row: OriginRow): Operation | undefined => {
+    const queues = new Map<OriginRow, Ending[]>();
+    if (arrived && arrived.row.applied + positionsOf(arrived.operations) === arrived.row.stored) {
+      let end = arrived.row.applied;
+      const queue = arrived.operations.map((operation) => {
+        end += operation.covers ?? 1;
+        return { operation, end };
+      });
+      queues.set(arrived.row, queue.reverse());
+    }
+    const headOf = (row: OriginRow): Ending | undefined => {
       const queue = queues.get(row) ?? [];
       queues.set(row, queue);
-      if (queue.length === 0 && row.applied < row.stored) {
+      // Of a log that is forgotten from there on, a snapshot will bring it further.
+      if (queue.length === 0 && row.applied < row.stored && row.applied >= row.floor) {
         const logged = tables.operations(row, row.applied + 1, replayBytes);
-        queue.push(...logged.map(({ text }) => readOperation(text)).reverse());
+        queue.push(...logged.map(endingOf).reverse());
       }
       return queue.at(-1);
     };
@@ -204,7 +228,9 @@ export function createEngine(
         tables.saveSeen(own, name, applied);
       }
       const operation: Operation = { hlc, seen, writes, ...(key === undefined ? {} : { key }) };
-      tables.addOperation(own, { sequence, text: JSON.stringify(operation) });
+      const text = JSON.stringify(operation);
+      tables.addOperation(own, { sequence, text });
+      own.bytes += text.length;
       if (key !== undefined) tables.addKey(key);
       own.stored = sequence;
       own.applied = sequence;
@@ -227,6 +253,7 @@ export function createEngine(
         const operation = isCut ? { ...whole, covers: lacking } : whole;
         const text = isCut ? JSON.stringify(operation) : (texts[index] ?? "");
         tables.addOperation(row, { sequence: row.stored + 1, text });
+        row.bytes += text.length;
         row.stored = end;
         fresh.push(operation);
       }
@@ -240,6 +267,7 @@ export function createEngine(
       const row = byName.get(origin);
       if (!row || from > row.stored) return undefined;
       const start = Math.max(1, from);
+      if (start <= row.floor) return undefined;
       const texts = tables.operations(row, start, bytesMax).map(({ text }) => text);
       return texts.length === 0 ? undefined : { origin, from: start, texts };
     },
@@ -255,11 +283,50 @@ export function createEngine(
     get waiting() {
       return byName.values().reduce((sum, { stored, applied }) => sum + stored - applied, 0);
     },
+    numbers,
+    floors: () => vectorOf(byName.values(), ({ floor }) => floor),
+    get logBytes() {
+      return byName.values().reduce((sum, { bytes }) => sum + bytes, 0);
+    },
+    get isBehindLog() {
+      return byName.values().some(({ applied, floor }) => applied < floor);
+    },
+    truncate: (limits) => truncate({ tables, rows: [...byName.values()] }, limits),
+    positions: () =>
+      [...byName.values()]
+        .filter(({ applied }) => applied > 0)
+        .map(({ name, applied, hlc, seen }) => ({
+          name,
+          applied,
+          hlc,
+          seen: Object.fromEntries(seen),
+        })),
+    adopt(positions) {
+      for (const { name, applied, hlc, seen } of positions) {
+        const row = originRow(name);
+        if (applied <= row.applied) continue;
+        row.applied = applied;
+        row.hlc = hlc;
+        for (const [other, upto] of Object.entries(seen)) {
+          row.seen.set(other, upto);
+          tables.saveSeen(row, other, upto);
+        }
+        if (row.stored < applied) {
+          // What is here of its log would have a gap behind it.
+          row.bytes -= tables.dropOperations(row, 0);
+          row.stored = applied;
+          row.floor = applied;
+        }
+        tables.saveOrigin(row);
+        clock.observe(hlc);
+      }
+      drain();
+    },
     rotate(name, write) {
       const before = engine.own;
       const topAtOpen = before.name === atOpen.name ? atOpen.stored : 0;
       const rescued = new Map<string, Rescued>();
-      for (let from = topAtOpen + 1; from <= before.stored;) {
+      for (let from = Math.max(topAtOpen, before.floor) + 1; from <= before.stored;) {
         const logged = tables.operations(before, from, replayBytes);
         from += Math.max(1, logged.length);
         for (const { collection, id } of logged.flatMap(({ text }) => readOperation(text).writes)) {
@@ -267,14 +334,16 @@ export function createEngine(
           rescued.set(`${collection}\n${id}`, { collection, id, body });
         }
       }
-      tables.dropOperations(before, topAtOpen);
-      before.stored = topAtOpen;
+      before.bytes -= tables.dropOperations(before, topAtOpen);
+      before.stored = Math.max(topAtOpen, before.floor);
       tables.saveOrigin(before);
       tables.setOwn(name);
       ownName = name;
       originRow(name);
       engine.rebuild();
-      for (const document of rescued.values()) write(document);
+      // Written onto nothing they would count twice what others have as well.
+      if (engine.isBehindLog) tables.setRescued(JSON.stringify([...rescued.values()]));
+      else for (const document of rescued.values()) write(document);
       log.info("writes since the start were made again under the new origin", {
         origin: name,
         documents: rescued.size,
@@ -292,12 +361,27 @@ export function createEngine(
     },
     catchUp() {
       const leftOut = tables.leftOut();
-      if (leftOut !== undefined && leftOut !== known) engine.rebuild();
+      if (leftOut === undefined || leftOut === known) return;
+      if (Object.keys(engine.floors()).length === 0) engine.rebuild();
+      else
+        log.error(
+          "documents lack what an earlier version did not know, and their log is truncated",
+          {
+            hint: "stop this node's agent, move documents.db away and start it: other nodes fill a new one",
+          },
+        );
     },
     forget: load,
   };
   return engine;
 }
+
+type Ending = { readonly operation: Operation; readonly end: number };
+
+const endingOf = ({ sequence, text }: LoggedOperation): Ending => {
+  const operation = readOperation(text);
+  return { operation, end: sequence + (operation.covers ?? 1) - 1 };
+};
 
 const positionsOf = (operations: readonly Operation[]): number =>
   operations.reduce((sum, { covers }) => sum + (covers ?? 1), 0);

@@ -6,6 +6,7 @@ import { stable } from "../../lib/stable.ts";
 import { invalidBatch, packLines, unpackLines } from "./codec.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import { knownChanges, readOperation } from "./operation.ts";
+import { decodeSnapshot, encodeSnapshot, type SnapshotPiece } from "./snapshot.ts";
 import type { CollectionEgress, OperationLog } from "./store.ts";
 
 export type LeavingBatch = OperationLog & {
@@ -60,6 +61,36 @@ export function decodeLeaving(
     collections: named,
     shapes,
   };
+}
+
+/** A piece of one collection's documents as it leaves, with the policy that it was cleared by. */
+export type LeavingSnapshot = SnapshotPiece & {
+  readonly collection: string;
+  readonly egress: CollectionEgress;
+};
+
+/** "SKT1", then as between nodes (`snapshot.ts`). */
+const snapshotLeaving = "SKT1";
+
+export function encodeLeavingSnapshot(leaving: LeavingSnapshot): Uint8Array {
+  const { collection, egress, ...piece } = leaving;
+  const changes = [...knownChanges];
+  const more = { kind: snapshotLeaving, collection, egress, changes } as unknown as JsonObject;
+  return encodeSnapshot(piece, more);
+}
+
+/** Throws `invalid-batch`. */
+export function decodeLeavingSnapshot(
+  bytes: Uint8Array,
+): LeavingSnapshot & { readonly shape: Shape } {
+  const { header, ...piece } = decodeSnapshot(bytes, snapshotLeaving);
+  const { collection, egress, changes } = header;
+  if (typeof collection !== "string") throw invalidBatch("collection must be a name");
+  if (!isNames(changes)) throw invalidBatch("changes must be names");
+  if (egress === undefined || !isEgress(egress))
+    throw invalidBatch("egress must have a policy and a revision");
+  const named = egress as unknown as CollectionEgress;
+  return { ...piece, collection, egress: named, shape: shapeOf(named, changes) };
 }
 
 const isNames = (value: Json | undefined): value is readonly string[] =>

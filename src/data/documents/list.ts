@@ -31,5 +31,5 @@ export function insertElements(
 }
 
 /** Of two that were put at the same place, the higher number comes first; ties break on the origin. */
-const isBefore = (a: Element, b: Element): boolean =>
+export const isBefore = (a: Element, b: Element): boolean =>
   a.n > b.n || (a.n === b.n && a.origin > b.origin);

@@ -6,18 +6,20 @@
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Random } from "../../lib/random.ts";
+import { nameSuffix, type Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
 import { claimIdentity } from "../streams/claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "../streams/identity.ts";
 import { refuse } from "../streams/refusal.ts";
 import { checkWrites, unknownCollection } from "./check.ts";
-import { createEngine } from "./engine.ts";
+import { createEngine, type Rescued } from "./engine.ts";
 import { createHybridClock } from "./hybrid-clock.ts";
 import { readOperation } from "./operation.ts";
 import { createIndexing } from "./indexing.ts";
 import { createReader } from "./reading.ts";
+import { decodeSnapshot, encodeSnapshot } from "./snapshot.ts";
+import { isSnapshotFor, readSnapshot, snapshotAt, takeSnapshot } from "./snapshots.ts";
 import { openTables } from "./sqlite-tables.ts";
 import type {
   CollectionDeclaration,
@@ -111,6 +113,12 @@ export function openDocumentStore(
     return { state: "stored", changed, warnings, versions, cover: engine.applied() };
   };
 
+  const writeAgain = ({ collection, id, body }: Rescued) =>
+    writeNow([
+      { collection, id, ...(body === undefined ? { do: "delete" } : { do: "put", body }) },
+    ]);
+  let { view } = identity;
+
   const store: LocalDocumentStore = {
     node,
     async declare(collections) {
@@ -152,6 +160,7 @@ export function openDocumentStore(
           (name) => counted.get(name) ?? { name, documents: 0, conflicted: 0 },
         ),
         waiting: engine.waiting,
+        logBytes: engine.logBytes,
         clockAheadMs: hybrid.aheadMs(),
       };
     },
@@ -166,6 +175,10 @@ export function openDocumentStore(
       const end = from + operations.length - 1;
       return { origin, from, to: end, operations, vector: engine.vector() };
     },
+    readLeavingSnapshot({ bytesMax = batchBytesDefault, ...query }) {
+      if (engine.isBehindLog) return undefined;
+      return readSnapshot({ engine, tables }, view, { ...query, bytesMax });
+    },
     apply: (bytes) =>
       writer.write(() => {
         const answer = engine.take(bytes);
@@ -179,13 +192,13 @@ export function openDocumentStore(
       const { name, stored } = engine.own;
       if ((peer[name] ?? 0) <= stored) return { origin: name, rotated: false };
       const origin = `${node}.${newIncarnation(random, clock.wallMs())}`;
-      await writer.write(() =>
-        engine.rotate(origin, ({ collection, id, body }) =>
-          writeNow([
-            { collection, id, ...(body === undefined ? { do: "delete" } : { do: "put", body }) },
-          ]),
-        ),
-      );
+      // Who was being given documents begins anew.
+      const renewed = nameSuffix(random, 8);
+      await writer.write(() => {
+        engine.rotate(origin, writeAgain);
+        tables.setView(renewed);
+      });
+      view = renewed;
       log.error("a peer knows more of this store's log than the store itself: it was rolled back", {
         origin: name,
         now: origin,
@@ -193,6 +206,32 @@ export function openDocumentStore(
         peerTop: peer[name],
       });
       return { origin, rotated: true };
+    },
+    truncate: (limits) => writer.write(() => engine.truncate(limits)),
+    snapshots: {
+      async give({ after, ...wish }) {
+        if (!isSnapshotFor(engine, wish)) return undefined;
+        const query = { after, bytesMax: batchBytesDefault };
+        return encodeSnapshot(readSnapshot({ engine, tables }, view, query));
+      },
+      async take(bytes) {
+        const piece = decodeSnapshot(bytes);
+        return writer.write(() => {
+          const taken = takeSnapshot({ engine, tables }, piece);
+          if (taken.state !== "adopted") return taken;
+          grownVector = true;
+          const rescued = tables.rescued();
+          tables.setRescued(undefined);
+          if (rescued !== undefined)
+            for (const document of JSON.parse(rescued) as Rescued[]) writeAgain(document);
+          return taken;
+        });
+      },
+      async place() {
+        const at = snapshotAt(tables);
+        const floors = engine.floors();
+        return { isNeeded: engine.isBehindLog, floors, ...(at ? { at } : {}) };
+      },
     },
     on: (event, listener) => signals.on(event, listener),
     async close() {

@@ -4,7 +4,7 @@
  */
 import { prepareLayout, type Database } from "../../runtime/sqlite/index.ts";
 import { createIndexes, indexLayout } from "./indexes.ts";
-import type { DocumentRow, DocumentTables, OriginRow } from "./tables.ts";
+import type { DocumentRow, DocumentTables, OriginRow, StagedRow } from "./tables.ts";
 
 const keysMax = 100_000;
 /** Room between two removals of old keys, so that not every write removes one. */
@@ -58,6 +58,17 @@ DROP INDEX document_change;
 CREATE UNIQUE INDEX document_order ON document(collection, change);
 `,
   indexLayout,
+  // A log that is forgotten from its beginning; what came of a snapshot before all of it is here.
+  `
+ALTER TABLE origin ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE origin ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE origin SET bytes =
+  (SELECT coalesce(sum(length(text)), 0) FROM operation WHERE operation.origin = origin.id);
+CREATE TABLE staged(
+  collection INTEGER NOT NULL, id TEXT NOT NULL, body TEXT, state TEXT NOT NULL,
+  conflicts INTEGER NOT NULL, PRIMARY KEY(collection, id)) WITHOUT ROWID;
+CREATE TABLE staged_key(name TEXT PRIMARY KEY) WITHOUT ROWID;
+`,
 ];
 
 export type SqliteTables = Omit<DocumentTables, "origins"> & {
@@ -69,7 +80,11 @@ export type SqliteTables = Omit<DocumentTables, "origins"> & {
     limit: number;
     conflicted: boolean;
   }): DocumentRow[];
-  changes(query: { collection: string; since: number; limit: number }): DocumentRow[];
+  /** As `staged`, `clearStaged`, `stagedAt` and `setStagedAt`, of one collection. */
+  stagedOf(collection: string, limit: number): StagedRow[];
+  clearStagedOf(collection: string): void;
+  stagedAtOf(scope: string): string | undefined;
+  setStagedAtOf(scope: string, text: string | undefined): void;
   /** Whether there is, or was, a document of it. */
   knows(collection: string): boolean;
   counts(): { name: string; documents: number; conflicted: number }[];
@@ -78,6 +93,8 @@ export type SqliteTables = Omit<DocumentTables, "origins"> & {
   clearCollection(collection: string, scope: string): void;
   /** Removes up to this many rows of both, log and all; false when there were none. */
   removeSome(collection: string, scope: string, rowsMax: number): boolean;
+  /** What cursors of this file begin with, from the next start on. */
+  setView(view: string): void;
   /** Whether a collection's indexes are other than these, as JSON pointers. */
   indexesDiffer(collection: string, paths: readonly string[]): boolean;
   declareIndexes(collection: string, paths: readonly string[]): void;
@@ -92,14 +109,17 @@ export function openTables(db: Database, path: string): SqliteTables {
   prepareLayout(db, { path, steps: layouts });
   const statements = {
     origins: db.prepare(
-      "SELECT id, name, stored, applied, hlc FROM origin WHERE name >= ? AND name < ? ORDER BY id",
+      `SELECT id, name, stored, applied, hlc, floor, bytes FROM origin
+       WHERE name >= ? AND name < ? ORDER BY id`,
     ),
     seen: db.prepare(
       `SELECT origin, other, upto FROM seen
        WHERE origin IN (SELECT id FROM origin WHERE name >= ? AND name < ?)`,
     ),
     addOrigin: db.prepare("INSERT INTO origin(name) VALUES (?) RETURNING id"),
-    saveOrigin: db.prepare("UPDATE origin SET stored = ?, applied = ?, hlc = ? WHERE id = ?"),
+    saveOrigin: db.prepare(
+      "UPDATE origin SET stored = ?, applied = ?, hlc = ?, floor = ?, bytes = ? WHERE id = ?",
+    ),
     saveSeen: db.prepare("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)"),
     addOperation: db.prepare("INSERT INTO operation VALUES (?, ?, ?)"),
     operations: db.prepare(
@@ -108,7 +128,27 @@ export function openTables(db: Database, path: string): SqliteTables {
          coalesce((SELECT max(sequence) FROM operation WHERE origin = ?1 AND sequence <= ?2), ?2)
        ORDER BY sequence`,
     ),
+    bytesAfter: db.prepare(
+      "SELECT sum(length(text)) AS bytes FROM operation WHERE origin = ? AND sequence > ?",
+    ),
     dropOperations: db.prepare("DELETE FROM operation WHERE origin = ? AND sequence > ?"),
+    oldest: db.prepare(
+      `SELECT max(sequence) AS upto, sum(bytes) AS bytes FROM (
+         SELECT sequence, length(text) AS bytes FROM operation
+         WHERE origin = ? AND sequence <= ? ORDER BY sequence LIMIT ?)`,
+    ),
+    forgetOperations: db.prepare("DELETE FROM operation WHERE origin = ? AND sequence <= ?"),
+    stage: db.prepare("INSERT OR REPLACE INTO staged VALUES (?, ?, ?, ?, ?)"),
+    staged: db.prepare(
+      `SELECT collection.name, staged.id, body, state, conflicts
+       FROM staged JOIN collection ON collection.id = staged.collection LIMIT ?`,
+    ),
+    stagedOf: db.prepare("SELECT * FROM staged WHERE collection = ? LIMIT ?"),
+    unstage: db.prepare("DELETE FROM staged WHERE collection = ? AND id = ?"),
+    stageKey: db.prepare("INSERT OR IGNORE INTO staged_key VALUES (?)"),
+    clearStagedOf: db.prepare("DELETE FROM staged WHERE collection = ?"),
+    keys: db.prepare("SELECT id, name FROM write_key WHERE id > ? ORDER BY id LIMIT ?"),
+    dropMeta: db.prepare("DELETE FROM meta WHERE name = ?"),
     findCollection: db.prepare("SELECT id FROM collection WHERE name = ?"),
     addCollection: db.prepare("INSERT INTO collection(name) VALUES (?) RETURNING id"),
     document: db.prepare(
@@ -165,6 +205,10 @@ export function openTables(db: Database, path: string): SqliteTables {
     const value = statements.meta.get(name)?.["value"];
     return typeof value === "string" ? value : undefined;
   };
+  const putMeta = (name: string, value: string | undefined): void => {
+    if (value === undefined) statements.dropMeta.run(name);
+    else statements.setMeta.run(name, value);
+  };
   const collections = new Map<string, number>();
   const findCollection = (name: string): number | undefined => {
     const known = collections.get(name);
@@ -196,6 +240,8 @@ export function openTables(db: Database, path: string): SqliteTables {
         stored: Number(row["stored"]),
         applied: Number(row["applied"]),
         hlc: Number(row["hlc"]),
+        floor: Number(row["floor"]),
+        bytes: Number(row["bytes"]),
         seen: new Map(),
       }));
       const byId = new Map(rows.map((row) => [row.id, row]));
@@ -205,10 +251,10 @@ export function openTables(db: Database, path: string): SqliteTables {
     },
     addOrigin(name) {
       const id = Number(statements.addOrigin.get(name)?.["id"]);
-      return { id, name, stored: 0, applied: 0, hlc: 0, seen: new Map() };
+      return { id, name, stored: 0, applied: 0, hlc: 0, floor: 0, bytes: 0, seen: new Map() };
     },
-    saveOrigin: ({ id, stored, applied, hlc }) =>
-      void statements.saveOrigin.run(stored, applied, hlc, id),
+    saveOrigin: ({ id, stored, applied, hlc, floor, bytes }) =>
+      void statements.saveOrigin.run(stored, applied, hlc, floor, bytes, id),
     saveSeen: ({ id }, other, upto) => void statements.saveSeen.run(id, other, upto),
     addOperation: ({ id }, { sequence, text }) =>
       void statements.addOperation.run(id, sequence, text),
@@ -222,7 +268,17 @@ export function openTables(db: Database, path: string): SqliteTables {
       }
       return found;
     },
-    dropOperations: ({ id }, after) => void statements.dropOperations.run(id, after),
+    dropOperations({ id }, after) {
+      const bytes = Number(statements.bytesAfter.get(id, after)?.["bytes"] ?? 0);
+      statements.dropOperations.run(id, after);
+      return bytes;
+    },
+    forgetOperations({ id }, until, rowsMax) {
+      const found = statements.oldest.get(id, until, rowsMax);
+      const upto = Number(found?.["upto"] ?? 0);
+      statements.forgetOperations.run(id, upto);
+      return { upto, bytes: Number(found?.["bytes"] ?? 0) };
+    },
     document(collection, id) {
       const number = findCollection(collection);
       const row = number === undefined ? undefined : statements.document.get(number, id);
@@ -253,6 +309,33 @@ export function openTables(db: Database, path: string): SqliteTables {
       if (number === undefined) return [];
       return statements.changes.all(number, since, limit).map((row) => rowOf(collection, row));
     },
+    collections: () => statements.counts.all().map(({ name }) => String(name)),
+    stage: ({ collection, id, body, state, conflicts }) =>
+      void statements.stage.run(collectionId(collection), id, body, state, conflicts),
+    staged: (limit) =>
+      statements.staged.all(limit).map((row) => rowOf(String(row["name"]), { ...row, change: 0 })),
+    stagedOf(collection, limit) {
+      const number = findCollection(collection);
+      if (number === undefined) return [];
+      const rows = statements.stagedOf.all(number, limit);
+      return rows.map((row) => rowOf(collection, { ...row, change: 0 }));
+    },
+    unstage({ collection, id }) {
+      statements.unstage.run(collectionId(collection), id);
+    },
+    stageKey: (key) => void statements.stageKey.run(key),
+    adoptKeys: () =>
+      db.exec(`INSERT OR IGNORE INTO write_key(name) SELECT name FROM staged_key;
+        DELETE FROM staged_key`),
+    clearStaged: () => db.exec("DELETE FROM staged; DELETE FROM staged_key"),
+    clearStagedOf(collection) {
+      const number = findCollection(collection);
+      if (number !== undefined) statements.clearStagedOf.run(number);
+    },
+    stagedAt: () => meta("staged"),
+    setStagedAt: (text) => putMeta("staged", text),
+    stagedAtOf: (scope) => meta(`staged ${scope}`),
+    setStagedAtOf: (scope, text) => putMeta(`staged ${scope}`, text),
     knows: (collection) => findCollection(collection) !== undefined,
     counts: () =>
       statements.counts.all().map((row) => ({
@@ -266,6 +349,10 @@ export function openTables(db: Database, path: string): SqliteTables {
       if (changes > 0 && Number(lastInsertRowid) % keysSlack === 0)
         statements.dropKeys.run(Number(lastInsertRowid) - keysMax);
     },
+    keys: (after, limit) =>
+      statements.keys
+        .all(after, limit)
+        .map((row) => ({ at: Number(row["id"]), key: String(row["name"]) })),
     clearDocuments() {
       db.exec(`DELETE FROM document; DELETE FROM seen; DELETE FROM meta WHERE name = 'left_out';
         UPDATE collection SET documents = 0, conflicted = 0`);
@@ -286,6 +373,8 @@ export function openTables(db: Database, path: string): SqliteTables {
       if (number !== undefined && statements.removeDocuments.run(number, rowsMax).changes > 0)
         return true;
       if (statements.removeOperations.run(...rangeOf(scope), rowsMax).changes > 0) return true;
+      if (number !== undefined) statements.clearStagedOf.run(number);
+      putMeta(`staged ${scope}`, undefined);
       statements.clearSeenOf.run(...rangeOf(scope));
       statements.removeOrigins.run(...rangeOf(scope));
       if (number !== undefined) statements.removeCollection.run(number);
@@ -296,6 +385,9 @@ export function openTables(db: Database, path: string): SqliteTables {
     setOwn: (origin) => void statements.setMeta.run("origin", origin),
     leftOut: () => meta("left_out"),
     setLeftOut: (known) => void statements.setMeta.run("left_out", known),
+    setView: (view) => putMeta("view", view),
+    rescued: () => meta("rescued"),
+    setRescued: (text) => putMeta("rescued", text),
     indexesDiffer: (collection, paths) => indexes.differ(findCollection(collection), paths),
     declareIndexes: (collection, paths) => indexes.declare(collectionId(collection), paths),
     stepIndexes: () => indexes.step(),

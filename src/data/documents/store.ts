@@ -6,6 +6,10 @@
 import type { EgressPolicy, FieldChange, Operation } from "../../api/records/index.ts";
 import type { Conflict } from "./body.ts";
 import type { JsonObject } from "./json.ts";
+import type { ReplicatedSnapshots } from "../replication/replicated.ts";
+import type { SnapshotPiece } from "./snapshot.ts";
+import type { SnapshotPlace } from "./snapshots.ts";
+import type { TruncateLimits, Truncated } from "./truncate.ts";
 import type { ApplyAnswer, EncodedBatch, LogQuery, Refused, Vector } from "../streams/store.ts";
 
 export type { Conflict } from "./body.ts";
@@ -129,6 +133,8 @@ export type DocumentsStatus = {
   }[];
   /** Operations that are stored and wait for others that they knew of. */
   readonly waiting: number;
+  /** Of the operations that are kept, as text. */
+  readonly logBytes: number;
   /** How far this store's last stamp is ahead of the node's clock. */
   readonly clockAheadMs: number;
 };
@@ -163,6 +169,9 @@ export interface DocumentStore {
   vector(): Promise<Vector>;
   /** As of a store of streams: a peer that knows more of this store's log shows that it was rolled back. */
   observe(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  /** A piece of it; what is forgotten, others have from `snapshots`. */
+  truncate(limits: TruncateLimits): Promise<Truncated>;
+  readonly snapshots: ReplicatedSnapshots;
   on(event: "grown", listener: (grown: DocumentsGrown) => void): () => void;
   close(): Promise<void>;
 }
@@ -177,8 +186,16 @@ export type OperationLog = {
   readonly vector: Vector;
 };
 
+export type LeavingSnapshotQuery = {
+  readonly collection: string;
+  readonly after?: SnapshotPlace | undefined;
+  readonly bytesMax?: number;
+};
+
 /** The store itself, in the storage thread. */
 export type LocalDocumentStore = DocumentStore & {
   /** What `log` would encode, for the gate: operations here have passed no policy. */
   readLeaving(query: LogQuery & { readonly to?: number }): OperationLog | undefined;
+  /** The same of documents: they have passed no policy. */
+  readLeavingSnapshot(query: LeavingSnapshotQuery): SnapshotPiece | undefined;
 };

@@ -5,6 +5,9 @@
 import type { Thread } from "../../runtime/thread/index.ts";
 import type { ApplyAnswer, EncodedBatch, LogQuery, Vector } from "../streams/store.ts";
 import type { ClearedLog, DocumentEgress, OperationGate } from "../ports.ts";
+import type { ReplicatedSnapshots } from "../replication/replicated.ts";
+import type { SnapshotTaken } from "./snapshots.ts";
+import type { TruncateLimits, Truncated } from "./truncate.ts";
 import { busy } from "../streams/refusal.ts";
 import type {
   ChangesPage,
@@ -16,11 +19,13 @@ import type {
   DocumentStore,
   DocumentWrite,
   ListPage,
+  LeavingSnapshotQuery,
   ListQuery,
   LocalDocumentStore,
   WriteAnswer,
 } from "./store.ts";
 
+type GiveQuery = Parameters<ReplicatedSnapshots["give"]>[0];
 type ClearQuery = Parameters<DocumentEgress<unknown>["clear"]>[0];
 
 export type DocumentMethods<C = unknown> = {
@@ -39,7 +44,12 @@ export type DocumentMethods<C = unknown> = {
   "documents.observe"(
     vector: Vector,
   ): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  "documents.truncate"(limits: TruncateLimits): Promise<Truncated>;
+  "documents.give"(query: GiveQuery): Promise<Uint8Array | undefined>;
+  "documents.take"(bytes: Uint8Array): Promise<SnapshotTaken>;
+  "documents.place"(): ReturnType<ReplicatedSnapshots["place"]>;
   "documents.clear"(query: ClearQuery): Promise<ClearedLog<C> | undefined>;
+  "documents.clearSnapshot"(query: LeavingSnapshotQuery): Promise<C | undefined>;
   "documents.close"(): Promise<void>;
 };
 export type DocumentEvents = { "documents.grown": DocumentsGrown };
@@ -73,9 +83,17 @@ export function serveDocumentStore<C>(
     "documents.apply": (bytes) => store.apply(bytes),
     "documents.vector": () => store.vector(),
     "documents.observe": (vector) => store.observe(vector),
+    "documents.truncate": (limits) => store.truncate(limits),
+    "documents.give": (query) => store.snapshots.give(query),
+    "documents.take": (bytes) => store.snapshots.take(bytes),
+    "documents.place": () => store.snapshots.place(),
     async "documents.clear"({ collections, ...query }) {
       const log = store.readLeaving(query);
       return log && gate.clear(log, collections);
+    },
+    async "documents.clearSnapshot"(query) {
+      const piece = store.readLeavingSnapshot(query);
+      return piece && gate.clearSnapshot(piece, query.collection);
     },
     "documents.close": () => store.close(),
   };
@@ -118,7 +136,17 @@ export function connectDocumentStore<C = unknown>(
     },
     vector: () => thread.call("documents.vector", nothing),
     observe: (vector) => thread.call("documents.observe", vector),
+    truncate: (limits) => thread.call("documents.truncate", limits),
+    snapshots: {
+      give: (query) => thread.call("documents.give", query),
+      take(bytes) {
+        const copy = new Uint8Array(bytes);
+        return thread.call("documents.take", copy, { transfer: [copy.buffer] });
+      },
+      place: () => thread.call("documents.place", nothing),
+    },
     clear: (query) => thread.call("documents.clear", query),
+    clearSnapshot: (query) => thread.call("documents.clearSnapshot", query),
     on: (_event, listener) => thread.on("documents.grown", listener),
     close: () => thread.call("documents.close", nothing),
   };

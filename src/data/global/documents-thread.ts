@@ -4,6 +4,7 @@ import type { DocumentWrite } from "../documents/store.ts";
 import type {
   FeedStates,
   FeedWish,
+  FillAnswer,
   Publication,
   PublishedAnswer,
   PullQuery,
@@ -21,6 +22,10 @@ export type GlobalDocumentMethods = {
     readonly cell: string;
     readonly bytes: Uint8Array;
   }): Promise<FeedStates>;
+  "globalDocuments.fill"(batch: {
+    readonly cell: string;
+    readonly bytes: Uint8Array;
+  }): Promise<FillAnswer>;
   "globalDocuments.feeds"(query: {
     readonly cell: string;
     readonly wishes: Readonly<Record<string, FeedWish>>;
@@ -49,6 +54,7 @@ export function serveGlobalDocuments(
   store.on("published", () => emit("globalDocuments.published", undefined));
   return {
     "globalDocuments.ingest": ({ cell, bytes }) => store.ingest(cell, bytes),
+    "globalDocuments.fill": ({ cell, bytes }) => store.fill(cell, bytes),
     "globalDocuments.feeds": ({ cell, wishes }) => store.feeds(cell, wishes),
     "globalDocuments.read": (query) => store.read(query),
     "globalDocuments.list": (query) => store.list(query),
@@ -73,6 +79,11 @@ export function connectGlobalDocuments(
       const copy = new Uint8Array(bytes);
       const batch = { cell, bytes: copy };
       return thread.call("globalDocuments.ingest", batch, { transfer: [copy.buffer] });
+    },
+    fill(cell, bytes) {
+      const copy = new Uint8Array(bytes);
+      const batch = { cell, bytes: copy };
+      return thread.call("globalDocuments.fill", batch, { transfer: [copy.buffer] });
     },
     feeds: (cell, wishes) => thread.call("globalDocuments.feeds", { cell, wishes }),
     read: (query) => thread.call("globalDocuments.read", query),

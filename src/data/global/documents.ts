@@ -5,6 +5,7 @@
  */
 import type { Document, DocumentWrite, WriteAnswer } from "../documents/store.ts";
 import type { Shape } from "../documents/leaving.ts";
+import type { SnapshotPlace } from "../documents/snapshots.ts";
 import type { Vector } from "../streams/store.ts";
 
 /** What a node would send of a collection. */
@@ -20,6 +21,18 @@ export type FeedStates = Readonly<
     { readonly state: "open"; readonly tops: Vector } | { readonly state: "superseded" }
   >
 >;
+
+/**
+ * What became of a piece of documents: it waits for the next one, which goes on from `at`; it was the
+ * last one, and the copy is at these positions; it does not go on from what is here; another node is
+ * filling this copy; or the cell has a later policy.
+ */
+export type FillAnswer =
+  | { readonly state: "staged"; readonly at: SnapshotPlace }
+  | { readonly state: "open"; readonly tops: Vector }
+  | { readonly state: "elsewhere" }
+  | { readonly state: "busy" }
+  | { readonly state: "superseded" };
 
 /** `cell` absent: the hub's own, of a collection that is written here. */
 export type GlobalDocument = Document & { readonly cell?: string };
@@ -81,6 +94,8 @@ export interface GlobalDocumentStore {
    * Throws `invalid-batch`, `egress-violated`, `disk-full`.
    */
   ingest(cell: string, bytes: Uint8Array): Promise<FeedStates>;
+  /** A piece of a collection's documents, for a copy that the cell's logs no longer fill. Throws as `ingest`. */
+  fill(cell: string, bytes: Uint8Array): Promise<FillAnswer>;
   /** Durable positions of what a node would send. */
   feeds(cell: string, wishes: Readonly<Record<string, FeedWish>>): Promise<FeedStates>;
   /** Without a cell: of a collection written here. Throws `collection-unknown`, `invalid-query`. */

@@ -9,12 +9,14 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { createEngine, type Engine } from "../documents/engine.ts";
 import { createHybridClock } from "../documents/hybrid-clock.ts";
-import type { decodeLeaving } from "../documents/leaving.ts";
+import type { decodeLeaving, decodeLeavingSnapshot } from "../documents/leaving.ts";
+import { readSnapshot, snapshotAt, takeSnapshot } from "../documents/snapshots.ts";
 import { readOperation, type Operation } from "../documents/operation.ts";
 import type { DocumentTables } from "../documents/tables.ts";
 import type { OperationRecheck } from "../ports.ts";
 import { covers } from "../replication/vectors.ts";
-import type { FeedStates, FeedWish } from "./documents.ts";
+import type { FeedStates, FeedWish, FillAnswer } from "./documents.ts";
+import type { Vector } from "../streams/store.ts";
 
 export type Feed = FeedWish & {
   readonly id: number;
@@ -36,6 +38,9 @@ export interface FeedTables {
 
 export interface Feeds {
   ingest(cell: string, batch: ReturnType<typeof decodeLeaving>): FeedStates;
+  fill(cell: string, piece: ReturnType<typeof decodeLeavingSnapshot>): FillAnswer;
+  /** Makes the documents of a copy again: from its log, or by having the cell send them. */
+  renew(feed: Feed): void;
   states(cell: string, wishes: Readonly<Record<string, FeedWish>>): FeedStates;
   /** Whether a cell has sent a collection of this name. */
   knows(collection: string): boolean;
@@ -53,6 +58,10 @@ export interface Feeds {
 /** Engines kept in memory; all that they know stands in their tables. */
 const enginesMax = 256;
 const replayBytes = 1024 * 1024;
+/** Operations that are forgotten with one batch: more than it brings. */
+const truncateRows = 5000;
+/** How long a node that fills a copy is waited for before another one does. */
+const fillerMsMax = 60_000;
 /** How long a new copy waits for what only the old one has, of a node that may come back and send it. */
 const graceMsDefault = 600_000;
 /** No node is called so. */
@@ -61,7 +70,7 @@ const hubOrigin = "@hub";
 export function createFeeds(
   deps: {
     tables: FeedTables;
-    recheck: Pick<OperationRecheck, "narrow">;
+    recheck: Pick<OperationRecheck, "narrow" | "narrowState" | "lets">;
     /** Collections that the hub itself writes: nothing of these names is taken. */
     isPublished?: (collection: string) => boolean;
     clock: Clock;
@@ -73,6 +82,8 @@ export function createFeeds(
   const graceMs = options.graceMs ?? graceMsDefault;
   /** Feeds that have all that their senders had, since when. Forgotten with a restart: then they wait anew. */
   const filledSinceMs = new Map<number, number>();
+  /** Copies that are sent as documents, and when a piece came last. */
+  const fillingSinceMs = new Map<number, number>();
   let byName = new Map<string, Feed[]>();
   const engines = new Map<number, Engine>();
   const nameOf = ({ cell, collection }: Pick<Feed, "cell" | "collection">) =>
@@ -138,11 +149,52 @@ export function createFeeds(
     return put(tables.addFeed({ ...at, ...wish, live: there.length === 0 }));
   };
 
+  /** Documents of what the old copy has applied and the new one lacks. */
+  const takeOver = ({
+    old,
+    oldTables,
+    feed,
+    engine,
+  }: {
+    old: Feed;
+    oldTables: DocumentTables;
+    feed: Feed;
+    engine: Engine;
+  }) => {
+    const from = { engine: engineOf(old), tables: oldTables };
+    const to = { engine, tables: tables.tablesOf(feed) };
+    to.tables.setStagedAt(undefined);
+    // That the old copy lacks a field says nothing where its policy did not let it out.
+    const hears = recheck.lets(old.policy);
+    while (!covers(engine.applied(), from.engine.applied())) {
+      const { collection } = old;
+      const query = { after: snapshotAt(to.tables), collection, bytesMax: replayBytes };
+      const piece = readSnapshot(from, `copy ${old.id}`, query);
+      const documents = piece.documents.map((document) => ({
+        ...document,
+        state: recheck.narrowState(document.state, feed.policy),
+      }));
+      takeSnapshot(to, { ...piece, documents }, hears);
+    }
+  };
+  /** A copy that has all that a sender has is shown, now or when nobody sends more. */
+  const settleFilled = (feed: Feed, vector: Vector) => {
+    const engine = engineOf(feed);
+    if (feed.live || !covers(engine.vector(), vector)) return;
+    const old = feedsOf(feed).filter(({ live }) => live);
+    if (old.every((each) => covers(engine.vector(), engineOf(each).vector()))) promote(feed);
+    else if (!filledSinceMs.has(feed.id)) filledSinceMs.set(feed.id, clock.monotonicMs());
+  };
+  /** Readers have the documents, and a later copy is made of these: the log is for what waits. */
+  const truncate = (engine: Engine) =>
+    void engine.truncate({ acked: engine.applied(), bytesMax: Infinity, rowsMax: truncateRows });
+
   /** What only the old copy has is taken over, less what the policy of now does not let out. */
   const promote = (feed: Feed) => {
     const engine = engineOf(feed);
     for (const old of feedsOf(feed).filter(({ live }) => live)) {
       const oldTables = tables.tablesOf(old);
+      takeOver({ old, oldTables, feed, engine });
       for (const row of oldTables.origins()) {
         let top = engine.vector()[row.name] ?? 0;
         while (top < row.stored && row.name !== hubOrigin) {
@@ -188,14 +240,36 @@ export function createFeeds(
         const part = partOf(operations, collection);
         const texts = part.map((operation) => JSON.stringify(operation));
         const { top } = engine.store({ origin, from, operations: part, texts });
-        if (!feed.live && covers(engine.vector(), vector)) {
-          const old = feedsOf(feed).filter(({ live }) => live);
-          if (old.every((each) => covers(engine.vector(), engineOf(each).vector()))) promote(feed);
-          else if (!filledSinceMs.has(feed.id)) filledSinceMs.set(feed.id, clock.monotonicMs());
-        }
+        truncate(engine);
+        settleFilled(feed, vector);
         states.push([collection, { state: "open", tops: { [origin]: top } }]);
       }
       return Object.fromEntries(states);
+    },
+    fill(cell, { collection, egress, shape, ...piece }) {
+      const { policy, revision } = egress;
+      const feed = claim({ cell, collection }, { ...shape, revision, policy });
+      if (!feed) return { state: "superseded" };
+      const parts = { engine: engineOf(feed), tables: tables.tablesOf(feed) };
+      const at = snapshotAt(parts.tables);
+      const atMs = fillingSinceMs.get(feed.id);
+      const isOthers = at !== undefined && at.view !== piece.view;
+      if (isOthers && atMs !== undefined && clock.monotonicMs() - atMs < fillerMsMax)
+        return { state: "busy" };
+      fillingSinceMs.set(feed.id, clock.monotonicMs());
+      const taken = takeSnapshot(parts, piece);
+      if (taken.state === "elsewhere") return { state: "elsewhere" };
+      if (taken.state === "staged" && taken.at) return { state: "staged", at: taken.at };
+      fillingSinceMs.delete(feed.id);
+      truncate(parts.engine);
+      settleFilled(feed, parts.engine.applied());
+      return { state: "open", tops: parts.engine.vector() };
+    },
+    renew(feed) {
+      const engine = engineOf(feed);
+      if (Object.keys(engine.floors()).length === 0) engine.rebuild();
+      // Of no shape that anybody sends: a copy of the right one takes its place.
+      else save({ ...feed, shape: "", kinds: 0 });
     },
     states(cell, wishes) {
       return Object.fromEntries(

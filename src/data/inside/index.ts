@@ -8,12 +8,16 @@ export { createEngine, type Engine } from "../documents/engine.ts";
 export { createHybridClock } from "../documents/hybrid-clock.ts";
 export { objectOf, type Json, type JsonObject } from "../documents/json.ts";
 export { readOperation, type Change, type Dot } from "../documents/operation.ts";
+export { decodeSnapshot, encodeSnapshot } from "../documents/snapshot.ts";
+export { isSnapshotFor, readSnapshot, snapshotAt, takeSnapshot } from "../documents/snapshots.ts";
+export type { TruncateLimits, Truncated } from "../documents/truncate.ts";
 export type {
   DocumentRow,
   DocumentTables,
   LoggedOperation,
   OriginRow,
+  StagedRow,
 } from "../documents/tables.ts";
 export { writeDocuments, type Written } from "../documents/writing.ts";
-export type { ReplicatedStore } from "../replication/replicated.ts";
+export type { ReplicatedSnapshots, ReplicatedStore } from "../replication/replicated.ts";
 export { readMarker, writeMarker } from "../streams/identity.ts";

@@ -1,7 +1,8 @@
 /**
  * Documents towards the hub: the same store and forward as for streams (`hub-sync.ts`), where what the
  * hub has of an origin is what the collection that is furthest behind has. Collections at the same
- * position go in one batch; one that begins anew (a wider `egress`) is brought up to the others first.
+ * position go in one batch; one that begins anew (a wider `egress`) is brought up to the others first,
+ * or, when the log no longer goes back that far, gets the documents as they are (`documents-fill.ts`).
  */
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
@@ -12,6 +13,7 @@ import type { FeedStates, FeedWish } from "../global/documents.ts";
 import { hubOriginPrefix } from "../global/published.ts";
 import type { DocumentEgress, DocumentHub, Hub } from "../ports.ts";
 import type { Vector } from "../streams/store.ts";
+import { createFilling } from "./documents-fill.ts";
 import { createHubSync, type HubSyncOptions } from "./hub-sync.ts";
 import type { ReplicatedStore } from "./replicated.ts";
 
@@ -22,6 +24,8 @@ export interface DocumentsSync<C> {
   leaves(collection: string): boolean;
   /** Sends over this hub connection until it closes; a newer one replaces it. */
   attach(hub: DocumentHub<C>, closed: AbortSignal): void;
+  /** Whether anything leaves. */
+  readonly isFed: boolean;
   /** What the hub has, durably, of every collection that leaves. */
   vector(): Vector;
   on(event: "vector", listener: () => void): () => void;
@@ -35,11 +39,13 @@ type Leaving = FeedWish & {
   /** As the hub last said. */
   tops: Record<string, number>;
   superseded: boolean;
+  /** Sent as documents now: operations from there on go behind these. */
+  filling: boolean;
 };
 
 export function createDocumentsSync<C>(
   deps: {
-    readonly store: Pick<ReplicatedStore, "vector" | "observe" | "on">;
+    readonly store: Pick<ReplicatedStore, "vector" | "observe" | "on" | "snapshots">;
     readonly egress: DocumentEgress<C>;
     readonly clock: Clock;
     readonly random: Random;
@@ -50,7 +56,8 @@ export function createDocumentsSync<C>(
   const { store, egress, clock, random, log } = deps;
   let leaving: readonly Leaving[] = [];
   let attached: { readonly hub: DocumentHub<C>; readonly closed: AbortSignal } | undefined;
-  const sent = () => leaving.filter(({ superseded }) => !superseded);
+  const sent = () => leaving.filter(({ superseded, filling }) => !superseded && !filling);
+  const fillAfterMs = options.foreignLagMs ?? 5000;
 
   /** By origin, what all of these have. */
   const least = (feeds: readonly Leaving[]): Record<string, number> => {
@@ -113,6 +120,12 @@ export function createDocumentsSync<C>(
           const { origin, from } = query;
           const behind = sent().filter(({ tops }) => (tops[origin] ?? 0) < from);
           if (behind.length === 0) return undefined;
+          const before = leaving;
+          const { floors } = (await store.snapshots?.place()) ?? { floors: {} };
+          if (from <= ((floors as Vector)[origin] ?? 0)) {
+            if (before === leaving) for (const feed of behind) startFilling(feed);
+            return undefined;
+          }
           const ahead = sent().flatMap(({ tops }) => {
             const top = tops[origin] ?? 0;
             return top < from ? [] : [top];
@@ -131,6 +144,25 @@ export function createDocumentsSync<C>(
     // Of the hub's own logs only the positions go back, for what was written in the cell knew of them.
     { isShared: (origin) => origin.startsWith(hubOriginPrefix), ...options },
   );
+  const fillings = createFilling<C>({ egress, clock, random, log }, { afterMs: fillAfterMs });
+  /** Others go on meanwhile; afterwards this one goes on by operations. */
+  const startFilling = (feed: Leaving) => {
+    const now = attached;
+    if (feed.filling || !now) return;
+    feed.filling = true;
+    const { name, shape, kinds, revision } = feed;
+    void fillings
+      .fill(now.hub, { name, wish: { shape, kinds, revision } }, now.closed)
+      .then((answer) => {
+        if (answer?.state === "open") feed.tops = { ...answer.tops };
+        else if (answer?.state === "superseded") feed.superseded = true;
+      })
+      .finally(() => {
+        feed.filling = false;
+        restart();
+      });
+    restart();
+  };
   const restart = () => {
     if (attached && !attached.closed.aborted) sync.attach(hubOf(attached.hub), attached.closed);
   };
@@ -143,7 +175,7 @@ export function createDocumentsSync<C>(
         const wish = { ...shapeOf(wanted), revision: wanted.revision };
         const known = before.get(name);
         if (known && known.shape === wish.shape && known.revision === wish.revision) return [known];
-        return [{ name, ...wish, tops: {}, superseded: false }];
+        return [{ name, ...wish, tops: {}, superseded: false, filling: false }];
       });
       const isSame = next.length === leaving.length && next.every((feed) => leaving.includes(feed));
       leaving = next;
@@ -153,6 +185,9 @@ export function createDocumentsSync<C>(
     attach(hub, closed) {
       attached = { hub, closed };
       restart();
+    },
+    get isFed() {
+      return leaving.length > 0;
     },
     vector: () => least(leaving),
     on: (event, listener) => sync.on(event, listener),

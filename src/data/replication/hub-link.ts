@@ -7,6 +7,7 @@ import type { GlobalStore } from "../global/store.ts";
 import type { DocumentHub, Hub } from "../ports.ts";
 import {
   decodeFeedStates,
+  decodeFillAnswer,
   decodePushed,
   decodeVector,
   decodeWanted,
@@ -41,6 +42,10 @@ export function connectDocumentHub<C extends Uint8Array>(link: Link): DocumentHu
       const answer = await link.request("hub.documents.feeds", encodeJson(wishes), { signal });
       return decodeFeedStates(answer);
     },
+    async fill(bytes, { signal }) {
+      const options = { signal, priority: 1, timeoutMs: 3 * pullWaitMs } as const;
+      return decodeFillAnswer(await link.request("hub.documents.fill", bytes, options));
+    },
     pull: (query, { signal }) =>
       link.request("hub.documents.pull", encodeJson(query), {
         signal,
@@ -68,12 +73,15 @@ export function registerGlobalStore(
 }
 
 /**
- * The same for documents: `hub.documents.push`, `hub.documents.feeds`, and `hub.documents.pull`, which
+ * The same for documents: `hub.documents.push`, `hub.documents.fill`, `hub.documents.feeds`, and `hub.documents.pull`, which
  * is answered when there is something, or after a while.
  */
 export function registerGlobalDocuments(
   router: Router,
-  deps: { store: Pick<GlobalDocumentStore, "ingest" | "feeds" | "pull" | "on">; clock: Clock },
+  deps: {
+    store: Pick<GlobalDocumentStore, "ingest" | "fill" | "feeds" | "pull" | "on">;
+    clock: Clock;
+  },
   cellOf: (peer: Peer) => string | undefined,
 ): void {
   const { store, clock } = deps;
@@ -98,6 +106,9 @@ export function registerGlobalDocuments(
   });
   router.handle("hub.documents.push", async ({ peer, body }) =>
     encodeJson(await store.ingest(requireCell(peer, cellOf), body)),
+  );
+  router.handle("hub.documents.fill", async ({ peer, body }) =>
+    encodeJson(await store.fill(requireCell(peer, cellOf), body)),
   );
   router.handle("hub.documents.feeds", async ({ peer, body }) =>
     encodeJson(await store.feeds(requireCell(peer, cellOf), decodeWishes(body))),

@@ -1,7 +1,7 @@
 /** What crosses the links beside batches: small JSON, checked on arrival (`invalid-message`). */
 import { z } from "zod";
 import { SkerryError } from "../../lib/errors.ts";
-import type { FeedStates, FeedWish, PullQuery } from "../global/documents.ts";
+import type { FeedStates, FeedWish, FillAnswer, PullQuery } from "../global/documents.ts";
 import type { Vector } from "../streams/store.ts";
 
 const vectorSchema = z.record(z.string().min(1).max(300), z.int().min(0));
@@ -13,6 +13,21 @@ const pullSchema = z.strictObject({
     .min(1)
     .max(4 * 1024 * 1024),
 });
+const cursorSchema = z.strictObject({
+  changes: z.record(z.string(), z.int().min(0)),
+  keys: z.int().min(0),
+});
+const placeSchema = z.strictObject({ view: z.string().min(1).max(300), cursor: cursorSchema });
+const wishSchema = z.strictObject({
+  vector: vectorSchema,
+  force: z.boolean(),
+  after: placeSchema.optional(),
+});
+const fillSchema = z.discriminatedUnion("state", [
+  z.strictObject({ state: z.literal("staged"), at: placeSchema }),
+  z.strictObject({ state: z.literal("open"), tops: vectorSchema }),
+  z.strictObject({ state: z.enum(["elsewhere", "busy", "superseded"]) }),
+]);
 const pushedSchema = z.strictObject({
   state: z.enum(["applied", "gap"]),
   origin: z.string(),
@@ -43,6 +58,8 @@ export type Pushed = z.infer<typeof pushedSchema>;
 export const encodeJson = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
 export const decodeVector = (bytes: Uint8Array): Vector => decode(vectorSchema, bytes, "a vector");
 export const decodePull = (bytes: Uint8Array): PullRequest => decode(pullSchema, bytes, "a pull");
+export const decodeSnapshotWish = (bytes: Uint8Array): z.infer<typeof wishSchema> =>
+  decode(wishSchema, bytes, "what a node lacks");
 export const decodePushed = (bytes: Uint8Array): Pushed =>
   decode(pushedSchema, bytes, "the answer to a push");
 
@@ -52,6 +69,9 @@ export const decodeWanted = (bytes: Uint8Array): Omit<PullQuery, "cell"> =>
   decode(wantedSchema, bytes, "what a node wants of the hub's documents");
 export const decodeFeedStates = (bytes: Uint8Array): FeedStates =>
   decode(feedStatesSchema, bytes, "what the hub has of documents");
+
+export const decodeFillAnswer = (bytes: Uint8Array): FillAnswer =>
+  decode(fillSchema, bytes, "what the hub made of documents");
 
 function decode<T>(schema: z.ZodType<T>, bytes: Uint8Array, what: string): T {
   try {

@@ -10,7 +10,7 @@ import type { Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
 import type { Link, Peer, Router } from "../../transport/index.ts";
 import type { ReplicatedStore, Vector } from "./replicated.ts";
-import { decodePull, decodeVector, encodeJson } from "./messages.ts";
+import { decodePull, decodeSnapshotWish, decodeVector, encodeJson } from "./messages.ts";
 import { createPuller } from "./pull.ts";
 import { createPush, type Push } from "./push.ts";
 
@@ -162,6 +162,12 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
         const batch = await store.log(decodePull(body));
         return batch?.bytes ?? new Uint8Array();
       });
+      const { snapshots } = store;
+      if (snapshots)
+        router.handle(`${methods}.snapshot`, async ({ peer, body }) => {
+          nodeOf(peer);
+          return (await snapshots.give(decodeSnapshotWish(body))) ?? new Uint8Array();
+        });
       router.handle(`${methods}.vector`, async ({ peer, body }) => {
         const state = stateOf(nodeOf(peer));
         state.vector = { ...decodeVector(body) };

@@ -7,21 +7,25 @@ import type { Log } from "../../lib/log.ts";
 import type { Link } from "../../transport/index.ts";
 import type { ReplicatedStore, Vector } from "./replicated.ts";
 import { encodeJson } from "./messages.ts";
+import { createSnapshotPuller } from "./snapshot-pull.ts";
 
 export interface Puller {
   pull(link: Link, vectors: { origin: string; mine: Vector; theirs: Vector }): Promise<void>;
 }
 
 export function createPuller(
-  deps: { store: Pick<ReplicatedStore, "apply">; log: Log },
+  deps: { store: ReplicatedStore; log: Log },
   options: { methods: string; batchBytesMax: number; timeoutMs: number },
 ): Puller {
   const { store } = deps;
+  const { snapshots } = store;
+  const whole = snapshots && createSnapshotPuller({ ...deps, snapshots }, options);
   const pulling = new Set<string>();
   const busy = new WeakSet<Link>();
   /** How far this store was when the peer was last compared with. */
   const lastTops = new WeakMap<Link, Map<string, number>>();
 
+  /** False when the peer gave nothing although it has more: its log is forgotten there. */
   const pullOrigin = async (link: Link, origin: string, after: number, until: number) => {
     let top = after;
     while (top < until && !link.closed.aborted) {
@@ -29,12 +33,13 @@ export function createPuller(
       const bytes = await link.request(`${options.methods}.pull`, encodeJson(request), {
         timeoutMs: options.timeoutMs,
       });
-      if (bytes.length === 0) return;
+      if (bytes.length === 0) return false;
       const answer = await store.apply(bytes);
       // Not the log that was asked for, or nothing new in it: asking again would go on for ever.
-      if (answer.origin !== origin || answer.top <= top) return;
+      if (answer.origin !== origin || answer.top <= top) return true;
       top = answer.top;
     }
+    return true;
   };
 
   return {
@@ -45,6 +50,7 @@ export function createPuller(
       lastTops.set(link, now);
       busy.add(link);
       const [, peerNode = ""] = link.peer.path;
+      let isForgotten = false;
       try {
         for (const [origin, until] of Object.entries(theirs)) {
           const top = mine[origin] ?? 0;
@@ -53,11 +59,14 @@ export function createPuller(
           if (origin === own || until <= top || moving || pulling.has(origin)) continue;
           pulling.add(origin);
           try {
-            await pullOrigin(link, origin, top, until);
+            if (!(await pullOrigin(link, origin, top, until))) isForgotten = true;
           } finally {
             pulling.delete(origin);
           }
         }
+        if (!whole || !snapshots) return;
+        const { isNeeded } = await snapshots.place();
+        if (isForgotten || isNeeded) await whole.pull(link, isNeeded);
       } finally {
         busy.delete(link);
       }

@@ -48,7 +48,12 @@ export function createPush(
     try {
       while (ready()) {
         const batch = await store.log({ origin, from: next, bytesMax: options.batchBytesMax });
-        if (!batch || batch.origin !== origin || batch.from !== next) continue;
+        // Forgotten: who lacks that much takes the documents as they are.
+        if (!batch) {
+          broken = true;
+          return;
+        }
+        if (batch.origin !== origin || batch.from !== next) continue;
         next = batch.to + 1;
         inFlight++;
         void send(batch.bytes).finally(() => {

@@ -8,6 +8,7 @@ export {
   type GatedBatch,
 } from "./gate.ts";
 export { createRecheck, type Recheck } from "./recheck.ts";
+export type { GatedSnapshot } from "./states.ts";
 export {
   createOperationGate,
   createOperationRecheck,

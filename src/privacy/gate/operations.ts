@@ -11,6 +11,7 @@ import {
   type EgressPolicy,
   type ObservedCounts,
   type Operation,
+  type SnapshotPiece,
   type Write,
 } from "../../api/records/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
@@ -18,6 +19,12 @@ import { namesOf } from "../../lib/json-pointer.ts";
 import type { Log } from "../../lib/log.ts";
 import { stable } from "../../lib/stable.ts";
 import type { Cleared } from "./gate.ts";
+import {
+  createStateRecheck,
+  projectSnapshot,
+  type GatedSnapshot,
+  type StateRecheck,
+} from "./states.ts";
 import { compilePolicy, reachOf, type CompiledPolicy } from "./policy.ts";
 
 /** What a Collection object says of leaving, and its revision: of two policies the later one holds. */
@@ -48,12 +55,15 @@ export interface OperationGate {
   setPolicies(collections: Readonly<Record<string, CollectionEgress>>): void;
   /** For the hub's copies of these; undefined when none of them may leave. */
   clear(log: OperationLog, collections: readonly string[]): ClearedOperations | undefined;
+  /** Of one collection; undefined when nothing of it may leave. */
+  clearSnapshot(piece: SnapshotPiece, collection: string): Cleared<Uint8Array> | undefined;
 }
 
 type Known = CollectionEgress & { readonly compiled: CompiledPolicy };
 
 export function createOperationGate(deps: {
   encode: (batch: GatedOperations) => Uint8Array;
+  encodeSnapshot: (piece: GatedSnapshot) => Uint8Array;
   log: Log;
 }): OperationGate {
   let knownByCollection = new Map<string, Known>();
@@ -90,10 +100,18 @@ export function createOperationGate(deps: {
       const { origin, from, to } = log;
       return { origin, from, to, entries, bytes: bytes as Cleared<Uint8Array> };
     },
+    clearSnapshot(piece, collection) {
+      const known = knownByCollection.get(collection);
+      if (!known) return undefined;
+      const { policy, revision, compiled } = known;
+      const leaving = projectSnapshot(piece, { collection, policy: compiled });
+      const egress = { policy, revision };
+      return deps.encodeSnapshot({ ...leaving, collection, egress }) as Cleared<Uint8Array>;
+    },
   };
 }
 
-export interface OperationRecheck {
+export interface OperationRecheck extends StateRecheck {
   /** The gate's second look, at the hub. Throws `egress-violated` or `invalid-egress`. */
   check(batch: GatedOperations): void;
   /** What the policy lets out of an operation that left by an earlier one. */
@@ -102,6 +120,7 @@ export interface OperationRecheck {
 
 export function createOperationRecheck(): OperationRecheck {
   return {
+    ...createStateRecheck(),
     check({ operations, collections }) {
       const compiled = new Map(
         Object.entries(collections).map(([name, { policy }]) => [name, compilePolicy(policy)]),

@@ -6,7 +6,7 @@ import { nameSuffix, type Random } from "../../../lib/random.ts";
 import { createSignals } from "../../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../../runtime/sqlite/index.ts";
 import { unknownCollection } from "../../documents/check.ts";
-import { decodeLeaving } from "../../documents/leaving.ts";
+import { decodeLeaving, decodeLeavingSnapshot } from "../../documents/leaving.ts";
 import { knownChanges } from "../../documents/operation.ts";
 import { createEngine, type Engine } from "../../documents/engine.ts";
 import { createHybridClock } from "../../documents/hybrid-clock.ts";
@@ -82,7 +82,7 @@ export function openGlobalDocuments(
     const known = [...knownChanges].join();
     const leftOut = base.leftOut();
     if (leftOut === undefined || leftOut === known) return;
-    for (const feed of feeds.live({})) await writer.write(() => feeds.engineOf(feed).rebuild());
+    for (const feed of feeds.live({})) await writer.write(() => feeds.renew(feed));
     await writer.write(() => base.setLeftOut(known));
   };
   catchUp().catch((error: unknown) => log.error("documents could not be made again", { error }));
@@ -131,6 +131,11 @@ export function openGlobalDocuments(
       const batch = decodeLeaving(bytes);
       recheck.check(batch);
       return writer.write(() => feeds.ingest(cell, batch));
+    },
+    async fill(cell, bytes) {
+      const piece = decodeLeavingSnapshot(bytes);
+      recheck.checkSnapshot(piece);
+      return writer.write(() => feeds.fill(cell, piece));
     },
     async feeds(cell, wishes) {
       return feeds.states(cell, wishes);

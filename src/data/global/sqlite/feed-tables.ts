@@ -30,7 +30,7 @@ export function createFeedTables(db: Database, base: SqliteTables): SqliteFeedTa
       `INSERT INTO feed(cell, collection, shape, kinds, revision, policy, state)
        VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
     ),
-    save: db.prepare("UPDATE feed SET revision = ?, kinds = ?, state = ? WHERE id = ?"),
+    save: db.prepare("UPDATE feed SET shape = ?, revision = ?, kinds = ?, state = ? WHERE id = ?"),
     drop: db.prepare("UPDATE feed SET state = 'dropped' WHERE id = ?"),
     dropped: db.prepare("SELECT id FROM feed WHERE state = 'dropped' LIMIT 1"),
     remove: db.prepare("DELETE FROM feed WHERE id = ?"),
@@ -68,7 +68,10 @@ export function createFeedTables(db: Database, base: SqliteTables): SqliteFeedTa
       );
       return { ...feed, id: Number(row?.["id"]) };
     },
-    saveFeed: (feed) => void statements.save.run(feed.revision, feed.kinds, stateOf(feed), feed.id),
+    saveFeed(feed) {
+      const { id, shape, revision, kinds } = feed;
+      statements.save.run(shape, revision, kinds, stateOf(feed), id);
+    },
     dropFeed: ({ id }) => void statements.drop.run(id),
     tablesOf: (feed) =>
       scopedTables(base, { scope: scopeOf(feed), collection: collectionOf(feed) }),

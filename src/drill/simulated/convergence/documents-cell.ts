@@ -1,16 +1,25 @@
 /** Stores of documents in virtual time that come and go, with the real replication over links that fail. */
 import {
   createReplication,
+  createTruncation,
   type CollectionDeclaration,
   type Replication,
+  type Truncation,
+  type TruncationOptions,
 } from "../../../data/index.ts";
-import { decodeOperations, encodeOperations } from "../../../data/inside/index.ts";
+import {
+  decodeOperations,
+  decodeSnapshot,
+  encodeOperations,
+  encodeSnapshot,
+} from "../../../data/inside/index.ts";
 import type { SimulatedClock } from "../../../lib/clock-simulated.ts";
 import { silentLog } from "../../../lib/log.ts";
 import { seededRandom, type Random } from "../../../lib/random.ts";
 import {
   createMemoryTables,
   openMemoryStore,
+  type Archive,
   type MemoryStore,
   type MemoryTables,
 } from "./documents-memory.ts";
@@ -26,7 +35,13 @@ export type Planted =
   /** A power cut takes an operation that was acknowledged. */
   | "lost-operation"
   /** Operations are applied without waiting for what they knew of. */
-  | "no-waiting";
+  | "no-waiting"
+  /** A snapshot says that it is of later positions than it is. */
+  | "snapshot-ahead"
+  /** Now and then a piece of a snapshot lacks a document. */
+  | "snapshot-hole"
+  /** A snapshot is taken as news, whatever was replaced in it since. */
+  | "snapshot-without-context";
 
 export type SimulatedNode = {
   readonly name: string;
@@ -37,9 +52,15 @@ export type SimulatedNode = {
   store: MemoryStore;
   router: VirtualRouter;
   replication: Replication;
+  truncation: Truncation | undefined;
 };
 
 export type SimulatedCell = {
+  /** Every operation that any store committed. */
+  readonly archive: Archive;
+  /** Snapshots that a store took whole. */
+  readonly adopted: number;
+  readonly truncated: number;
   readonly nodes: readonly SimulatedNode[];
   faults: Faults;
   connect(a: SimulatedNode, b: SimulatedNode): void;
@@ -62,9 +83,16 @@ export function createSimulatedCell(
     collections: readonly CollectionDeclaration[];
     faults: Faults;
     planted: Planted;
+    /** Absent: logs are kept. */
+    truncation?: Omit<TruncationOptions, "node">;
+    /** Beside what the nodes have. */
+    hubOf?: (node: SimulatedNode) => Parameters<typeof createTruncation>[0]["hub"];
   },
 ): SimulatedCell {
   const { planted } = options;
+  const archive: Archive = new Map();
+  let adopted = 0;
+  let truncated = 0;
   const links = new Map<string, { cut(): void }>();
   const linkKey = (a: SimulatedNode, b: SimulatedNode) => [a.name, b.name].sort().join("-");
   const nodes: SimulatedNode[] = [];
@@ -84,6 +112,21 @@ export function createSimulatedCell(
       const { apply } = store;
       store.apply = (bytes) => apply(withoutSeen(bytes));
     }
+    if (planted === "snapshot-without-context") {
+      const { documents } = store.engine;
+      const { join } = documents;
+      const knows = () => false;
+      documents.join = (row) => join(row, { ours: knows, theirs: knows });
+    }
+    const { take } = store.snapshots;
+    Object.assign(store.snapshots, plantedGive(store.snapshots, planted));
+    Object.assign(store.snapshots, {
+      async take(bytes: Uint8Array) {
+        const taken = await take(bytes);
+        if (taken.state === "adopted") adopted++;
+        return taken;
+      },
+    });
     const router = virtualRouter();
     const replication = createReplication(
       { store, clock, random: seededRandom(random.integer(2 ** 32)), log: silentLog },
@@ -96,11 +139,39 @@ export function createSimulatedCell(
       },
     );
     replication.register(router);
-    return Object.assign(node, { store, router, replication, up: true });
+    const hub = options.hubOf?.(node);
+    const truncation =
+      options.truncation &&
+      createTruncation(
+        {
+          store: {
+            vector: () => store.vector(),
+            async truncate(limits) {
+              const gone = await store.truncate({ ...limits, rowsMax: 7 });
+              truncated += gone.operations;
+              return gone;
+            },
+          },
+          peers: replication,
+          nodes: () => nodes.map(({ name }) => name),
+          ...(hub ? { hub } : {}),
+          clock,
+          log: silentLog,
+        },
+        { ...options.truncation, node: node.name },
+      );
+    return Object.assign(node, { store, router, replication, truncation, up: true });
   };
 
   const cell: SimulatedCell = {
     nodes,
+    archive,
+    get adopted() {
+      return adopted;
+    },
+    get truncated() {
+      return truncated;
+    },
     faults: options.faults,
     connect(a, b) {
       cell.cut(a, b);
@@ -127,6 +198,7 @@ export function createSimulatedCell(
       node.store.close();
       for (const other of nodes) cell.cut(node, other);
       node.replication.stop();
+      node.truncation?.stop();
       if (planted === "lost-operation") node.tables.loseLast(node.store.engine.own.name);
     },
     start(node) {
@@ -138,15 +210,19 @@ export function createSimulatedCell(
     leave(node) {
       cell.crash(node);
       nodes.splice(nodes.indexOf(node), 1);
+      for (const other of nodes) other.replication.forget(node.name);
     },
     stop() {
-      for (const node of nodes) if (node.up) node.replication.stop();
+      for (const node of nodes) {
+        if (node.up) node.replication.stop();
+        node.truncation?.stop();
+      }
       for (const link of links.values()) link.cut();
     },
   };
 
   const create = (name: string): SimulatedNode => {
-    const tables = createMemoryTables();
+    const tables = createMemoryTables(archive);
     if (planted === "lost-row" && name === "n1") {
       const { saveDocument } = tables;
       let saved = 0;
@@ -161,6 +237,29 @@ export function createSimulatedCell(
   let named = 0;
   while (named < options.nodes) cell.join();
   return cell;
+}
+
+/** A snapshot as a store would give it that is wrong in this way. */
+function plantedGive(
+  { give }: MemoryStore["snapshots"],
+  planted: Planted,
+): Partial<MemoryStore["snapshots"]> {
+  let pieces = 0;
+  return {
+    async give(query) {
+      const bytes = await give(query);
+      if (!bytes) return undefined;
+      const { header: _, ...piece } = decodeSnapshot(bytes);
+      if (planted === "snapshot-hole" && ++pieces % 3 === 0)
+        return encodeSnapshot({ ...piece, documents: piece.documents.slice(1) });
+      if (planted === "snapshot-ahead" && piece.end)
+        return encodeSnapshot({
+          ...piece,
+          end: piece.end.map((each) => ({ ...each, applied: each.applied + 1 })),
+        });
+      return bytes;
+    },
+  };
 }
 
 function withoutSeen(bytes: Uint8Array): Uint8Array {

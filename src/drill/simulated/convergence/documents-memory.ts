@@ -11,20 +11,30 @@ import type { CollectionDeclaration, DocumentWrite, Vector } from "../../../data
 import {
   createEngine,
   createHybridClock,
+  decodeSnapshot,
+  encodeSnapshot,
+  isSnapshotFor,
   readOperation,
+  readSnapshot,
+  snapshotAt,
+  takeSnapshot,
   writeDocuments,
   type DocumentRow,
   type DocumentTables,
   type Engine,
   type LoggedOperation,
   type OriginRow,
+  type StagedRow,
+  type ReplicatedSnapshots,
   type ReplicatedStore,
+  type TruncateLimits,
+  type Truncated,
   type Written,
 } from "../../../data/inside/index.ts";
 
 export const powerCut = () => new SkerryError({ code: "closed", message: "the power was cut" });
 
-type SavedOrigin = Pick<OriginRow, "id" | "name" | "stored" | "applied" | "hlc">;
+type SavedOrigin = Omit<OriginRow, "seen">;
 
 export type MemoryTables = DocumentTables & {
   begin(): void;
@@ -35,18 +45,31 @@ export type MemoryTables = DocumentTables & {
   readonly documents: ReadonlyMap<string, DocumentRow>;
   /** What no store may do: the end of a log is gone. */
   loseLast(origin: string): void;
-  /** All operations, by origin, in order. */
-  logs(): Map<string, LoggedOperation[]>;
 };
 
-export function createMemoryTables(): MemoryTables {
+/** Every operation that was ever committed, by origin, in order: what stores forget is known here. */
+export type Archive = Map<string, LoggedOperation[]>;
+
+export function createMemoryTables(archive: Archive = new Map()): MemoryTables {
   const origins = new Map<number, SavedOrigin>();
   const seen = new Map<string, number>();
   const operations = new Map<string, string>();
   const documents = new Map<string, DocumentRow>();
   const keys = new Map<string, true>();
   const meta = new Map<string, string>();
+  const staged = new Map<string, StagedRow>();
+  const stagedKeys = new Map<string, true>();
   let undo: (() => void)[] = [];
+  let added: (LoggedOperation & { origin: string })[] = [];
+  const at = ({ collection, id }: Pick<StagedRow, "collection" | "id">) => `${collection}/${id}`;
+  const operationsOf = (id: number) =>
+    [...operations]
+      .filter(([key]) => key.startsWith(`${id}/`))
+      .map(([key, text]) => ({ key, sequence: Number(key.slice(key.indexOf("/") + 1)), text }));
+  const remove = (found: readonly { readonly key: string; readonly text: string }[]) => {
+    for (const { key } of found) put(operations, key, undefined);
+    return found.reduce((sum, { text }) => sum + text.length, 0);
+  };
 
   /** Every change of a table goes through here, so that it can be undone, or be the last one. */
   const put = <K, V>(table: Map<K, V>, key: K, value: V | undefined) => {
@@ -63,11 +86,19 @@ export function createMemoryTables(): MemoryTables {
     documents,
     begin() {
       undo = [];
+      added = [];
     },
     commit() {
       undo = [];
+      for (const { origin, sequence, text } of added) {
+        const log = archive.get(origin) ?? [];
+        log[sequence - 1] = { sequence, text };
+        archive.set(origin, log);
+      }
+      added = [];
     },
     rollback() {
+      added = [];
       for (const step of undo.reverse()) step();
       undo = [];
     },
@@ -76,17 +107,6 @@ export function createMemoryTables(): MemoryTables {
       if (!row || row.stored === 0) return;
       operations.delete(`${row.id}/${row.stored}`);
       origins.set(row.id, { ...row, stored: row.stored - 1, applied: row.applied - 1 });
-    },
-    logs() {
-      const logs = new Map<string, LoggedOperation[]>();
-      for (const { id, name, stored } of origins.values()) {
-        const log = Array.from({ length: stored }, (_, index) => ({
-          sequence: index + 1,
-          text: operations.get(`${id}/${index + 1}`) ?? "",
-        }));
-        logs.set(name, log);
-      }
-      return logs;
     },
     origins: () =>
       [...origins.values()].map((row) => ({
@@ -99,14 +119,18 @@ export function createMemoryTables(): MemoryTables {
         ),
       })),
     addOrigin(name) {
-      const row = { id: origins.size + 1, name, stored: 0, applied: 0, hlc: 0 };
+      const row = { id: origins.size + 1, name, stored: 0, applied: 0, hlc: 0, floor: 0, bytes: 0 };
       put(origins, row.id, row);
       return { ...row, seen: new Map() };
     },
-    saveOrigin: ({ id, name, stored, applied, hlc }) =>
-      put(origins, id, { id, name, stored, applied, hlc }),
+    saveOrigin({ id, name, stored, applied, hlc, floor, bytes }) {
+      put(origins, id, { id, name, stored, applied, hlc, floor, bytes });
+    },
     saveSeen: ({ id }, other, upto) => put(seen, `${id} ${other}`, upto),
-    addOperation: ({ id }, { sequence, text }) => put(operations, `${id}/${sequence}`, text),
+    addOperation({ id, name }, { sequence, text }) {
+      put(operations, `${id}/${sequence}`, text);
+      added.push({ origin: name, sequence, text });
+    },
     operations({ id }, from, bytesMax) {
       const found: LoggedOperation[] = [];
       let sequence = from;
@@ -121,12 +145,44 @@ export function createMemoryTables(): MemoryTables {
       }
       return found;
     },
-    dropOperations({ id, stored }, after) {
-      for (let at = after + 1; at <= stored; at++) put(operations, `${id}/${at}`, undefined);
+    dropOperations: ({ id }, after) =>
+      remove(operationsOf(id).filter(({ sequence }) => sequence > after)),
+    forgetOperations({ id }, until, rowsMax) {
+      const found = operationsOf(id)
+        .filter(({ sequence }) => sequence <= until)
+        .sort((a, b) => a.sequence - b.sequence)
+        .slice(0, rowsMax);
+      return { upto: found.at(-1)?.sequence ?? 0, bytes: remove(found) };
     },
     document: (collection, id) => documents.get(`${collection}/${id}`),
     saveDocument: (row) => put(documents, `${row.collection}/${row.id}`, row),
     lastChange: () => Math.max(0, ...documents.values().map(({ change }) => change)),
+    collections: () => [...new Set(documents.values().map(({ collection }) => collection))],
+    changes: ({ collection, since, limit }) =>
+      [...documents.values()]
+        .filter((row) => row.collection === collection && row.change > since)
+        .sort((a, b) => a.change - b.change)
+        .slice(0, limit),
+    stage: (row) => put(staged, at(row), row),
+    staged: (limit) => [...staged.values()].slice(0, limit),
+    unstage: (row) => put(staged, at(row), undefined),
+    stageKey: (key) => put(stagedKeys, key, true),
+    adoptKeys() {
+      for (const key of [...stagedKeys.keys()]) {
+        put(keys, key, true);
+        put(stagedKeys, key, undefined);
+      }
+    },
+    clearStaged() {
+      for (const key of [...staged.keys()]) put(staged, key, undefined);
+      for (const key of [...stagedKeys.keys()]) put(stagedKeys, key, undefined);
+    },
+    stagedAt: () => meta.get("staged"),
+    setStagedAt: (text) => put(meta, "staged", text),
+    keys: (after, limit) =>
+      [...keys.keys()].map((key, index) => ({ at: index + 1, key })).slice(after, after + limit),
+    rescued: () => meta.get("rescued"),
+    setRescued: (text) => put(meta, "rescued", text),
     hasKey: (key) => keys.has(key),
     addKey: (key) => put(keys, key, true),
     clearDocuments() {
@@ -142,6 +198,8 @@ export function createMemoryTables(): MemoryTables {
 }
 
 export type MemoryStore = ReplicatedStore & {
+  readonly snapshots: ReplicatedSnapshots;
+  truncate(limits: TruncateLimits): Promise<Truncated>;
   readonly engine: Engine;
   /** Undefined: the power was cut after the commit, before the answer. */
   write(request: readonly DocumentWrite[], cutBeforeAnswer: boolean): Written | undefined;
@@ -197,6 +255,26 @@ export function openMemoryStore(
       }
       grown();
       return written;
+    },
+    async truncate(limits) {
+      return transaction(() => engine.truncate(limits));
+    },
+    snapshots: {
+      async give({ after, ...query }) {
+        const isWanted = isOpen && isSnapshotFor(engine, query);
+        if (!isWanted) return undefined;
+        return encodeSnapshot(readSnapshot({ engine, tables }, origin, { after, bytesMax: 300 }));
+      },
+      async take(bytes) {
+        const taken = transaction(() => takeSnapshot({ engine, tables }, decodeSnapshot(bytes)));
+        if (taken.state === "adopted") grown();
+        return taken;
+      },
+      async place() {
+        const at = snapshotAt(tables);
+        const floors = engine.floors();
+        return { isNeeded: engine.isBehindLog, floors, ...(at ? { at } : {}) };
+      },
     },
     async log({ bytesMax = 300, ...query }) {
       return isOpen ? engine.log({ ...query, bytesMax }) : undefined;

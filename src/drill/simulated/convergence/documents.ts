@@ -69,6 +69,12 @@ export async function simulateDocuments(
       nodes: 3 + random.integer(storesMax - 2),
       collections: [items, { ...items, name: "secrets" }],
       planted,
+      // Most of the time with logs that are forgotten soon, so that who was away needs a snapshot.
+      ...(seed % 4 === 0
+        ? {}
+        : {
+            truncation: { periodMs: 300, awayMsMax: 1500, bytesMax: seed % 4 === 1 ? 2000 : 1e6 },
+          }),
       faults: { lost: 0.04, unanswered: 0.04, doubled: 0.08, delayMsMax: 80 },
     },
   );
@@ -99,7 +105,7 @@ export async function simulateDocuments(
       if (written.state !== "written") throw new Error(`refused: ${JSON.stringify(written)}`);
       if (written.changed === 0) return;
       const { name, stored } = store.engine.own;
-      const text = node.tables.logs().get(name)?.[stored - 1]?.text ?? "";
+      const text = cell.archive.get(name)?.[stored - 1]?.text ?? "";
       acknowledged.push({ origin: name, sequence: stored, text });
       tally.acked += count?.by ?? 0;
       if (count) tally.ackedTags.push(count.tag);
