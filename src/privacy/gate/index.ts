@@ -8,12 +8,12 @@ export {
   type GatedBatch,
 } from "./gate.ts";
 export { createRecheck, type Recheck } from "./recheck.ts";
+export type { CollectionEgress } from "./policy.ts";
 export type { GatedSnapshot } from "./states.ts";
 export {
   createOperationGate,
   createOperationRecheck,
   type ClearedOperations,
-  type CollectionEgress,
   type GatedOperations,
   type OperationGate,
   type OperationLog,

@@ -25,10 +25,7 @@ import {
   type GatedSnapshot,
   type StateRecheck,
 } from "./states.ts";
-import { compilePolicy, reachOf, type CompiledPolicy } from "./policy.ts";
-
-/** What a Collection object says of leaving, and its revision: of two policies the later one holds. */
-export type CollectionEgress = { readonly policy: EgressPolicy; readonly revision: number };
+import { compilePolicy, reachOf, type CollectionEgress, type CompiledPolicy } from "./policy.ts";
 
 /** A piece of one origin's log: the operations of all positions from `from` to `to`, in order. */
 export type OperationLog = {

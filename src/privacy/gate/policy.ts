@@ -7,6 +7,9 @@ import type { EgressPolicy } from "../../api/index.ts";
 import { isRawNumber, type Json, type JsonObject } from "./body.ts";
 import { parsePath, type Names } from "./paths.ts";
 
+/** What a Collection object says of leaving, and its revision: of two policies the later one holds. */
+export type CollectionEgress = { readonly policy: EgressPolicy; readonly revision: number };
+
 export type CompiledPolicy = { readonly keep: Names[] | undefined; readonly drop: string[] };
 
 /** Throws `invalid-egress`. */

@@ -12,8 +12,7 @@ import type {
 import { SkerryError } from "../../lib/errors.ts";
 import { namesOf } from "../../lib/json-pointer.ts";
 import { stable } from "../../lib/stable.ts";
-import type { CollectionEgress } from "./operations.ts";
-import { compilePolicy, reachOf, type CompiledPolicy } from "./policy.ts";
+import { compilePolicy, reachOf, type CollectionEgress, type CompiledPolicy } from "./policy.ts";
 
 /** A piece of one collection, by the policy that it was cleared by. */
 export type GatedSnapshot = SnapshotPiece & {
