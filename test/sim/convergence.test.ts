@@ -27,7 +27,7 @@ for (const seed of [1, 2, 3, 4, 5, 6]) {
 }
 
 for (const [planted, found] of [
-  ["lost-row", ["differs", "lost"]],
+  ["lost-row", ["cause", "differs", "lost"]],
   ["lost-operation", ["differs", "lost", "unsettled", "twice"]],
   ["no-waiting", ["cause", "differs", "lost"]],
   ["snapshot-ahead", ["cause", "lost", "unsettled"]],
