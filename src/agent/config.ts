@@ -99,6 +99,8 @@ const nodeRecordSchema = z.strictObject({
   ports: portsSchema,
   /** The API of the server it joined through, until the mirror knows better. */
   serverApi: address.optional(),
+  /** As a server it had the cell's ledger on its disk: it never begins another one. */
+  hadLedger: z.literal(true).optional(),
   hub: address.optional(),
   telemetry: z.boolean(),
   evict: z.enum(["careful", "eager"]).default("careful"),
@@ -220,6 +222,7 @@ export function resolveNodeRecord(
       ...(mqttPlain === undefined ? {} : { mqttPlain }),
     },
     ...(existing?.serverApi === undefined ? {} : { serverApi: existing.serverApi }),
+    ...(existing?.hadLedger ? { hadLedger: true as const } : {}),
     ...(hub === undefined ? {} : { hub }),
     telemetry: config.telemetry ?? existing?.telemetry ?? true,
     evict: config.evict ?? existing?.evict ?? "careful",

@@ -3,6 +3,9 @@ import { join } from "node:path";
 
 export const agentLogPath = (dataDir: string) => join(dataDir, "logs", "agent.log");
 
+/** The ledger of a cell with one server. */
+export const ledgerFile = (dataDir: string) => join(dataDir, "ledger.db");
+
 export const identityFolder = (dataDir: string) => join(dataDir, "identity");
 
 /** Which history of the cell holds, once one was rewritten. */

@@ -13,7 +13,7 @@ import {
   writeFileAtomic,
 } from "../runtime/files/index.ts";
 import { databaseFiles } from "../runtime/sqlite/index.ts";
-import { identityFolder } from "./data-folder.ts";
+import { identityFolder, ledgerFile } from "./data-folder.ts";
 
 export type EtcdFiles = {
   readonly folder: string;
@@ -78,8 +78,6 @@ export function wipeEtcdFolder(dataDir: string): void {
   for (const path of [folder, `${folder}.version`]) rmSync(path, { recursive: true, force: true });
 }
 
-const sqlitePath = (dataDir: string) => join(dataDir, "ledger.db");
-
 const asidePath = (dataDir: string) => join(dataDir, "ledger-before-etcd.db");
 
 /**
@@ -87,9 +85,9 @@ const asidePath = (dataDir: string) => join(dataDir, "ledger-before-etcd.db");
  * of the new one may be a disk of its own.
  */
 export function putSqliteAside(dataDir: string): void {
-  if (!existsSync(sqlitePath(dataDir))) return;
-  for (const from of databaseFiles(sqlitePath(dataDir))) {
-    const to = asidePath(dataDir) + from.slice(sqlitePath(dataDir).length);
+  if (!existsSync(ledgerFile(dataDir))) return;
+  for (const from of databaseFiles(ledgerFile(dataDir))) {
+    const to = asidePath(dataDir) + from.slice(ledgerFile(dataDir).length);
     if (existsSync(from)) renameSync(from, to);
     else rmSync(to, { force: true });
   }
@@ -98,7 +96,7 @@ export function putSqliteAside(dataDir: string): void {
 
 /** Of a node that is no server any more: nothing that could speak for the cell stays. */
 export function removeLedgerFiles(dataDir: string): void {
-  for (const path of databaseFiles(sqlitePath(dataDir))) rmSync(path, { force: true });
+  for (const path of databaseFiles(ledgerFile(dataDir))) rmSync(path, { force: true });
   wipeEtcdFolder(dataDir);
   rmSync(dirname(etcdFiles(dataDir).tls.key), { recursive: true, force: true });
   for (const path of databaseFiles(asidePath(dataDir))) rmSync(path, { force: true });

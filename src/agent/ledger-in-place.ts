@@ -14,13 +14,12 @@ import type { Random } from "../lib/random.ts";
 import { ensureDirectory, readRecord, syncDirectory, writeRecord } from "../runtime/files/index.ts";
 import { databaseFiles } from "../runtime/sqlite/index.ts";
 import { writeNodeRecord, type NodeRecord } from "./config.ts";
-import { historyPath, identityFolder } from "./data-folder.ts";
+import { historyPath, identityFolder, ledgerFile } from "./data-folder.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };
 
 /** Of a cell with several servers: the members' data. */
 const membersFolder = (dataDir: string) => join(dataDir, "ledger");
-export const ledgerFile = (dataDir: string) => join(dataDir, "ledger.db");
 
 /**
  * Makes a ledger's file that of this node, which is the only server from now on. Answers where the

@@ -14,7 +14,7 @@ import { startThread } from "../runtime/thread/index.ts";
 import { createRouter } from "../transport/index.ts";
 import type { ProxyThread } from "../traffic/thread/index.ts";
 import { readNodeRecord, resolveNodeRecord, writeNodeRecord, type AgentConfig } from "./config.ts";
-import { finishFarewell } from "./server-role.ts";
+import { finishFarewell, noteLedger, standDown } from "./server-role.ts";
 import type { Ground } from "./ground.ts";
 import { agentLogPath } from "./data-folder.ts";
 import { openIdentity, type IdentityPath } from "./paths/identity-path.ts";
@@ -47,11 +47,17 @@ export async function openGround({
   const { dataDir } = config;
   ensureDirectory(dataDir);
   const kept = readNodeRecord(dataDir);
-  const resolved = finishFarewell(dataDir, resolveNodeRecord(config, kept));
+  const told = resolveNodeRecord(config, kept);
+  const resolved = standDown(dataDir, finishFarewell(dataDir, told));
   const { cell, node } = resolved;
   const logLevel = config.logLevel ?? "info";
   const logPath = agentLogPath(dataDir);
   const log = createLog({ level: logLevel, path: logPath, fields: { agent: node } });
+  if (told.hadLedger && !resolved.hadLedger)
+    log.error(
+      "this server's ledger is gone from its disk: the node goes on as a worker; where other servers live: skerry server replace; was it the only one: skerry down, then skerry restore latest",
+      { node, dataDir },
+    );
   const lifecycle = createLifecycle({ clock, log });
   const metrics = createMetrics({ cell, node });
   const tracer = await lifecycle.start(
@@ -67,13 +73,13 @@ export async function openGround({
     () => time,
     (part) => part.close(),
   );
-  const record = { ...resolved, ...(serverApi === undefined ? {} : { serverApi }) };
+  const opened = { ...resolved, ...(serverApi === undefined ? {} : { serverApi }) };
   // A start changes nothing by itself, and so needs no room on a full disk.
-  if (!isDeepStrictEqual(record, kept)) writeNodeRecord(dataDir, record);
+  if (!isDeepStrictEqual(opened, kept)) writeNodeRecord(dataDir, opened);
   strikeOut({ log }, dataDir, ["join", "server"]);
 
   const proxy = await startProxy(
-    { clock, random, log, metrics, lifecycle, record, dataDir },
+    { clock, random, log, metrics, lifecycle, record: opened, dataDir },
     identity,
     proxyThread,
   );
@@ -86,7 +92,7 @@ export async function openGround({
           data: {
             dataDir,
             node,
-            holdsLedger: record.role === "server" && !readLedgerRecord(dataDir),
+            holdsLedger: opened.role === "server" && !readLedgerRecord(dataDir),
             logLevel,
             logPath,
           } satisfies StorageData,
@@ -105,7 +111,7 @@ export async function openGround({
     dataDir,
     version,
     logLevel,
-    record,
+    record: noteLedger(dataDir, opened),
     storage,
     router: createRouter(),
     nowMs: () => time.nowMs(),

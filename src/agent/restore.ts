@@ -25,8 +25,8 @@ import { nodeRecordOf, readNodeRecord, resolveNodeRecord, type NodeRecord } from
 import { removeMembers } from "./etcd-runner.ts";
 import { readKeyHere } from "./kept-backups.ts";
 import { withKeeperHere } from "./keeper-here.ts";
-import { generationHere, ledgerFile, ledgerHere, putInPlace } from "./ledger-in-place.ts";
-import { backupsFolder, identityFolder } from "./data-folder.ts";
+import { generationHere, ledgerHere, putInPlace } from "./ledger-in-place.ts";
+import { backupsFolder, identityFolder, ledgerFile } from "./data-folder.ts";
 import { restoreLedgerFile } from "./restore-ledger.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };

@@ -2,6 +2,7 @@
  * How this node becomes one of several servers, and how it stops being one. Each step is kept before
  * it is done, and a step that was cut short is finished by the next start.
  */
+import { existsSync } from "node:fs";
 import { acceptHandover, dropAuthorities } from "../identity/index.ts";
 import { readLedgerRecord, type ServersBook } from "../ledger/servers/index.ts";
 import { SkerryError } from "../lib/errors.ts";
@@ -12,7 +13,7 @@ import type { Ground } from "./ground.ts";
 import type { KeptLedger } from "./kept-ledger.ts";
 import type { LedgerMember } from "./ledger-member.ts";
 import { notMember, type JoinRequest } from "./ledger-terms.ts";
-import { identityFolder } from "./data-folder.ts";
+import { identityFolder, ledgerFile } from "./data-folder.ts";
 import type { IdentityPath } from "./paths/identity-path.ts";
 
 /**
@@ -26,7 +27,29 @@ export function finishFarewell(dataDir: string, record: NodeRecord): NodeRecord 
   return { ...record, role: "worker" };
 }
 
-/** The rest of it. */
+/**
+ * A server whose ledger is gone from its disk founds no other one: beside the servers that still have it
+ * that would be a second cell under the same authority. It goes on as a worker, with the keys that a
+ * restore needs.
+ */
+export function standDown(dataDir: string, record: NodeRecord): NodeRecord {
+  const { hadLedger, ...rest } = record;
+  if (record.role !== "server" || !hadLedger || holdsLedgerFiles(dataDir)) return record;
+  return { ...rest, role: "worker" };
+}
+
+/** After the storage thread opened it: from now on it is missed. */
+export function noteLedger(dataDir: string, record: NodeRecord): NodeRecord {
+  if (record.role !== "server" || record.hadLedger || !holdsLedgerFiles(dataDir)) return record;
+  const noted: NodeRecord = { ...record, hadLedger: true };
+  writeNodeRecord(dataDir, noted);
+  return noted;
+}
+
+const holdsLedgerFiles = (dataDir: string) =>
+  readLedgerRecord(dataDir) !== undefined || existsSync(ledgerFile(dataDir));
+
+/** The rest of a farewell. */
 export async function forgetMember(
   { dataDir, log, record }: Pick<Ground, "dataDir" | "log" | "record">,
   { kept, member }: { kept: KeptLedger; member: LedgerMember },

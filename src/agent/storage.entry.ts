@@ -19,6 +19,7 @@ import { openMirrorStore, serveMirrorStore } from "../resources/mirror-store/ind
 import { systemClock, systemRandom } from "../runtime/clock/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";
+import { ledgerFile } from "./data-folder.ts";
 import type { StorageData, StorageEvents } from "./storage.ts";
 
 const { dataDir, node, holdsLedger, logLevel, logPath } = threadData<StorageData>();
@@ -40,7 +41,7 @@ const operationGate = createOperationGate({
   log,
 });
 const ledger = holdsLedger
-  ? openSqliteLedger({ ...deps, path: join(dataDir, "ledger.db"), name: node })
+  ? openSqliteLedger({ ...deps, path: ledgerFile(dataDir), name: node })
   : undefined;
 
 /** Events of the ledger are events of this thread. */

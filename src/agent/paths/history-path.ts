@@ -71,7 +71,8 @@ export async function startHistoryPath(
     nodes = now.map(({ metadata }) => metadata.name);
   });
   // A step down that was cut short, or that the rest of a start overtook.
-  if (node.role === "worker" && known && !readLedgerRecord(dataDir)) {
+  const isAnothers = known !== undefined && known.claim.node !== node.node;
+  if (node.role === "worker" && isAnothers && !readLedgerRecord(dataDir)) {
     dropAuthorities(identityFolder(dataDir));
     forgetAccess(dataDir);
   }
