@@ -74,6 +74,7 @@ test("quorum in words: what each number of servers survives", () => {
     survivalNow(3, ["n2", "n3"]),
     /^n2 and n3 do not answer: of three servers one is left, and two are needed; .*skerry recover$/,
   );
+  assert.match(survivalNow(2, ["n1", "n2"]), /of two servers none is left/);
 });
 
 /** Carries steps out on a view, as a cell that works would. */

@@ -42,8 +42,10 @@ export function survivalNow(voters: number, silent: readonly string[], witnesses
   const left = voters - silent.length - quorumOf(voters);
   const who = `${namesInWords(silent)} ${silent.length === 1 ? "does" : "do"} not answer`;
   const of = witnesses > 0 ? `${numberWord(voters)} voters` : servers(voters);
+  const heard = voters - silent.length;
+  const rest = heard === 0 ? "none is" : `${numberWord(heard)} ${heard === 1 ? "is" : "are"}`;
   if (left < 0)
-    return `${who}: of ${of} ${numberWord(voters - silent.length)} ${voters - silent.length === 1 ? "is" : "are"} left, and ${numberWord(quorumOf(voters))} are needed; gone for good: skerry recover`;
+    return `${who}: of ${of} ${rest} left, and ${numberWord(quorumOf(voters))} are needed; gone for good: skerry recover`;
   if (left === 0) return `${who}: the loss of one more of ${of} stops changes`;
   return `${who}: of ${of} ${numberWord(left)} more may be lost`;
 }
