@@ -22,6 +22,7 @@ import { after, before, test } from "node:test";
 import { streamKind } from "../../src/api/index.ts";
 import { createCluster, exampleStream } from "../../src/client/index.ts";
 import type { EntryCheckConfig, EntryCheckResult } from "../../src/drill/checkers/entries.ts";
+import type { BulkLoadConfig, BulkLoadResult } from "../../src/drill/load/bulk.ts";
 import type {
   CoordinationLoadConfig,
   CoordinationLoadResult,
@@ -269,6 +270,7 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
   started.add("data/queries/queries.entry.ts");
 
   await coordinates(node.gateway, token);
+  await poursIn(node.gateway, token);
 
   // A backup is sealed and proved in a thread of its own.
   const backup = skerry<{ keys: number }>("backup", "now", "--data", dataDir);
@@ -279,6 +281,22 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
     assert.deepEqual(skerry("down", "--data", folder), { dataDir: folder, stopped: true });
   assert.equal(processes(), "");
 });
+
+/** What the drill of a long absence pours in: at least one batch for each of its workers. */
+async function poursIn(gateway: string, token: string): Promise<void> {
+  const load = startWorker<BulkLoadConfig, BulkLoadResult>(entryUrl("drill/load/bulk.entry.ts"), {
+    dir,
+    name: "bulk",
+    untilFinished: true,
+    config: {
+      ...{ stream, nodes: [{ gateway, token }] },
+      ...{ inFlight: 1, entriesPerRequest: 10, timeoutMs: 30_000 },
+    },
+  });
+  const { acknowledged, failures } = await load.finish();
+  assert.ok(acknowledged >= 10, JSON.stringify(failures));
+  started.add("drill/load/bulk.entry.ts");
+}
 
 /** The clients of the coordination interface, which the drills of consensus start. */
 async function coordinates(gateway: string, token: string): Promise<void> {

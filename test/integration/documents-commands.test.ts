@@ -95,6 +95,8 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   const gateway = await app.listen({ host: "127.0.0.1", port: 0 });
   writeInfo(dataDir, "node", { node: "n1", gateway });
   t.after(async () => {
+    // What can be resumed would keep this process for a minute.
+    live.stop();
     await app.close();
     await queries.stop();
     await Promise.all([store.close(), other.close(), streams.close()]);
