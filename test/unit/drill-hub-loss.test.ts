@@ -37,5 +37,6 @@ test("hub-loss: each promise breaks by what it is about, and by what was not mea
   assert.deepEqual(broken({ losses: [] }), ["H1", "H4"]);
   assert.deepEqual(broken({ after: new Map([["a", "[2]"]]) }), ["H5"]);
   assert.deepEqual(broken({ after: new Map() }), ["H5"]);
+  assert.deepEqual(broken({ before: new Map(), after: new Map() }), ["H5"]);
   assert.deepEqual(broken({ podsOff: 1 }), ["R3"]);
 });

@@ -1,6 +1,6 @@
 /** What `clock` concludes beyond what every drill does. Pure. */
 import { atLeast, atMost, type PromiseResult } from "../drill.ts";
-import { notMeasured } from "./verdict.ts";
+import { notMeasured, podsChanged } from "./verdict.ts";
 
 export type ClockSeen = {
   /** Documents written on a machine with a wrong clock, and then over it elsewhere. */
@@ -22,8 +22,6 @@ const triesMin = 8;
 
 export function clockPromises(seen: ClockSeen): PromiseResult[] {
   const { before, after, counted, incremented } = seen;
-  const anew = [...after].filter(([uid, pids]) => before.get(uid) !== pids).length;
-  const gone = [...before.keys()].filter((uid) => !after.has(uid)).length;
   const miscounted = counted.map((count) => Math.abs(count - incremented));
   return [
     atLeast(
@@ -45,7 +43,7 @@ export function clockPromises(seen: ClockSeen): PromiseResult[] {
     atMost(
       "C5",
       "pods begun anew or gone while clocks stepped under running machines",
-      before.size === 0 ? notMeasured : anew + gone,
+      podsChanged(before, after),
       0,
       "pods",
     ),

@@ -1,6 +1,6 @@
 /** What `hub-loss` concludes beyond what every drill does. Pure. */
 import { atLeast, atMost, type PromiseResult } from "../drill.ts";
-import { hubCatchUpMs, notMeasured } from "./verdict.ts";
+import { hubCatchUpMs, notMeasured, podsChanged } from "./verdict.ts";
 
 /** What a hub answered about itself: a status, or why it did not answer. */
 export type Look = { readonly atMs: number; readonly live: string; readonly ready: string };
@@ -32,8 +32,6 @@ export function hubLossPromises({ losses, before, after, podsOff }: HubLossSeen)
   const alone = losses.filter(({ hubLives }) => hubLives);
   const looks = alone.flatMap((loss) => loss.looks);
   const fewest = alone.length === 0 ? 0 : Math.min(...alone.map((loss) => loss.looks.length));
-  const others = [...after].filter(([uid, pids]) => before.get(uid) !== pids).length;
-  const gone = [...before.keys()].filter((uid) => !after.has(uid)).length;
   return [
     atMost(
       "H1",
@@ -57,7 +55,13 @@ export function hubLossPromises({ losses, before, after, podsOff }: HubLossSeen)
       "looks",
     ),
     atLeast("H4", "looks in the loss with the fewest", fewest, looksMin, "looks"),
-    atMost("H5", "pods begun anew or gone because of the hub", others + gone, 0, "pods"),
+    atMost(
+      "H5",
+      "pods begun anew or gone because of the hub",
+      podsChanged(before, after),
+      0,
+      "pods",
+    ),
     atMost("R3", "pods too many or too few at the end", podsOff, 0, "pods"),
   ];
 }

@@ -11,6 +11,7 @@ import {
   hubCatchUpMs,
   ingressBackPromise,
   notMeasured,
+  podsChanged,
   readableView,
   remarksOn,
   reportOf,
@@ -42,8 +43,6 @@ export function judgeQuick(seen: QuickSeen): { report: DrillReport; remarks: rea
   const { samples } = seen.requests;
   const { machines } = seen;
   const outages = endOutages(seen);
-  const pods = new Set([...seen.before.keys(), ...seen.after.keys()]);
-  const changed = [...pods].filter((uid) => seen.before.get(uid) !== seen.after.get(uid)).length;
   const agents = outages.filter(({ fault }) => seen.agents.includes(fault));
   const server: ServerLossSeen | undefined = machines && {
     ...machines.server,
@@ -87,7 +86,7 @@ export function judgeQuick(seen: QuickSeen): { report: DrillReport; remarks: rea
     atMost(
       "A4",
       "pods whose uid or pid changed when agents were killed",
-      pods.size === 0 ? notMeasured : changed,
+      podsChanged(seen.before, seen.after),
       0,
       "pods",
     ),

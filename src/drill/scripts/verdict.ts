@@ -266,6 +266,16 @@ function backAt(
   return answeredMs.length === 0 ? notMeasured : Math.min(...answeredMs);
 }
 
+/** Pods that are new, gone, or run other processes than before; of none at all nothing is known. */
+export function podsChanged(
+  before: ReadonlyMap<string, string>,
+  after: ReadonlyMap<string, string>,
+): number {
+  const uids = new Set([...before.keys(), ...after.keys()]);
+  if (uids.size === 0) return notMeasured;
+  return [...uids].filter((uid) => before.get(uid) !== after.get(uid)).length;
+}
+
 /** What never came took for ever. */
 export function elapsedMs(fromMs: number, toMs: number): number {
   return toMs === notMeasured ? notMeasured : Math.round(toMs - fromMs);

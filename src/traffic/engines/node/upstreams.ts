@@ -5,6 +5,7 @@
 import type { TLSSocket } from "node:tls";
 import type { Client as ClientTypes, Dispatcher } from "undici";
 import type { Clock, Timer } from "../../../lib/clock.ts";
+import { createTurns } from "../../../lib/turns.ts";
 import { Client, Pool } from "../../../runtime/http-pool/index.ts";
 import { endpointHeader, meshErrorHeader, pingEndpoint } from "../../headers.ts";
 import { addressOf, type MeshAddress, type RouteEndpoint } from "../../routes/table.ts";
@@ -102,7 +103,7 @@ export function createUpstreams(
       const { connectTimeoutMs } = options;
       return connectMesh(deps, { node, address, identity, connectTimeoutMs });
     };
-    const inTurn = fewAtOnce(handshakesMax);
+    const turns = createTurns(handshakesMax);
     const origin = `https://${addressOf({ ip: address.host, port: address.port })}`;
     const connector =
       (open: () => Promise<TLSSocket>): ClientTypes.Options["connect"] =>
@@ -120,7 +121,7 @@ export function createUpstreams(
         ...common,
         connections: connectionsPerPool,
         clientTtl: meshConnectionAgeMs,
-        connect: connector(() => inTurn(connect)),
+        connect: connector(() => turns.take(connect)),
       }),
       pinger: new Client(origin, {
         ...common,
@@ -265,23 +266,5 @@ export function createUpstreams(
       remoteByNode.clear();
       await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()));
     },
-  };
-}
-
-/** Runs what it is given in order, at most `max` at the same time. */
-function fewAtOnce(max: number): <T>(work: () => Promise<T>) => Promise<T> {
-  const waiting: (() => void)[] = [];
-  let running = 0;
-  return async (work) => {
-    if (running >= max) await new Promise<void>((resolve) => waiting.push(resolve));
-    else running++;
-    try {
-      return await work();
-    } finally {
-      // Its place goes to the next one, or is free.
-      const next = waiting.shift();
-      if (next) next();
-      else running--;
-    }
   };
 }
