@@ -16,7 +16,7 @@ import {
   writeHubRecord,
   type HubConfig,
 } from "./config.ts";
-import { openMigration } from "./fleet-postgres.ts";
+import { openMigration } from "./fleet-migration.ts";
 import { lockHubFolder } from "./launch.ts";
 import { readEnrolled } from "./registry.ts";
 import { hubDatabasePath } from "./storage.ts";

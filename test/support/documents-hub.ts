@@ -1,10 +1,6 @@
 /** A hub's copies of documents in memory: the real feeds, in transactions that any write can cut off. */
-import {
-  createFeeds,
-  type Feed,
-  type Feeds,
-  type FeedTables,
-} from "../../src/data/global/feeds.ts";
+import type { Feed, FeedTables } from "../../src/data/global/feed-book.ts";
+import { createFeeds, type Feeds } from "../../src/data/global/feeds.ts";
 import {
   createPublished,
   hubOriginPrefix,

@@ -10,7 +10,7 @@ import type { Engine } from "../../src/data/documents/engine.ts";
 import { shapeOf } from "../../src/data/documents/leaving.ts";
 import { readOperation } from "../../src/data/documents/operation.ts";
 import { readSnapshot } from "../../src/data/documents/snapshots.ts";
-import type { Feed } from "../../src/data/global/feeds.ts";
+import type { Feed } from "../../src/data/global/feed-book.ts";
 import {
   connectDocumentHub,
   createDocumentsPull,

@@ -7,34 +7,16 @@
 import { coverRuns, type EgressPolicy } from "../../api/records/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { createEngine, type Engine } from "../documents/engine.ts";
-import { createHybridClock } from "../documents/hybrid-clock.ts";
+import type { Engine } from "../documents/engine.ts";
 import type { decodeLeaving, decodeLeavingSnapshot } from "../documents/leaving.ts";
 import { readSnapshot, snapshotAt, takeSnapshot } from "../documents/snapshots.ts";
 import { readOperation, type Operation } from "../documents/operation.ts";
 import type { DocumentTables } from "../documents/tables.ts";
 import type { OperationRecheck } from "../ports.ts";
 import { covers } from "../replication/vectors.ts";
-import type { FeedStates, FeedWish, FillAnswer } from "./documents.ts";
 import type { Vector } from "../streams/store.ts";
-
-export type Feed = FeedWish & {
-  readonly id: number;
-  readonly cell: string;
-  readonly collection: string;
-  readonly policy: EgressPolicy;
-  /** What readers have. Of a cell's collection there is one, and at most one more that is filled. */
-  readonly live: boolean;
-};
-
-export interface FeedTables {
-  feeds(): Feed[];
-  addFeed(feed: Omit<Feed, "id">): Feed;
-  saveFeed(feed: Feed): void;
-  /** It is no longer among `feeds`; its rows may go later. */
-  dropFeed(feed: Feed): void;
-  tablesOf(feed: Feed): DocumentTables;
-}
+import type { FeedStates, FeedWish, FillAnswer } from "./documents.ts";
+import { createFeedBook, hubOrigin, nameOf, type Feed, type FeedTables } from "./feed-book.ts";
 
 export interface Feeds {
   ingest(cell: string, batch: ReturnType<typeof decodeLeaving>): FeedStates;
@@ -55,8 +37,6 @@ export interface Feeds {
   forget(): void;
 }
 
-/** Engines kept in memory; all that they know stands in their tables. */
-const enginesMax = 256;
 const replayBytes = 1024 * 1024;
 /** Operations that are forgotten with one batch: more than it brings. */
 const truncateRows = 5000;
@@ -64,8 +44,6 @@ const truncateRows = 5000;
 const fillerMsMax = 60_000;
 /** How long a new copy waits for what only the old one has, of a node that may come back and send it. */
 const graceMsDefault = 600_000;
-/** No node is called so. */
-const hubOrigin = "@hub";
 
 export function createFeeds(
   deps: {
@@ -84,49 +62,11 @@ export function createFeeds(
   const filledSinceMs = new Map<number, number>();
   /** Copies that are sent as documents, and when a piece came last. */
   const fillingSinceMs = new Map<number, number>();
-  let byName = new Map<string, Feed[]>();
-  const engines = new Map<number, Engine>();
-  const nameOf = ({ cell, collection }: Pick<Feed, "cell" | "collection">) =>
-    `${cell}\n${collection}`;
-  const feedsOf = (at: Pick<Feed, "cell" | "collection">) => byName.get(nameOf(at)) ?? [];
-  const put = (feed: Feed) => {
-    const others = feedsOf(feed).filter(({ id }) => id !== feed.id);
-    byName.set(nameOf(feed), [...others, feed]);
-    return feed;
-  };
-  const load = () => {
-    byName = new Map();
-    engines.clear();
-    for (const feed of tables.feeds()) put(feed);
-  };
-  load();
-
-  const save = (feed: Feed): Feed => {
-    tables.saveFeed(feed);
-    return put(feed);
-  };
+  const book = createFeedBook({ tables, clock, log });
+  const { of: feedsOf, save, engineOf } = book;
   const drop = (feed: Feed) => {
-    tables.dropFeed(feed);
-    engines.delete(feed.id);
+    book.drop(feed);
     filledSinceMs.delete(feed.id);
-    byName.set(
-      nameOf(feed),
-      feedsOf(feed).filter(({ id }) => id !== feed.id),
-    );
-  };
-  const engineOf = (feed: Feed): Engine => {
-    const known = engines.get(feed.id);
-    engines.delete(feed.id);
-    const engine =
-      known ??
-      createEngine(
-        { tables: tables.tablesOf(feed), clock: createHybridClock({ clock }), log },
-        { origin: hubOrigin, node: hubOrigin, covering: true },
-      );
-    engines.set(feed.id, engine);
-    const [oldest] = engines.keys();
-    if (engines.size > enginesMax && oldest !== undefined) engines.delete(oldest);
-    return engine;
   };
 
   /** The feed of this shape, made when it is the latest; undefined when a later one is known. */
@@ -146,7 +86,7 @@ export function createFeeds(
     }
     if (there.some((feed) => !isLater(wish, feed))) return undefined;
     if (filled) drop(filled);
-    return put(tables.addFeed({ ...at, ...wish, live: there.length === 0 }));
+    return book.add({ ...at, ...wish, live: there.length === 0 });
   };
 
   /** Documents of what the old copy has applied and the new one lacks. */
@@ -223,7 +163,7 @@ export function createFeeds(
   const due = () => {
     const beforeMs = clock.monotonicMs() - graceMs;
     const ids = new Set([...filledSinceMs].flatMap(([id, ms]) => (ms <= beforeMs ? [id] : [])));
-    return ids.size === 0 ? [] : [...byName.values()].flat().filter(({ id }) => ids.has(id));
+    return ids.size === 0 ? [] : book.all().filter(({ id }) => ids.has(id));
   };
 
   return {
@@ -284,13 +224,9 @@ export function createFeeds(
         }),
       );
     },
-    knows: (collection) =>
-      byName.values().some((there) => there.some((feed) => feed.collection === collection)),
+    knows: (collection) => book.all().some((feed) => feed.collection === collection),
     live: ({ cell, collection }) =>
-      (cell !== undefined && collection !== undefined
-        ? feedsOf({ cell, collection })
-        : [...byName.values()].flat()
-      )
+      (cell !== undefined && collection !== undefined ? feedsOf({ cell, collection }) : book.all())
         .filter(
           (feed) =>
             feed.live &&
@@ -306,7 +242,7 @@ export function createFeeds(
     },
     isRenewing: (feed) => feedsOf(feed).some(({ live }) => !live),
     engineOf,
-    forget: load,
+    forget: book.forget,
   };
 }
 

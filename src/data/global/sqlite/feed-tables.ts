@@ -4,7 +4,7 @@
  */
 import type { Database } from "../../../runtime/sqlite/index.ts";
 import type { SqliteTables } from "../../documents/sqlite-tables.ts";
-import type { Feed, FeedTables } from "../feeds.ts";
+import type { Feed, FeedTables } from "../feed-book.ts";
 import { scopedTables } from "./scoped-tables.ts";
 
 export type SqliteFeedTables = FeedTables & {
