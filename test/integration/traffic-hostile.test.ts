@@ -1,5 +1,6 @@
 import { strict as assert } from "node:assert";
 import { connect, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { after, test, type TestContext } from "node:test";
 import { startNodes, startPod, type TestNode } from "../support/traffic.ts";
 import { waitFor } from "../support/wait.ts";
@@ -175,4 +176,37 @@ test("T13: connections that say nothing make room for those that do", async (t) 
       (await small.count("skerry_ingress_connections")) <= 20,
     { what: "the counts", timeoutMs },
   );
+});
+
+test("T13: an upgrade takes its turn as a request does: beyond what may be under way it is told to come again", async (t) => {
+  const own = await startNodes(["n3"], { limits: { underWayMax: 1 } });
+  t.after(() => own.stop());
+  const [small] = own.nodes as [TestNode];
+  const pod = await startPod(t, "n3");
+  const asked: Duplex[] = [];
+  pod.server.on("upgrade", (_request, socket) => {
+    socket.on("error", () => {});
+    asked.push(socket);
+  });
+  await own.route([pod]);
+  const upgrade = () => {
+    const socket = dial(t, small);
+    const state = { said: "" };
+    socket.on("data", (chunk) => (state.said += String(chunk)));
+    socket.write("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+    return state;
+  };
+  const first = upgrade();
+  await waitFor(() => asked.length === 1, { what: "the pod to be asked", timeoutMs });
+  const second = upgrade();
+  await waitFor(() => second.said.includes(" 503 "), {
+    what: "the second one's refusal",
+    timeoutMs,
+  });
+  assert.equal((await fetch(small.url)).status, 503);
+  assert.equal(asked.length, 1, "the pod was asked once");
+  asked[0]?.write("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+  await waitFor(() => first.said.includes(" 101 "), { what: "the upgrade", timeoutMs });
+  // What is open now is a connection, and no request any more.
+  assert.equal((await fetch(small.url)).status, 200);
 });

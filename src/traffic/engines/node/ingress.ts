@@ -27,7 +27,7 @@ export interface Ingress {
   handle(request: IncomingMessage, response: ServerResponse): void;
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   setTable(table: RouteTable): void;
-  /** Requests under way. */
+  /** Requests under way; a connection that changes its protocol is one until it has. */
   readonly underWay: number;
   /** Answers from now on close their connections. */
   drain(): void;
@@ -151,11 +151,7 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
     });
     underWay++;
     try {
-      if (underWay > underWayMax) throw busy(underWayMax);
-      const admitted = await deps.admission.admit(() => hasEnded(socket));
-      if (admitted === "gone" && !client.gone) clientGone(client);
-      if (client.gone) throw client.gone;
-      if (admitted === "overloaded") throw overloaded();
+      await admit(socket, client);
       await forward(request, response, client);
       ended(outcomeOf(response.statusCode));
     } catch (error) {
@@ -183,10 +179,31 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
     if (reason) deps.counter.add(`refused:${reason}`);
   };
 
+  /** Takes its turn as a request does; throws what turns it away. */
+  const admit = async (socket: Duplex, client: Client): Promise<void> => {
+    if (underWay > underWayMax) throw busy(underWayMax);
+    const admitted = await deps.admission.admit(() => hasEnded(socket));
+    if (admitted === "gone" && !client.gone) clientGone(client);
+    if (client.gone) throw client.gone;
+    if (admitted === "overloaded") throw overloaded();
+  };
+
   const upgrade = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
     const client: Client = {};
     deps.connections.busy(socket);
     socket.once("close", () => clientGone(client));
+    underWay++;
+    const switched = switchOver(request, socket, client).finally(() => underWay--);
+    const { protocol, answer, done } = await switched;
+    deps.counter.add("upgrades:all");
+    writeSwitch(socket, protocol, answer.headers);
+    if (head.length > 0) answer.socket.write(head);
+    await joinSockets(socket, answer.socket);
+    done();
+  };
+
+  const switchOver = async (request: IncomingMessage, socket: Duplex, client: Client) => {
+    await admit(socket, client);
     const target = targetOf(request);
     const backend = route(target);
     const protocol = request.headers.upgrade ?? "";
@@ -204,12 +221,7 @@ export function createIngress(deps: IngressDependencies, options: IngressOptions
     );
     if (result.state === "no-endpoint") throw noEndpoint(backend.name);
     if (result.state === "failed") throw answerFor(backend.name, result.failure).error;
-    const { answer, done } = result;
-    deps.counter.add("upgrades:all");
-    writeSwitch(socket, protocol, answer.headers);
-    if (head.length > 0) answer.socket.write(head);
-    await joinSockets(socket, answer.socket);
-    done();
+    return { protocol, answer: result.answer, done: result.done };
   };
 
   return {
