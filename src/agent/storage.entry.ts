@@ -33,7 +33,7 @@ const deps = { clock: systemClock, random: systemRandom, log };
 const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node });
 const documents = openDocumentStore(deps, { path: join(dataDir, "documents.db"), node });
 const mirror = openMirrorStore(deps, { path: join(dataDir, "mirror.db") });
-const mqtt = openMqttState({ path: join(dataDir, "mqtt.db") });
+const mqtt = openMqttState(deps, { path: join(dataDir, "mqtt.db") });
 const gate = createGate({ encode: encodeBatch, log });
 const operationGate = createOperationGate({
   encode: encodeLeaving,

@@ -1,14 +1,13 @@
 /** A stopped hub moves from SQLite into PostgreSQL: its cells and tokens, then its streams; its key stays. */
-import { existsSync, renameSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { migrateStreams, walkGlobalStore, type MigrationResult } from "../data/index.ts";
 import { openAuthority, unusedFolderTokens } from "../identity/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { silentLog } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
-import { syncDirectory } from "../runtime/files/index.ts";
-import { databaseFiles } from "../runtime/sqlite/index.ts";
+import { setAside } from "../runtime/sqlite/index.ts";
 import {
   postgresOf,
   readHubRecord,
@@ -90,7 +89,7 @@ export async function migrateHub(
         );
         await migration.done(source);
         walk.close();
-        putAside(path);
+        setAside(path, aside);
         writeHubRecord(dataDir, record);
         return { ...result, place: migration.place, kept: `${path}${aside}` };
       } finally {
@@ -105,8 +104,3 @@ export async function migrateHub(
 }
 
 const aside = ".migrated";
-
-function putAside(path: string): void {
-  for (const file of databaseFiles(path)) if (existsSync(file)) renameSync(file, `${file}${aside}`);
-  syncDirectory(dirname(path));
-}

@@ -14,6 +14,7 @@ import {
   type SavedState,
 } from "../../src/ingest/mqtt-state/index.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
+import { silentLog } from "../../src/lib/log.ts";
 import { byHand, publish } from "../support/mqtt5.ts";
 import { startMqtt } from "../support/mqtt.ts";
 import { waitFor } from "../support/wait.ts";
@@ -141,7 +142,7 @@ test("I18: what was sent to a client that is away, subscriptions, and retained m
   assert.deepEqual(received, ["kept/a waits", "state/a on"]);
 });
 
-const nothing: SavedState = { sessions: [], flights: [], received: [], retained: [] };
+const nothing: SavedState = { sessions: [], flights: [], received: [], retained: [], wills: [] };
 
 test("I18: a PUBREL sent again, since its PUBCOMP was lost with the agent, is answered with success", async (t) => {
   const path = stateFile(t);
@@ -166,7 +167,7 @@ test("I18: a PUBREL sent again, since its PUBCOMP was lost with the agent, is an
 test("I18: what cannot be written down is not acknowledged, and does not come back", async (t) => {
   let failure: SkerryError | undefined;
   const path = stateFile(t);
-  const file = openMqttState({ path });
+  const file = openMqttState({ log: silentLog }, { path });
   t.after(() => file.close());
   const state: MqttStateStore = {
     load: async () => nothing,

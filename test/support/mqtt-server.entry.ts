@@ -12,7 +12,7 @@ const ingest = await createMqttIngest({
   streams: () => [],
   deadLetters: createDeadLetters({ clock }),
   authenticate: async () => ({ id: "spiffe://c.skerry/app/test" }),
-  state: openMqttState({ path }),
+  state: openMqttState({ log: silentLog }, { path }),
   log: silentLog,
   metrics: createMetrics(),
   clock,

@@ -5,6 +5,7 @@ import type { Message } from "../../src/ingest/mqtt/message.ts";
 import { createRetained } from "../../src/ingest/mqtt/retained.ts";
 import { createSession } from "../../src/ingest/mqtt/session.ts";
 import { createSessions, type OpenSession } from "../../src/ingest/mqtt/sessions.ts";
+import { createWills } from "../../src/ingest/mqtt/wills.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 
 function start() {
@@ -13,13 +14,13 @@ function start() {
   const ended: string[] = [];
   const retained = createRetained();
   const waiting = { bytes: 0 };
+  const memory = { clock, journal: undefined };
   const sessions = createSessions({
-    clock,
-    journal: undefined,
+    ...memory,
+    wills: createWills({ ...memory, publish: async ({ topic }) => void wills.push(topic) }),
     onRestored: () => {},
     create: (identity) => createSession(identity, { retained, waiting, onDropped: () => {} }),
     onEnded: ({ id }) => ended.push(id),
-    publishWill: ({ topic }) => wills.push(topic),
   });
   const open = (clientId: string, more: Partial<OpenSession> = {}) =>
     sessions.open({
@@ -80,7 +81,7 @@ test("a will is published at once, after its delay, or with its session; never a
   held("returns", { will: will("returns", 10) }).close();
   held("short", { expirySeconds: 5, will: will("short", 3600) }).close();
   const polite = held("polite", { will: will("polite") });
-  polite.will = undefined;
+  polite.forgetWill();
   polite.close();
   await pass(6_000);
   assert.deepEqual(wills, ["now", "short"]);

@@ -9,6 +9,8 @@ export {
   type SavedMessage,
   type SavedSession,
   type SavedState,
+  type SavedWill,
   type SessionKey,
   type StateBatch,
+  type WillKey,
 } from "./state.ts";

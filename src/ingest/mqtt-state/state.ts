@@ -1,11 +1,15 @@
 /**
- * What of MQTT outlives the agent: sessions that are kept, what waits for them, and retained messages.
+ * What of MQTT outlives the agent: sessions that are kept, what waits for them, retained messages, and
+ * the wills of clients that are connected.
  * Plain data, since the store stands in another thread.
  */
 import type { Thread } from "../../runtime/thread/index.ts";
 
 /** Unique for each session ever kept here, so that what is left of an ended one belongs to nobody. */
 export type SessionKey = number;
+
+/** Unique likewise: a client's next will is another one. */
+export type WillKey = number;
 
 export type SavedSubscription = {
   readonly text: string;
@@ -58,6 +62,17 @@ export type SavedFlight = {
   readonly payload: Uint8Array;
 };
 
+export type SavedWill = {
+  readonly key: WillKey;
+  /** The client identifier. */
+  readonly id: string;
+  readonly owner: string;
+  readonly delaySeconds: number;
+  readonly expirySeconds?: number;
+  readonly message: SavedMessage;
+  readonly payload: Uint8Array;
+};
+
 type FlightName = { readonly session: SessionKey; readonly sequence: number };
 type ReceivedName = { readonly session: SessionKey; readonly messageId: number };
 
@@ -73,6 +88,9 @@ export type StateBatch = {
   readonly retained: readonly { readonly message: SavedMessage; readonly payload: Uint8Array }[];
   readonly unretained: readonly string[];
   readonly ended: readonly SessionKey[];
+  readonly wills: readonly SavedWill[];
+  /** Published, or not wanted any more. */
+  readonly willsEnded: readonly WillKey[];
 };
 
 export type SavedState = {
@@ -81,6 +99,7 @@ export type SavedState = {
   readonly flights: readonly SavedFlight[];
   readonly received: readonly ReceivedName[];
   readonly retained: StateBatch["retained"];
+  readonly wills: readonly SavedWill[];
 };
 
 export interface MqttStateStore {

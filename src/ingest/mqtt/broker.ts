@@ -27,6 +27,7 @@ import { createSockets } from "./sockets.ts";
 import { createSubscribing } from "./subscribing.ts";
 import { createSubscriptions } from "./subscriptions.ts";
 import { createUnderWay } from "./under-way.ts";
+import { createWills, type Client as WillClient } from "./wills.ts";
 
 const stopTimeoutMs = 5_000;
 const noBytes = Buffer.alloc(0);
@@ -67,7 +68,8 @@ export async function createMqttIngest(
     onRefused: () => refusals.inc({ reason: "subscription-refused" }),
   });
   const saved = await deps.state?.load();
-  const lastKey = Math.max(0, ...(saved?.sessions ?? []).map(({ key }) => key));
+  const keys = saved ? [...saved.sessions, ...saved.wills].map(({ key }) => key) : [];
+  const lastKey = Math.max(0, ...keys);
   const journal = deps.state && createJournal({ store: deps.state, clock, log }, lastKey + 1);
   const { route } = createRouter({
     subscriptions,
@@ -77,7 +79,7 @@ export async function createMqttIngest(
   });
   const underWay = createUnderWay();
 
-  const publishWill = async (message: Message, { id, owner }: Session) => {
+  const publishWill = async (message: Message, { id, owner }: WillClient) => {
     const verdict = await publishing({
       ...message,
       clientId: id,
@@ -88,9 +90,21 @@ export async function createMqttIngest(
     messages.inc({ outcome: verdict.state });
     if (verdict.state !== "refused" || message.qos === 0) await route(message).durable;
   };
+  const wills = createWills({
+    ...{ clock, journal },
+    async publish(message, client) {
+      underWay.begin();
+      try {
+        await publishWill(message, client);
+      } catch (error) {
+        log.error("a will was not published", { error });
+      } finally {
+        underWay.end();
+      }
+    },
+  });
   const sessions = createSessions({
-    clock,
-    journal,
+    ...{ clock, journal, wills },
     onRestored: (session) => subscribing.restore(session),
     create: (identity, key) =>
       createSession(identity, {
@@ -100,12 +114,6 @@ export async function createMqttIngest(
         onDropped: (outcome) => messages.inc({ outcome }),
       }),
     onEnded: (session) => subscribing.forget(session),
-    publishWill(message, session) {
-      underWay.begin();
-      void publishWill(message, session)
-        .catch((error: unknown) => log.error("a will was not published", { error }))
-        .finally(underWay.end);
-    },
   });
 
   const onEnded = ({ refusal, code, message }: Ending, sender: string) => {
@@ -141,6 +149,7 @@ export async function createMqttIngest(
       create: (socket) => createClient(socket, clientDeps),
       onSweep(nowMs) {
         sessions.sweep(nowMs);
+        wills.sweep(nowMs);
         for (const message of retained.expire(nowMs))
           void journal?.retained({ ...message, payload: noBytes }).catch(() => {});
       },
@@ -151,6 +160,7 @@ export async function createMqttIngest(
     for (const { message, payload } of saved.retained)
       retained.keep(restoredMessage(message, payload, clock));
     sessions.restore(saved);
+    wills.restore(saved);
   }
   reportMetrics(deps.metrics, { gate, retained, partial, waiting, sessions, subscriptions });
 
@@ -163,7 +173,7 @@ export async function createMqttIngest(
     },
     stop() {
       stopping ??= (async () => {
-        sessions.quiet();
+        wills.quiet();
         sockets.quiet();
         // Not for ever: what is not answered stays unacknowledged, and its sender sends it again.
         const limit = deadline(clock, stopTimeoutMs);

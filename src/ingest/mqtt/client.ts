@@ -260,7 +260,7 @@ export function createClient(socket: Socket, deps: ClientDependencies): Client {
         return connection.write(pingResponse);
       case "disconnect": {
         const { reasonCode = 0, properties } = packet;
-        if (reasonCode !== reason.disconnectWithWill) held.will = undefined;
+        if (reasonCode !== reason.disconnectWithWill) held.forgetWill();
         const asked = properties?.sessionExpiryInterval;
         if (asked !== undefined && held.expirySeconds === 0 && asked > 0)
           return client.end(

@@ -7,8 +7,8 @@ import { clientIdBytesMax, sessionSecondsMax, willBytesMax } from "./limits.ts";
 import type { MqttCredentials, MqttDependencies } from "./mqtt.ts";
 import type { Subject } from "../ports.ts";
 import { reason, type ReturnCode } from "./reason-codes.ts";
-import type { Will } from "./sessions.ts";
 import { topicProblem } from "./topics.ts";
+import type { Will } from "./wills.ts";
 
 export type Refusal = {
   readonly state: "refused";

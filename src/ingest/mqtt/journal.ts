@@ -10,13 +10,16 @@ import type {
   SavedFlight,
   SavedMessage,
   SavedSession,
+  SavedWill,
   SessionKey,
   StateBatch,
+  WillKey,
 } from "../mqtt-state/index.ts";
 import type { MessageProperties } from "./codec.ts";
 import type { Message, Outgoing } from "./message.ts";
 
 export interface Journal {
+  /** For a session or a will. */
   newKey(): SessionKey;
   /** Each resolves once it is durable, and rejects with what the store said. */
   session(saved: SavedSession): Promise<void>;
@@ -25,9 +28,11 @@ export interface Journal {
   received(key: SessionKey, messageId: number): Promise<void>;
   completed(key: SessionKey, messageId: number): Promise<void>;
   retained(message: Message): Promise<void>;
+  will(saved: Omit<SavedWill, "payload">, payload: Buffer): Promise<void>;
   /** Nobody waits for these. */
   settled(key: SessionKey, sequence: number): void;
   ended(key: SessionKey): void;
+  willEnded(key: WillKey): void;
   /** Resolves when nothing is to be written any more, or cannot be. */
   idle(): Promise<void>;
 }
@@ -48,11 +53,14 @@ type Building = {
   /** Undefined: removed. */
   retained: Map<string, StateBatch["retained"][number] | undefined>;
   ended: SessionKey[];
+  wills: SavedWill[];
+  willsEnded: WillKey[];
   readonly done: PromiseWithResolvers<void>;
 };
 
 /** Removals that are kept for later while the disk takes nothing; older ones are sent again after a restart. */
 const leftMax = 65_536;
+const nothingLeft = { settled: [], ended: [], willsEnded: [] };
 
 export function createJournal(
   deps: { readonly store: MqttStateStore; readonly clock: Clock; readonly log: Log },
@@ -62,7 +70,7 @@ export function createJournal(
   let nextKey = firstKey;
   let building: Building | undefined;
   let running: Promise<void> | undefined;
-  let left: Pick<Building, "settled" | "ended"> = { settled: [], ended: [] };
+  let left: Pick<Building, "settled" | "ended" | "willsEnded"> = nothingLeft;
 
   const add = (change: (to: Building) => void): Promise<void> => {
     if (!building) {
@@ -82,13 +90,18 @@ export function createJournal(
       building = undefined;
       const settled = [...left.settled, ...current.settled];
       const ended = [...left.ended, ...current.ended];
+      const willsEnded = [...left.willsEnded, ...current.willsEnded];
       try {
-        await store.apply(batchOf({ ...current, settled, ended }));
-        left = { settled: [], ended: [] };
+        await store.apply(batchOf({ ...current, settled, ended, willsEnded }));
+        left = nothingLeft;
         current.done.resolve();
       } catch (error) {
         log.error("MQTT sessions could not be written", { error });
-        left = { settled: settled.slice(-leftMax), ended: ended.slice(-leftMax) };
+        left = {
+          settled: settled.slice(-leftMax),
+          ended: ended.slice(-leftMax),
+          willsEnded: willsEnded.slice(-leftMax),
+        };
         current.done.reject(error);
       }
     }
@@ -121,7 +134,10 @@ export function createJournal(
         retained.set(topic, isEmpty ? undefined : kept);
       }),
     settled: (session, sequence) => void add(({ settled }) => settled.push({ session, sequence })),
+    will: (saved, payload) =>
+      add(({ wills }) => wills.push({ ...saved, payload: exactBytes(payload) })),
     ended: (key) => void add(({ ended }) => ended.push(key)),
+    willEnded: (key) => void add(({ willsEnded }) => willsEnded.push(key)),
     // `run` ends only when nothing is left to write.
     idle: async () => running,
   };
@@ -136,6 +152,8 @@ const empty = (): Building => ({
   completed: [],
   retained: new Map(),
   ended: [],
+  wills: [],
+  willsEnded: [],
   done: Promise.withResolvers<void>(),
 });
 
@@ -151,7 +169,7 @@ function batchOf({ sessions, retained, done: _done, ...lists }: Building): State
 /** Between threads a view takes the whole buffer behind it along. */
 const exactBytes = (bytes: Buffer) => new Uint8Array(bytes);
 
-function savedMessage(message: Message, clock: Clock): SavedMessage {
+export function savedMessage(message: Message, clock: Clock): SavedMessage {
   const { topic, qos, retain, from, properties, propertyBytes, expiresAtMs } = message;
   const { correlationData, ...others } = properties ?? {};
   return {

@@ -36,3 +36,5 @@ export const topicAliasesMax = 16;
 export const sessionsMax = 1024;
 /** How long a session is kept for a client that is away, whatever it asks for. */
 export const sessionSecondsMax = 7 * 24 * 3600;
+/** How long a client that a restart cut off has to come back before its will is published. */
+export const returnSecondsMin = 60;

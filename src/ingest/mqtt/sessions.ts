@@ -7,10 +7,8 @@ import type { Clock } from "../../lib/clock.ts";
 import type { SavedState, SessionKey } from "../mqtt-state/index.ts";
 import { restoredMessage, type Journal } from "./journal.ts";
 import { sessionsMax } from "./limits.ts";
-import type { Message } from "./message.ts";
 import type { Session } from "./session.ts";
-
-export type Will = { readonly message: Message; readonly delaySeconds: number };
+import type { HeldWill, Will, Wills } from "./wills.ts";
 
 export type OpenSession = {
   readonly clientId: string;
@@ -33,11 +31,11 @@ export interface HeldSession {
   readonly session: Session;
   /** MQTT 5 may change it with DISCONNECT. */
   expirySeconds: number;
-  /** Removed by a DISCONNECT that wants none published. */
-  will: Will | undefined;
+  /** A DISCONNECT that wants none published. */
+  forgetWill(): void;
   /** For a session that outlives the agent. */
   readonly key: SessionKey | undefined;
-  /** Writes the session down, where that is done: durable when it resolves. */
+  /** Writes the session and its will down, where that is done: durable when it resolves. */
   save(): Promise<void> | undefined;
   /** The connection ended. Does nothing once another one has the session. */
   close(): void;
@@ -49,17 +47,18 @@ export interface Sessions {
   restore(saved: SavedState): void;
   /** Ends sessions and publishes wills whose time has come. */
   sweep(nowMs: number): void;
-  /** Nothing is published from now on. */
-  quiet(): void;
   readonly size: number;
 }
 
 type Entry = {
   readonly session: Session;
   readonly key: SessionKey | undefined;
-  holder: (HeldSession & { readonly onTakenOver: () => void }) | undefined;
+  holder:
+    | (HeldSession & { will: HeldWill | undefined; readonly onTakenOver: () => void })
+    | undefined;
   expirySeconds: number;
-  will: (Will & { readonly atMs: number }) | undefined;
+  /** Of a connection that broke. */
+  will: { readonly held: HeldWill; readonly atMs: number } | undefined;
   expiresAtMs: number;
 };
 
@@ -73,16 +72,15 @@ export function createSessions(deps: {
   readonly journal: Journal | undefined;
   readonly onRestored: (session: Session) => void;
   readonly onEnded: (session: Session) => void;
-  readonly publishWill: (message: Message, session: Session) => void;
+  readonly wills: Wills;
 }): Sessions {
-  const { clock, journal } = deps;
+  const { clock, journal, wills } = deps;
   const entryById = new Map<string, Entry>();
-  let isQuiet = false;
 
   const publishWill = (entry: Entry) => {
     const { will } = entry;
     entry.will = undefined;
-    if (will && !isQuiet) deps.publishWill(will.message, entry.session);
+    will?.held.publish();
   };
   const end = (entry: Entry) => {
     entryById.delete(entry.session.id);
@@ -111,7 +109,7 @@ export function createSessions(deps: {
     const nowMs = clock.monotonicMs();
     entry.expiresAtMs = nowMs + holder.expirySeconds * 1000;
     const { will } = holder;
-    entry.will = will && { ...will, atMs: nowMs + will.delaySeconds * 1000 };
+    entry.will = will && { held: will, atMs: nowMs + will.delaySeconds * 1000 };
     if (entry.will && entry.will.atMs <= nowMs) publishWill(entry);
     if (holder.expirySeconds === 0) end(entry);
   };
@@ -138,25 +136,34 @@ export function createSessions(deps: {
       const left = entryById.get(clientId);
       if (left && clean) end(left);
       const isPresent = left !== undefined && !clean;
+      const client = { id: clientId, owner };
       const key = expirySeconds > 0 ? journal?.newKey() : undefined;
       const entry: Entry = isPresent
         ? left
         : {
-            session: deps.create({ id: clientId, owner }, key),
+            session: deps.create(client, key),
             key,
             holder: undefined,
             expirySeconds,
             will: undefined,
             expiresAtMs: 0,
           };
+      // It is back in time.
+      entry.will?.held.forget();
       entry.will = undefined;
+      wills.isBack(client);
+      const heldWill = will && wills.hold(client, will);
       const held = {
         session: entry.session,
         expirySeconds,
-        will,
+        will: heldWill,
         onTakenOver,
         key: entry.key,
-        save: () => save(entry),
+        forgetWill() {
+          held.will?.forget();
+          held.will = undefined;
+        },
+        save: () => both(save(entry), heldWill?.written),
         close: () => {
           if (entry.holder === held) release(entry);
         },
@@ -201,11 +208,15 @@ export function createSessions(deps: {
         if (entry.expiresAtMs <= nowMs) end(entry);
       }
     },
-    quiet() {
-      isQuiet = true;
-    },
     get size() {
       return entryById.size;
     },
   };
 }
+
+/** Undefined where neither has anything to wait for. */
+const both = (
+  one: Promise<void> | undefined,
+  other: Promise<void> | undefined,
+): Promise<void> | undefined =>
+  one && other ? Promise.all([one, other]).then(() => undefined) : (one ?? other);

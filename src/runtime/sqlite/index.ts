@@ -9,6 +9,7 @@ export { prepareLayout } from "./layout.ts";
 export {
   databaseFiles,
   openDatabase,
+  setAside,
   type Database,
   type OpenOptions,
   type Statement,

@@ -1,8 +1,8 @@
 /** Opening a database file, and which files it consists of. The only importer of `node:sqlite`. */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { closeSync, openSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, renameSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { ensureDirectory } from "../files/index.ts";
+import { ensureDirectory, syncDirectory } from "../files/index.ts";
 import { damaged, folderFailure, sqliteFailure } from "./failures.ts";
 
 export type Database = DatabaseSync;
@@ -64,3 +64,10 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
  */
 export const databaseFiles = (path: string): readonly string[] =>
   ["", "-wal", "-shm"].map((ending) => path + ending);
+
+/** Renames a closed database's files by adding `ending` to each; what had such a name before is replaced. */
+export function setAside(path: string, ending: string): void {
+  for (const file of databaseFiles(path))
+    if (existsSync(file)) renameSync(file, `${file}${ending}`);
+  syncDirectory(dirname(path));
+}
