@@ -5,12 +5,14 @@
  * however fast documents are written.
  */
 import type { Clock, Timer } from "../../lib/clock.ts";
-import { decodeError, encodeError, SkerryError } from "../../lib/errors.ts";
+import { decodeError, encodeError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { nameSuffix, type Random } from "../../lib/random.ts";
 import { stable } from "../../lib/stable.ts";
 import { createTurns } from "../../lib/turns.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
+import { createGrowths, type Growth } from "./live-growth.ts";
+import { ended, removed, tooMany } from "./live-refusal.ts";
 import { countLiveQueries, type ResetReason } from "./live-metrics.ts";
 import type { DocumentsRequest } from "./query.ts";
 import { createSubscription, type LiveReader, type Subscription } from "./subscription.ts";
@@ -48,9 +50,6 @@ const resumeMsDefault = 60_000;
 /** Silence that a proxy on the way would take for the end. */
 const beatMsDefault = 10_000;
 
-/** Of a collection: how often it grew, as far as a live query has to know. */
-type Growth = { times: number; users: number };
-
 type Live = {
   readonly request: DocumentsRequest;
   /** Who may resume it, and with which query. */
@@ -77,7 +76,7 @@ export function createLiveQueries(
   const { thread, clock, random, log } = deps;
   const counters = countLiveQueries(deps.metrics);
   const liveByToken = new Map<string, Live>();
-  const growthByCollection = new Map<string, Growth>();
+  const growths = createGrowths();
   let declared: ReadonlyMap<string, string> | undefined;
   const turns = createTurns(openedAtATime);
   let opening = 0;
@@ -90,20 +89,11 @@ export function createLiveQueries(
   let isStopped = false;
   counters.open(() => liveByToken.size);
 
-  const follow = (collection: string): Growth => {
-    const growth = growthByCollection.get(collection) ?? { times: 0, users: 0 };
-    growthByCollection.set(collection, growth);
-    growth.users++;
-    return growth;
-  };
-  const unfollow = (collection: string, growth: Growth) => {
-    if (--growth.users === 0) growthByCollection.delete(collection);
-  };
   const drop = (live: Live) => {
     if (!liveByToken.delete(live.token)) return;
     live.parked?.cancel();
     live.subscription.end();
-    unfollow(live.request.collection, live.growth);
+    growths.unfollow(live.request.collection, live.growth);
     thread.close(live.number);
     if (liveByToken.size === 0) beating?.cancel();
   };
@@ -209,17 +199,11 @@ export function createLiveQueries(
     beating = clock.after(beatMs, beat);
   };
   const requireRoom = () => {
-    if (isStopped)
-      throw new SkerryError({ code: "closed", message: "queries ended here", retryable: true });
+    if (isStopped) throw ended();
     if (liveByToken.size + opening < livesMax) return;
     const oldest = liveByToken.values().find(({ parked }) => parked !== undefined);
     if (oldest) return drop(oldest);
-    throw new SkerryError({
-      code: "store-busy",
-      message: `${livesMax} live queries are open on this node`,
-      hint: "close some, or ask another node",
-      retryable: true,
-    });
+    throw tooMany(livesMax);
   };
 
   const resume = (id: string, of: string): LiveReader | undefined => {
@@ -267,7 +251,7 @@ export function createLiveQueries(
       if (resumed) return resumed;
       requireRoom();
       const number = ++numbers;
-      const growth = follow(collection);
+      const growth = growths.follow(collection);
       let seen = 0;
       opening++;
       try {
@@ -281,21 +265,14 @@ export function createLiveQueries(
         if (isStopped) drop(live);
         return reader;
       } catch (error) {
-        unfollow(collection, growth);
+        growths.unfollow(collection, growth);
         throw error;
       } finally {
         opening--;
       }
     },
     grown(collections) {
-      let isOfUse = false;
-      for (const collection of collections) {
-        const growth = growthByCollection.get(collection);
-        if (!growth) continue;
-        growth.times++;
-        isOfUse = true;
-      }
-      if (isOfUse) schedule();
+      if (growths.grown(collections)) schedule();
     },
     declare(now) {
       const before = declared ?? now;
@@ -314,10 +291,3 @@ export function createLiveQueries(
     },
   };
 }
-
-const removed = (collection: string) =>
-  new SkerryError({
-    code: "collection-unknown",
-    message: `the Collection "${collection}" was removed`,
-    hint: "its documents stay, and can be queried while they do",
-  });

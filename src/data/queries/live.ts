@@ -10,12 +10,19 @@ import { encodeError, SkerryError, type EncodedError } from "../../lib/errors.ts
 import { stable } from "../../lib/stable.ts";
 import type { Json } from "../documents/json.ts";
 import type { Connections } from "./connections.ts";
-import { compile, type Predicate, type Subject } from "./evaluate.ts";
-import type { DocumentsRequest, DocumentsShape, Query } from "./query.ts";
+import {
+  bodiesBytesMax,
+  rowTexts,
+  tell,
+  type Live,
+  type RowTexts,
+  type Until,
+} from "./live-tell.ts";
+import { compile, type Subject } from "./evaluate.ts";
+import type { DocumentsRequest, DocumentsShape } from "./query.ts";
 import type { Changed, Reads } from "./reads.ts";
-import { pageBytesMax, placing, readWindow, rowOf, subjectOf, tooLarge } from "./run.ts";
-import { createWindow, digestOf, heldOf, reserveOf, type Held, type Step } from "./window.ts";
-import type { Window } from "./window.ts";
+import { placing, readWindow, rowOf } from "./run.ts";
+import { createWindow, digestOf, heldOf, reserveOf, type Held } from "./window.ts";
 
 /** `live`: a number that its owner chose, and never uses again. */
 export type LiveRequest = DocumentsRequest & { readonly live: number };
@@ -42,20 +49,6 @@ export interface LiveEngine {
 /** All live queries together; about 60 MB. */
 const rowsHeldMax = 200_000;
 const answerBytesMax = 16 * 1024 * 1024;
-/** Bodies of documents that changed, kept for the rows of several live queries. */
-const bodiesBytesMax = 4 * 1024 * 1024;
-
-type Live = {
-  readonly number: number;
-  readonly collection: string;
-  readonly query: Query;
-  readonly shape: DocumentsShape;
-  /** Equal where `where`, order and fields are: a document is held against these once for all. */
-  readonly form: string;
-  readonly holds: Predicate;
-  readonly window: Window;
-  version: number;
-};
 
 /** A document that changed, as far as somebody asked for it. */
 type Touched = { readonly subject?: Subject; row?: string; digest?: string };
@@ -145,8 +138,6 @@ export function createLiveEngine(
   };
 }
 
-type Until = (timeoutMs: number) => () => boolean;
-
 function* lookAt(
   reads: Reads,
   lives: readonly Live[],
@@ -233,78 +224,4 @@ function heldBy({ holds, shape: { sort, fields } }: Live, touched: Touched): Hel
   touched.row ??= rowOf(subject, undefined);
   touched.digest ??= digestOf(touched.row);
   return heldOf(place, touched.digest);
-}
-
-/** Undefined: nothing that it shows is different. */
-function* tell(
-  reads: Reads,
-  { collection, query, shape, window }: Live,
-  on: {
-    number: number;
-    documents: number;
-    bodies: ReadonlyMap<string, string>;
-    rows: RowTexts;
-    until: Until;
-  },
-): Generator<void, string | undefined> {
-  const { number, documents, bodies } = on;
-  const lacking = window.lacking();
-  if (lacking) {
-    const { rows: least, behind: after } = lacking;
-    const limit = least + reserveOf(query.limit);
-    const asked = {
-      collection,
-      number,
-      documents,
-      query: { ...query, limit },
-      isOver: on.until(query.timeoutMs),
-    };
-    const { rows, isLast } = yield* readWindow(reads, asked, { shape, after, least });
-    window.fill(
-      rows.map(({ row, place }) => heldOf(place, digestOf(row))),
-      isLast,
-    );
-  }
-  const rowAt = ({ id }: Held): string =>
-    on.rows.get(id, () => {
-      const body = bodies.get(id) ?? reads.body(number, id);
-      if (body === undefined)
-        throw new SkerryError({ code: "internal", message: `a row of a snapshot is gone: ${id}` });
-      return rowOf(subjectOf({ id, body }), shape.fields);
-    });
-  const steps = window.differences();
-  if (steps.length === 0) return undefined;
-  let bytes = 0;
-  const texts = steps.map((step) => {
-    if (bytes >= pageBytesMax) throw tooLarge("a difference");
-    const text = stepText(step, rowAt);
-    bytes += text.length;
-    return text;
-  });
-  return `{"changes":[${texts.join(",")}]}`;
-}
-
-/** Rows that several live queries show. */
-type RowTexts = { get(id: string, make: () => string): string };
-function rowTexts(): RowTexts {
-  const kept = new Map<string, string>();
-  let bytes = 0;
-  return {
-    get(id, make) {
-      const known = kept.get(id);
-      if (known !== undefined) return known;
-      const row = make();
-      bytes += row.length;
-      if (bytes < bodiesBytesMax) kept.set(id, row);
-      return row;
-    },
-  };
-}
-
-/** Rows are JSON already; they are put in as they are. */
-function stepText(step: Step, rowAt: (held: Held) => string): string {
-  const { change, at, held } = step;
-  if (change === "removed") return JSON.stringify({ change, id: held.id, at });
-  const from = change === "changed" && step.from !== undefined ? { from: step.from } : {};
-  return `${JSON.stringify({ change, id: held.id, at, ...from }).slice(0, -1)},"row":${rowAt(held)}}`;
 }
