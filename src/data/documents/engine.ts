@@ -13,14 +13,16 @@ import {
   type DecodedOperations,
   type OperationBatch,
 } from "./codec.ts";
+import { createCausalOrder, knownText, replayBytes } from "./causal-order.ts";
 import { createDocuments, type Documents } from "./documents.ts";
 import type { HybridClock } from "./hybrid-clock.ts";
 import type { Position } from "../../api/records/index.ts";
 import type { OriginNumbers } from "./encode-state.ts";
 import type { JsonObject } from "./json.ts";
 import type { Context } from "./merge.ts";
-import { knownChanges, readOperation, type Dot, type Operation, type Write } from "./operation.ts";
-import type { DocumentTables, LoggedOperation, OriginRow } from "./tables.ts";
+import { readOperation, type Operation, type Write } from "./operation.ts";
+import { createOrigins } from "./origins.ts";
+import type { DocumentTables, OriginRow } from "./tables.ts";
 import { truncate, type Truncated, type TruncateLimits } from "./truncate.ts";
 
 export interface Engine {
@@ -86,9 +88,6 @@ export type Rescued = {
   readonly body: JsonObject | undefined;
 };
 
-const replayBytes = 1024 * 1024;
-const known = [...knownChanges].join();
-
 export function createEngine(
   deps: { tables: DocumentTables; clock: HybridClock; log: Log },
   options: {
@@ -99,115 +98,31 @@ export function createEngine(
   },
 ): Engine {
   const { tables, clock, log } = deps;
-  let byName = new Map<string, OriginRow>();
-  let byId = new Map<number, OriginRow>();
   let ownName = options.origin;
 
-  const remember = (row: OriginRow): OriginRow => {
-    byName.set(row.name, row);
-    byId.set(row.id, row);
-    return row;
-  };
-  const originRow = (name: string) => byName.get(name) ?? remember(tables.addOrigin(name));
-  const numbers: OriginNumbers = {
-    numberOf: (origin) => originRow(origin).id,
-    originOf: (id) => byId.get(id)?.name ?? "",
-  };
-  const documents = createDocuments(tables, numbers);
+  const origins = createOrigins(tables);
+  const documents = createDocuments(tables, origins.numbers);
+  const order = createCausalOrder(
+    { tables, origins, documents, clock },
+    { covering: options.covering === true },
+  );
   const load = () => {
     ownName = tables.own() ?? ownName;
-    byName = new Map();
-    byId = new Map();
-    for (const row of tables.origins()) remember(row);
-    originRow(ownName);
+    origins.load();
+    origins.row(ownName);
     // The persisted maximum: what this node ever gave out, and what it took over.
-    const mine = [...byName.values()].filter(({ name }) => name.startsWith(`${options.node}.`));
+    const mine = [...origins.rows()].filter(({ name }) => name.startsWith(`${options.node}.`));
     clock.restore(Math.max(0, ...mine.map(({ hlc }) => hlc)));
-    for (const { hlc } of byName.values()) clock.observe(hlc);
+    for (const { hlc } of origins.rows()) clock.observe(hlc);
     documents.forget();
   };
   load();
-  const atOpen = { name: ownName, stored: originRow(ownName).stored };
-
-  /** `end` is the last position that it stands for. */
-  const apply = (row: OriginRow, { operation, end }: Ending): void => {
-    for (const [other, upto] of Object.entries(operation.seen)) {
-      row.seen.set(other, upto);
-      tables.saveSeen(row, other, upto);
-    }
-    if (operation.covers !== undefined) {
-      row.applied = end;
-      return;
-    }
-    const sequence = end;
-    const context: Context = {
-      origin: row.name,
-      sequence,
-      hlc: operation.hlc,
-      covers: (dot: Dot) =>
-        dot.origin === row.name
-          ? dot.sequence <= sequence
-          : dot.sequence <= (row.seen.get(dot.origin) ?? 0),
-    };
-    for (const write of operation.writes) {
-      if (!documents.apply(write, context)) tables.setLeftOut(known);
-    }
-    documents.save(operation.writes);
-    if (operation.key !== undefined) tables.addKey(operation.key);
-    row.applied = sequence;
-    row.hlc = operation.hlc;
-    clock.observe(operation.hlc);
-  };
-  const isApplied = ([other, upto]: readonly [string, number]) =>
-    (byName.get(other)?.applied ?? 0) >= upto;
-  const isReady = (row: OriginRow, { operation: { seen, covers } }: Ending) =>
-    covers !== undefined ||
-    (Object.entries(seen).every(isApplied) &&
-      // What covers positions did not wait: who comes behind it waits for all that it had seen.
-      (options.covering !== true || row.seen.entries().every(isApplied)));
-
-  /** Applies what waits and no longer has to; `arrived` is what was stored last, of one origin. */
-  const drain = (arrived?: { row: OriginRow; operations: readonly Operation[] }) => {
-    /** What is next of each origin, last first. */
-    const queues = new Map<OriginRow, Ending[]>();
-    if (arrived && arrived.row.applied + positionsOf(arrived.operations) === arrived.row.stored) {
-      let end = arrived.row.applied;
-      const queue = arrived.operations.map((operation) => {
-        end += operation.covers ?? 1;
-        return { operation, end };
-      });
-      queues.set(arrived.row, queue.reverse());
-    }
-    const headOf = (row: OriginRow): Ending | undefined => {
-      const queue = queues.get(row) ?? [];
-      queues.set(row, queue);
-      // Of a log that is forgotten from there on, a snapshot will bring it further.
-      if (queue.length === 0 && row.applied < row.stored && row.applied >= row.floor) {
-        const logged = tables.operations(row, row.applied + 1, replayBytes);
-        queue.push(...logged.map(endingOf).reverse());
-      }
-      return queue.at(-1);
-    };
-    const behind = new Set(byName.values().filter((row) => row.applied < row.stored));
-    const moved = new Set<OriginRow>();
-    for (let isMoving = true; isMoving;) {
-      isMoving = false;
-      for (const row of behind) {
-        for (let head = headOf(row); head && isReady(row, head); head = headOf(row)) {
-          apply(row, head);
-          queues.get(row)?.pop();
-          moved.add(row);
-          isMoving = true;
-        }
-      }
-    }
-    for (const row of moved) tables.saveOrigin(row);
-  };
+  const atOpen = { name: ownName, stored: origins.row(ownName).stored };
 
   const engine: Engine = {
     documents,
     get own() {
-      return originRow(ownName);
+      return origins.row(ownName);
     },
     context() {
       const { name, applied } = engine.own;
@@ -221,7 +136,7 @@ export function createEngine(
     commit({ sequence, hlc }, writes, key) {
       const { own } = engine;
       const seen: Record<string, number> = {};
-      for (const { name, applied } of byName.values()) {
+      for (const { name, applied } of origins.rows()) {
         if (name === own.name || applied <= (own.seen.get(name) ?? 0)) continue;
         seen[name] = applied;
         own.seen.set(name, applied);
@@ -239,10 +154,10 @@ export function createEngine(
     },
     take: (bytes) => engine.store(decodeOperations(bytes)),
     store({ origin, from, texts, operations }) {
-      const known = byName.get(origin)?.stored ?? 0;
+      const known = origins.find(origin)?.stored ?? 0;
       if (origin === ownName) return { state: "applied", origin, top: known, stored: 0 };
       if (from > known + 1) return { state: "gap", origin, top: known, stored: 0 };
-      const row = originRow(origin);
+      const row = origins.row(origin);
       const fresh: Operation[] = [];
       let end = from - 1;
       for (const [index, whole] of operations.entries()) {
@@ -259,12 +174,12 @@ export function createEngine(
       }
       if (fresh.length > 0) {
         tables.saveOrigin(row);
-        drain({ row, operations: fresh });
+        order.drain({ row, operations: fresh });
       }
       return { state: "applied", origin, top: row.stored, stored: fresh.length };
     },
     texts({ origin, from, bytesMax }) {
-      const row = byName.get(origin);
+      const row = origins.find(origin);
       if (!row || from > row.stored) return undefined;
       const start = Math.max(1, from);
       if (start <= row.floor) return undefined;
@@ -278,22 +193,22 @@ export function createEngine(
       const to = from + texts.length - 1;
       return { origin, from, to, entries: texts.length, bytes: encodeOperations(piece) };
     },
-    vector: () => vectorOf(byName.values(), ({ stored }) => stored),
-    applied: () => vectorOf(byName.values(), ({ applied }) => applied),
+    vector: () => origins.vectorOf(({ stored }) => stored),
+    applied: () => origins.vectorOf(({ applied }) => applied),
     get waiting() {
-      return byName.values().reduce((sum, { stored, applied }) => sum + stored - applied, 0);
+      return origins.rows().reduce((sum, { stored, applied }) => sum + stored - applied, 0);
     },
-    numbers,
-    floors: () => vectorOf(byName.values(), ({ floor }) => floor),
+    numbers: origins.numbers,
+    floors: () => origins.vectorOf(({ floor }) => floor),
     get logBytes() {
-      return byName.values().reduce((sum, { bytes }) => sum + bytes, 0);
+      return origins.rows().reduce((sum, { bytes }) => sum + bytes, 0);
     },
     get isBehindLog() {
-      return byName.values().some(({ applied, floor }) => applied < floor);
+      return origins.rows().some(({ applied, floor }) => applied < floor);
     },
-    truncate: (limits) => truncate({ tables, rows: [...byName.values()] }, limits),
+    truncate: (limits) => truncate({ tables, rows: [...origins.rows()] }, limits),
     positions: () =>
-      [...byName.values()]
+      [...origins.rows()]
         .filter(({ applied }) => applied > 0)
         .map(({ name, applied, hlc, seen }) => ({
           name,
@@ -303,7 +218,7 @@ export function createEngine(
         })),
     adopt(positions) {
       for (const { name, applied, hlc, seen } of positions) {
-        const row = originRow(name);
+        const row = origins.row(name);
         if (applied <= row.applied) continue;
         row.applied = applied;
         row.hlc = hlc;
@@ -320,7 +235,7 @@ export function createEngine(
         tables.saveOrigin(row);
         clock.observe(hlc);
       }
-      drain();
+      order.drain();
     },
     rotate(name, write) {
       const before = engine.own;
@@ -339,7 +254,7 @@ export function createEngine(
       tables.saveOrigin(before);
       tables.setOwn(name);
       ownName = name;
-      originRow(name);
+      origins.row(name);
       engine.rebuild();
       // Written onto nothing they would count twice what others have as well.
       if (engine.isBehindLog) tables.setRescued(JSON.stringify([...rescued.values()]));
@@ -352,16 +267,16 @@ export function createEngine(
     rebuild() {
       tables.clearDocuments();
       documents.drop();
-      for (const row of byName.values()) {
+      for (const row of origins.rows()) {
         row.applied = 0;
         row.seen.clear();
         tables.saveOrigin(row);
       }
-      drain();
+      order.drain();
     },
     catchUp() {
       const leftOut = tables.leftOut();
-      if (leftOut === undefined || leftOut === known) return;
+      if (leftOut === undefined || leftOut === knownText) return;
       if (Object.keys(engine.floors()).length === 0) engine.rebuild();
       else
         log.error(
@@ -375,16 +290,3 @@ export function createEngine(
   };
   return engine;
 }
-
-type Ending = { readonly operation: Operation; readonly end: number };
-
-const endingOf = ({ sequence, text }: LoggedOperation): Ending => {
-  const operation = readOperation(text);
-  return { operation, end: sequence + (operation.covers ?? 1) - 1 };
-};
-
-const positionsOf = (operations: readonly Operation[]): number =>
-  operations.reduce((sum, { covers }) => sum + (covers ?? 1), 0);
-
-const vectorOf = (rows: Iterable<OriginRow>, topOf: (row: OriginRow) => number): Vector =>
-  Object.fromEntries([...rows].flatMap((row) => (topOf(row) > 0 ? [[row.name, topOf(row)]] : [])));

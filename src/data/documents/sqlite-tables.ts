@@ -3,141 +3,51 @@
  * the operation, and a document is its body, in JSON that SQLite can look into, and what a merge needs.
  */
 import { prepareLayout, type Database } from "../../runtime/sqlite/index.ts";
-import { createIndexes, indexLayout } from "./indexes.ts";
-import type { DocumentRow, DocumentTables, OriginRow, StagedRow } from "./tables.ts";
+import { createIndexes } from "./indexes.ts";
+import { layouts } from "./layouts.ts";
+import { createLogTables, type LogTables } from "./log-tables.ts";
+import type { DocumentRow, DocumentTables, StagedRow } from "./tables.ts";
 
 const keysMax = 100_000;
 /** Room between two removals of old keys, so that not every write removes one. */
 const keysSlack = 1000;
 
-/** A file of layout n is brought to the newest by `layouts[n]` and all after it. */
-const layouts = [
-  `
-CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE origin(
-  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
-  stored INTEGER NOT NULL DEFAULT 0, applied INTEGER NOT NULL DEFAULT 0, hlc INTEGER NOT NULL DEFAULT 0);
--- What the last applied operation of an origin knew of another one's log.
-CREATE TABLE seen(
-  origin INTEGER NOT NULL, other TEXT NOT NULL, upto INTEGER NOT NULL,
-  PRIMARY KEY(origin, other)) WITHOUT ROWID;
-CREATE TABLE operation(
-  origin INTEGER NOT NULL, sequence INTEGER NOT NULL, text TEXT NOT NULL,
-  PRIMARY KEY(origin, sequence)) WITHOUT ROWID;
-CREATE TABLE collection(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
--- body: NULL once deleted. change: the place in the order in which documents changed here.
-CREATE TABLE document(
-  collection INTEGER NOT NULL, id TEXT NOT NULL, body TEXT, state TEXT NOT NULL,
-  change INTEGER NOT NULL, conflicts INTEGER NOT NULL, PRIMARY KEY(collection, id)) WITHOUT ROWID;
-CREATE UNIQUE INDEX document_change ON document(change);
-CREATE INDEX document_conflicts ON document(collection, id) WHERE conflicts > 0;
-CREATE TABLE write_key(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-`,
-  // Counts that are kept rather than counted, and an order of changes for each collection: what is
-  // asked of one does not grow with the others.
-  `
-ALTER TABLE collection ADD COLUMN documents INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE collection ADD COLUMN conflicted INTEGER NOT NULL DEFAULT 0;
-UPDATE collection SET (documents, conflicted) =
-  (SELECT count(body), count(body) FILTER (WHERE conflicts > 0)
-   FROM document WHERE document.collection = collection.id);
-CREATE TRIGGER document_added AFTER INSERT ON document BEGIN
-  UPDATE collection SET
-    documents = documents + (NEW.body IS NOT NULL),
-    conflicted = conflicted + (NEW.conflicts > 0)
-  WHERE id = NEW.collection;
-END;
-CREATE TRIGGER document_changed AFTER UPDATE ON document
-WHEN (OLD.body IS NULL) <> (NEW.body IS NULL) OR (OLD.conflicts > 0) <> (NEW.conflicts > 0) BEGIN
-  UPDATE collection SET
-    documents = documents + (NEW.body IS NOT NULL) - (OLD.body IS NOT NULL),
-    conflicted = conflicted + (NEW.conflicts > 0) - (OLD.conflicts > 0)
-  WHERE id = NEW.collection;
-END;
-DROP INDEX document_change;
-CREATE UNIQUE INDEX document_order ON document(collection, change);
-`,
-  indexLayout,
-  // A log that is forgotten from its beginning; what came of a snapshot before all of it is here.
-  `
-ALTER TABLE origin ADD COLUMN floor INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE origin ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
-UPDATE origin SET bytes =
-  (SELECT coalesce(sum(length(text)), 0) FROM operation WHERE operation.origin = origin.id);
-CREATE TABLE staged(
-  collection INTEGER NOT NULL, id TEXT NOT NULL, body TEXT, state TEXT NOT NULL,
-  conflicts INTEGER NOT NULL, PRIMARY KEY(collection, id)) WITHOUT ROWID;
-CREATE TABLE staged_key(name TEXT PRIMARY KEY) WITHOUT ROWID;
-`,
-];
-
-export type SqliteTables = Omit<DocumentTables, "origins"> & {
-  /** All, or those whose names begin so. */
-  origins(scope?: string): OriginRow[];
-  list(query: {
-    collection: string;
-    after: string;
-    limit: number;
-    conflicted: boolean;
-  }): DocumentRow[];
-  /** As `staged`, `clearStaged`, `stagedAt` and `setStagedAt`, of one collection. */
-  stagedOf(collection: string, limit: number): StagedRow[];
-  clearStagedOf(collection: string): void;
-  stagedAtOf(scope: string): string | undefined;
-  setStagedAtOf(scope: string, text: string | undefined): void;
-  /** Whether there is, or was, a document of it. */
-  knows(collection: string): boolean;
-  counts(): { name: string; documents: number; conflicted: number }[];
-  lastChangeOf(collection: string): number;
-  /** As `clearDocuments`, of one collection and of origins whose names begin so. */
-  clearCollection(collection: string, scope: string): void;
-  /** Removes up to this many rows of both, log and all; false when there were none. */
-  removeSome(collection: string, scope: string, rowsMax: number): boolean;
-  /** What cursors of this file begin with, from the next start on. */
-  setView(view: string): void;
-  /** Whether a collection's indexes are other than these, as JSON pointers. */
-  indexesDiffer(collection: string, paths: readonly string[]): boolean;
-  declareIndexes(collection: string, paths: readonly string[]): void;
-  /** Fills or empties a piece of an index; false when there was nothing to do. */
-  stepIndexes(): boolean;
-  /** After a transaction was undone: what was cached of it is gone. */
-  forget(): void;
-};
+export type SqliteTables = Omit<DocumentTables, "origins"> &
+  LogTables & {
+    list(query: {
+      collection: string;
+      after: string;
+      limit: number;
+      conflicted: boolean;
+    }): DocumentRow[];
+    /** As `staged`, `clearStaged`, `stagedAt` and `setStagedAt`, of one collection. */
+    stagedOf(collection: string, limit: number): StagedRow[];
+    clearStagedOf(collection: string): void;
+    stagedAtOf(scope: string): string | undefined;
+    setStagedAtOf(scope: string, text: string | undefined): void;
+    /** Whether there is, or was, a document of it. */
+    knows(collection: string): boolean;
+    counts(): { name: string; documents: number; conflicted: number }[];
+    lastChangeOf(collection: string): number;
+    /** As `clearDocuments`, of one collection and of origins whose names begin so. */
+    clearCollection(collection: string, scope: string): void;
+    /** Removes up to this many rows of both, log and all; false when there were none. */
+    removeSome(collection: string, scope: string, rowsMax: number): boolean;
+    /** What cursors of this file begin with, from the next start on. */
+    setView(view: string): void;
+    /** Whether a collection's indexes are other than these, as JSON pointers. */
+    indexesDiffer(collection: string, paths: readonly string[]): boolean;
+    declareIndexes(collection: string, paths: readonly string[]): void;
+    /** Fills or empties a piece of an index; false when there was nothing to do. */
+    stepIndexes(): boolean;
+    /** After a transaction was undone: what was cached of it is gone. */
+    forget(): void;
+  };
 
 /** Throws `store-newer` for a file of a later version. */
 export function openTables(db: Database, path: string): SqliteTables {
   prepareLayout(db, { path, steps: layouts });
   const statements = {
-    origins: db.prepare(
-      `SELECT id, name, stored, applied, hlc, floor, bytes FROM origin
-       WHERE name >= ? AND name < ? ORDER BY id`,
-    ),
-    seen: db.prepare(
-      `SELECT origin, other, upto FROM seen
-       WHERE origin IN (SELECT id FROM origin WHERE name >= ? AND name < ?)`,
-    ),
-    addOrigin: db.prepare("INSERT INTO origin(name) VALUES (?) RETURNING id"),
-    saveOrigin: db.prepare(
-      "UPDATE origin SET stored = ?, applied = ?, hlc = ?, floor = ?, bytes = ? WHERE id = ?",
-    ),
-    saveSeen: db.prepare("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)"),
-    addOperation: db.prepare("INSERT INTO operation VALUES (?, ?, ?)"),
-    operations: db.prepare(
-      // From the one that holds the position: at the hub one may cover several.
-      `SELECT sequence, text FROM operation WHERE origin = ?1 AND sequence >=
-         coalesce((SELECT max(sequence) FROM operation WHERE origin = ?1 AND sequence <= ?2), ?2)
-       ORDER BY sequence`,
-    ),
-    bytesAfter: db.prepare(
-      "SELECT sum(length(text)) AS bytes FROM operation WHERE origin = ? AND sequence > ?",
-    ),
-    dropOperations: db.prepare("DELETE FROM operation WHERE origin = ? AND sequence > ?"),
-    oldest: db.prepare(
-      `SELECT max(sequence) AS upto, sum(bytes) AS bytes FROM (
-         SELECT sequence, length(text) AS bytes FROM operation
-         WHERE origin = ? AND sequence <= ? ORDER BY sequence LIMIT ?)`,
-    ),
-    forgetOperations: db.prepare("DELETE FROM operation WHERE origin = ? AND sequence <= ?"),
     stage: db.prepare("INSERT OR REPLACE INTO staged VALUES (?, ?, ?, ?, ?)"),
     staged: db.prepare(
       `SELECT collection.name, staged.id, body, state, conflicts
@@ -179,20 +89,11 @@ export function openTables(db: Database, path: string): SqliteTables {
     ),
     counts: db.prepare("SELECT name, documents, conflicted FROM collection ORDER BY name"),
     clearDocumentsOf: db.prepare("DELETE FROM document WHERE collection = ?"),
-    clearSeenOf: db.prepare(
-      "DELETE FROM seen WHERE origin IN (SELECT id FROM origin WHERE name >= ? AND name < ?)",
-    ),
     clearCounts: db.prepare("UPDATE collection SET documents = 0, conflicted = 0 WHERE id = ?"),
     removeDocuments: db.prepare(
       `DELETE FROM document WHERE collection = ?1 AND id IN
          (SELECT id FROM document WHERE collection = ?1 LIMIT ?2)`,
     ),
-    removeOperations: db.prepare(
-      `DELETE FROM operation WHERE (origin, sequence) IN
-         (SELECT origin, sequence FROM operation
-          WHERE origin IN (SELECT id FROM origin WHERE name >= ? AND name < ?) LIMIT ?)`,
-    ),
-    removeOrigins: db.prepare("DELETE FROM origin WHERE name >= ? AND name < ?"),
     removeCollection: db.prepare("DELETE FROM collection WHERE id = ?"),
     hasKey: db.prepare("SELECT 1 FROM write_key WHERE name = ?"),
     addKey: db.prepare("INSERT OR IGNORE INTO write_key(name) VALUES (?)"),
@@ -200,6 +101,7 @@ export function openTables(db: Database, path: string): SqliteTables {
     meta: db.prepare("SELECT value FROM meta WHERE name = ?"),
     setMeta: db.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)"),
   };
+  const log = createLogTables(db);
   const indexes = createIndexes(db);
   const meta = (name: string): string | undefined => {
     const value = statements.meta.get(name)?.["value"];
@@ -233,52 +135,7 @@ export function openTables(db: Database, path: string): SqliteTables {
   });
 
   return {
-    origins(scope = "") {
-      const rows = statements.origins.all(...rangeOf(scope)).map((row): OriginRow => ({
-        id: Number(row["id"]),
-        name: String(row["name"]),
-        stored: Number(row["stored"]),
-        applied: Number(row["applied"]),
-        hlc: Number(row["hlc"]),
-        floor: Number(row["floor"]),
-        bytes: Number(row["bytes"]),
-        seen: new Map(),
-      }));
-      const byId = new Map(rows.map((row) => [row.id, row]));
-      for (const { origin, other, upto } of statements.seen.all(...rangeOf(scope)))
-        byId.get(Number(origin))?.seen.set(String(other), Number(upto));
-      return rows;
-    },
-    addOrigin(name) {
-      const id = Number(statements.addOrigin.get(name)?.["id"]);
-      return { id, name, stored: 0, applied: 0, hlc: 0, floor: 0, bytes: 0, seen: new Map() };
-    },
-    saveOrigin: ({ id, stored, applied, hlc, floor, bytes }) =>
-      void statements.saveOrigin.run(stored, applied, hlc, floor, bytes, id),
-    saveSeen: ({ id }, other, upto) => void statements.saveSeen.run(id, other, upto),
-    addOperation: ({ id }, { sequence, text }) =>
-      void statements.addOperation.run(id, sequence, text),
-    operations({ id }, from, bytesMax) {
-      const found: { sequence: number; text: string }[] = [];
-      let bytes = 0;
-      for (const { sequence, text } of statements.operations.iterate(id, from)) {
-        found.push({ sequence: Number(sequence), text: String(text) });
-        bytes += String(text).length;
-        if (bytes >= bytesMax) break;
-      }
-      return found;
-    },
-    dropOperations({ id }, after) {
-      const bytes = Number(statements.bytesAfter.get(id, after)?.["bytes"] ?? 0);
-      statements.dropOperations.run(id, after);
-      return bytes;
-    },
-    forgetOperations({ id }, until, rowsMax) {
-      const found = statements.oldest.get(id, until, rowsMax);
-      const upto = Number(found?.["upto"] ?? 0);
-      statements.forgetOperations.run(id, upto);
-      return { upto, bytes: Number(found?.["bytes"] ?? 0) };
-    },
+    ...log,
     document(collection, id) {
       const number = findCollection(collection);
       const row = number === undefined ? undefined : statements.document.get(number, id);
@@ -360,7 +217,7 @@ export function openTables(db: Database, path: string): SqliteTables {
     },
     clearCollection(collection, scope) {
       const number = findCollection(collection);
-      statements.clearSeenOf.run(...rangeOf(scope));
+      log.clearSeen(scope);
       if (number === undefined) return;
       indexes.clear(number);
       statements.clearDocumentsOf.run(number);
@@ -372,11 +229,11 @@ export function openTables(db: Database, path: string): SqliteTables {
       if (number !== undefined && indexes.has(number)) indexes.declare(number, []);
       if (number !== undefined && statements.removeDocuments.run(number, rowsMax).changes > 0)
         return true;
-      if (statements.removeOperations.run(...rangeOf(scope), rowsMax).changes > 0) return true;
+      if (log.removeOperations(scope, rowsMax)) return true;
       if (number !== undefined) statements.clearStagedOf.run(number);
       putMeta(`staged ${scope}`, undefined);
-      statements.clearSeenOf.run(...rangeOf(scope));
-      statements.removeOrigins.run(...rangeOf(scope));
+      log.clearSeen(scope);
+      log.removeOrigins(scope);
       if (number !== undefined) statements.removeCollection.run(number);
       collections.delete(collection);
       return false;
@@ -397,6 +254,3 @@ export function openTables(db: Database, path: string): SqliteTables {
     },
   };
 }
-
-/** Names that begin so: from, and before. */
-const rangeOf = (scope: string) => [scope, `${scope}\u{10FFFF}`] as const;
