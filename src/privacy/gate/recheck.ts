@@ -5,8 +5,9 @@
  */
 import { SkerryError } from "../../lib/errors.ts";
 import type { EgressPolicy, StoredEntry } from "../../api/index.ts";
-import { parseBody, writeBody } from "./body.ts";
-import { compilePolicy, filter, type CompiledPolicy } from "./policy.ts";
+import { admissionOf, admits, type Admission } from "./admission.ts";
+import { parseBody } from "./body.ts";
+import { compilePolicy } from "./policy.ts";
 
 export interface Recheck {
   /** Throws `egress-violated` or `invalid-egress`. */
@@ -30,17 +31,22 @@ export function createRecheck(): Recheck {
   };
   return {
     check({ entries, policies = {} }) {
-      const compiledByStream = new Map<string, CompiledPolicy>();
+      const admissionByStream = new Map<string, Admission>();
       for (const { stream, body } of entries) {
-        const policy = Object.hasOwn(policies, stream) ? policies[stream] : undefined;
-        if (!policy) throw refuse(stream, "an entry came without an egress policy");
-        const compiled = compiledByStream.get(stream) ?? compilePolicy(policy);
-        compiledByStream.set(stream, compiled);
-        const value = parseBody(body);
-        if (!value) throw refuse(stream, "an entry's body is not a JSON object");
-        const rewritten = writeBody(value);
-        if (Buffer.compare(rewritten, writeBody(filter(compiled, value))) !== 0)
-          throw refuse(stream, "an entry holds a field that its egress policy does not let out");
+        let admission = admissionByStream.get(stream);
+        if (!admission) {
+          const policy = Object.hasOwn(policies, stream) ? policies[stream] : undefined;
+          if (!policy) throw refuse(stream, "an entry came without an egress policy");
+          admission = admissionOf(compilePolicy(policy));
+          admissionByStream.set(stream, admission);
+        }
+        if (admits(admission, body)) continue;
+        throw refuse(
+          stream,
+          parseBody(body)
+            ? "an entry holds a field that its egress policy does not let out"
+            : "an entry's body is not a JSON object",
+        );
       }
     },
     get violations() {
