@@ -11,30 +11,24 @@ import { isDeepStrictEqual } from "node:util";
 import type { BackupReport } from "../api/index.ts";
 import { every, type Clock, type Timer } from "../lib/clock.ts";
 import { explain, SkerryError } from "../lib/errors.ts";
-import type { Log } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
 import { ensureDirectory } from "../runtime/files/index.ts";
 import { createTally, encodeRecord, type Content } from "./dump.ts";
-import { sendCopy, type Holder } from "./copies.ts";
-import { explained, type BackupFolder } from "./folder.ts";
+import { explained } from "./folder.ts";
 import { backupId, type BackupMeta } from "./meta.ts";
+import { inCell, placesLeft, sendMissing, type PlacesDeps } from "./places.ts";
 import type { LastBackup, LedgerView, Shared, Source, Workbench } from "./ports.ts";
 import { reportOf } from "./report.ts";
 import { staleMs, waitMs, type Schedule } from "./schedule.ts";
 
-export type BackupsDeps = {
+export type BackupsDeps = PlacesDeps & {
   readonly clock: Clock;
   readonly random: Random;
-  readonly log: Log;
   /** The cell's time. */
   readonly nowMs: () => number;
-  readonly folder: BackupFolder;
   readonly source: Source;
   readonly workbench: Workbench;
   readonly shared: Shared;
-  /** Other nodes that can be reached now, best first. */
-  readonly peers: () => readonly Holder[];
-  readonly hub: () => Holder | undefined;
   /** Why the disk has no room for backups now, in words. */
   readonly diskShort: () => string | undefined;
 };
@@ -49,7 +43,7 @@ export type BackupsOptions = {
   readonly schedule: Schedule | undefined;
   /** How many other nodes shall have a copy. */
   readonly peerCopies: number;
-  /** How often copies that are missing are sent, and the disk is looked at. */
+  /** How often copies that are missing are sent, and the disk is looked at; places every fourth time. */
   readonly tendMs?: number;
 };
 
@@ -66,14 +60,18 @@ export interface Backups {
 }
 
 const tendMsDefault = 15_000;
+/** Places are asked whether they still have the newest one every so many times. */
+const tendsPerLook = 4;
 
 export function startBackups(deps: BackupsDeps, options: BackupsOptions): Backups {
   const { clock, nowMs, folder, shared } = deps;
   const log = deps.log.child({ room: "backup" });
   const { node, schedule } = options;
   const startedMs = clock.monotonicMs();
+  const places = { ...deps, log };
   const share = deps.random.float();
   let last: LastBackup | undefined;
+  let tends = 0;
   let failures = 0;
   let failure: string | undefined;
   let triedMs = -Infinity;
@@ -160,35 +158,19 @@ export function startBackups(deps: BackupsDeps, options: BackupsOptions): Backup
       );
   };
 
+  /** Its maker looks after a backup, or whoever has it where the maker is gone. */
+  const isTendedHere = ({ by, id }: BackupMeta) =>
+    (by === node || deps.isGone(by)) && folder.find(id) !== undefined;
+
   /** Sends the newest backup to those who shall have it and have not. */
   const spread = async () => {
     const current = last;
-    if (!current || current.meta.by !== node || !folder.find(current.meta.id)) return;
-    let on = current.on;
-    const hub = deps.hub();
-    const peers = deps.peers();
-    const wanted = (): readonly Holder[] => {
-      const copies = on.filter((name) => name !== node && name !== "hub").length;
-      const missing = peers.filter(({ name }) => !on.includes(name));
-      return [
-        ...(hub && !on.includes("hub") ? [hub] : []),
-        ...(copies < options.peerCopies ? missing : []),
-      ];
-    };
-    const refused = new Set<Holder>();
-    for (;;) {
-      const next = wanted().find((holder) => !refused.has(holder));
-      if (!next) break;
-      try {
-        await sendCopy(folder, next, current.meta);
-        on = [...on, next.name];
-      } catch (error) {
-        refused.add(next);
-        log.debug("a copy of the backup was not taken", { by: next.name, error });
-      }
-    }
+    if (!current || !isTendedHere(current.meta)) return;
+    const isLook = tends++ % tendsPerLook === 0;
+    const left = isLook ? await placesLeft(places, current) : current.on;
+    const on = await sendMissing(places, { ...current, on: left }, options);
     // A newer one may have been made meanwhile.
-    if (on === current.on || last?.meta.id !== current.meta.id) return;
+    if (isDeepStrictEqual(on, current.on) || last?.meta.id !== current.meta.id) return;
     last = { meta: current.meta, on };
     await tell(last);
   };
@@ -241,6 +223,8 @@ export function startBackups(deps: BackupsDeps, options: BackupsOptions): Backup
     else await spread();
   };
 
+  // A start shall not call the next one the first.
+  learn().catch((error: unknown) => log.debug("the newest backup is not known yet", { error }));
   const timer: Timer = every(
     clock,
     () =>
@@ -268,7 +252,8 @@ export function startBackups(deps: BackupsDeps, options: BackupsOptions): Backup
     report: () =>
       reportOf({
         isOff: schedule === undefined,
-        last,
+        last: last && { ...last, on: inCell(last.on, deps) },
+        newestHere: folder.list()[0],
         nowMs: nowMs(),
         upMs: clock.monotonicMs() - startedMs,
         staleMs: schedule ? staleMs(schedule) : Infinity,

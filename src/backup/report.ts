@@ -1,11 +1,14 @@
 /** How the cell's backups stand, in words. Pure. */
 import type { BackupReport } from "../api/index.ts";
 import { formatDuration } from "../lib/duration.ts";
+import type { BackupMeta } from "./meta.ts";
 import type { LastBackup } from "./ports.ts";
 
 export type BackupView = {
   readonly isOff: boolean;
   readonly last: LastBackup | undefined;
+  /** The newest on this machine, whatever the cell knows of it: of before a restore, for one. */
+  readonly newestHere: BackupMeta | undefined;
   readonly nowMs: number;
   readonly upMs: number;
   readonly staleMs: number;
@@ -25,6 +28,11 @@ export function reportOf(view: BackupView): BackupReport {
     ...(ageMs === undefined ? {} : { ageMs }),
     ...(last === undefined ? {} : { revision: last.meta.revision }),
   };
+  const { newestHere } = view;
+  const kept =
+    newestHere === undefined
+      ? ""
+      : `; the newest on this machine is ${formatDuration(Math.max(0, nowMs - newestHere.atMs))} old (revision ${newestHere.revision})`;
   const newest =
     ageMs === undefined
       ? "none was made yet"
@@ -36,8 +44,8 @@ export function reportOf(view: BackupView): BackupReport {
       state: isLate ? "stale" : "waiting",
       ...known,
       words: isLate
-        ? `There is no backup of this cell yet${because}.`
-        : "The first backup of this cell is about to be made.",
+        ? `No backup was made of what the cell is now${because}${kept}.`
+        : `A backup of this cell is about to be made${kept}.`,
     };
   }
   // After a start the last one may be old: it was not possible to make one meanwhile.

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { SignedHistory } from "../../src/identity/index.ts";
 import { readRecord } from "../../src/runtime/files/index.ts";
-import { readRecoveryKey } from "../../src/agent/cell-backups.ts";
+import { readRecoveryKey, sharedOver } from "../../src/agent/cell-backups.ts";
 import { readNodeRecord } from "../../src/agent/config.ts";
 import { planRestore, restoreCell, type RestoreOptions } from "../../src/agent/restore.ts";
 import { fetchCopy, parseMeta, sendCopy } from "../../src/backup/index.ts";
@@ -331,6 +331,51 @@ test("B4: on schedule; two nodes and the hub get it, one that refuses is passed 
   assert.equal(other.counts.made, 0);
   assert.deepEqual(other.report().on, ["n1", "n3", "n4", "hub"]);
   await Promise.all([backups.stop(), other.stop()]);
+});
+
+test("B4: places that are gone are not named, and others get the copy; nobody calls the next one the first", async () => {
+  await using dir = await temporaryFolder();
+  const { dataDir, ledger, folder, backups, meta } = await backedUp(dir.path, 5);
+  await backups.stop();
+  const [n2, wiped, n4, n5] = await Promise.all(
+    ["n2", "n3", "n4", "n5"].map((name) => openFolder(join(dir.path, name))),
+  );
+  assert.ok(n2 && wiped && n4 && n5);
+  const shared = sharedOver({ ledger, ...hostDeps, dataDir, node: "n1", nowMs: Date.now });
+  await shared.tell({ meta, on: ["n1", "n2", "n3"] });
+  const gone = new Set(["n2"]);
+  const again = startTestBackups(ledger, {
+    dataDir,
+    folder,
+    schedule: { periodMs: 3_600_000, firstMs: 60_000, jitter: 0 },
+    tendMs: 20,
+    peers: () =>
+      [holderIn("n3", wiped), holderIn("n4", n4), holderIn("n5", n5)].slice(gone.size - 1),
+    isGone: (name) => gone.has(name),
+  });
+  assert.match(again.report().words, /^A backup of this cell is about to be made; the newest on/);
+  await waitFor(() => again.report().on.length === 3, { what: "copies on two nodes" });
+  assert.deepEqual(again.report().on, ["n1", "n3", "n4"], "n3 lost its copy, and has it again");
+  assert.equal(wiped.list().length, 1);
+  gone.add("n3");
+  assert.deepEqual(again.report().on, ["n1", "n4"], "known at once");
+  await waitFor(() => again.report().on.includes("n5"), { what: "a copy in its place" });
+  await again.stop();
+
+  // Its maker left the cell: who has it looks after it.
+  gone.add("n1");
+  const heir = startTestBackups(ledger, {
+    dataDir: join(dir.path, "n4"),
+    folder: n4,
+    node: "n4",
+    tendMs: 20,
+    peers: () => [holderIn("n5", n5), holderIn("n6", wiped)],
+    isGone: (name) => gone.has(name),
+  });
+  await waitFor(() => heir.report().on.length === 3, { what: "copies on two nodes" });
+  assert.deepEqual(heir.report().on, ["n4", "n5", "n6"]);
+  await heir.stop();
+  await ledger.close();
 });
 
 test("B7: on a short disk no backup is made, older ones give way, and it is said; with space it goes on", async () => {

@@ -110,7 +110,7 @@ export function startTestBackups(
     node?: string;
     schedule?: Schedule;
     tendMs?: number;
-  } & Partial<Pick<BackupsDeps, "peers" | "hub" | "diskShort" | "workbench">>,
+  } & Partial<Pick<BackupsDeps, "peers" | "hub" | "isGone" | "diskShort" | "workbench">>,
 ): Backups {
   const { dataDir, folder, node = "n1" } = options;
   const random = systemRandom;
@@ -138,6 +138,7 @@ export function startTestBackups(
       shared: sharedOver({ ledger, random, dataDir, node, nowMs }),
       peers: options.peers ?? (() => []),
       hub: options.hub ?? (() => undefined),
+      isGone: options.isGone ?? (() => false),
       diskShort: options.diskShort ?? (() => undefined),
     },
     {

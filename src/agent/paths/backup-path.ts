@@ -116,6 +116,7 @@ export async function startBackupPath(
           shared,
           peers,
           hub,
+          isGone: (name) => nodes.length > 0 && !nodes.includes(name),
           diskShort,
         },
         {
