@@ -69,13 +69,14 @@ export function startControllers(
     ...(deps.onReplaced ? { onReplaced: deps.onReplaced } : {}),
   });
   const cellAddresses = createCellAddressController(context, deps.verdicts);
+  const scheduler = createScheduler(context, deps.drivers ?? defaultDrivers, deps.verdicts);
   const controllers: Controller[] = [
     createNamespaceController(context),
     lifecycle,
     cellAddresses,
     createDeploymentController(context),
     createReplicaSetController(context),
-    createScheduler(context, deps.drivers ?? defaultDrivers),
+    scheduler,
     createEndpointsController(context),
     createOwnerCollector(context),
     createPodCollector(context),
@@ -98,6 +99,7 @@ export function startControllers(
     options.signal?.removeEventListener("abort", forward);
     lifecycle.stop();
     cellAddresses.stop();
+    scheduler.stop();
     abort.abort(new DOMException("controllers stopped", "AbortError"));
     await Promise.all(loops.map((loop) => loop.stop()));
     await events.stop();

@@ -206,6 +206,26 @@ test("C7: what cannot be placed says why per node, and is placed when there is r
   assert.ok(conditions.every(({ type, status }) => type !== "PodScheduled" || status === "True"));
 });
 
+test("C7: nothing is placed on a node that nobody has heard of since the leader began", async () => {
+  await using cell = await openTestCell();
+  // Gone before a recovery: their Nodes still say that they are ready.
+  for (const node of ["n1", "n3"]) cell.setVerdict(node, { state: "unknown" });
+  await cell.apply(deploymentOf("web", 2));
+  await cell.until("the rollout", rolledOut(cell, "web"));
+  const places = async () => (await cell.pods()).map(({ spec }) => spec.nodeName).sort();
+  assert.deepEqual(await places(), ["n2", "n2"]);
+  for (const node of ["n1", "n2"]) cell.setVerdict(node, { state: "unknown" });
+  await cell.change("web", ({ spec }) => void (spec.replicas = 3));
+  const third = async () => (await cell.pods()).find(({ spec }) => spec.nodeName !== "n2");
+  const told = () => third().then((pod) => pod?.status?.conditions?.[0]?.message ?? "");
+  await cell.until("the reason", async () =>
+    /n2: the node has not been heard of/.test(await told()),
+  );
+  cell.setVerdict("n3", { state: "alive" });
+  await cell.until("the rollout", rolledOut(cell, "web"));
+  assert.deepEqual(await places(), ["n2", "n2", "n3"]);
+});
+
 test("C8: deleting an owner deletes what it owns; orphaning leaves it, and it is adopted again", async () => {
   await using cell = await openTestCell();
   const web = deploymentOf("web", 2);

@@ -13,7 +13,12 @@ import { conditionOf, isActive } from "../objects.ts";
 import { allocatableOf, requestsOf, showAmount } from "./requests.ts";
 import type { NodeUsage } from "./usage.ts";
 
-export type Candidate = { readonly node: Node; readonly usage: NodeUsage };
+export type Candidate = {
+  readonly node: Node;
+  readonly usage: NodeUsage;
+  /** Nobody has heard of it since this leader began: what its Node says is of before. */
+  readonly unheard?: boolean;
+};
 
 /** The first thing that speaks against the node; undefined when nothing does. */
 export function obstacle(
@@ -28,6 +33,7 @@ export function obstacle(
   const ready = conditionOf(node.status?.conditions, "Ready");
   if (ready && ready.status !== "True")
     return `the node is not ready (${ready.reason ?? ready.status})`;
+  if (candidate.unheard) return "the node has not been heard of yet";
   const taint = (node.spec?.taints ?? []).find(
     (entry) => entry.effect !== "PreferNoSchedule" && !tolerates(pod.spec.tolerations, entry),
   );

@@ -4,14 +4,18 @@ import { fieldManager, type Context, type Controller } from "../context.ts";
 import { createLoop } from "../loop/loop.ts";
 import { written } from "../loop/outcome.ts";
 import { conditionOf, hasEnded, isTerminating, keyOf, nowText, objectKey } from "../objects.ts";
-import type { Drivers } from "../ports.ts";
+import type { Drivers, Verdicts } from "../ports.ts";
 import { placePod } from "./plan.ts";
 import { createUsage } from "./usage.ts";
 
 /** Freed room is offered to waiting pods at most this often. */
 const retryMs = 200;
 
-export function createScheduler(context: Context, drivers: Drivers): Controller {
+export function createScheduler(
+  context: Context,
+  drivers: Drivers,
+  verdicts: Pick<Verdicts, "verdicts" | "onChange">,
+): Controller & { stop(): void } {
   const { resources, caches, clock, events } = context;
   const unschedulable = new Set<string>();
   const usage = createUsage((pod, name) => {
@@ -31,9 +35,12 @@ export function createScheduler(context: Context, drivers: Drivers): Controller 
     }
     if (usage.isAhead(pod)) return;
     usage.remove(pod);
+    const verdictsByNode = verdicts.verdicts();
     const candidates = [...caches.nodes.all()].map((node) => ({
       node,
       usage: usage.of(node.metadata.name),
+      // After a recovery, for one: nodes that are gone for good still say that they are ready.
+      unheard: verdictsByNode.get(node.metadata.name)?.state === "unknown",
     }));
     const placement = placePod(pod, candidates, drivers);
     if (placement.state === "placed") await bind(pod, placement.node, signal);
@@ -125,8 +132,10 @@ export function createScheduler(context: Context, drivers: Drivers): Controller 
     if (object && !previous) for (const pod of caches.pods.byIndex("node", key)) usage.put(pod);
     if (object) roomChanged();
   });
+  const unsubscribe = verdicts.onChange(roomChanged);
   return {
     loops: [loop],
+    stop: unsubscribe,
     seed() {
       for (const pod of caches.pods.all()) if (!pod.spec.nodeName) loop.add(keyOf(pod));
     },
