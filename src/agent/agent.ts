@@ -70,12 +70,9 @@ export async function runAgent(
   });
   const state = await startStatePath(ground, identity, ledger.ledger);
   const { mirrored } = state;
+  const isSoleServer = () => record.role === "server" && ledger.record() === undefined;
   if (record.role === "server")
-    correctServerRoles(ground, {
-      mirrored,
-      upstream: state.upstream,
-      isSoleServer: () => ledger.record() === undefined,
-    });
+    correctServerRoles(ground, { mirrored, upstream: state.upstream, isSoleServer });
   await foundCellAddress(ground, state, config);
   feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
   const sync = await startSyncPath(ground, { mirrored, trustDomain });
@@ -98,6 +95,7 @@ export async function runAgent(
     mirrored,
     identity,
     enrolHandler,
+    isSoleServer,
     listeners: {
       onPeer(link) {
         sync.attachPeer(link);

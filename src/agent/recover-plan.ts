@@ -88,7 +88,9 @@ const isFurther = (
 ) => one.term > other.term || (one.term === other.term && one.index > other.index);
 
 const placeOf = ({ seen }: MemberState) =>
-  seen ? `term ${seen.term}, index ${seen.index}, revision ${seen.revision}` : "does not answer";
+  seen
+    ? `term ${seen.term}, index ${seen.index}, revision ${seen.revision} of etcd`
+    : "does not answer";
 
 function wordsOf(members: readonly MemberState[]): string[] {
   const silent = members.filter(({ seen, isHere }) => !seen && !isHere).map(({ name }) => name);
@@ -102,6 +104,7 @@ function wordsOf(members: readonly MemberState[]): string[] {
           "this server's etcd does not run: if it was killed, its very last write may be missing too (etcd keeps of its log what it knew to be agreed)",
         ]
       : []),
+    "etcd counts revisions anew from where the cell came to it: the cell's own, which are told when it is done, are higher",
     "this server becomes the only one, from what it has; the others join again (skerry server add) and are refused as what they were",
     "what runs goes on; pods stop only if their declaration is among what is lost",
   ];

@@ -52,7 +52,7 @@ export async function startHistoryPath(
   deps: {
     state: Pick<StatePath, "ledger" | "mirrored" | "learnServer">;
     identity: IdentityPath;
-    links: Pick<LinkPath, "linkTo">;
+    links: Pick<LinkPath, "linkTo" | "linked">;
     /** Ends this agent; the keeper starts it again. */
     restart: () => void;
   },
@@ -120,9 +120,11 @@ export async function startHistoryPath(
 
   const startedMs = clock.monotonicMs();
   const look = async () => {
-    const others = nodes.filter((name) => name !== node.node);
+    // A server that was restored under another name is nobody's node yet: it has called.
+    const others = new Set([...nodes, ...deps.links.linked()]);
+    others.delete(node.node);
     await Promise.all(
-      others.map((name) =>
+      [...others].map((name) =>
         hear(name).catch((error: unknown) =>
           log.debug("a node did not say which history it knows", { node: name, error }),
         ),

@@ -2,6 +2,9 @@
  * The ways between machines: one mTLS link to every other node of the cell (of two nodes the one
  * with the smaller name dials), and from every node to the hub. What travels on them are requests by
  * method name, which other paths register on the router.
+ *
+ * A cell's only server, restored under another name or address, is where nobody looks for it: it dials
+ * those as well that should dial it and do not.
  */
 import {
   configMapKind,
@@ -20,6 +23,7 @@ import {
   type EnrolHandler,
   type Link,
   type Listener,
+  type Peer,
 } from "../../transport/index.ts";
 import { cellConfigName } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
@@ -33,10 +37,17 @@ export type LinkPath = {
   readonly port: number;
   /** The link to a node now, whoever dialled it. */
   linkTo(node: string): Link | undefined;
+  /** Whom there is a link with now, nodes among them that desired state does not know (yet). */
+  linked(): readonly string[];
   readonly hub: { readonly link: Link | undefined; readonly address: string | undefined };
 };
 
+const isNode = ({ path }: Peer) => path[0] === "node" && path.length === 2;
+
 export type LinkListeners = { onPeer(link: Link): void; onHub(link: Link): void };
+
+/** Whoever knows the address has called by then. */
+const silentEveryMs = 5000;
 
 export async function startLinkPath(
   ground: Ground,
@@ -45,6 +56,8 @@ export async function startLinkPath(
     identity: IdentityPath;
     /** Servers only. */
     enrolHandler: EnrolHandler | undefined;
+    /** Whether this node holds the cell's ledger alone. */
+    isSoleServer: () => boolean;
     listeners: LinkListeners;
   },
 ): Promise<LinkPath> {
@@ -74,7 +87,12 @@ export async function startLinkPath(
       ),
     (part) => part.close(),
   );
-  listener.on("up", (link) => listeners.onPeer(link));
+  listener.on("up", (link) => {
+    listeners.onPeer(link);
+    // It knows the way again: one link is enough.
+    const [, name = ""] = link.peer.path;
+    if (name < record.node) hangUp(name);
+  });
 
   const endpointsByNode = new Map<string, NodeEndpoints>();
   const dialledByNode = new Map<string, DialledLink>();
@@ -96,6 +114,11 @@ export async function startLinkPath(
     dialled.on("up", (link) => listeners.onPeer(link));
     dialledByNode.set(node, dialled);
   };
+  const hangUp = (node: string) => {
+    const dialled = dialledByNode.get(node);
+    dialledByNode.delete(node);
+    dialled?.close().catch((error: unknown) => log.warn("a link did not close", { node, error }));
+  };
   await lifecycle.start(
     "links to peers",
     () => dialledByNode,
@@ -104,20 +127,31 @@ export async function startLinkPath(
     },
   );
   deps.mirrored.follow(nodeKind, (nodes: readonly Node[]) => {
-    const wanted = nodes
+    const others = nodes
       .flatMap((node) => endpointsOf(node) ?? [])
-      .filter(({ node }) => node > record.node);
-    for (const endpoints of wanted) {
-      endpointsByNode.set(endpoints.node, endpoints);
-      if (!dialledByNode.has(endpoints.node)) dialPeer(endpoints.node);
+      .filter(({ node }) => node !== record.node);
+    for (const endpoints of others) {
+      const { node } = endpoints;
+      endpointsByNode.set(node, endpoints);
+      if (node > record.node && !dialledByNode.has(node)) dialPeer(node);
     }
-    for (const [node, dialled] of dialledByNode) {
+    for (const node of endpointsByNode.keys()) {
       if (nodes.some(({ metadata }) => metadata.name === node)) continue;
-      dialledByNode.delete(node);
       endpointsByNode.delete(node);
-      dialled.close().catch((error: unknown) => log.warn("a link did not close", { node, error }));
+      hangUp(node);
     }
   });
+  const dialSilent = () => {
+    if (!deps.isSoleServer()) return;
+    for (const node of endpointsByNode.keys())
+      if (!dialledByNode.has(node) && !listener.link(idOf(node))) dialPeer(node);
+  };
+  await lifecycle.start(
+    "links to those who do not call",
+    () =>
+      every(clock, silentEveryMs, dialSilent, (error) => log.warn("nobody is called", { error })),
+    (timer) => timer.cancel(),
+  );
 
   let hubAddress = record.hub;
   let hub: DialledLink | undefined;
@@ -163,6 +197,12 @@ export async function startLinkPath(
   return {
     address: `${record.host}:${listener.port}`,
     port: listener.port,
+    linked: () => {
+      const ids = listener.links().map(({ peer }) => peer);
+      const callers = ids.filter((peer) => peer.trustDomain === trustDomain && isNode(peer));
+      const called = [...dialledByNode].filter(([, { link }]) => link).map(([node]) => node);
+      return [...new Set([...called, ...callers.map(({ path: [, name = ""] }) => name)])];
+    },
     linkTo: (node) => dialledByNode.get(node)?.link ?? listener.link(idOf(node)),
     hub: {
       get link() {

@@ -1,0 +1,123 @@
+/** A server restored under another name and address: workers that should dial it look for it elsewhere. */
+import { strict as assert } from "node:assert";
+import { mkdirSync } from "node:fs";
+import { test, type TestContext } from "node:test";
+import { join } from "node:path";
+import type { Node } from "../../src/api/index.ts";
+import { historyPath } from "../../src/agent/data-folder.ts";
+import type { Ground } from "../../src/agent/ground.ts";
+import { startHistoryPath } from "../../src/agent/paths/history-path.ts";
+import type { IdentityPath } from "../../src/agent/paths/identity-path.ts";
+import { startLinkPath } from "../../src/agent/paths/link-path.ts";
+import { signHistory, type SignedHistory } from "../../src/identity/index.ts";
+import { readRecord, writeRecord } from "../../src/runtime/files/index.ts";
+import { createLifecycle } from "../../src/runtime/lifecycle/index.ts";
+import { createRouter } from "../../src/transport/index.ts";
+import { recordOf } from "../support/backup.ts";
+import { temporaryFolder } from "../support/ledger.ts";
+import { testCell, testDeps } from "../support/transport.ts";
+import { waitFor } from "../support/wait.ts";
+
+const cell = await testCell("mill");
+const patience = { timeoutMs: 30_000 };
+
+function nodeAt(name: string, host: string, peers: number): Node {
+  return {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: {
+      name,
+      annotations: { "skerry.dev/ports": `api=7443,mesh=7444,peers=${peers},ingress=8080` },
+    },
+    status: { addresses: [{ type: "InternalIP", address: host }] },
+  };
+}
+
+/** A node's links and its ear for another history; desired state is told by hand. */
+async function startNode(
+  t: TestContext,
+  options: { name: string; host: string; role: "server" | "worker"; dataDir: string },
+) {
+  const { name, host, role, dataDir } = options;
+  const lifecycle = createLifecycle(testDeps);
+  t.after(() => lifecycle.stop());
+  const record = recordOf(name);
+  const ground = {
+    ...testDeps,
+    lifecycle,
+    dataDir,
+    router: createRouter(),
+    record: { ...record, role, host, ports: { ...record.ports, peers: 0 } },
+  } as Partial<Ground> as Ground;
+  const credentials = await cell.credentials("node", name);
+  const identity = {
+    identity: {
+      trust: cell.trust,
+      trusts: [cell.trust],
+      identity: credentials,
+      onChange: () => () => undefined,
+    },
+  } as unknown as IdentityPath;
+  const followers: ((nodes: readonly Node[]) => void)[] = [];
+  const mirrored = {
+    follow: (kind: { plural: string }, listener: (objects: never) => void) =>
+      void (kind.plural === "nodes" && followers.push(listener as (typeof followers)[number])),
+  };
+  const links = await startLinkPath(ground, {
+    mirrored,
+    identity,
+    enrolHandler: undefined,
+    isSoleServer: () => role === "server",
+    listeners: { onPeer: () => undefined, onHub: () => undefined },
+  });
+  const learnt: string[] = [];
+  await startHistoryPath(ground, {
+    state: { ledger: undefined, mirrored, learnServer: (api) => void learnt.push(api) },
+    identity,
+    links,
+    restart: () => assert.fail("nobody steps down here"),
+  });
+  return {
+    links,
+    learnt,
+    tell: (nodes: readonly Node[]) => followers.forEach((listener) => listener(nodes)),
+  };
+}
+
+test("B9: a worker whose name comes first hears of a server restored under another name and address", async (t) => {
+  await using dir = await temporaryFolder();
+  const claim = {
+    trustDomain: cell.trust.trustDomain,
+    generation: 1,
+    epoch: "e2",
+    atMs: 1000,
+    node: "n9",
+    api: "127.0.44.39:7443",
+  };
+  const told = join(dir.path, "n9");
+  mkdirSync(told);
+  mkdirSync(join(dir.path, "n1"));
+  writeRecord(historyPath(told), signHistory(cell.authority.signer.keyPem, claim));
+  const at = (name: string) => ({ name, dataDir: join(dir.path, name) });
+  const worker = await startNode(t, { ...at("n1"), host: "127.0.44.31", role: "worker" });
+  const server = await startNode(t, { ...at("n9"), host: "127.0.44.39", role: "server" });
+
+  const lost = nodeAt("n5", "127.0.44.35", 7445);
+  const itself = nodeAt("n1", "127.0.44.31", worker.links.port);
+  worker.tell([lost, itself]);
+  server.tell([lost, itself]);
+  await waitFor(() => worker.learnt.length > 0, {
+    what: "word of the restored server",
+    ...patience,
+  });
+  assert.deepEqual(worker.learnt, [claim.api]);
+  const kept = readRecord(historyPath(join(dir.path, "n1"))) as SignedHistory;
+  assert.deepEqual(kept.claim, claim, "it is kept for the next start");
+
+  // It follows, learns the way, and calls by itself from then on.
+  const called = worker.links.linkTo("n9");
+  worker.tell([lost, itself, nodeAt("n9", "127.0.44.39", server.links.port)]);
+  await waitFor(() => called?.closed.aborted, { what: "the server to hang up", ...patience });
+  await waitFor(() => worker.links.linkTo("n9"), { what: "the worker's own link", ...patience });
+  assert.deepEqual(server.links.linked(), ["n1"]);
+});
