@@ -63,7 +63,7 @@ test("L16: a machine that joined a moment ago is waited for before it is called 
   assert.equal(outcome, "interrupted", "it goes on waiting for its word");
   assert.deepEqual(told, [
     "waiting: n2 is not a node of this cell",
-    "waiting: n2: it has joined, and not told of itself yet",
+    "waiting: it has joined, and not told of itself yet",
   ]);
 });
 

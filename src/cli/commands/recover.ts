@@ -46,7 +46,7 @@ async function run(flags: Flags, context: Context): Promise<void> {
   else {
     const { keys, lastRevision, revision, epoch, aside, node } = recovered;
     output.line(
-      `${keys} keys as of revision ${lastRevision}; history goes on at ${revision}, epoch ${epoch}`,
+      `${keys} keys as of the cell's revision ${lastRevision}; its history goes on at ${revision}, epoch ${epoch}`,
     );
     if (aside !== undefined) output.line(`what was here: ${aside}`);
     output.line(

@@ -64,8 +64,8 @@ export type Step =
 
 export type Plan =
   | { readonly state: "next"; readonly step: Step }
-  /** Nothing to do but to look again. */
-  | { readonly state: "wait"; readonly because: string }
+  /** Nothing to do but to look again. `because` is said of `node`, where one is named. */
+  | { readonly state: "wait"; readonly because: string; readonly node?: string }
   | {
       readonly state: "refused";
       readonly message: string;
@@ -126,7 +126,7 @@ function absent(view: MembershipView, node: string): Plan | undefined {
       `${node} is not a node of this cell`,
       "skerry status lists the nodes; a new machine joins with a token of: skerry token create --server",
     );
-  if (known.state === "silent") return { state: "wait", because: `${node}: ${known.why}` };
+  if (known.state === "silent") return { state: "wait", because: known.why, node };
   return undefined;
 }
 

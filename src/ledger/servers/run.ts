@@ -67,11 +67,15 @@ export async function runChange(
           if (standsMs(what) >= (options.refusalMs ?? 10_000)) return plan;
           why = { text: plan.message };
           break;
-        case "wait":
-          what = `wait: ${plan.because}`;
-          if (standing?.what !== what) tell(`waiting: ${plan.because}`);
-          why = { text: plan.because };
+        case "wait": {
+          const { node, because } = plan;
+          const text = node === undefined ? because : `${node}: ${because}`;
+          what = `wait: ${text}`;
+          // Lines are told of the change's node.
+          if (standing?.what !== what) tell(`waiting: ${node === change.node ? because : text}`);
+          why = { text };
           break;
+        }
         case "next":
           what = JSON.stringify(plan.step);
           if (standing?.what !== what) tell(sayStep(plan.step));

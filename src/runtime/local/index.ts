@@ -108,6 +108,6 @@ export function readAccess(dataDir: string): Access {
   throw new SkerryError({
     code: "no-admin-access",
     message: `${dataDir} holds no administrator's certificate`,
-    hint: "run this on a server machine of the cell (the first one), or copy its kubeconfig",
+    hint: "run this on a server machine of the cell (skerry status says which those are), or use a kubeconfig of one",
   });
 }
