@@ -63,7 +63,8 @@ export {
   withoutPrefix,
   type CellAddress,
 } from "./kinds/cell-address.ts";
-export { collectionKind, type Collection, type CollectionFieldType } from "./kinds/collection.ts";
+export { collectionKind, type Collection } from "./kinds/collection.ts";
+export type { CollectionFieldType } from "./kinds/collection-fields.ts";
 export { conditionIsTrue, withCondition, type Condition } from "./kinds/conditions.ts";
 export { configMapKind, type ConfigMap } from "./kinds/config-map.ts";
 export { deploymentKind, type Deployment, type PodTemplate } from "./kinds/deployment.ts";

@@ -61,7 +61,7 @@ export type StoredDocument = {
   readonly schemaVersion: number;
   readonly body: Body;
   readonly conflicts: readonly {
-    readonly kind: "concurrent-writes" | "deleted-and-edited";
+    readonly kind: "concurrent-writes" | "deleted-and-edited" | "value-taken" | "reference-missing";
     readonly path: string;
     readonly shown?: Json;
     readonly others?: readonly {
@@ -70,6 +70,18 @@ export type StoredDocument = {
       readonly sequence: number;
       readonly atMs: number;
     }[];
+    /** Of `value-taken`: where the values stand, and the document that has had them for longer. */
+    readonly paths?: readonly string[];
+    readonly values?: readonly Json[];
+    readonly by?: {
+      readonly id: string;
+      readonly origin: string;
+      readonly sequence: number;
+      readonly atMs: number;
+    };
+    /** Of `reference-missing`: what is named and not there. */
+    readonly collection?: string;
+    readonly id?: string;
   }[];
 };
 

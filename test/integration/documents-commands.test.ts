@@ -28,7 +28,7 @@ import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { createHttpApp } from "../../src/runtime/http/index.ts";
 import { writeInfo } from "../../src/runtime/local/index.ts";
 import { temporaryFolder } from "../support/data.ts";
-import { openDocuments, put, replicate, write } from "../support/documents.ts";
+import { items, notes, openDocuments, put, replicate, write } from "../support/documents.ts";
 import { startLive } from "../support/queries-live.ts";
 import { declareOrders, openReadings, orders } from "../support/orders.ts";
 
@@ -148,6 +148,17 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   assert.equal(conflicts.length, 1);
   await run("put", "items", "a", '{"name":"screw nail"}', "--merge");
   assert.equal(await run("conflicts", "items"), "no conflicts");
+
+  const references = [{ path: "/of", collection: "notes", onDelete: "keep" }] as const;
+  await store.declare([{ ...items, unique: [{ paths: ["/name"] }], references }, notes]);
+  await write(other, put("b", { name: "screw nail", of: "nothing" }));
+  await replicate(other, store);
+  assert.match(
+    await run("conflicts"),
+    /^items\/b \/of: there is no notes\/nothing; settled when .*\nitems\/b \/name: "screw nail" belongs to items\/a, written at n1, 20.*; settled when/,
+  );
+  await run("put", "items", "b", '{"name":"nail","of":null}', "--merge");
+  assert.equal(await run("conflicts"), "no conflicts");
 
   await assert.rejects(run("get", "items", "none"), { code: "document-unknown" });
 

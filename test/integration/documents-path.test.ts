@@ -3,7 +3,11 @@
  * routes over HTTP, and two nodes that replicate over a link.
  */
 import { strict as assert } from "node:assert";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { after, before, test } from "node:test";
+import { parseAllDocuments } from "yaml";
+import type { DocumentClient } from "../../src/client/index.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { noFaults, peerOf, virtualLink } from "../../src/drill/simulated/convergence/links.ts";
@@ -13,6 +17,15 @@ import { waitFor } from "../support/wait.ts";
 const trustDomain = "cell-a.skerry";
 const folder = temporaryFolder();
 
+/** What docs/data.md teaches of rules. */
+const docs = readFileSync(resolve(import.meta.dirname, "../../docs/data.md"), "utf8");
+const [, rules = ""] = /^## Rules between documents\n(.*?)^## /ms.exec(docs) ?? [];
+const [, manifests = ""] = /<<'EOF'\n(.*?)^EOF/ms.exec(rules) ?? [];
+const [, code = ""] = /^```js\n(.*?)^```/ms.exec(rules) ?? [];
+const ruled = parseAllDocuments(manifests).map(
+  (each) => each.toJS() as { metadata: { name: string } },
+);
+
 const nodes: DocumentsNode[] = [];
 const start = (name: string) =>
   startDocumentsNode({
@@ -21,21 +34,23 @@ const start = (name: string) =>
     trustDomain,
     mirrored: mirroring(["n1", "n2"], () => [
       { metadata: { name: "items" }, spec: { fields: [{ path: "/stock", type: "counter" }] } },
+      ...ruled,
     ]),
   });
 
+let link: { cut(): void };
 function connect(a: DocumentsNode, b: DocumentsNode): { cut(): void } {
   const end = ({ name, router }: DocumentsNode) => ({
     peer: peerOf(trustDomain, "node", name),
     router,
   });
-  const link = virtualLink(
+  const made = virtualLink(
     { clock: systemClock, random: systemRandom, faults: () => noFaults },
     { left: end(a), right: end(b) },
   );
-  a.path.attachPeer(link.left);
-  b.path.attachPeer(link.right);
-  return link;
+  a.path.attachPeer(made.left);
+  b.path.attachPeer(made.right);
+  return made;
 }
 
 before(async () => {
@@ -57,7 +72,7 @@ test("a write reaches the other node before peer(1) is answered; cut off, both g
     what,
   });
   await waitFor(async () => (await second.client.put("items", "b", {})).changed >= 0, { what });
-  const link = connect(first, second);
+  link = connect(first, second);
   const written = await first.client.put(
     "items",
     "c",
@@ -76,7 +91,7 @@ test("a write reaches the other node before peer(1) is answered; cut off, both g
     assert.equal((await client.change("items", "a", count)).reached, "local");
     await client.merge("items", "c", { name, [name]: true });
   }
-  connect(first, second);
+  link = connect(first, second);
   for (const node of nodes)
     await waitFor(async () => (await bodyAt(node, "a"))?.["stock"] === 25, {
       what: `${node.name} to hear of the other's`,
@@ -88,4 +103,35 @@ test("a write reaches the other node before peer(1) is answered; cut off, both g
     here?.conflicts.map(({ path }) => path),
     ["/name"],
   );
+});
+
+test("M16, M17: rules as docs/data.md has them: refused here, and listed where two met", async () => {
+  const [first, second] = nodes;
+  assert.ok(first && second);
+  const AsyncFunction = (async () => {}).constructor as new (
+    ...parts: string[]
+  ) => (documents: DocumentClient) => Promise<string[]>;
+  const problems = await new AsyncFunction("documents", `${code}; return problems;`)(first.client);
+  assert.deepEqual(problems, ["value-taken", "reference-missing", "document-referenced"]);
+  await waitFor(async () => second.client.get("customers", "c2"), { what: "the customers" });
+  link.cut();
+  const mail = "new@example.org";
+  await first.client.put("customers", "c4", { mail });
+  await second.client.put("customers", "c5", { mail });
+  await first.client.put("orders", "o3", { customer: "c1" });
+  await second.client.delete("customers", "c1");
+  connect(first, second);
+  const conflicts = async ({ client }: DocumentsNode) => {
+    const found: unknown[] = [];
+    for (const name of ["customers", "orders"])
+      for await (const { id, conflicts } of client.list(name, { conflicted: true }))
+        found.push({ id, conflicts });
+    return found;
+  };
+  for (const node of nodes)
+    await waitFor(async () => (await conflicts(node)).length === 2, {
+      what: `${node.name} to list both`,
+    });
+  const [here, there] = await Promise.all(nodes.map(conflicts));
+  assert.deepEqual(here, there);
 });

@@ -2,7 +2,6 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import {
-  collectionKind,
   checkObject,
   deploymentKind,
   endpointsKind,
@@ -271,53 +270,6 @@ test("a stream's durations, sizes, levels and topics are checked", () => {
     /maxAge: "soon" is not a duration/,
   );
   assert.match(stream({ mqtt: { topics: ["a/#/b"] } })[0] ?? "", /topics\[0\]/);
-});
-
-test("a collection's fields are checked, and what is not built yet is refused by name", () => {
-  const collection = (spec: object) =>
-    issuesOf(collectionKind, {
-      apiVersion: "skerry.dev/v1alpha1",
-      kind: "Collection",
-      metadata: { name: "items" },
-      spec,
-    });
-  const field = (path: string, type = "string") => ({ path, type });
-  assert.deepEqual(
-    collection({
-      schemaVersion: 2,
-      scope: "cell",
-      consistency: "merge",
-      onMismatch: "warn",
-      fields: [field("/name"), field("/stock", "counter"), field("/size/mm~1inch", "number")],
-    }),
-    [],
-  );
-  assert.match(collection({ scope: "both" })[0] ?? "", /spec\.scope: "both" is not built yet/);
-  assert.match(
-    collection({ scope: "all" })[0] ?? "",
-    /spec\.scope: "all" must be cell or cellsToHub/,
-  );
-  assert.match(collection({ consistency: "strong" })[0] ?? "", /not built yet; it must be merge/);
-  const egress = { keep: ["a"] };
-  assert.deepEqual(collection({ scope: "cellsToHub", egress }), []);
-  assert.match(collection({ egress })[0] ?? "", /spec\.scope: must be cellsToHub/);
-  assert.match(collection({ scope: "cellsToHub" })[0] ?? "", /spec\.egress: is missing/);
-  assert.match(collection({ fields: [field("name")] })[0] ?? "", /fields\[0\]\.path: "name" must/);
-  assert.match(collection({ fields: [field("/a", "text")] })[0] ?? "", /"text" is not built yet/);
-  assert.match(collection({ fields: [field("/a"), field("/a")] })[0] ?? "", /declared twice/);
-  assert.match(
-    collection({ fields: [field("/a", "set"), field("/a/b")] })[0] ?? "",
-    /"\/a\/b" is below \/a, which is declared as set/,
-  );
-  assert.deepEqual(collection({ indexes: [{ path: "/name" }, { path: "/size/mm" }] }), []);
-  assert.match(
-    collection({ indexes: [{ path: "name" }] })[0] ?? "",
-    /indexes\[0\]\.path: "name" must/,
-  );
-  const twice = [{ path: "/a" }, { path: "/a" }];
-  assert.match(collection({ indexes: twice })[0] ?? "", /indexes\[1\]\.path: .* declared twice/);
-  const many = Array.from({ length: 17 }, (_, at) => ({ path: `/f${at}` }));
-  assert.match(collection({ indexes: many })[0] ?? "", /indexes: 17 indexes; at most 16/);
 });
 
 test("columns read as kubectl's", () => {

@@ -151,5 +151,11 @@ function declarationOf({ metadata, spec }: Collection): CollectionDeclaration {
           },
         }),
     indexes: (spec?.indexes ?? []).map(({ path }) => path),
+    unique: (spec?.unique ?? []).map(({ paths }) => ({ paths })),
+    references: (spec?.references ?? []).map(({ path, collection, onDelete }) => ({
+      path,
+      collection,
+      onDelete: onDelete === "keep" ? "keep" : "refuse",
+    })),
   };
 }

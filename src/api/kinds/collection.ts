@@ -5,28 +5,11 @@
 import { z } from "zod";
 import type { FieldIssue } from "../kind.ts";
 import { egressSchema, egressText } from "../schema/egress.ts";
-import { count, listByKey, opaque } from "../schema/builders.ts";
+import { count, listByKey, listOf, opaque } from "../schema/builders.ts";
+import { fieldIssues, fieldSchema, indexIssues } from "./collection-fields.ts";
+import { referenceSchema, ruleIssues, uniqueSchema } from "./collection-rules.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";
-
-const fieldTypes = [
-  "string",
-  "number",
-  "integer",
-  "boolean",
-  "any",
-  "counter",
-  "set",
-  "list",
-] as const;
-
-const fieldSchema = z.strictObject({
-  /** A JSON pointer (RFC 6901): `/address/city`. */
-  path: z.string(),
-  /** `counter`, `set` and `list` merge as such; of all others the last write holds. */
-  type: z.string(),
-  required: z.boolean().optional(),
-});
 
 const collectionSchema = z.strictObject({
   apiVersion: z.literal("skerry.dev/v1alpha1"),
@@ -49,6 +32,10 @@ const collectionSchema = z.strictObject({
       egress: egressSchema,
       /** Fields that queries find and sort documents by without looking at all of them. */
       indexes: listByKey(z.strictObject({ path: z.string() }), ["path"]),
+      /** What no two documents have alike. */
+      unique: listOf(uniqueSchema),
+      /** Fields that name documents of a collection. */
+      references: listByKey(referenceSchema, ["path"]),
       retention: opaque,
       priority: z.int(),
     })
@@ -56,11 +43,7 @@ const collectionSchema = z.strictObject({
     .optional(),
 });
 export type Collection = z.infer<typeof collectionSchema>;
-export type CollectionFieldType = (typeof fieldTypes)[number];
 
-const fieldsMax = 200;
-const indexesMax = 16;
-const pointer = /^(\/([^/~]|~[01])*)+$/;
 const notBuilt = {
   retention: "documents stay until they are deleted",
   priority: "all collections are replicated alike",
@@ -143,53 +126,11 @@ export const collectionKind = defineKind<Collection>({
           message: `is not built yet: ${instead}; leave it out`,
         });
     }
-    return [...issues, ...fieldIssues(spec.fields ?? []), ...indexIssues(spec.indexes ?? [])];
+    return [
+      ...issues,
+      ...fieldIssues(spec.fields ?? []),
+      ...indexIssues(spec.indexes ?? []),
+      ...ruleIssues(spec),
+    ];
   },
 });
-
-function fieldIssues(fields: readonly z.infer<typeof fieldSchema>[]): FieldIssue[] {
-  const issues: FieldIssue[] = [];
-  if (fields.length > fieldsMax)
-    issues.push({ field: "spec.fields", message: `${fields.length} fields; at most ${fieldsMax}` });
-  const paths = fields.map(({ path }) => path);
-  for (const [index, { path, type }] of fields.entries()) {
-    const at = `spec.fields[${index}]`;
-    issues.push(...pathIssues(path, `${at}.path`, paths.indexOf(path) !== index));
-    const above = fields.find((field) => path.startsWith(`${field.path}/`));
-    if (above && above.type !== "any")
-      issues.push({
-        field: `${at}.path`,
-        message: `"${path}" is below ${above.path}, which is declared as ${above.type}`,
-      });
-    if (!(fieldTypes as readonly string[]).includes(type)) {
-      const built = type === "text" ? "is not built yet; it must be" : "must be";
-      issues.push({ field: `${at}.type`, message: `"${type}" ${built} ${fieldTypes.join(", ")}` });
-    }
-  }
-  return issues;
-}
-
-function indexIssues(indexes: readonly { readonly path: string }[]): FieldIssue[] {
-  const paths = indexes.map(({ path }) => path);
-  const many =
-    indexes.length > indexesMax
-      ? [{ field: "spec.indexes", message: `${indexes.length} indexes; at most ${indexesMax}` }]
-      : [];
-  return [
-    ...many,
-    ...paths.flatMap((path, index) =>
-      pathIssues(path, `spec.indexes[${index}].path`, paths.indexOf(path) !== index),
-    ),
-  ];
-}
-
-function pathIssues(path: string, field: string, isTwice: boolean): FieldIssue[] {
-  const issues: FieldIssue[] = [];
-  if (!pointer.test(path))
-    issues.push({
-      field,
-      message: `"${path}" must be a JSON pointer such as /stock or /address/city`,
-    });
-  if (isTwice) issues.push({ field, message: `"${path}" is declared twice` });
-  return issues;
-}

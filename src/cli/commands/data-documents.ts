@@ -112,13 +112,15 @@ export function registerDocuments(data: Command, context: Context): void {
 
   data
     .command("conflicts [collection]")
-    .description("documents whose writes met without knowing of each other, with every value")
+    .description(
+      "documents whose writes met without knowing of each other, with every value, and broken rules",
+    )
     .option(dataFlag, dataFlagText)
     .option("--cell <name>", cellFlagText)
     .option("--json", "one document a line")
     .addHelpText(
       "after",
-      "\nA conflict is settled by writing the field again.\n\nExamples:\n  skerry data conflicts\n  skerry data conflicts items --json",
+      "\nA conflict is settled by writing the field again, a broken rule by what its line says.\n\nExamples:\n  skerry data conflicts\n  skerry data conflicts items --json",
     )
     .action((collection: string | undefined, flags: Flags) =>
       withDocuments(flags, context, async (documents, api) => {
@@ -183,16 +185,33 @@ function show(documents: readonly StoredDocument[], flags: Flags, { output }: Co
 
 function conflictLines({ cell, collection: name, id, conflicts }: StoredDocument): string[] {
   const collection = cell === undefined ? name : `${cell}: ${name}`;
-  return conflicts.flatMap(({ kind, path, shown, others = [] }) => [
-    kind === "deleted-and-edited"
-      ? `${collection}/${id}: deleted by one and edited by another; it stays until it is written or deleted again`
-      : `${collection}/${id} ${path}: shown is ${JSON.stringify(shown)}`,
-    ...others.map(
-      ({ value, origin, atMs }) =>
-        `  not shown: ${JSON.stringify(value)}, written at ${nodeOf(origin)}, ${new Date(atMs).toISOString()}`,
+  return conflicts.flatMap((conflict) => [
+    `${collection}/${id}${headline(conflict, collection)}`,
+    ...(conflict.others ?? []).map(
+      (other) => `  not shown: ${JSON.stringify(other.value)}, ${written(other)}`,
     ),
   ]);
 }
+
+type Conflict = StoredDocument["conflicts"][number];
+
+/** What it is, and what settles it. */
+function headline(conflict: Conflict, collection: string): string {
+  const { kind, path, shown, paths = [], values = [], by } = conflict;
+  switch (kind) {
+    case "deleted-and-edited":
+      return ": deleted by one and edited by another; it stays until it is written or deleted again";
+    case "value-taken":
+      return ` ${paths.join(", ")}: ${values.map((value) => JSON.stringify(value)).join(", ")} belongs to ${collection}/${by?.id}${by ? `, ${written(by)}` : ""}; settled when one of the two has another value or is deleted`;
+    case "reference-missing":
+      return ` ${path}: there is no ${conflict.collection}/${conflict.id}; settled when that is written, or another one is named`;
+    case "concurrent-writes":
+      return ` ${path}: shown is ${JSON.stringify(shown)}`;
+  }
+}
+
+const written = ({ origin, atMs }: { readonly origin: string; readonly atMs: number }) =>
+  `written at ${nodeOf(origin)}, ${new Date(atMs).toISOString()}`;
 
 /** A store's origin is `NODE.INCARNATION`. */
 const nodeOf = (origin: string) => origin.slice(0, origin.lastIndexOf("."));

@@ -35,6 +35,21 @@ export type Conflict =
       readonly path: "";
       readonly deletions: readonly Author[];
       readonly edits: readonly Author[];
+    }
+  /** By a rule of the collection: another document has had these values, at `paths`, for longer. */
+  | {
+      readonly kind: "value-taken";
+      readonly path: string;
+      readonly paths: readonly string[];
+      readonly values: readonly Json[];
+      readonly by: Author & { readonly id: string };
+    }
+  /** By a rule of the collection: what it names is not there. */
+  | {
+      readonly kind: "reference-missing";
+      readonly path: string;
+      readonly collection: string;
+      readonly id: string;
     };
 
 export type Shown = {

@@ -1,15 +1,19 @@
 /** Documents between their rows and the merge rules; those of one operation are saved together. */
 import { show, withText, type Shown, type ShownText } from "./body.ts";
 import { decodeState, encodeState, type OriginNumbers } from "./encode-state.ts";
+import type { Claims } from "./claims.ts";
 import { freshOf, rowStateOf, stateOf, type Fresh } from "./fresh.ts";
 import type { JsonObject } from "./json.ts";
 import { applyWrite, type Context } from "./merge.ts";
 import type { Write } from "./operation.ts";
 import { joinStates, type Side } from "./join.ts";
+import { createRuling, type Ruling } from "./ruling.ts";
 import { emptyState, type DocumentState } from "./state.ts";
-import type { DocumentTables, StagedRow } from "./tables.ts";
+import type { DocumentRow, DocumentTables, StagedRow } from "./tables.ts";
 
 export interface Documents {
+  /** Undefined: this store knows no rules between documents. */
+  readonly ruling: Ruling | undefined;
   /** To be changed in place; `save` writes it. */
   state(collection: string, id: string): DocumentState;
   /** What `show` says of the state as it is now, and its body as JSON; spares `save` to ask again. */
@@ -43,7 +47,10 @@ export interface Documents {
 /** `state` of a fresh one is made when somebody asks for it. */
 type Open = { state?: DocumentState; fresh?: Fresh; shown?: ShownText };
 
-export function createDocuments(tables: DocumentTables, origins: OriginNumbers): Documents {
+export function createDocuments(
+  { tables, claims }: { tables: DocumentTables; claims?: Claims | undefined },
+  origins: OriginNumbers,
+): Documents {
   const open = new Map<string, Open>();
   let touched = new Set<string>();
   let change = tables.lastChange();
@@ -69,7 +76,23 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
   const stateAt = (known: Open): DocumentState =>
     (known.state ??= known.fresh ? stateOf(known.fresh) : emptyState());
 
+  const ruling =
+    claims &&
+    createRuling({
+      claims,
+      tables,
+      read,
+      nextChange: () => ++change,
+      touch: (collection) => touched.add(collection),
+    });
+  const saveRow = (row: DocumentRow, state: () => DocumentState): void => {
+    if (ruling?.concerns(row.collection)) ruling.save(row, state());
+    else tables.saveDocument(row);
+    touched.add(row.collection);
+  };
+
   const documents: Documents = {
+    ruling,
     read,
     state(collection, id) {
       const state = peek(collection, id);
@@ -110,15 +133,15 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
         saved.add(key);
         const { fresh } = document;
         const { body, conflicts, text } = document.shown ?? withText(show(stateAt(document)));
-        tables.saveDocument({
+        const row = {
           collection,
           id,
           body: text,
           state: fresh ? rowStateOf(fresh, origins) : encodeState(stateAt(document), body, origins),
           change: ++change,
           conflicts: conflicts.length,
-        });
-        touched.add(collection);
+        };
+        saveRow(row, () => stateAt(document));
       }
       open.clear();
       return saved.size;
@@ -130,8 +153,8 @@ export function createDocuments(tables: DocumentTables, origins: OriginNumbers):
       const joined =
         there &&
         joinStates({ state: read(there), covers: ours }, { state: read(row), covers: theirs });
-      tables.saveDocument({ ...(joined ? rowOf(joined, row) : row), change: ++change });
-      touched.add(collection);
+      const saved = { ...(joined ? rowOf(joined, row) : row), change: ++change };
+      saveRow(saved, () => joined ?? read(row));
     },
     rowOf,
     drop: () => open.clear(),

@@ -13,6 +13,7 @@ import {
   type DecodedOperations,
   type OperationBatch,
 } from "./codec.ts";
+import type { Claims } from "./claims.ts";
 import { createCausalOrder, knownText, replayBytes } from "./causal-order.ts";
 import { createDocuments, type Documents } from "./documents.ts";
 import type { HybridClock } from "./hybrid-clock.ts";
@@ -89,7 +90,7 @@ export type Rescued = {
 };
 
 export function createEngine(
-  deps: { tables: DocumentTables; clock: HybridClock; log: Log },
+  deps: { tables: DocumentTables; clock: HybridClock; log: Log; claims?: Claims },
   options: {
     origin: string;
     node: string;
@@ -97,11 +98,11 @@ export function createEngine(
     covering?: boolean;
   },
 ): Engine {
-  const { tables, clock, log } = deps;
+  const { tables, clock, log, claims } = deps;
   let ownName = options.origin;
 
   const origins = createOrigins(tables);
-  const documents = createDocuments(tables, origins.numbers);
+  const documents = createDocuments({ tables, claims }, origins.numbers);
   const order = createCausalOrder(
     { tables, origins, documents, clock },
     { covering: options.covering === true },
@@ -266,6 +267,7 @@ export function createEngine(
     },
     rebuild() {
       tables.clearDocuments();
+      claims?.clear();
       documents.drop();
       for (const row of origins.rows()) {
         row.applied = 0;

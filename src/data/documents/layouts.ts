@@ -1,4 +1,5 @@
 /** The layouts of a file of documents, each made of the one before. */
+import { claimLayout } from "./claims.ts";
 import { indexLayout } from "./indexes.ts";
 
 /** A file of layout n is brought to the newest by `layouts[n]` and all after it. */
@@ -60,4 +61,5 @@ CREATE TABLE staged(
   conflicts INTEGER NOT NULL, PRIMARY KEY(collection, id)) WITHOUT ROWID;
 CREATE TABLE staged_key(name TEXT PRIMARY KEY) WITHOUT ROWID;
 `,
+  claimLayout,
 ];

@@ -15,10 +15,13 @@ export function createReader(deps: { tables: SqliteTables; engine: Engine; view:
 
   const documentOf = (row: DocumentRow): Document | undefined => {
     const state = engine.documents.read(row);
-    const { body, conflicts } = show(state);
+    const { body, conflicts: own } = show(state);
     const version = versionOf(state);
     if (body === undefined || version === undefined) return undefined;
     const { collection, id } = row;
+    const ofRules =
+      row.conflicts > own.length ? engine.documents.ruling?.conflictsOf(row, body) : undefined;
+    const conflicts = ofRules ? [...own, ...ofRules] : own;
     return { collection, id, version, schemaVersion: state.schema, body, conflicts };
   };
   const documentsOf = (rows: readonly DocumentRow[]) =>

@@ -13,6 +13,7 @@ import { claimIdentity } from "../streams/claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "../streams/identity.ts";
 import { refuse } from "../streams/refusal.ts";
 import { checkWrites, unknownCollection } from "./check.ts";
+import { createClaims } from "./claims.ts";
 import { createEngine, type Rescued } from "./engine.ts";
 import { createHybridClock } from "./hybrid-clock.ts";
 import { readOperation } from "./operation.ts";
@@ -65,10 +66,14 @@ export function openDocumentStore(
       { path, node, what: "document store", topOf },
     );
     const hybrid = createHybridClock({ clock });
-    const engine = createEngine({ tables, clock: hybrid, log }, { origin: identity.origin, node });
-    return { tables, identity, hybrid, engine };
+    const claims = createClaims(db);
+    const engine = createEngine(
+      { tables, clock: hybrid, log, claims },
+      { origin: identity.origin, node },
+    );
+    return { tables, identity, hybrid, engine, claims };
   };
-  const { tables, identity, hybrid, engine } = opening(opened, { db, path });
+  const { tables, identity, hybrid, engine, claims } = opening(opened, { db, path });
 
   let declared: ReadonlyMap<string, CollectionDeclaration> = new Map();
   let grownVector = false;
@@ -84,9 +89,11 @@ export function openDocumentStore(
       if (collections.length > 0 || grownVector)
         signals.emit("grown", { collections, vector: engine.vector() });
       grownVector = false;
+      indexing.wake();
     },
     onRollback() {
       tables.forget();
+      claims.forget();
       engine.forget();
     },
   });
@@ -96,27 +103,28 @@ export function openDocumentStore(
       .catch((error) => log.error("documents could not be made again from the log", { error }));
   }
   const reader = createReader({ tables, engine, view: identity.view });
-  const indexing = createIndexing({ writer, tables, log });
+  const indexing = createIndexing({ writer, tables, claims, documents: engine.documents, log });
   const requireCollection = (name: string) => {
     if (!declared.has(name) && !tables.knows(name))
       throw new SkerryError(unknownCollection(name, declared.keys()));
   };
-  const writeNow = (request: readonly DocumentWrite[], key?: string): WriteAnswer => {
-    const written = writeDocuments({ engine, tables }, request, {
-      declared,
-      ...(key === undefined ? {} : { key }),
-    });
+  const writeNow = (
+    request: readonly DocumentWrite[],
+    options: { key?: string; isAgain?: boolean } = {},
+  ): WriteAnswer => {
+    const written = writeDocuments({ engine, tables }, request, { declared, ...options });
     if (written.state === "refused")
       return { state: "refused", ...written.complaint, retryable: false };
     const { changed, warnings, versions } = written;
-    if (changed > 0 || key !== undefined) grownVector = true;
+    if (changed > 0 || options.key !== undefined) grownVector = true;
     return { state: "stored", changed, warnings, versions, cover: engine.applied() };
   };
 
   const writeAgain = ({ collection, id, body }: Rescued) =>
-    writeNow([
-      { collection, id, ...(body === undefined ? { do: "delete" } : { do: "put", body }) },
-    ]);
+    writeNow(
+      [{ collection, id, ...(body === undefined ? { do: "delete" } : { do: "put", body }) }],
+      { isAgain: true },
+    );
   let { view } = identity;
 
   const store: LocalDocumentStore = {
@@ -125,11 +133,11 @@ export function openDocumentStore(
       declared = new Map(collections.map((collection) => [collection.name, collection]));
       await indexing.declare(collections);
     },
-    async write(request, { key } = {}) {
-      const refused = refuse(checkWrites(request, key, declared));
+    async write(request, options = {}) {
+      const refused = refuse(checkWrites(request, options.key, declared));
       if (refused) return refused;
       try {
-        return await writer.write(() => writeNow(request, key));
+        return await writer.write(() => writeNow(request, options));
       } catch (error) {
         if (error instanceof SkerryError && refusals.has(error.code)) {
           const { code, message, hint, retryable } = error;

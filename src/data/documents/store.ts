@@ -6,6 +6,7 @@
 import type { EgressPolicy, FieldChange, Operation } from "../../api/records/index.ts";
 import type { Conflict } from "./body.ts";
 import type { JsonObject } from "./json.ts";
+import type { ReferenceRule, UniqueRule } from "./rules.ts";
 import type { ReplicatedSnapshots } from "../replication/replicated.ts";
 import type { SnapshotPiece } from "./snapshot.ts";
 import type { SnapshotPlace } from "./snapshots.ts";
@@ -29,6 +30,8 @@ export type CollectionDeclaration = {
   readonly egress?: CollectionEgress;
   /** JSON pointers. */
   readonly indexes?: readonly string[];
+  readonly unique?: readonly UniqueRule[];
+  readonly references?: readonly ReferenceRule[];
 };
 
 /** Of two policies of a collection, the one of the later revision of its object holds. */

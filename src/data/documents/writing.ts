@@ -6,6 +6,7 @@ import type { Engine } from "./engine.ts";
 import { changesOf } from "./fresh.ts";
 import { show, withText, type ShownText } from "./body.ts";
 import { mergePatch, type JsonObject } from "./json.ts";
+import { brokenRule, type Touched } from "./rule-check.ts";
 import { applyWrite } from "./merge.ts";
 import type { Write } from "./operation.ts";
 import { isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
@@ -25,7 +26,16 @@ export type Written =
 export function writeDocuments(
   { engine, tables }: { engine: Engine; tables: DocumentTables },
   request: readonly DocumentWrite[],
-  { declared, key }: { declared: Declared; key?: string },
+  {
+    declared,
+    key,
+    isAgain = false,
+  }: {
+    declared: Declared;
+    key?: string;
+    /** It was taken once: rules between documents do not refuse it now. */
+    isAgain?: boolean;
+  },
 ): Written {
   const { documents } = engine;
   const versions = () => request.map(({ collection, id }) => documents.version(collection, id));
@@ -35,6 +45,19 @@ export function writeDocuments(
   const context = engine.context();
   const writes: Write[] = [];
   const warnings: string[] = [];
+  const ruling = isAgain ? undefined : documents.ruling;
+  const touched = new Map<string, Touched>();
+  const touch = (
+    { collection, id }: DocumentWrite,
+    index: number,
+    { before, after }: Pick<Touched, "before" | "after">,
+  ) => {
+    if (!ruling?.concerns(collection)) return;
+    const name = `${collection}\n${id}`;
+    const first = touched.get(name);
+    const at = placeOf(index, { collection, id });
+    touched.set(name, { at, collection, id, before: first ? first.before : before, after });
+  };
   for (const [index, wish] of request.entries()) {
     const collection = declared.get(wish.collection);
     const { collection: name, id } = wish;
@@ -47,6 +70,7 @@ export function writeDocuments(
         documents.drop();
         return { state: "refused", complaint: problem };
       }
+      touch(wish, index, { before: undefined, after: shownNew.body });
       writes.push(begun);
       continue;
     }
@@ -54,6 +78,7 @@ export function writeDocuments(
     const wasAlive = isAlive(state);
     if (wish.do === "delete") {
       if (!wasAlive) continue;
+      touch(wish, index, { before: show(state).body, after: undefined });
       const write: Write = { collection: name, id, verb: "delete", changes: [] };
       applyWrite(state, write, context);
       writes.push(write);
@@ -86,7 +111,13 @@ export function writeDocuments(
       documents.drop();
       return { state: "refused", complaint: problem };
     }
+    touch(wish, index, { before, after: shown.body });
     writes.push({ ...write, changes: editor.changes });
+  }
+  const broken = ruling && brokenRule({ claims: ruling.claims, declared }, [...touched.values()]);
+  if (broken) {
+    documents.drop();
+    return { state: "refused", complaint: broken };
   }
   const versionsNow = versions();
   const changed = documents.save(writes);
@@ -159,7 +190,7 @@ function problemOf(
   },
 ): Complaint | undefined {
   const { collection, before, after, warnings } = found;
-  const at = `writes[${index}] (${wish.collection}/${wish.id})`;
+  const at = placeOf(index, wish);
   const large = after.text === null ? undefined : tooLarge(at, after.text);
   if (large) return large;
   const mismatches = collection ? mismatchesOf(collection, { before, after: after.body }) : [];
@@ -174,6 +205,9 @@ function problemOf(
     hint: "the fields are declared in the Collection; nothing was written",
   };
 }
+
+const placeOf = (index: number, { collection, id }: Pick<DocumentWrite, "collection" | "id">) =>
+  `writes[${index}] (${collection}/${id})`;
 
 /** A field that is not declared (here, or not yet) merges as whoever began it declared it. */
 function typesOf(

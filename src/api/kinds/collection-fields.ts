@@ -1,0 +1,74 @@
+/** Fields and indexes of a Collection. */
+import { z } from "zod";
+import type { FieldIssue } from "../kind.ts";
+
+const fieldTypes = [
+  "string",
+  "number",
+  "integer",
+  "boolean",
+  "any",
+  "counter",
+  "set",
+  "list",
+] as const;
+
+export const fieldSchema = z.strictObject({
+  /** A JSON pointer (RFC 6901): `/address/city`. */
+  path: z.string(),
+  /** `counter`, `set` and `list` merge as such; of all others the last write holds. */
+  type: z.string(),
+  required: z.boolean().optional(),
+});
+export type CollectionFieldType = (typeof fieldTypes)[number];
+
+const fieldsMax = 200;
+const indexesMax = 16;
+const pointer = /^(\/([^/~]|~[01])*)+$/;
+
+export function fieldIssues(fields: readonly z.infer<typeof fieldSchema>[]): FieldIssue[] {
+  const issues: FieldIssue[] = [];
+  if (fields.length > fieldsMax)
+    issues.push({ field: "spec.fields", message: `${fields.length} fields; at most ${fieldsMax}` });
+  const paths = fields.map(({ path }) => path);
+  for (const [index, { path, type }] of fields.entries()) {
+    const at = `spec.fields[${index}]`;
+    issues.push(...pathIssues(path, `${at}.path`, paths.indexOf(path) !== index));
+    const above = fields.find((field) => path.startsWith(`${field.path}/`));
+    if (above && above.type !== "any")
+      issues.push({
+        field: `${at}.path`,
+        message: `"${path}" is below ${above.path}, which is declared as ${above.type}`,
+      });
+    if (!(fieldTypes as readonly string[]).includes(type)) {
+      const built = type === "text" ? "is not built yet; it must be" : "must be";
+      issues.push({ field: `${at}.type`, message: `"${type}" ${built} ${fieldTypes.join(", ")}` });
+    }
+  }
+  return issues;
+}
+
+export function indexIssues(indexes: readonly { readonly path: string }[]): FieldIssue[] {
+  const paths = indexes.map(({ path }) => path);
+  const many =
+    indexes.length > indexesMax
+      ? [{ field: "spec.indexes", message: `${indexes.length} indexes; at most ${indexesMax}` }]
+      : [];
+  return [
+    ...many,
+    ...paths.flatMap((path, index) =>
+      pathIssues(path, `spec.indexes[${index}].path`, paths.indexOf(path) !== index),
+    ),
+  ];
+}
+
+export function pathIssues(path: string, field: string, isTwice: boolean): FieldIssue[] {
+  const issues: FieldIssue[] = [];
+  if (!pointer.test(path))
+    issues.push({
+      field,
+      message: `"${path}" must be a JSON pointer such as /stock or /address/city`,
+    });
+  if (isTwice) issues.push({ field, message: `"${path}" is declared twice` });
+  return issues;
+}

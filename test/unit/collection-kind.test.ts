@@ -1,0 +1,83 @@
+/** The kind Collection: what it refuses, by field, value and what is allowed. */
+import { strict as assert } from "node:assert";
+import { test } from "node:test";
+import { checkObject, collectionKind } from "../../src/api/index.ts";
+
+function collection(spec: object): string[] {
+  const checked = checkObject(collectionKind, {
+    apiVersion: "skerry.dev/v1alpha1",
+    kind: "Collection",
+    metadata: { name: "items" },
+    spec,
+  });
+  return checked.ok ? [] : checked.issues.map(({ field, message }) => `${field}: ${message}`);
+}
+const field = (path: string, type = "string") => ({ path, type });
+
+test("a collection's fields are checked, and what is not built yet is refused by name", () => {
+  assert.deepEqual(
+    collection({
+      schemaVersion: 2,
+      scope: "cell",
+      consistency: "merge",
+      onMismatch: "warn",
+      fields: [field("/name"), field("/stock", "counter"), field("/size/mm~1inch", "number")],
+    }),
+    [],
+  );
+  assert.match(collection({ scope: "both" })[0] ?? "", /spec\.scope: "both" is not built yet/);
+  assert.match(
+    collection({ scope: "all" })[0] ?? "",
+    /spec\.scope: "all" must be cell or cellsToHub/,
+  );
+  assert.match(collection({ consistency: "strong" })[0] ?? "", /not built yet; it must be merge/);
+  const egress = { keep: ["a"] };
+  assert.deepEqual(collection({ scope: "cellsToHub", egress }), []);
+  assert.match(collection({ egress })[0] ?? "", /spec\.scope: must be cellsToHub/);
+  assert.match(collection({ scope: "cellsToHub" })[0] ?? "", /spec\.egress: is missing/);
+  assert.match(collection({ fields: [field("name")] })[0] ?? "", /fields\[0\]\.path: "name" must/);
+  assert.match(collection({ fields: [field("/a", "text")] })[0] ?? "", /"text" is not built yet/);
+  assert.match(collection({ fields: [field("/a"), field("/a")] })[0] ?? "", /declared twice/);
+  assert.match(
+    collection({ fields: [field("/a", "set"), field("/a/b")] })[0] ?? "",
+    /"\/a\/b" is below \/a, which is declared as set/,
+  );
+  assert.deepEqual(collection({ indexes: [{ path: "/name" }, { path: "/size/mm" }] }), []);
+  assert.match(
+    collection({ indexes: [{ path: "name" }] })[0] ?? "",
+    /indexes\[0\]\.path: "name" must/,
+  );
+  const twice = [{ path: "/a" }, { path: "/a" }];
+  assert.match(collection({ indexes: twice })[0] ?? "", /indexes\[1\]\.path: .* declared twice/);
+  const many = Array.from({ length: 17 }, (_, at) => ({ path: `/f${at}` }));
+  assert.match(collection({ indexes: many })[0] ?? "", /indexes: 17 indexes; at most 16/);
+});
+
+test("a collection's rules are checked", () => {
+  const reference = { path: "/by", collection: "users" };
+  assert.deepEqual(
+    collection({
+      fields: [field("/mail"), field("/by", "set")],
+      unique: [{ paths: ["/mail"] }, { paths: ["/shop", "/number"] }],
+      references: [reference, { path: "/last", collection: "items", onDelete: "keep" }],
+    }),
+    [],
+  );
+  for (const [spec, problem] of [
+    [{ unique: [{ paths: [] }] }, /unique\[0\]\.paths: 0 paths; must be 1 to 8/],
+    [{ unique: [{ paths: ["mail"] }] }, /paths\[0\]: "mail" must be a JSON pointer/],
+    [{ unique: [{ paths: ["/a"] }, { paths: ["/a"] }] }, /unique\[1\]\.paths: is declared twice/],
+    [
+      { fields: [field("/n", "counter")], unique: [{ paths: ["/n"] }] },
+      /"\/n" is declared as counter, which cannot be unique/,
+    ],
+    [
+      { fields: [field("/by", "number")], references: [reference] },
+      /references\[0\]\.path: "\/by" is declared as number, which cannot name a document/,
+    ],
+    [{ references: [{ ...reference, onDelete: "drop" }] }, /"drop" must be refuse or keep/],
+    [{ references: [reference, reference] }, /references\[1\]\.path: .* declared twice/],
+    [{ scope: "hubToCells", references: [reference] }, /spec\.references: must not be there/],
+  ] as const)
+    assert.match(collection(spec)[0] ?? "", problem);
+});
