@@ -8,6 +8,7 @@ import type {
   QueryGroup,
   QueryRow,
   RowsRequest,
+  TextDelta,
 } from "../api/records/index.ts";
 import { createBackoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -19,7 +20,7 @@ import { eventsOf, type ServerEvent } from "./events.ts";
 import { followQuery, type LiveRequest, type LiveUpdate } from "./live.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
 
-export type { FieldChange, Json };
+export type { FieldChange, Json, TextDelta };
 export type Body = JsonObject;
 
 export type WriteOptions = {
@@ -83,6 +84,8 @@ export type StoredDocument = {
     readonly collection?: string;
     readonly id?: string;
   }[];
+  /** Texts with attributes, by JSON pointer; the body has their characters only. */
+  readonly texts?: Readonly<Record<string, TextDelta>>;
 };
 
 export type ListOptions = {

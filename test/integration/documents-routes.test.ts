@@ -248,10 +248,15 @@ test("the examples of docs/data.md do what it says", async () => {
   assert.deepEqual(body, {
     colour: "blue",
     name: "bolt",
+    notes: "Zinc plated",
     size: { inch: 0.31, mm: 8 },
     steps: ["drill", "turn"],
     stock: 37,
     tags: ["steel"],
   });
   assert.ok(lines.includes("order-1"));
+  const bolt = await createDocuments({ url, token: "secret" }).get("items", "bolt-8");
+  assert.deepEqual(bolt?.texts, {
+    "/notes": [{ insert: "Zinc", attributes: { bold: true } }, { insert: " plated" }],
+  });
 });

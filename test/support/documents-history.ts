@@ -2,6 +2,7 @@
  * Histories of one document, made by several writers that hear of each other now and then; each
  * operation with all that its writer knew. For tests of the merge rules, without a store.
  */
+import type { TextDelta } from "../../src/api/records/index.ts";
 import { createEditor, type MergeType } from "../../src/data/documents/editor.ts";
 import type { Json, JsonObject } from "../../src/data/documents/json.ts";
 import { applyWrite, type Context } from "../../src/data/documents/merge.ts";
@@ -15,6 +16,7 @@ export type Action =
   | { readonly do: "add" | "discard"; readonly value: Json }
   | { readonly do: "insert"; readonly index: number; readonly values: readonly Json[] }
   | { readonly do: "deleteAt"; readonly index: number }
+  | { readonly do: "edit"; readonly delta: TextDelta }
   | { readonly do: "delete" };
 
 export type Step =
@@ -32,6 +34,7 @@ export const typesOf =
     if (path === "/n") return drifted ? "register" : "counter";
     if (path === "/s") return drifted ? "list" : "set";
     if (path === "/l") return drifted ? "set" : "list";
+    if (path === "/t") return drifted ? "register" : "text";
     return "register";
   };
 
@@ -121,6 +124,8 @@ function perform(editor: ReturnType<typeof createEditor>, action: Action): void 
       return editor.insert("/l", action.index, action.values);
     case "deleteAt":
       return editor.deleteAt("/l", action.index, 1);
+    case "edit":
+      return editor.edit("/t", action.delta);
     case "delete":
   }
 }

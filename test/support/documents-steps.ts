@@ -1,5 +1,6 @@
 /** Scripts of writes to one document by three writers, for property tests. */
 import * as fc from "fast-check";
+import type { TextAttributes } from "../../src/api/records/index.ts";
 import type { Json, JsonObject } from "../../src/data/documents/json.ts";
 import type { Action, Step } from "./documents-history.ts";
 
@@ -14,10 +15,24 @@ export const historyBody: fc.Arbitrary<JsonObject> = fc.record(
     n: fc.integer({ min: -5, max: 5 }),
     s: items,
     l: items,
+    t: fc.constantFrom("", "a", "ab", "grün", "a😀b", "a😎b"),
     ["__proto__"]: scalar,
   },
   { requiredKeys: [] },
 ) as fc.Arbitrary<JsonObject>;
+const attributes = fc.constantFrom<TextAttributes>(
+  { bold: true },
+  { bold: null },
+  { bold: true, link: "/a" },
+);
+const length = fc.integer({ min: 1, max: 4 });
+const part = fc.oneof(
+  fc.record({ insert: fc.constantFrom("x", "yz", "\n") }),
+  fc.record({ insert: fc.constantFrom("B"), attributes }),
+  fc.record({ retain: length }),
+  fc.record({ retain: length, attributes }),
+  fc.record({ delete: length }),
+);
 const action: fc.Arbitrary<Action> = fc.oneof(
   fc.record({
     do: fc.constant("become" as const),
@@ -33,6 +48,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     values: fc.array(item, { minLength: 1, maxLength: 3 }),
   }),
   fc.record({ do: fc.constant("deleteAt" as const), index: fc.nat({ max: 4 }) }),
+  fc.record({ do: fc.constant("edit" as const), delta: fc.array(part, { maxLength: 3 }) }),
 );
 const writer = fc.nat({ max: 2 });
 const hlc = fc.nat({ max: 6 });

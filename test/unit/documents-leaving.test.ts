@@ -114,7 +114,7 @@ test("P1, P8: no value, name, key or unknown kind of what stays is in the bytes 
           { type: "discard", path: "/some/s", value: secret },
           { type: "insert", path: "/some/l", after: null, n: 1, values: [secret] },
           { type: "delete", path: `/some/${secret}`, ids: ["1@n1.a"] },
-          { type: "text", path: "/open", value: secret },
+          { type: "drawing", path: "/open", value: secret },
         ],
       },
     ],

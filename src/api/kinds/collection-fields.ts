@@ -11,12 +11,13 @@ const fieldTypes = [
   "counter",
   "set",
   "list",
+  "text",
 ] as const;
 
 export const fieldSchema = z.strictObject({
   /** A JSON pointer (RFC 6901): `/address/city`. */
   path: z.string(),
-  /** `counter`, `set` and `list` merge as such; of all others the last write holds. */
+  /** `counter`, `set`, `list` and `text` merge as such; of all others the last write holds. */
   type: z.string(),
   required: z.boolean().optional(),
 });

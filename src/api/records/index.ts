@@ -7,7 +7,7 @@ export {
   type Beat,
   type BeatParts,
 } from "./beat.ts";
-export type { FieldChange } from "./document.ts";
+export type { FieldChange, TextAttributes, TextDelta } from "./document.ts";
 export {
   coverRuns,
   knownChanges,

@@ -32,7 +32,9 @@ export type Change =
       readonly n: number;
       readonly values: readonly Json[];
     }
-  | { readonly type: "delete"; readonly path: string; readonly ids: readonly ElementId[] };
+  | { readonly type: "delete"; readonly path: string; readonly ids: readonly ElementId[] }
+  /** A text, by Yjs: an update of its first format, in base64. */
+  | { readonly type: "text"; readonly path: string; readonly update: string };
 
 export type Write = {
   readonly collection: string;
@@ -64,6 +66,7 @@ export const knownChanges: ReadonlySet<string> = new Set<Change["type"]>([
   "discard",
   "insert",
   "delete",
+  "text",
 ]);
 
 /** Operations that only cover positions, joined where they stand together, with all that they had seen. */

@@ -23,6 +23,8 @@ export type PackedState = {
   readonly m?: ByPath<readonly [Json, readonly number[]]>;
   /** Elements of lists: number, origin, sequence, and the value unless it was removed. */
   readonly l?: ByPath<readonly [number, number, number, ...Json[]]>;
+  /** Texts: one update of Yjs each, in base64. */
+  readonly t?: ByPath<string>;
 };
 
 export type SnapshotDocument = {

@@ -2,7 +2,7 @@
  * What a reader sees of a document: its body, with fields in the order of their names so that equal
  * states give equal text, and the conflicts that a person may want to look at. Where writes of
  * different kinds meet at one place, the richer one is shown: fields below it, then a list, a set, a
- * counter, a plain value; what is not shown is a conflict.
+ * counter, a text, a plain value; what is not shown is a conflict.
  */
 import { stampMs } from "./hybrid-clock.ts";
 import { isObject, objectOf, same, type Json, type JsonObject } from "./json.ts";
@@ -17,6 +17,7 @@ import {
   type DocumentState,
   type RegisterWrite,
 } from "./state.ts";
+import { plainText } from "./text.ts";
 
 /** Who wrote it, where its log has it, and the time of that node's clock. */
 export type Author = { readonly origin: string; readonly sequence: number; readonly atMs: number };
@@ -134,7 +135,7 @@ function noteConflict(cell: Cell, path: string, shown: Json, conflicts: Conflict
   // What is shown is all that there is.
   if (!first || (plain && !second)) return;
   const others = cell.registers.filter(
-    ({ value }) => !same(value, shown) && (plain || !isEmpty(value)),
+    ({ value }) => !same(value, shown) && (plain || !isEmpty(value, cell)),
   );
   if (others.length > 0)
     conflicts.push({ kind: "concurrent-writes", path, shown, others: others.map(withValueOf) });
@@ -146,12 +147,16 @@ function showCell(cell: Cell): Json | undefined {
   if (cell.members.size > 0)
     return [...cell.members.keys()].sort(byCodeUnits).map((key) => cell.members.get(key)!.value);
   if (isCounted(cell)) return countOf(cell);
+  const text = plainText(cell.text);
+  if (text !== "") return text;
   return cell.registers[0]?.value;
 }
 
-/** An empty list or map stands for "nothing here yet", and gives way to what is put into it. */
-const isEmpty = (value: Json): boolean =>
-  typeof value === "object" && value !== null && Object.keys(value).length === 0;
+/** An empty list, map or text stands for "nothing here yet", and gives way to what is put into it. */
+const isEmpty = (value: Json, { text }: Cell): boolean =>
+  typeof value === "object" && value !== null
+    ? Object.keys(value).length === 0
+    : value === "" && text !== undefined;
 
 const byCodeUnits = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 

@@ -9,6 +9,7 @@ import type {
   FieldChange,
   FieldDeclaration,
 } from "./store.ts";
+import { deltaProblem } from "./text.ts";
 
 export const writesPerRequestMax = 1000;
 export const documentBytesMax = 256 * 1024;
@@ -125,10 +126,15 @@ function checkChange(
       if (!isPlace(change.index) || (change.count !== undefined && !isPlace(change.count)))
         return invalid(`${where}.index`, "index and count must be whole numbers from 0");
       return needs("list");
+    case "edit": {
+      const problem = deltaProblem(change.delta);
+      if (problem) return invalid(`${where}.delta`, problem);
+      return tooLarge(`${where}.delta`, JSON.stringify(change.delta)) ?? needs("text");
+    }
     default:
       return invalid(
         `${where}.change`,
-        `must be set, remove, increment, add, discard, insert or delete`,
+        `must be set, remove, increment, add, discard, insert, delete or edit`,
       );
   }
 }
@@ -203,6 +209,8 @@ function fits(value: Json, type: FieldDeclaration["type"]): boolean {
     case "set":
     case "list":
       return Array.isArray(value);
+    case "text":
+      return typeof value === "string" && value.isWellFormed();
     default:
       return typeof value === type;
   }
@@ -217,6 +225,7 @@ const wordOf: Readonly<Record<FieldDeclaration["type"], string>> = {
   counter: "a number: it is a counter",
   set: "an array: it is a set",
   list: "an array: it is a list",
+  text: "well-formed text",
 };
 
 /** SQLite's text would end at a NUL, or come back changed. */

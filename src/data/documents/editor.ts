@@ -4,6 +4,7 @@
  * A whole body (`PUT`) or a merge patch becomes the difference to what is there: fields that stay
  * the same are not written, so the same request again writes nothing.
  */
+import type { TextDelta } from "../../api/records/index.ts";
 import { stable } from "../../lib/stable.ts";
 import { show } from "./body.ts";
 import { isObject, same, valueAt, type Json, type JsonObject } from "./json.ts";
@@ -12,9 +13,10 @@ import { applyChange, type Context } from "./merge.ts";
 import type { Change, ObservedCounts } from "./operation.ts";
 import { isWithin, join, namesOf } from "./pointer.ts";
 import { countOf, isCounted, livingOf, type DocumentState } from "./state.ts";
+import { beginText, deltaBetween, editText, lengthOf, textOf } from "./text.ts";
 
 /** How a field merges. `register`: the last write holds; everything that is not declared is one. */
-export type MergeType = "register" | "counter" | "set" | "list";
+export type MergeType = "register" | "counter" | "set" | "list" | "text";
 
 export interface Editor {
   readonly changes: readonly Change[];
@@ -30,6 +32,8 @@ export interface Editor {
   /** `index` counts from 0; past the end is the end. */
   insert(path: string, index: number, values: readonly Json[]): void;
   deleteAt(path: string, index: number, count: number): void;
+  /** Of a text; what reaches past its end is cut there. */
+  edit(path: string, delta: TextDelta): void;
 }
 
 export function createEditor(
@@ -59,9 +63,38 @@ export function createEditor(
       ),
     };
   };
-  const set = (path: string, value: Json) =>
+  /** What a clearing saw of texts goes by a change of their own: they do not say who wrote what. */
+  const emptyTexts = (path: string) => {
+    for (const [at, { text }] of [...state.cells])
+      if (text && isWithin(at, path)) makeText(at, [{ delete: lengthOf(text) }]);
+  };
+  const set = (path: string, value: Json) => {
+    emptyTexts(path);
     make({ type: "set", path, value, ...observedCounts(path) });
-  const remove = (path: string) => make({ type: "remove", path, ...observedCounts(path) });
+  };
+  const remove = (path: string) => {
+    emptyTexts(path);
+    make({ type: "remove", path, ...observedCounts(path) });
+  };
+  const makeText = (path: string, delta: TextDelta) => {
+    const update = editText(cellAt(path)?.text, context.origin, delta);
+    if (update) make({ type: "text", path, update: textOf(update) });
+  };
+  const edit = (path: string, delta: TextDelta) => {
+    const cell = cellAt(path);
+    const first = cell?.registers[0];
+    // A string that was a plain value before the field became a text is where it begins.
+    if (first && typeof first.value === "string" && first.value !== "" && !lengthOf(cell.text)) {
+      const author = `${first.origin}/${first.sequence}${path}`;
+      make({ type: "text", path, update: textOf(beginText(author, first.value)) });
+    }
+    makeText(path, delta);
+  };
+  const becomeText = (path: string, current: Json | undefined, target: string) => {
+    if (target === "") return set(path, "");
+    if (current !== undefined && typeof current !== "string") remove(path);
+    edit(path, deltaBetween(typeof current === "string" ? current : "", target));
+  };
 
   const livingAt = (path: string) => {
     const cell = cellAt(path);
@@ -124,6 +157,8 @@ export function createEditor(
       return becomeCounter(path, current, target);
     if (type === "set" && Array.isArray(target)) return becomeSet(path, current, target);
     if (type === "list" && Array.isArray(target)) return becomeList(path, current, target);
+    if (type === "text" && typeof target === "string" && target.isWellFormed())
+      return becomeText(path, current, target);
     const isMap = isObject(target) && (path === "" || Object.keys(target).length > 0);
     if (!isMap) return set(path, target);
     const fields = isObject(current) ? current : {};
@@ -164,6 +199,7 @@ export function createEditor(
       const ids = living.slice(index, index + count).map(({ id }) => id);
       if (ids.length > 0) make({ type: "delete", path, ids });
     },
+    edit,
   };
 }
 

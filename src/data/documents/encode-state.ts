@@ -17,6 +17,7 @@ import {
   type DocumentState,
   type RegisterWrite,
 } from "./state.ts";
+import { textOf, textState } from "./text.ts";
 
 /** Origins are small numbers in rows. */
 export type OriginNumbers = { numberOf(origin: string): number; originOf(number: number): string };
@@ -78,6 +79,8 @@ export function packState(
           [n, numberOf(origin), sequence, ...(value === undefined ? [] : [value])] as const,
       ),
     );
+  if (cells.some(([, { text }]) => text))
+    packed.t = part(({ text }) => (text ? [textOf(text)] : []));
   return packed;
 }
 
@@ -198,6 +201,8 @@ export function unpackState(
       return { id: elementId(n, origin), n, origin, sequence, value };
     });
   }
+  for (const [path, [text]] of packed.t ?? [])
+    if (text !== undefined) cellAt(path).text = textState(text);
   return {
     edits: (packed.e ?? []).map(stamp),
     deletions: (packed.d ?? []).map(stamp),

@@ -17,6 +17,7 @@ import {
   type Element,
   type Member,
 } from "./state.ts";
+import { joinTexts } from "./text.ts";
 
 export type Side = {
   readonly state: DocumentState;
@@ -30,7 +31,7 @@ export function joinStates(ours: Side, theirs: Side): DocumentState {
   for (const path of new Set([...ours.state.cells.keys(), ...theirs.state.cells.keys()])) {
     const cell = joinCells(ours, theirs, path);
     const held = cell.registers.length + cell.counts.size + cell.members.size + cell.list.length;
-    if (held > 0) cells.set(path, cell);
+    if (held > 0 || cell.text) cells.set(path, cell);
   }
   return {
     edits: joinStamps(ours, theirs, ({ edits }) => edits),
@@ -53,6 +54,8 @@ function joinCells(ours: Side, theirs: Side, path: string): Cell {
     if (member) ownMembers(cell).set(key, member);
   }
   cell.list = joinLists(a.list, b.list);
+  const text = b.text ? joinTexts(a.text, b.text) : a.text;
+  if (text) cell.text = text;
   return cell;
 }
 

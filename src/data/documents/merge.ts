@@ -16,6 +16,7 @@ import {
   type DocumentState,
   type Member,
 } from "./state.ts";
+import { joinTexts, textState } from "./text.ts";
 
 export type Context = Stamp & {
   /** Whether the writer had applied this operation, or it is this one itself. */
@@ -99,6 +100,11 @@ export function applyChange(state: DocumentState, change: Change, context: Conte
         cell.list = cell.list.map((element) =>
           ids.has(element.id) ? { ...element, value: undefined } : element,
         );
+      return;
+    }
+    case "text": {
+      const cell = typedCell(state, change.path, context);
+      cell.text = joinTexts(cell.text, textState(change.update));
     }
   }
 }
@@ -168,5 +174,5 @@ const uncovered = (
 function prune(state: DocumentState, path: string): void {
   const cell = state.cells.get(path);
   if (!cell || cell.registers.length + cell.counts.size + cell.members.size > 0) return;
-  if (cell.list.length === 0) state.cells.delete(path);
+  if (cell.list.length === 0 && !cell.text) state.cells.delete(path);
 }

@@ -8,6 +8,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import { isStamp } from "./hybrid-clock.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import { isPointer } from "./pointer.ts";
+import { isTextState } from "./text.ts";
 import { knownChanges, type Change, type Operation } from "../../api/records/index.ts";
 
 /** An operation is named by the store that wrote it and its place in that store's log, from 1. */
@@ -61,7 +62,7 @@ function checkWrite(write: Json): void {
 }
 
 function isChange(change: JsonObject): boolean {
-  const { type, path, value, counts, by, after, n, values, ids } = change;
+  const { type, path, value, counts, by, after, n, values, ids, update } = change;
   if (!isPointer(path)) return false;
   switch (type as Change["type"]) {
     case "set":
@@ -82,6 +83,8 @@ function isChange(change: JsonObject): boolean {
       );
     case "delete":
       return path !== "" && Array.isArray(ids) && ids.every((id) => typeof id === "string");
+    case "text":
+      return path !== "" && isTextState(update);
   }
 }
 

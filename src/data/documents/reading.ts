@@ -1,4 +1,5 @@
 /** Reads of documents: by id, by page, and what changed since a cursor. */
+import type { TextDelta } from "../../api/records/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { parseCursor } from "../streams/cursor.ts";
 import { show } from "./body.ts";
@@ -6,7 +7,9 @@ import { versionOf } from "./documents.ts";
 import type { Engine } from "./engine.ts";
 import type { SqliteTables } from "./sqlite-tables.ts";
 import type { ChangesPage, ChangesQuery, Document, ListPage, ListQuery } from "./store.ts";
+import type { DocumentState } from "./state.ts";
 import type { DocumentRow } from "./tables.ts";
+import { formattedText } from "./text.ts";
 
 export const documentsPerPageMax = 1000;
 
@@ -22,7 +25,11 @@ export function createReader(deps: { tables: SqliteTables; engine: Engine; view:
     const ofRules =
       row.conflicts > own.length ? engine.documents.ruling?.conflictsOf(row, body) : undefined;
     const conflicts = ofRules ? [...own, ...ofRules] : own;
-    return { collection, id, version, schemaVersion: state.schema, body, conflicts };
+    const texts = formattedIn(state);
+    return {
+      ...{ collection, id, version, schemaVersion: state.schema, body, conflicts },
+      ...(texts ? { texts } : {}),
+    };
   };
   const documentsOf = (rows: readonly DocumentRow[]) =>
     rows.map(documentOf).filter((document) => document !== undefined);
@@ -56,6 +63,15 @@ export function createReader(deps: { tables: SqliteTables; engine: Engine; view:
       };
     },
   };
+}
+
+function formattedIn({ cells }: DocumentState): Document["texts"] {
+  let found: Record<string, TextDelta> | undefined;
+  for (const [path, { text }] of cells) {
+    const delta = text && formattedText(text);
+    if (delta) (found ??= {})[path] = delta;
+  }
+  return found;
 }
 
 /** Default 100. Throws `invalid-limit`. */

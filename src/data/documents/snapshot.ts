@@ -15,6 +15,7 @@ import { invalidBatch, packText, unpackText } from "./codec.ts";
 import { isStamp } from "./hybrid-clock.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import { isPointer } from "./pointer.ts";
+import { isTextState } from "./text.ts";
 
 export type { SnapshotCursor, SnapshotPiece } from "../../api/records/index.ts";
 
@@ -72,7 +73,7 @@ function readDocument(text: string, origins: number): SnapshotDocument {
 }
 
 function isState(
-  { e = [], d = [], v = 0, x = [], c = [], m = [], l = [] }: JsonObject,
+  { e = [], d = [], v = 0, x = [], c = [], m = [], l = [], t = [] }: JsonObject,
   origins: number,
 ) {
   const isOrigin = (value: Json | undefined) => isStamp(value) && value < origins;
@@ -109,7 +110,8 @@ function isState(
     byPath(x, isDotOf(4)) &&
     byPath(c, isCount) &&
     byPath(m, isMember) &&
-    byPath(l, isElement)
+    byPath(l, isElement) &&
+    byPath(t, isTextState)
   );
 }
 

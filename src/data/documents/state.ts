@@ -4,6 +4,7 @@
  */
 import type { Json } from "./json.ts";
 import type { Dot, ElementId, Stamp } from "./operation.ts";
+import type { TextState } from "./text.ts";
 
 /** The writes of a register that no other write of it knew of; more than one: they are concurrent. */
 export type RegisterWrite = Stamp & { readonly value: Json };
@@ -40,6 +41,8 @@ export type Cell = {
   members: ReadonlyMap<string, Member>;
   /** In the order of the list. */
   list: readonly Element[];
+  /** Kept when all of it is deleted: what others write stands between what is there no more. */
+  text?: TextState;
 };
 
 export type DocumentState = {

@@ -3,7 +3,7 @@
  * (`sqlite-store.ts`), one speaks to it from the main thread (`thread.ts`). Invariants M1 to M9 stand
  * in the README.
  */
-import type { EgressPolicy, FieldChange, Operation } from "../../api/records/index.ts";
+import type { EgressPolicy, FieldChange, Operation, TextDelta } from "../../api/records/index.ts";
 import type { Conflict } from "./body.ts";
 import type { JsonObject } from "./json.ts";
 import type { ReferenceRule, UniqueRule } from "./rules.ts";
@@ -45,7 +45,8 @@ export type FieldType =
   | "any"
   | "counter"
   | "set"
-  | "list";
+  | "list"
+  | "text";
 
 export type FieldDeclaration = {
   /** A JSON pointer. */
@@ -87,6 +88,8 @@ export type Document = {
   readonly schemaVersion: number;
   readonly body: JsonObject;
   readonly conflicts: readonly Conflict[];
+  /** Texts that have attributes, by JSON pointer; the body has their characters only. */
+  readonly texts?: Readonly<Record<string, TextDelta>>;
 };
 
 export type ListQuery = {

@@ -12,6 +12,7 @@ import type { Write } from "./operation.ts";
 import { isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
 import type { CollectionDeclaration, DocumentWrite, FieldChange } from "./store.ts";
 import type { DocumentTables } from "./tables.ts";
+import { lengthOf } from "./text.ts";
 
 export type Written =
   | {
@@ -133,7 +134,7 @@ function beginPlain(
 ): Write | undefined {
   if (wish.do !== "put") return undefined;
   const isTyped = ({ type }: CollectionDeclaration["fields"][number]) =>
-    type === "counter" || type === "set" || type === "list";
+    type === "counter" || type === "set" || type === "list" || type === "text";
   if (collection?.fields.some(isTyped)) return undefined;
   const changes = changesOf(wish.body);
   return (
@@ -176,6 +177,8 @@ function performChange(editor: Editor, change: FieldChange): void {
       return editor.insert(change.path, change.index ?? Number.MAX_SAFE_INTEGER, change.values);
     case "delete":
       return editor.deleteAt(change.path, change.index, change.count ?? 1);
+    case "edit":
+      return editor.edit(change.path, change.delta);
   }
 }
 
@@ -217,11 +220,12 @@ function typesOf(
   const types = new Map(collection?.fields.map(({ path, type }) => [path, type]));
   return (path) => {
     const type = types.get(path);
-    if (type === "counter" || type === "set" || type === "list") return type;
+    if (type === "counter" || type === "set" || type === "list" || type === "text") return type;
     const cell = type === undefined ? state.cells.get(path) : undefined;
     if (!cell) return "register";
     if (livingOf(cell).length > 0) return "list";
     if (cell.members.size > 0) return "set";
-    return isCounted(cell) ? "counter" : "register";
+    if (isCounted(cell)) return "counter";
+    return lengthOf(cell.text) > 0 ? "text" : "register";
   };
 }

@@ -10,6 +10,7 @@ export { objectOf, type Json, type JsonObject } from "../documents/json.ts";
 export { readOperation, type Change, type Dot } from "../documents/operation.ts";
 export { decodeSnapshot, encodeSnapshot } from "../documents/snapshot.ts";
 export { isSnapshotFor, readSnapshot, snapshotAt, takeSnapshot } from "../documents/snapshots.ts";
+export { joinTexts, plainText, textState, type TextState } from "../documents/text.ts";
 export type { TruncateLimits, Truncated } from "../documents/truncate.ts";
 export type {
   DocumentRow,

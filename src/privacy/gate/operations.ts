@@ -187,6 +187,8 @@ function projectChange(policy: CompiledPolicy, change: Change): Change[] {
     }
     case "delete":
       return [{ type: "delete", path, ids: change.ids }];
+    case "text":
+      return [{ type: "text", path, update: change.update }];
   }
 }
 

@@ -74,7 +74,10 @@ const isWhole = (policy: CompiledPolicy, path: string): boolean =>
   reachOf(policy, namesOf(path)) === "whole";
 
 /** Written anew, so that nothing passes unread. */
-function projectState({ e, d, v, x, c, m, l }: PackedState, policy: CompiledPolicy): PackedState {
+function projectState(
+  { e, d, v, x, c, m, l, t }: PackedState,
+  policy: CompiledPolicy,
+): PackedState {
   const leaving = <T extends readonly (readonly [string, unknown])[]>(
     name: string,
     fields: T | undefined,
@@ -90,5 +93,6 @@ function projectState({ e, d, v, x, c, m, l }: PackedState, policy: CompiledPoli
     ...leaving("c", c),
     ...leaving("m", m),
     ...leaving("l", l),
+    ...leaving("t", t),
   };
 }

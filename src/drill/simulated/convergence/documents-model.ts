@@ -3,7 +3,16 @@
  * all operations at once, with what each knew, and never merges anything.
  */
 import { stable } from "../../../api/index.ts";
-import { objectOf, type Change, type Dot, type Json } from "../../../data/inside/index.ts";
+import {
+  joinTexts,
+  objectOf,
+  plainText,
+  textState,
+  type Change,
+  type Dot,
+  type Json,
+  type TextState,
+} from "../../../data/inside/index.ts";
 
 /** An operation on one document, with all that its writer knew. */
 export type Made = Dot & {
@@ -127,6 +136,15 @@ export function modelOf(history: readonly Made[]): Model {
     return below(null);
   };
 
+  /** What concurrent edits of a text make is for Yjs to say; here, in any order. */
+  const textAt = (path: string) => {
+    let state: TextState | undefined;
+    for (const { change } of events)
+      if (change.type === "text" && change.path === path)
+        state = joinTexts(state, textState(change.update));
+    return state && plainText(state);
+  };
+
   const paths = [...new Set(events.map(({ change }) => change.path))];
   const showAt = (path: string): Json | undefined => {
     const names = new Set(
@@ -141,6 +159,7 @@ export function modelOf(history: readonly Made[]): Model {
     const registers = registersAt(path);
     const list = listAt(path);
     const members = membersAt(path);
+    const text = textAt(path);
     const shown: Json | undefined =
       fields.length > 0
         ? objectOf(fields)
@@ -148,12 +167,14 @@ export function modelOf(history: readonly Made[]): Model {
           ? list
           : members.length > 0
             ? members
-            : (countAt(path) ?? registers[0]);
+            : (countAt(path) ?? (text || registers[0]));
     const isPlain =
-      fields.length + list.length + members.length === 0 && countAt(path) === undefined;
+      fields.length + list.length + members.length === 0 &&
+      countAt(path) === undefined &&
+      (!text || text === registers[0]);
+    const empty = ["{}", "[]", ...(text === undefined ? [] : ['""'])];
     const isHidden = registers.some(
-      (value) =>
-        stable(value) !== stable(shown) && (isPlain || !["{}", "[]"].includes(stable(value))),
+      (value) => stable(value) !== stable(shown) && (isPlain || !empty.includes(stable(value))),
     );
     if (isHidden) conflicts.push(path);
     return shown;

@@ -37,6 +37,7 @@ export const items: CollectionDeclaration = {
     { path: "/stock", type: "counter", required: false },
     { path: "/tags", type: "set", required: false },
     { path: "/steps", type: "list", required: false },
+    { path: "/notes", type: "text", required: false },
   ],
 };
 const steps = 350;
@@ -182,6 +183,7 @@ function randomRequest(random: Random): DocumentWrite[] {
         stock: random.integer(20),
         tags: [pick(words)],
         steps: words.slice(random.integer(3)),
+        notes: pick(["", pick(words), `${pick(words)} ${pick(words)}`]),
       };
       return { ...at, do: "put", body };
     }
@@ -206,6 +208,17 @@ function randomRequest(random: Random): DocumentWrite[] {
           values: [pick(words), pick(words)],
         },
         { change: "delete", path: "/steps", index: random.integer(3) },
+        {
+          change: "edit",
+          path: "/notes",
+          delta: [
+            {
+              retain: 1 + random.integer(8),
+              attributes: { bold: pick([true, false, null]) },
+            },
+            pick([{ insert: pick(words) }, { delete: 1 + random.integer(4) }]),
+          ],
+        },
         { change: "set", path: "/size/mm", value: random.integer(5) },
         { change: "remove", path: "/size" },
       ]),

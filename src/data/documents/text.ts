@@ -1,0 +1,171 @@
+/**
+ * Rich text: a sequence of characters, each with attributes, that several may edit at once. Yjs merges
+ * it (Nicolaescu et al., "Near real-time peer-to-peer shared editing on extensible data types", 2016);
+ * what is stored is its state, as one update.
+ *
+ * A state is a function of the set of updates in it, byte by byte: they are applied together, to a
+ * document that is not yet known to hold a text. Yjs tidies the formats of one that is by deletions of
+ * its own, which no log would know.
+ */
+import { createHash } from "node:crypto";
+import type { TextDelta } from "../../api/records/index.ts";
+import { yjs } from "../../runtime/yjs/index.ts";
+import type { Json } from "./json.ts";
+
+export type TextState = Uint8Array;
+
+/** As it stands in operations and rows. */
+export const textOf = (state: TextState): string => Buffer.from(state).toString("base64");
+export const textState = (text: string): TextState => Buffer.from(text, "base64");
+
+/** Whether it can be read as one: what comes from others must not end a merge. */
+export function isTextState(value: Json | undefined): boolean {
+  if (typeof value !== "string") return false;
+  try {
+    yjs().decodeUpdate(textState(value));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The only text in its Yjs document. */
+const name = "text";
+
+const open = (state: TextState | undefined) => {
+  const doc = new (yjs().Doc)();
+  if (state) yjs().applyUpdate(doc, state);
+  return doc;
+};
+
+/** Both as one; `undefined` is the empty text. */
+export function joinTexts(one: TextState | undefined, other: TextState): TextState {
+  const { encodeStateAsUpdate, mergeUpdates } = yjs();
+  return encodeStateAsUpdate(open(one ? mergeUpdates([one, other]) : other));
+}
+
+/** States are never changed, and one is asked for several times in a write. */
+const textByState = new WeakMap<TextState, string>();
+
+/** What it says, without its attributes. */
+export function plainText(state: TextState | undefined): string {
+  if (!state) return "";
+  const known = textByState.get(state);
+  if (known !== undefined) return known;
+  const text = open(state).getText(name).toString();
+  textByState.set(state, text);
+  return text;
+}
+
+/** In UTF-16 code units, as positions in a delta are. */
+export const lengthOf = (state: TextState | undefined): number => plainText(state).length;
+
+/** With its attributes; undefined when it has none. */
+export function formattedText(state: TextState): TextDelta | undefined {
+  const delta = open(state).getText(name).toDelta() as TextDelta;
+  return delta.some((part) => "attributes" in part) ? delta : undefined;
+}
+
+/**
+ * An edit by `author`, whose earlier ones are all in `state`, as the update that says it to others.
+ * Undefined when it changes nothing. What reaches past the end is cut there.
+ */
+export function editText(
+  state: TextState | undefined,
+  author: string,
+  delta: TextDelta,
+): Uint8Array | undefined {
+  const doc = open(state);
+  doc.clientID = clientOf(author);
+  const text = doc.getText(name);
+  let update: Uint8Array | undefined;
+  doc.on("update", (made: Uint8Array) => (update = made));
+  text.applyDelta([...within(delta, text.length)]);
+  return update;
+}
+
+/**
+ * The text that a plain value begins: the same update wherever it is made, so that two who begin to
+ * edit at the same time do not write it down twice. `author` is named by the write of that value.
+ */
+export const beginText = (author: string, value: string): Uint8Array =>
+  editText(undefined, author, [{ insert: value }]) as Uint8Array;
+
+/** From one string to another, as one replaced piece. */
+export function deltaBetween(before: string, after: string): TextDelta {
+  let start = 0;
+  while (start < before.length && start < after.length && before[start] === after[start]) start++;
+  // Not in the middle of a character beyond U+FFFF.
+  if (isHighSurrogate(before, start - 1)) start--;
+  let end = 0;
+  const most = Math.min(before.length, after.length) - start;
+  while (end < most && before.at(-1 - end) === after.at(-1 - end)) end++;
+  if (end > 0 && isHighSurrogate(before, before.length - end - 1)) end--;
+  const gone = before.length - end - start;
+  const come = after.slice(start, after.length - end);
+  return [
+    ...(start > 0 ? [{ retain: start }] : []),
+    ...(come === "" ? [] : [{ insert: come }]),
+    ...(gone > 0 ? [{ delete: gone }] : []),
+  ];
+}
+
+const isHighSurrogate = (text: string, at: number): boolean => {
+  const unit = text.charCodeAt(at);
+  return unit >= 0xd800 && unit < 0xdc00;
+};
+
+/** Yjs would write line ends of its own to reach a place past the end. */
+function within(delta: TextDelta, length: number): TextDelta {
+  let left = length;
+  return delta.flatMap((part): TextDelta => {
+    if ("insert" in part) return [part];
+    const count = Math.min("retain" in part ? part.retain : part.delete, left);
+    left -= count;
+    if (count === 0) return [];
+    return "retain" in part ? [{ ...part, retain: count }] : [{ delete: count }];
+  });
+}
+
+/** Whom Yjs takes an edit to be of: 48 bits of a hash, which its encoding carries. */
+const clientOf = (author: string): number =>
+  createHash("sha256").update(author).digest().readUIntBE(0, 6);
+
+const partsMax = 1000;
+const attributesMax = 20;
+
+/** What is wrong with a delta, if anything. */
+export function deltaProblem(delta: Json | TextDelta): string | undefined {
+  if (!Array.isArray(delta)) return 'must be a list such as [{"retain":3},{"insert":"new"}]';
+  if (delta.length > partsMax) return `holds ${delta.length} parts; at most ${partsMax}`;
+  for (const [index, part] of (delta as readonly Json[]).entries()) {
+    const problem = partProblem(part);
+    if (problem) return `[${index}] ${problem}`;
+  }
+  return undefined;
+}
+
+function partProblem(part: Json): string | undefined {
+  if (typeof part !== "object" || part === null || Array.isArray(part)) return "must be an object";
+  const { attributes, ...verbs } = part as Readonly<Record<string, Json>>;
+  const [[verb, value] = ["", null], ...more] = Object.entries(verbs);
+  if (more.length > 0 || !["insert", "retain", "delete"].includes(verb))
+    return "must be one of insert, retain and delete, with attributes or without";
+  if (verb === "insert") {
+    if (typeof value !== "string" || value === "" || !value.isWellFormed())
+      return "insert must be text, and not empty";
+  } else if (!Number.isSafeInteger(value) || (value as number) < 1)
+    return `${verb} must be a whole number from 1`;
+  if (attributes === undefined) return undefined;
+  const isScalar = (each: Json) => typeof each !== "object" || each === null;
+  const isObject =
+    typeof attributes === "object" && attributes !== null && !Array.isArray(attributes);
+  if (verb === "delete") return "delete has no attributes";
+  if (
+    !isObject ||
+    Object.keys(attributes).length > attributesMax ||
+    !Object.values(attributes).every(isScalar)
+  )
+    return `attributes must be at most ${attributesMax} plain values by name; null takes one away`;
+  return undefined;
+}
