@@ -4,20 +4,16 @@
  */
 import type { EntryInput } from "../../api/index.ts";
 import { every, type Clock } from "../../lib/clock.ts";
-import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
 import { decodeBatch, encodeBatch } from "../batch/codec.ts";
 import { createBacklog } from "../tables/backlog.ts";
-import type { PageQuery, Row, RowPage } from "../tables/entry-reads.ts";
 import type { StreamRow } from "../tables/names.ts";
 import { prepareTables } from "../tables/schema.ts";
-import { SegmentDamaged } from "../tables/segments.ts";
 import { createTables } from "../tables/tables.ts";
-import { checkBody, checkRequest, unknownStream, type Complaint } from "./check.ts";
-import { parseCursor, pageLimit } from "./cursor.ts";
+import { checkBody, checkRequest, type Complaint } from "./check.ts";
 import { claimIdentity } from "./claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "./identity.ts";
 import { busy, refuse, refusing, watchLate } from "./refusal.ts";
@@ -25,17 +21,11 @@ import { createGroupTable } from "./groups/group-table.ts";
 import { createGroups } from "./groups/sqlite-groups.ts";
 import { createLeaving } from "./leaving.ts";
 import { createMerge } from "./merge.ts";
+import { createReading } from "./reading.ts";
 import { createShedding } from "./shedding.ts";
+import { storeStatus } from "./store-status.ts";
 import { startSealer, type SealingBounds, type SealingOptions } from "./sealer.ts";
-import type {
-  Grown,
-  LocalStreamStore,
-  LogBatch,
-  LogQuery,
-  ReadEntry,
-  Refused,
-  StreamDeclaration,
-} from "./store.ts";
+import type { Grown, LocalStreamStore, Refused, StreamDeclaration } from "./store.ts";
 
 export type StreamStoreOptions = {
   readonly path: string;
@@ -52,8 +42,6 @@ export type StreamStoreOptions = {
 
 const scope = "";
 const gigabyte = 2 ** 30;
-const batchBytesDefault = 256 * 1024;
-const batchEntriesMax = 4096;
 /** 16 MiB: with 10,000 entries/s they fill in 2 s. */
 const logPages = 4000;
 /** How long the log towards the hub waits for the declaration of a stream that has entries. */
@@ -112,44 +100,7 @@ export function openStreamStore(
     return { ageMs, bytesMax: bytesMax ?? options.streamBytesMax ?? gigabyte };
   };
 
-  const readable = (name: string): StreamRow | undefined => {
-    const row = names.findStream(scope, name);
-    if (!row && !declared.has(name)) throw new SkerryError(unknownStream(name, declared.keys()));
-    return row;
-  };
-
-  const cursorOf = (id: number) => `${identity.view}.${id}`;
-  const toReadEntry = ({ id, scope: _scope, ...entry }: Row): ReadEntry => ({
-    ...entry,
-    cursor: cursorOf(id),
-  });
-  const readPage = (query: PageQuery): RowPage => {
-    try {
-      return entries.page(query);
-    } catch (error) {
-      if (!(error instanceof SegmentDamaged)) throw error;
-      const { code, message, hint } = error;
-      const on = `to read on behind them: after=${cursorOf(error.held.lastId)}`;
-      throw new SkerryError({ code, message, hint: `${hint}; ${on}`, cause: error });
-    }
-  };
-
-  const readLog = ({
-    origin: name,
-    from,
-    bytesMax = batchBytesDefault,
-  }: LogQuery): LogBatch | undefined => {
-    const origin = names.findOrigin(scope, name);
-    if (!origin || from > origin.top) return undefined;
-    const start = Math.max(1, from);
-    const found = entries.log(origin, names.streams(), start, {
-      entriesMax: batchEntriesMax,
-      bytesMax,
-    });
-    const last = found.entries.at(-1)?.position.sequence ?? start;
-    const to = found.complete ? origin.top : last;
-    return { origin: name, from: start, to, entries: found.entries };
-  };
+  const reading = createReading(tables, { scope, view: identity.view, declared: () => declared });
   const leaving = createLeaving(
     { clock, log },
     { undeclaredGraceMs, declared: () => (declaredOnce ? declared : undefined) },
@@ -171,26 +122,25 @@ export function openStreamStore(
   const groups = createGroups(
     { clock, random, writer, table: groupTable },
     {
-      require: (stream) => void readable(stream),
+      require: (stream) => void reading.readable(stream),
       page({ stream, afterId, fromMs, limit }) {
-        const row = readable(stream);
+        const row = reading.readable(stream);
         const toMs = Number.MAX_SAFE_INTEGER;
-        const { rows, ...rest } = readPage({
-          streams: row ? [row] : [],
-          afterId,
-          fromMs,
-          toMs,
-          limit,
-        });
-        return { ...rest, ids: rows.map(({ id }) => id), entries: rows.map(toReadEntry) };
+        const streams = row ? [row] : [];
+        const { rows, ...rest } = reading.page({ streams, afterId, fromMs, toMs, limit });
+        return {
+          ...rest,
+          ids: rows.map(({ id }) => id),
+          entries: rows.map(reading.toReadEntry),
+        };
       },
       countAfter(stream, id) {
-        const row = readable(stream);
+        const row = reading.readable(stream);
         return row ? entries.countAfter(row, id) : 0;
       },
       newestId: () => entries.nextId - 1,
-      parseCursor: (cursor) => parseCursor(cursor, identity.view),
-      cursorOf,
+      parseCursor: reading.parse,
+      cursorOf: reading.cursorOf,
       check: checkWhole,
       write: writeWithRoom,
       add: (request) => merge.add(request),
@@ -226,62 +176,14 @@ export function openStreamStore(
       if (!refused) watchLate(store.append(request), onLate);
       return refused;
     },
-    async read({ stream, after, newest, fromMs = 0, toMs = Number.MAX_SAFE_INTEGER, limit }) {
-      const row = readable(stream);
-      const streams = row ? [row] : [];
-      const afterId =
-        newest === undefined
-          ? parseCursor(after, identity.view)
-          : entries.beforeNewest(streams, pageLimit(newest));
-      const page = readPage({ streams, afterId, fromMs, toMs, limit: pageLimit(limit) });
-      return {
-        entries: page.rows.map(toReadEntry),
-        cursor: cursorOf(page.lastId),
-        more: page.more,
-      };
-    },
-    async status() {
-      const waiting = backlog.count();
-      const rows = new Set([...declared.keys(), ...names.streams().map(({ name }) => name)]);
-      const streams = [...rows].sort().map((name) => {
-        const row = names.findStream(scope, name);
-        const leaves = declared.get(name)?.egress !== undefined;
-        return {
-          name,
-          entries: row?.entries ?? 0,
-          sealed: row ? tables.segments.sealed(row).entries : 0,
-          bytes: row?.bytes ?? 0,
-          backlog: (leaves && row && waiting.get(row.id)) || { entries: 0, bytes: 0 },
-          droppedBeforeHub: row?.droppedBeforeHub ?? 0,
-          droppedWhenFull: row?.droppedWhenFull ?? 0,
-        };
-      });
-      const oldestId = backlog.oldestId((row) => declared.get(row.name)?.egress !== undefined);
-      return {
-        origin: merge.own.name,
-        vector: merge.vector(),
-        hubVector: Object.fromEntries(names.origins(scope).map((row) => [row.name, row.hubTop])),
-        streams,
-        backlog: {
-          entries: streams.reduce((sum, row) => sum + row.backlog.entries, 0),
-          bytes: streams.reduce((sum, row) => sum + row.backlog.bytes, 0),
-          oldestAgeMs: oldestId === undefined ? undefined : retention.ageOfMs(oldestId),
-        },
-        damaged: tables.segments.damaged().map(({ stream, held, message }) => ({
-          stream,
-          entries: held.entries,
-          fromMs: held.fromMs,
-          toMs: held.toMs,
-          message,
-        })),
-      };
-    },
+    read: async (query) => reading.read(query),
+    status: async () => storeStatus({ tables, backlog, merge }, { scope, declared }),
     readLeaving(query) {
-      const batch = readLog(query);
+      const batch = reading.log(query);
       return batch && leaving(batch);
     },
     async log(query) {
-      const batch = readLog(query);
+      const batch = reading.log(query);
       return batch && { ...batch, entries: batch.entries.length, bytes: encodeBatch(batch) };
     },
     async apply(bytes) {

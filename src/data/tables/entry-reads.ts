@@ -8,7 +8,8 @@ import type { SealedRow } from "../batch/segment.ts";
 import { mergeSorted } from "./merge-sorted.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import { rowColumns, toSealedRow } from "./rows.ts";
-import { SegmentDamaged, type Scan, type Segments } from "./segments.ts";
+import { SegmentDamaged } from "./segment-contents.ts";
+import type { Scan, Segments } from "./segments.ts";
 
 export type Row = StoredEntry & { readonly id: number; readonly scope: string };
 

@@ -9,7 +9,8 @@ import { entryOverheadBytes } from "../streams/store.ts";
 import { createEntryReads, type EntryReads } from "./entry-reads.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import { createRemovedKeys, type RemovedKeys } from "./removed-keys.ts";
-import { SegmentDamaged, type Segments } from "./segments.ts";
+import { SegmentDamaged } from "./segment-contents.ts";
+import type { Segments } from "./segments.ts";
 
 export type PlacedEntry = EntryInput & { readonly atMs: number };
 export type Place = { readonly origin: string; readonly sequence: number };

@@ -11,7 +11,8 @@ import type { EntryTable } from "./entry-table.ts";
 import type { Names, StreamRow } from "./names.ts";
 import type { Sealing } from "./sealing.ts";
 import type { Run } from "./sealed-keys.ts";
-import type { Held, Segments } from "./segments.ts";
+import type { Held } from "./segment-directory.ts";
+import type { Segments } from "./segments.ts";
 
 export type RetentionLimits = {
   readonly ageMs?: number;

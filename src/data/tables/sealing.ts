@@ -10,7 +10,9 @@ import { entryOverheadBytes } from "../streams/store.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import { rowColumns, toSealedRow } from "./rows.ts";
 import type { Run } from "./sealed-keys.ts";
-import { SegmentDamaged, type Held, type Segments } from "./segments.ts";
+import { SegmentDamaged } from "./segment-contents.ts";
+import type { Held } from "./segment-directory.ts";
+import type { Segments } from "./segments.ts";
 
 export type SealLimits = {
   readonly entriesMax: number;
