@@ -24,7 +24,7 @@ import { startRenewals } from "./paths/identity-path.ts";
 import { startLedgerPath } from "./paths/ledger-path.ts";
 import { startLinkPath } from "./paths/link-path.ts";
 import { measureAppends, startMetricsPath } from "./paths/metrics-path.ts";
-import { startNodeReports, startStreamReports } from "./paths/report-path.ts";
+import { startDamageEvents, startNodeReports, startStreamReports } from "./paths/report-path.ts";
 import { startSensorPath } from "./paths/sensor-path.ts";
 import { startServersPath, wishOf, type ServersPath } from "./paths/servers-path.ts";
 import { startStatusPath } from "./paths/status-path.ts";
@@ -198,6 +198,7 @@ export async function runAgent(
   });
   await startHubHeartbeat(ground, { links, membership, report });
   await startStreamReports(ground, { state, sync });
+  await startDamageEvents(ground, { state, sync });
   if (identity.authority) await writeAdminAccess(dataDir, identity.authority, api.address);
   const info: AgentInfo = {
     node: record.node,

@@ -44,8 +44,21 @@ export function wordsOf(view: WordsView): string[] {
     ...nodes.flatMap(({ name, verdict }) => verdictWords(name, verdict, view)),
     ...links,
     ...deploymentWords(view.deployments),
+    ...damageWords(view),
     ...backupWords(view),
   ];
+}
+
+/** The first of each node: a disk that fails damages many. */
+function damageWords({ reports }: WordsView): string[] {
+  return [...reports.values()].flatMap(({ node, damaged = [] }) => {
+    const [first] = damaged;
+    if (!first) return [];
+    const more = damaged.length > 1 ? `, and ${damaged.length - 1} more such segments` : "";
+    return [
+      `${node}: ${first.message}${more}. Nobody who was reached has a whole copy; it is asked for again and again.`,
+    ];
+  });
 }
 
 /** Every server tells the same cell's backups: one that knows of a fresh one is right. */

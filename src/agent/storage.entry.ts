@@ -9,7 +9,13 @@ import {
   openDocumentStore,
   serveDocumentStore,
 } from "../data/documents/index.ts";
-import { encodeBatch, openStreamStore, serveStreamStore } from "../data/streams/index.ts";
+import {
+  encodeBatch,
+  openStreamStore,
+  serveStreamStore,
+  type StreamEmit,
+  type StreamEvents,
+} from "../data/streams/index.ts";
 import { openMqttState, serveMqttState } from "../ingest/mqtt-state/index.ts";
 // Not the room's front door: behind it stand etcd and zod, 5 MB that this thread never uses.
 import { openSqliteLedger } from "../ledger/sqlite/index.ts";
@@ -47,8 +53,10 @@ const ledger = holdsLedger
 /** Events of the ledger are events of this thread. */
 const emit: LedgerEmit = (name, event) =>
   (host as ThreadHost<LedgerThreadEvents>).emit(name, event);
+const emitStream: StreamEmit = (name, event) =>
+  (host as ThreadHost<StreamEvents>).emit(name, event);
 const host: ThreadHost<StorageEvents> = serveThread<StorageEvents>({
-  ...serveStreamStore({ store: streams, gate }, (name, event) => host.emit(name, event)),
+  ...serveStreamStore({ store: streams, gate }, emitStream),
   ...serveDocumentStore({ store: documents, gate: operationGate }, (name, event) =>
     host.emit(name, event),
   ),

@@ -80,6 +80,12 @@ export {
   type Truncation,
   type TruncationOptions,
 } from "./replication/truncation.ts";
+export {
+  createSegmentRepair,
+  type SegmentRepair,
+  type SegmentRepairOptions,
+} from "./replication/segment-repair.ts";
+export { wholeReads } from "./replication/whole-reads.ts";
 export { createHubSync, type HubSync, type HubSyncOptions } from "./replication/hub-sync.ts";
 export { createDocumentsSync, type DocumentsSync } from "./replication/documents-hub.ts";
 export { createDocumentsPull, type DocumentsPull } from "./replication/documents-pull.ts";

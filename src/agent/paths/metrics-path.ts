@@ -73,6 +73,11 @@ export function startMetricsPath(
   const bytes = metrics.gauge("skerry_stream_bytes", "Bytes of a stream in this store.", [
     "stream",
   ]);
+  const damaged = metrics.gauge(
+    "skerry_stream_entries_damaged",
+    "Sealed entries of a stream that this node's disk lost and that were not fetched again.",
+    ["stream"],
+  );
   const pods = metrics.gauge("skerry_pods", "Pods of this node by phase.", ["phase"]);
   const podsReady = metrics.gauge("skerry_pods_ready", "Pods of this node that are ready.");
   const restarts = metrics.gauge(
@@ -89,7 +94,7 @@ export function startMetricsPath(
     const report = await deps.report();
     for (const one of ladderRungs) rung.set({ rung: one }, report.rung === one ? 1 : 0);
     // Nodes, streams and pods come and go: what is gone must not stand for ever.
-    for (const gauge of [verdict, silence, entries, bytes, restarts]) gauge.reset();
+    for (const gauge of [verdict, silence, entries, bytes, damaged, restarts]) gauge.reset();
     for (const [peer, concluded] of deps.membership.verdicts()) {
       verdict.set({ peer, verdict: concluded.state }, 1);
       if ("forMs" in concluded) silence.set({ peer }, concluded.forMs / 1000);
@@ -105,6 +110,7 @@ export function startMetricsPath(
       entries.set({ stream: stream.name }, stream.entries);
       bytes.set({ stream: stream.name }, stream.bytes);
     }
+    for (const { stream, entries: lost } of report.damaged ?? []) damaged.inc({ stream }, lost);
     for (const phase of phases)
       pods.set({ phase }, report.pods.filter((pod) => pod.phase === phase).length);
     podsReady.set(report.pods.filter(({ ready }) => ready).length);

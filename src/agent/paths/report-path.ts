@@ -1,7 +1,15 @@
 /** The way of a node's state to kubectl: its Node object, and what servers hold of each stream. */
 import { cpus, totalmem } from "node:os";
-import { nodeKind, streamKind, type KubeObject, type NodePorts } from "../../api/index.ts";
+import {
+  apiVersionOf,
+  eventKind,
+  nodeKind,
+  streamKind,
+  type KubeObject,
+  type NodePorts,
+} from "../../api/index.ts";
 import { every } from "../../lib/clock.ts";
+import { nameSuffix } from "../../lib/random.ts";
 import type { Membership } from "../../membership/index.ts";
 import { ownProcess } from "../../runtime/process/index.ts";
 import type { WriteResult } from "../../resources/index.ts";
@@ -97,5 +105,45 @@ export async function startStreamReports(
     () =>
       every(clock, streamReportMs, report, (error) => log.warn("streams not reported", { error })),
     (timer) => timer.cancel(),
+  );
+}
+
+/** A disk that fails damages many segments: more events of a stream say nothing more. */
+const damageEventMs = 3_600_000;
+
+/** Damage found in a stream, for `kubectl describe` and `kubectl get events`; once an hour. */
+export async function startDamageEvents(
+  { clock, random, log, lifecycle, record }: Ground,
+  deps: { state: StatePath; sync: SyncPath },
+): Promise<void> {
+  const toldMs = new Map<string, number>();
+  const tell = async ({ stream, message }: { stream: string; message: string }) => {
+    const nowMs = clock.monotonicMs();
+    if (nowMs - (toldMs.get(stream) ?? -Infinity) < damageEventMs) return;
+    toldMs.set(stream, nowMs);
+    const atTime = new Date(clock.wallMs()).toISOString();
+    await deps.state.upstream.create(eventKind, {
+      apiVersion: "v1",
+      kind: "Event",
+      metadata: { name: `${stream}.${nameSuffix(random, 10)}`, namespace: "default" },
+      involvedObject: { apiVersion: apiVersionOf(streamKind), kind: streamKind.kind, name: stream },
+      type: "Warning",
+      reason: "SegmentDamaged",
+      message: `${record.node}: ${message}`,
+      count: 1,
+      firstTimestamp: atTime,
+      lastTimestamp: atTime,
+      reportingComponent: "skerry-data",
+      reportingInstance: record.node,
+      source: { component: "skerry-data", host: record.node },
+    });
+  };
+  await lifecycle.start(
+    "damage events",
+    () =>
+      deps.sync.store.repairs.on("damaged", (damage) => {
+        tell(damage).catch((error: unknown) => log.warn("damage was not recorded", { error }));
+      }),
+    (unsubscribe) => unsubscribe(),
   );
 }

@@ -95,6 +95,15 @@ export function startStatusPath(
         },
       },
       streams: store.streams.map(({ name, entries, bytes }) => ({ name, entries, bytes })),
+      ...(store.damaged.length === 0
+        ? {}
+        : {
+            damaged: store.damaged.map(({ stream, entries, message }) => ({
+              stream,
+              entries,
+              message,
+            })),
+          }),
       pods: runner
         .pods()
         .map(({ pod, status }) =>

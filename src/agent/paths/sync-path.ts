@@ -18,7 +18,9 @@ import {
   createGroupRoutes,
   createHubSync,
   createReplication,
+  createSegmentRepair,
   createStreamRoutes,
+  wholeReads,
   type Durability,
   type HubSync,
   type StreamDeclaration,
@@ -46,7 +48,7 @@ export async function startSyncPath(
   ground: Ground,
   deps: { mirrored: Mirrored; trustDomain: string },
 ): Promise<SyncPath> {
-  const { clock, random, log, lifecycle, record, storage } = ground;
+  const { clock, random, log, lifecycle, metrics, record, storage } = ground;
   const { mirrored } = deps;
   const store = await lifecycle.start(
     "streams",
@@ -64,6 +66,17 @@ export async function startSyncPath(
     (part) => part.stop(),
   );
   replication.register(ground.router);
+  const repair = await lifecycle.start(
+    "segment repair",
+    () =>
+      createSegmentRepair(
+        { repairs: store.repairs, clock, log, metrics },
+        { trustDomain: deps.trustDomain },
+      ),
+    (part) => part.stop(),
+  );
+  repair.register(ground.router);
+  const readable = wholeReads(store, repair);
   const hub = await lifecycle.start(
     "hub sync",
     () =>
@@ -114,11 +127,17 @@ export async function startSyncPath(
     durability,
     hub,
     routes: (app) => {
-      createStreamRoutes(store)(app);
-      createGroupRoutes(store, { clock })(app);
+      createStreamRoutes(readable)(app);
+      createGroupRoutes(readable, { clock })(app);
     },
-    attachPeer: (link) => replication.attach(link),
-    attachHub: (link) => hub.attach(connectHub<ClearedBytes>(link), link.closed),
+    attachPeer(link) {
+      replication.attach(link);
+      repair.attachPeer(link);
+    },
+    attachHub(link) {
+      hub.attach(connectHub<ClearedBytes>(link), link.closed);
+      repair.attachHub(link);
+    },
   };
 }
 

@@ -22,6 +22,13 @@ export type StreamStatusLine = {
   readonly bytes: number;
 };
 
+export type DamageLine = {
+  readonly stream: string;
+  readonly entries: number;
+  /** Names stream, times and positions. */
+  readonly message: string;
+};
+
 export type BacklogStatus = {
   /** Entries accepted here that the hub has not acknowledged and that may leave. */
   readonly entries: number;
@@ -66,6 +73,8 @@ export type NodeReport = {
   readonly desiredState: { readonly live: boolean; readonly ageMs: number };
   readonly hub: HubStatus;
   readonly streams: readonly StreamStatusLine[];
+  /** Sealed entries that its disk lost and that were not fetched again; absent when there are none. */
+  readonly damaged?: readonly DamageLine[];
   readonly pods: readonly PodStatusLine[];
   /** What this host is short of, in words: `disk: 120 MiB free`; empty or absent when there is enough. */
   readonly short?: readonly string[];

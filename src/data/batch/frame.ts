@@ -9,13 +9,19 @@ import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 const level = 1;
 
 export function packFrame(header: object, bodies: readonly Uint8Array[]): Buffer {
+  return packContent(frameContent(header, bodies));
+}
+
+/** What `packContent` makes a frame of. */
+export function frameContent(header: object, bodies: readonly Uint8Array[]): Buffer {
   const head = Buffer.from(JSON.stringify(header));
   const lead = Buffer.alloc(4);
   lead.writeUInt32BE(head.length);
-  return zstdCompressSync(Buffer.concat([lead, head, ...bodies]), {
-    params: { [constants.ZSTD_c_compressionLevel]: level },
-  });
+  return Buffer.concat([lead, head, ...bodies]);
 }
+
+export const packContent = (content: Buffer): Buffer =>
+  zstdCompressSync(content, { params: { [constants.ZSTD_c_compressionLevel]: level } });
 
 /** Throws what zlib and JSON throw on bytes that are no frame, or unpack to more than `bytesMax`. */
 export function unpackFrame(

@@ -3,7 +3,8 @@
  * and producers, so it means something only in the file it was sealed in. Ids and, by producer,
  * sequences ascend: most differences are 1.
  */
-import { differences, packFrame, sums, unpackFrame } from "./frame.ts";
+import { crc32 } from "node:zlib";
+import { differences, frameContent, packContent, sums, unpackFrame } from "./frame.ts";
 
 /** A row of the entry table; producer, epoch and producer_sequence stand together or not at all. */
 export type SealedRow = {
@@ -41,7 +42,13 @@ type Header = {
 /** Sealing stops far below. */
 const unpackedBytesMax = 32 * 1024 * 1024;
 
-export function encodeSegment(rows: readonly SealedRow[]): Buffer {
+export type EncodedSegment = {
+  readonly bytes: Buffer;
+  /** CRC-32 of what is packed: the same rows have the same, whatever packs them. */
+  readonly sum: number;
+};
+
+export function encodeSegment(rows: readonly SealedRow[]): EncodedSegment {
   const lastByProducer = new Map<number, number>();
   const header: Header = {
     id: differences(rows.map(({ id }) => id)),
@@ -58,10 +65,11 @@ export function encodeSegment(rows: readonly SealedRow[]): Buffer {
     at: differences(rows.map(({ atMs }) => atMs)),
     length: rows.map(({ body }) => body.length),
   };
-  return packFrame(
+  const content = frameContent(
     header,
     rows.map(({ body }) => body),
   );
+  return { bytes: packContent(content), sum: crc32(content) };
 }
 
 /** Of bytes whose checksum was found right; throws on anything that `encodeSegment` did not make. */

@@ -5,7 +5,9 @@ import type { Link, Peer, Router } from "../../transport/index.ts";
 import type { GlobalDocumentStore } from "../global/documents.ts";
 import type { GlobalStore } from "../global/store.ts";
 import type { DocumentHub, Hub } from "../ports.ts";
+import { copyFromGlobal } from "./hub-copies.ts";
 import {
+  decodeCopyQuery,
   decodeFeedStates,
   decodeFillAnswer,
   decodePushed,
@@ -56,12 +58,12 @@ export function connectDocumentHub<C extends Uint8Array>(link: Link): DocumentHu
 }
 
 /**
- * At the hub: answers `hub.push` and `hub.vector`. A cell speaks for itself only: `cellOf` names the
+ * At the hub: answers `hub.push`, `hub.vector` and `hub.copy`. A cell speaks for itself only: `cellOf` names the
  * cell of a peer from its verified identity, undefined when it is none.
  */
 export function registerGlobalStore(
   router: Router,
-  store: Pick<GlobalStore, "ingest" | "vector">,
+  store: Pick<GlobalStore, "ingest" | "vector" | "read">,
   cellOf: (peer: Peer) => string | undefined,
 ): void {
   router.handle("hub.push", async ({ peer, body }) =>
@@ -69,6 +71,9 @@ export function registerGlobalStore(
   );
   router.handle("hub.vector", async ({ peer }) =>
     encodeJson(await store.vector(requireCell(peer, cellOf))),
+  );
+  router.handle("hub.copy", ({ peer, body }) =>
+    copyFromGlobal(store, requireCell(peer, cellOf), decodeCopyQuery(body)),
   );
 }
 

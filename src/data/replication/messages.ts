@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { SkerryError } from "../../lib/errors.ts";
 import type { FeedStates, FeedWish, FillAnswer, PullQuery } from "../global/documents.ts";
+import type { CopyQuery } from "../streams/repairs.ts";
 import type { Vector } from "../streams/store.ts";
 
 const vectorSchema = z.record(z.string().min(1).max(300), z.int().min(0));
@@ -12,6 +13,14 @@ const pullSchema = z.strictObject({
     .int()
     .min(1)
     .max(4 * 1024 * 1024),
+});
+const copySchema = z.strictObject({
+  origin: z.string().min(1).max(300),
+  from: z.int().min(1),
+  to: z.int().min(1),
+  stream: z.string().min(1).max(300),
+  fromMs: z.int().min(0),
+  toMs: z.int().min(0),
 });
 const cursorSchema = z.strictObject({
   changes: z.record(z.string(), z.int().min(0)),
@@ -58,6 +67,8 @@ export type Pushed = z.infer<typeof pushedSchema>;
 export const encodeJson = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
 export const decodeVector = (bytes: Uint8Array): Vector => decode(vectorSchema, bytes, "a vector");
 export const decodePull = (bytes: Uint8Array): PullRequest => decode(pullSchema, bytes, "a pull");
+export const decodeCopyQuery = (bytes: Uint8Array): CopyQuery =>
+  decode(copySchema, bytes, "what a node lacks of a segment");
 export const decodeSnapshotWish = (bytes: Uint8Array): z.infer<typeof wishSchema> =>
   decode(wishSchema, bytes, "what a node lacks");
 export const decodePushed = (bytes: Uint8Array): Pushed =>

@@ -11,6 +11,7 @@ import { createSignals } from "../../lib/signals.ts";
 import type { Link, Peer, Router } from "../../transport/index.ts";
 import type { ReplicatedStore, Vector } from "./replicated.ts";
 import { decodePull, decodeSnapshotWish, decodeVector, encodeJson } from "./messages.ts";
+import { peerNode } from "./peer-node.ts";
 import { createPuller } from "./pull.ts";
 import { createPush, type Push } from "./push.ts";
 
@@ -80,16 +81,7 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
     return state;
   };
 
-  const nodeOf = (peer: Peer): string => {
-    const [type, node] = peer.path;
-    if (type === "node" && node !== undefined && peer.trustDomain === options.trustDomain)
-      return node;
-    throw new SkerryError({
-      code: "forbidden",
-      message: `${peer.id} is not a node of ${options.trustDomain}`,
-      hint: "only nodes of a cell exchange its streams; the hub gets what passes the egress gate",
-    });
-  };
+  const nodeOf = (peer: Peer): string => peerNode(peer, options.trustDomain);
 
   const tell = (state: PeerState, vector: Vector) => {
     Object.assign(state.vector, vector);

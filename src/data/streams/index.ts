@@ -1,4 +1,9 @@
 /** The store alone, for the thread that holds it: no HTTP, no schemas. */
 export { encodeBatch } from "../batch/codec.ts";
 export { openStreamStore, type StreamStoreOptions } from "./sqlite-store.ts";
-export { serveStreamStore, type StreamEvents, type StreamMethods } from "./thread.ts";
+export {
+  serveStreamStore,
+  type StreamEmit,
+  type StreamEvents,
+  type StreamMethods,
+} from "./thread.ts";

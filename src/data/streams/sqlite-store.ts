@@ -24,6 +24,8 @@ import { createMerge } from "./merge.ts";
 import { createReading } from "./reading.ts";
 import { createShedding } from "./shedding.ts";
 import { storeStatus } from "./store-status.ts";
+import { startScrub, type ScrubOptions } from "./scrub.ts";
+import { createSegmentRepairs } from "./sqlite-repairs.ts";
 import { startSealer, type SealingBounds, type SealingOptions } from "./sealer.ts";
 import type { Grown, LocalStreamStore, Refused, StreamDeclaration } from "./store.ts";
 
@@ -38,6 +40,7 @@ export type StreamStoreOptions = {
   /** Default 10 seconds. */
   readonly retentionPeriodMs?: number;
   readonly sealing?: SealingOptions;
+  readonly scrub?: ScrubOptions;
 };
 
 const scope = "";
@@ -70,7 +73,11 @@ export function openStreamStore(
   }
   const identity = claimIdentity({ db, clock, random, log }, { path, node });
 
-  const tables = createTables({ clock, db });
+  const repairs = createSegmentRepairs(
+    { log, writer: () => writer, tables: () => tables },
+    { scope },
+  );
+  const tables = createTables({ clock, db, onDamaged: repairs.found });
   const { names, entries, retention } = tables;
   const backlog = createBacklog(db, tables);
   const groupTable = createGroupTable(db);
@@ -150,6 +157,7 @@ export function openStreamStore(
   const store: LocalStreamStore = {
     node,
     groups,
+    repairs,
     setStreams(declarations) {
       declared = new Map(declarations.map((declaration) => [declaration.name, declaration]));
       declaredOnce = true;
@@ -177,7 +185,7 @@ export function openStreamStore(
       return refused;
     },
     read: async (query) => reading.read(query),
-    status: async () => storeStatus({ tables, backlog, merge }, { scope, declared }),
+    status: async () => storeStatus({ tables, backlog, merge, scrub }, { scope, declared }),
     readLeaving(query) {
       const batch = reading.log(query);
       return batch && leaving(batch);
@@ -244,6 +252,7 @@ export function openStreamStore(
     async close() {
       sweep.cancel();
       sealer.stop();
+      scrub.stop();
       const { name, top } = merge.own;
       log.debug("stream store closes", { origin: name, top });
       await writer.close();
@@ -260,6 +269,7 @@ export function openStreamStore(
     },
     options.sealing,
   );
+  const scrub = startScrub({ clock, random, log, writer, tables }, options.scrub);
   const sweep = every(
     clock,
     options.retentionPeriodMs ?? 10_000,

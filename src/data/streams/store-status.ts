@@ -2,13 +2,14 @@
 import type { Backlog } from "../tables/backlog.ts";
 import type { Tables } from "../tables/tables.ts";
 import type { Merge } from "./merge.ts";
+import type { Scrub } from "./scrub.ts";
 import type { StoreStatus, StreamDeclaration } from "./store.ts";
 
 export function storeStatus(
-  parts: { tables: Tables; backlog: Backlog; merge: Merge },
+  parts: { tables: Tables; backlog: Backlog; merge: Merge; scrub: Scrub },
   { scope, declared }: { scope: string; declared: ReadonlyMap<string, StreamDeclaration> },
 ): StoreStatus {
-  const { tables, backlog, merge } = parts;
+  const { tables, backlog, merge, scrub } = parts;
   const { names, segments, retention } = tables;
   const waiting = backlog.count();
   const rows = new Set([...declared.keys(), ...names.streams().map(({ name }) => name)]);
@@ -43,5 +44,6 @@ export function storeStatus(
       toMs: held.toMs,
       message,
     })),
+    scrubbed: scrub.status(),
   };
 }

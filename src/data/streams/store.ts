@@ -5,6 +5,7 @@
  */
 import type { AppendAnswer, ReadEntry, Refused, Vector } from "./answers.ts";
 import type { ConsumerGroups } from "./groups/groups.ts";
+import type { SegmentRepairs } from "./repairs.ts";
 import type { EgressPolicy, EntryInput, StoredEntry } from "../../api/index.ts";
 
 export type { AppendAnswer, ReadEntry, Refused, Vector };
@@ -83,6 +84,8 @@ export type StoreStatus = {
     /** Names the positions too. */
     readonly message: string;
   }[];
+  /** Sealed segments that were read in the background since the store was opened, and passes over all. */
+  readonly scrubbed: { readonly segments: number; readonly passes: number };
 };
 
 /** A piece of one origin's log: every position from `from` to `to` is in `entries` or has no entry. */
@@ -127,6 +130,7 @@ export type Grown = { readonly streams: readonly string[]; readonly vector: Vect
 export interface StreamStore {
   readonly node: string;
   readonly groups: ConsumerGroups;
+  readonly repairs: SegmentRepairs;
   /** Replaces the declared streams; entries of streams no longer declared stay, and expire by default limits. */
   setStreams(declarations: readonly StreamDeclaration[]): Promise<void>;
   /** What is wrong with a request without storing it; cheap, without a look into bodies. */

@@ -22,6 +22,7 @@ import type {
   StreamStore,
   Vector,
 } from "./store.ts";
+import type { CopyQuery, Damage, RestoreAnswer, SegmentRepairs } from "./repairs.ts";
 import { connectGroups, serveGroups, type GroupMethods } from "./groups/thread.ts";
 import { packableOf, readEntries } from "./packing.ts";
 import { busy, refuse, watchLate } from "./refusal.ts";
@@ -44,17 +45,25 @@ export type StreamMethods<C = unknown> = GroupMethods & {
   "data.observe"(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
   "data.retain"(): Promise<{ readonly removed: number }>;
   "data.clear"(query: LogQuery): Promise<ClearedLog<C> | undefined>;
+  "data.damage"(): Promise<readonly Damage[]>;
+  "data.copy"(query: CopyQuery): Promise<Uint8Array>;
+  "data.restore"(given: Parameters<SegmentRepairs["restore"]>[0]): Promise<RestoreAnswer>;
   "data.close"(): Promise<void>;
 };
-export type StreamEvents = { "data.grown": Grown };
+export type StreamEmit = <Name extends keyof StreamEvents>(
+  name: Name,
+  event: StreamEvents[Name],
+) => void;
+export type StreamEvents = { "data.grown": Grown; "data.damaged": Damage };
 
 /** In the storage thread: what `serveThread` is to offer. */
 export function serveStreamStore<C>(
   deps: { store: LocalStreamStore; gate: Gate<C> },
-  emit: (name: "data.grown", event: Grown) => void,
+  emit: StreamEmit,
 ): StreamMethods<C> {
   const { store, gate } = deps;
   store.on("grown", (grown) => emit("data.grown", grown));
+  store.repairs.on("damaged", (damage) => emit("data.damaged", damage));
   return {
     async "data.streams"(declarations) {
       gate.setPolicies(
@@ -92,6 +101,9 @@ export function serveStreamStore<C>(
       const batch = store.readLeaving(query);
       return batch && gate.clear(batch);
     },
+    "data.damage": () => store.repairs.damage(),
+    "data.copy": async (query) => ownBuffer(await store.repairs.copy(query)),
+    "data.restore": (given) => store.repairs.restore(given),
     "data.close": () => store.close(),
     ...serveGroups(store.groups),
   };
@@ -197,6 +209,12 @@ export function connectStreamStore<C = unknown>(
   const store: StreamStore & Egress<C> = {
     node: options.node,
     groups: connectGroups(thread),
+    repairs: {
+      damage: () => thread.call("data.damage", undefined as never),
+      copy: (query) => thread.call("data.copy", query),
+      restore: (given) => thread.call("data.restore", given),
+      on: (_event, listener) => thread.on("data.damaged", listener),
+    },
     async setStreams(declarations) {
       await thread.call("data.streams", declarations);
       declared = new Map(declarations.map((declaration) => [declaration.name, declaration]));

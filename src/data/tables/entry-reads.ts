@@ -40,6 +40,13 @@ export interface EntryReads {
     from: number,
     limits: { entriesMax: number; bytesMax: number },
   ): { entries: readonly StoredEntry[]; complete: boolean };
+  /** What there is of one stream at these positions of a log; what is damaged is left out. */
+  copies(
+    origin: OriginRow,
+    stream: StreamRow,
+    range: { from: number; to: number },
+    entriesMax: number,
+  ): readonly StoredEntry[];
 }
 
 /** Without an entry: there is one at this position or behind it, not unpacked yet. */
@@ -94,8 +101,9 @@ export function createEntryReads(
     origin: OriginRow,
     stream: StreamRow,
     from: number,
+    options?: { passOver: boolean },
   ): Generator<LogItem> {
-    for (const { sequence, row } of segments.log(origin, stream, from))
+    for (const { sequence, row } of segments.log(origin, stream, from, options))
       yield row ? { sequence, entry: toEntry(stream, row) } : { sequence };
   };
   const rowLog = function* (origin: OriginRow, from: number, limit: number): Generator<LogItem> {
@@ -208,5 +216,30 @@ export function createEntryReads(
       }
       return { entries, complete: true };
     },
+
+    copies(origin, stream, { from, to }, entriesMax) {
+      const sources = [
+        sealedLog(origin, stream, from, { passOver: true }),
+        rowLog(origin, from, to - from + 1),
+        soundAliases(aliasLog(origin, from, to - from + 1)),
+      ];
+      const entries: StoredEntry[] = [];
+      for (const { sequence, entry } of mergeSorted(sources, (item) => item.sequence)) {
+        if (sequence > to || entries.length >= entriesMax) break;
+        if (entry?.stream !== stream.name) continue;
+        const { id: _id, scope: _scope, ...stored } = entry;
+        entries.push(stored);
+      }
+      return entries;
+    },
   };
+}
+
+/** Up to the first whose entry is damaged here. */
+function* soundAliases(items: Generator<LogItem>): Generator<LogItem> {
+  try {
+    yield* items;
+  } catch (error) {
+    if (!(error instanceof SegmentDamaged)) throw error;
+  }
 }

@@ -70,6 +70,13 @@ CREATE TABLE consumer(
   stream TEXT NOT NULL, name TEXT NOT NULL, generation INTEGER NOT NULL, done TEXT NOT NULL,
   PRIMARY KEY(stream, name)) WITHOUT ROWID;
 `,
+  `
+-- Apart from the content of a segment: what puts it together again when that is damaged.
+CREATE TABLE segment_plan(id INTEGER PRIMARY KEY, plan BLOB NOT NULL, crc INTEGER NOT NULL);
+-- Content that was put together again. The damaged one stays where it is: SQLite frees nothing that it
+-- cannot read.
+CREATE TABLE segment_again(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL, crc INTEGER NOT NULL);
+`,
 ];
 
 /** Makes the tables in a new file, brings an older one up. Throws `store-newer` for a later version. */

@@ -5,7 +5,7 @@
  */
 import { crc32 } from "node:zlib";
 import type { Database } from "../../runtime/sqlite/index.ts";
-import { encodeSegment, type SealedRow } from "../batch/segment.ts";
+import { encodeSegment, type EncodedSegment, type SealedRow } from "../batch/segment.ts";
 import { entryOverheadBytes } from "../streams/store.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import { rowColumns, toSealedRow } from "./rows.ts";
@@ -26,7 +26,7 @@ export type SealLimits = {
 export type Packed = {
   readonly stream: number;
   readonly rows: readonly SealedRow[];
-  readonly content: Uint8Array;
+  readonly content: EncodedSegment;
   readonly generation: number;
 };
 
@@ -40,6 +40,8 @@ export interface Sealing {
   seal(packed: Packed): number;
   /** Makes rows of all that is sealed behind `after` of this origin's log, and of what came later. */
   unseal(origin: OriginRow, streams: readonly StreamRow[], after: number): void;
+  /** Inside a transaction: content for a damaged segment; of the same entries, at the same places. */
+  restore(held: Held, rows: readonly SealedRow[], content: EncodedSegment): void;
   /** Takes a segment away, a damaged one too. Answers the keys that went. */
   remove(held: Held): readonly Run[];
 }
@@ -68,11 +70,12 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
   );
   const deleteAliases = db.prepare("DELETE FROM alias WHERE entry BETWEEN ? AND ? AND segment = ?");
   const insertSegment = db.prepare("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  const updateTimes = db.prepare("UPDATE segment SET from_ms = ?, to_ms = ? WHERE id = ?");
   const insertBytes = db.prepare("INSERT INTO segment_bytes VALUES (?, ?)");
   const insertPiece = db.prepare("INSERT INTO piece VALUES (?, ?, ?, ?, ?, ?, ?)");
   const insertRun = db.prepare("INSERT INTO run VALUES (?, ?, ?, ?, ?)");
-  const deletes = ["segment WHERE id", "segment_bytes WHERE id", "piece WHERE segment"].map(
-    (where) => db.prepare(`DELETE FROM ${where} = ?`),
+  const deletes = ["segment WHERE id", "piece WHERE segment"].map((where) =>
+    db.prepare(`DELETE FROM ${where} = ?`),
   );
   /** Looks through all runs: only for a segment that cannot tell. */
   const runsOfSegment = db.prepare(
@@ -149,6 +152,7 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
   };
 
   const drop = (held: Held, runs: readonly Run[]) => {
+    segments.delete(held.id);
     for (const statement of deletes) statement.run(held.id);
     for (const { producer, epoch, first } of runs) deleteRun.run(producer, epoch, first);
   };
@@ -194,19 +198,18 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
       const pieces = writePieces(id, stream, rows);
       for (const { producer, epoch, first: from, last: to } of runs)
         insertRun.run(producer, epoch, from, to, id);
-      const times = rows.map(({ atMs }) => atMs);
       const held: Held = {
         id,
         lastId,
         stream: stream.id,
         entries: rows.length,
-        bytes: content.length + lineBytes * (2 + pieces + runs.length),
-        fromMs: Math.min(...times),
-        toMs: Math.max(...times),
+        bytes: content.bytes.length + lineBytes * (3 + pieces + runs.length),
+        ...timesOf(rows),
       };
       const { entries, bytes, fromMs, toMs } = held;
-      insertSegment.run(id, lastId, stream.id, entries, bytes, fromMs, toMs, crc32(content));
-      insertBytes.run(id, content);
+      insertSegment.run(id, lastId, stream.id, entries, bytes, fromMs, toMs, crc32(content.bytes));
+      insertBytes.run(id, content.bytes);
+      segments.writePlan(id, { places: rows, sum: content.sum });
       segments.added(held, runs);
       stream.bytes += bytes - rowBytes(rows);
       stream.changed = true;
@@ -236,6 +239,14 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
       names.writeCounters();
     },
 
+    restore(held, rows, content) {
+      // Of an entry that was accepted twice the copy may have another time.
+      const { fromMs, toMs } = timesOf(rows);
+      updateTimes.run(fromMs, toMs, held.id);
+      segments.restore(held, content);
+      segments.writePlan(held.id, { places: rows, sum: content.sum });
+    },
+
     remove(held) {
       const runs = runsIn(held);
       drop(held, runs);
@@ -252,6 +263,11 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
 
 const rowBytes = (rows: readonly SealedRow[]) =>
   rows.reduce((sum, { body }) => sum + body.length + entryOverheadBytes, 0);
+
+const timesOf = (rows: readonly SealedRow[]) => {
+  const times = rows.map(({ atMs }) => atMs);
+  return { fromMs: Math.min(...times), toMs: Math.max(...times) };
+};
 
 function runsOf(rows: readonly SealedRow[]): Run[] {
   const keys = rows.flatMap(({ key }) => (key ? [key] : []));

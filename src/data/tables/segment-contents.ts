@@ -5,7 +5,8 @@
 import { crc32 } from "node:zlib";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
-import { decodeSegment, type Segment } from "../batch/segment.ts";
+import { decodePlan, encodePlan, type SegmentPlan } from "../batch/segment-plan.ts";
+import { decodeSegment, type EncodedSegment, type Segment } from "../batch/segment.ts";
 import type { Names } from "./names.ts";
 import { createOpenedSegments } from "./opened-segments.ts";
 import type { Held, SegmentDirectory } from "./segment-directory.ts";
@@ -29,8 +30,18 @@ export class SegmentDamaged extends SkerryError {
 export interface SegmentContents {
   /** Throws `segment-damaged`. */
   open(segment: number): Segment;
-  /** Found damaged since the store was opened. */
+  /** Reads it from the disk, whatever is kept of it, and answers what is wrong with it. */
+  check(segment: number): SegmentDamaged | undefined;
+  /** Found damaged since the store was opened, and not put together again. */
   damaged(): readonly SegmentDamaged[];
+  /** Undefined: it was sealed by an earlier version, or is damaged as well. */
+  plan(segment: number): SegmentPlan | undefined;
+  /** Inside a transaction. */
+  writePlan(segment: number, plan: SegmentPlan): void;
+  /** Inside a transaction: reads this content from now on. */
+  restore(held: Held, content: EncodedSegment): void;
+  /** Inside a transaction. Content that SQLite cannot read stays, for it cannot be freed either. */
+  delete(segment: number): void;
   /** Inside a transaction that took it away. */
   removed(held: Held): void;
   /** Unpacks anew. */
@@ -42,11 +53,20 @@ const cacheBytesMax = 4 * 1024 * 1024;
 export function createSegmentContents(
   db: Database,
   tables: { names: Names; directory: SegmentDirectory },
+  onDamaged?: (found: SegmentDamaged) => void,
 ): SegmentContents {
   const { names, directory } = tables;
-  const bytesOf = db.prepare(
+  const sealed = db.prepare(
     "SELECT s.crc, b.bytes FROM segment s JOIN segment_bytes b ON b.id = s.id WHERE s.id = ?",
   );
+  const again = db.prepare("SELECT crc, bytes FROM segment_again WHERE id = ?");
+  const insertAgain = db.prepare("INSERT OR REPLACE INTO segment_again VALUES (?, ?, ?)");
+  const planOf = db.prepare("SELECT plan, crc FROM segment_plan WHERE id = ?");
+  const insertPlan = db.prepare("INSERT OR REPLACE INTO segment_plan VALUES (?, ?, ?)");
+  const deletes = ["segment_plan", "segment_again"].map((table) =>
+    db.prepare(`DELETE FROM ${table} WHERE id = ?`),
+  );
+  const deleteSealed = db.prepare("DELETE FROM segment_bytes WHERE id = ?");
   const opened = createOpenedSegments(cacheBytesMax);
   const damagedById = new Map<number, SegmentDamaged>();
 
@@ -60,26 +80,65 @@ export function createSegmentContents(
       .join(", ");
     const { name } = names.streamById(held.stream);
     const error = new SegmentDamaged(held, { stream: name, positions }, cause);
+    const isNews = !damagedById.has(held.id);
     damagedById.set(held.id, error);
+    if (isNews) onDamaged?.(error);
     return error;
+  };
+
+  /** Throws what SQLite throws when a page of it is torn. */
+  const read = (id: number): Uint8Array => {
+    const found = again.get(id) ?? sealed.get(id);
+    const bytes = found?.["bytes"] as Uint8Array | undefined;
+    if (!bytes || crc32(bytes) !== Number(found?.["crc"])) throw new Error("wrong checksum");
+    return bytes;
   };
 
   return {
     open: (id) =>
       opened.get(id, () => {
         const held = directory.held(id);
-        const found = bytesOf.get(id);
-        const bytes = found?.["bytes"] as Uint8Array | undefined;
         try {
-          if (!bytes || crc32(bytes) !== Number(found?.["crc"])) throw new Error("wrong checksum");
-          const segment = decodeSegment(bytes);
+          const segment = decodeSegment(read(id));
           if (segment.ids.length !== held.entries) throw new Error("wrong number of entries");
           return segment;
         } catch (cause) {
           throw damage(held, cause);
         }
       }),
+    check(id) {
+      try {
+        read(id);
+        return undefined;
+      } catch (cause) {
+        opened.delete(id);
+        return damage(directory.held(id), cause);
+      }
+    },
     damaged: () => [...damagedById.values()],
+    plan(id) {
+      const row = planOf.get(id);
+      const plan = row?.["plan"] as Uint8Array | undefined;
+      return plan && crc32(plan) === Number(row?.["crc"]) ? decodePlan(plan) : undefined;
+    },
+    writePlan(id, plan) {
+      const bytes = encodePlan(plan);
+      insertPlan.run(id, bytes, crc32(bytes));
+    },
+    restore(held, { bytes }) {
+      insertAgain.run(held.id, bytes, crc32(bytes));
+      opened.delete(held.id);
+      damagedById.delete(held.id);
+    },
+    delete(id) {
+      for (const statement of deletes) statement.run(id);
+      try {
+        sealed.get(id);
+      } catch {
+        return;
+      }
+      deleteSealed.run(id);
+    },
     removed(held) {
       opened.delete(held.id);
       damagedById.delete(held.id);

@@ -48,6 +48,8 @@ export interface SegmentDirectory {
   piecesOf(held: Held): readonly Piece[];
   /** The first that ends at this position or behind it. */
   pieceAt(origin: OriginRow, stream: StreamRow, from: number): Piece | undefined;
+  /** The next behind this id, of any stream. */
+  nextId(id: number): number | undefined;
   readonly oldestId: number | undefined;
   readonly lastId: number;
   /** Inside a transaction that added it. */
@@ -72,6 +74,7 @@ export function createSegmentDirectory(db: Database): SegmentDirectory {
   const heldAllFrom = db.prepare(
     `SELECT ${heldColumns} FROM segment WHERE stream = ? AND last_id >= ? ORDER BY last_id`,
   );
+  const next = db.prepare("SELECT id FROM segment WHERE id > ? ORDER BY id LIMIT 1");
   const entriesAfter = db.prepare(
     "SELECT sum(entries) AS entries FROM segment WHERE stream = ? AND id > ?",
   );
@@ -117,6 +120,10 @@ export function createSegmentDirectory(db: Database): SegmentDirectory {
     pieceAt(origin, stream, from) {
       const row = pieceFrom.get(origin.id, stream.id, from);
       return row && toPiece(row);
+    },
+    nextId(id) {
+      const row = next.get(id);
+      return row && Number(row["id"]);
     },
     get oldestId() {
       const row = db.prepare("SELECT min(id) AS id FROM segment").get();

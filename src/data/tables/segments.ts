@@ -27,9 +27,12 @@ export type LogStep = { readonly sequence: number; readonly row?: SealedRow };
 
 export type Segments = Pick<
   SegmentDirectory,
-  "sealed" | "held" | "heldFrom" | "piecesOf" | "oldestId" | "lastId"
+  "sealed" | "held" | "heldFrom" | "piecesOf" | "nextId" | "oldestId" | "lastId"
 > &
-  Pick<SegmentContents, "open" | "damaged"> & {
+  Pick<
+    SegmentContents,
+    "open" | "check" | "damaged" | "plan" | "writePlan" | "restore" | "delete"
+  > & {
     /** Ascending, within the time; counts down `scan.left`, and notes in `scan.toId` how far it looked. */
     rows(
       stream: StreamRow,
@@ -40,8 +43,16 @@ export type Segments = Pick<
     countAfter(stream: StreamRow, id: number): number;
     /** Ids of the newest, descending. */
     newestIds(stream: StreamRow, count: number): readonly number[];
-    /** One origin's entries of this stream, by position; nothing is unpacked before it is reached. */
-    log(origin: OriginRow, stream: StreamRow, from: number): Generator<LogStep>;
+    /**
+     * One origin's entries of this stream, by position; nothing is unpacked before it is reached. Throws
+     * `segment-damaged`, or with `passOver` leaves out what is.
+     */
+    log(
+      origin: OriginRow,
+      stream: StreamRow,
+      from: number,
+      options?: { passOver: boolean },
+    ): Generator<LogStep>;
     /** Pieces of the positions `after < position <= to`, of all streams of the origin's scope. */
     pieces(
       origin: OriginRow,
@@ -72,9 +83,13 @@ export type Segments = Pick<
 /** What passing over a segment by its directory line counts as looking through. */
 const skipCost = 10;
 
-export function createSegments(db: Database, names: Names): Segments {
+export function createSegments(
+  db: Database,
+  names: Names,
+  onDamaged?: (found: SegmentDamaged) => void,
+): Segments {
   const directory = createSegmentDirectory(db);
-  const contents = createSegmentContents(db, { names, directory });
+  const contents = createSegmentContents(db, { names, directory }, onDamaged);
   const keys = createSealedKeys(db);
   const { open } = contents;
   const { pieceAt } = directory;
@@ -83,12 +98,17 @@ export function createSegments(db: Database, names: Names): Segments {
     { segment: id, origin, firstSequence, lastSequence }: Piece,
     after: number,
     to: number,
-  ) => {
-    const segment = open(id);
+    passOver = false,
+  ): readonly SealedRow[] => {
     const [low, high] = [Math.max(after + 1, firstSequence), Math.min(to, lastSequence)];
-    return rowsFrom(segment, 0).filter(
-      (row) => row.origin === origin && row.sequence >= low && row.sequence <= high,
-    );
+    try {
+      return rowsFrom(open(id), 0).filter(
+        (row) => row.origin === origin && row.sequence >= low && row.sequence <= high,
+      );
+    } catch (error) {
+      if (!passOver || !(error instanceof SegmentDamaged)) throw error;
+      return [];
+    }
   };
 
   return {
@@ -96,6 +116,7 @@ export function createSegments(db: Database, names: Names): Segments {
     held: directory.held,
     heldFrom: directory.heldFrom,
     piecesOf: directory.piecesOf,
+    nextId: directory.nextId,
     get oldestId() {
       return directory.oldestId;
     },
@@ -103,7 +124,12 @@ export function createSegments(db: Database, names: Names): Segments {
       return directory.lastId;
     },
     open,
+    check: contents.check,
     damaged: contents.damaged,
+    plan: contents.plan,
+    writePlan: contents.writePlan,
+    restore: contents.restore,
+    delete: contents.delete,
 
     *rows(stream, afterId, { fromMs, toMs }, scan) {
       scan.toId = afterId;
@@ -150,12 +176,12 @@ export function createSegments(db: Database, names: Names): Segments {
       return ids;
     },
 
-    *log(origin, stream, from) {
+    *log(origin, stream, from, { passOver } = { passOver: false }) {
       for (let next = from; ;) {
         const piece = pieceAt(origin, stream, next);
         if (!piece) return;
         yield { sequence: Math.max(next, piece.firstSequence) };
-        for (const row of rowsOf(piece, next - 1, piece.lastSequence))
+        for (const row of rowsOf(piece, next - 1, piece.lastSequence, passOver))
           yield { sequence: row.sequence, row };
         next = piece.lastSequence + 1;
       }

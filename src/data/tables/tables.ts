@@ -5,6 +5,7 @@ import { createEntryTable, type EntryTable } from "./entry-table.ts";
 import { createNames, type Names } from "./names.ts";
 import { createRetention, type Retention } from "./retention.ts";
 import { createSealing, type Sealing } from "./sealing.ts";
+import type { SegmentDamaged } from "./segment-contents.ts";
 import { createSegments, type Segments } from "./segments.ts";
 
 export type Tables = {
@@ -17,10 +18,15 @@ export type Tables = {
   forget(): void;
 };
 
-export function createTables(deps: { clock: Clock; db: Database }): Tables {
+export function createTables(deps: {
+  clock: Clock;
+  db: Database;
+  /** A segment was found damaged that nobody knew of. */
+  onDamaged?: (found: SegmentDamaged) => void;
+}): Tables {
   const { db } = deps;
   const names = createNames(db);
-  const segments = createSegments(db, names);
+  const segments = createSegments(db, names, deps.onDamaged);
   const sealing = createSealing(db, { names, segments });
   const entries = createEntryTable(db, { names, segments });
   const retention = createRetention(deps, { names, segments, sealing, entries });
