@@ -59,10 +59,10 @@ async function openCell(seed: number, egress?: EgressPolicy) {
   const hex = (bytes: number) =>
     Buffer.from(range(1, bytes).map(() => random.integer(256))).toString("hex");
   for (let n = 0; n < 60; n += 3) {
-    const unkeyed: EntryInput = { stream: "readings", body: Buffer.from(`{"u":"${hex(600)}"}`) };
+    const unkeyed: EntryInput = { stream: "readings", body: Buffer.from(`{"u":"${hex(1200)}"}`) };
     const some = (producer: string) => [
       ...range(n + 1, n + 3).map((sequence) =>
-        entry(sequence, { stream: "readings", producer, atMs: n, body: { n, pad: hex(600) } }),
+        entry(sequence, { stream: "readings", producer, atMs: n, body: { n, pad: hex(1200) } }),
       ),
       { ...unkeyed, atMs: n },
     ];
@@ -173,11 +173,11 @@ function repairing(
   const repairOf = (of: LocalStreamStore) =>
     createSegmentRepair(
       { repairs: of.repairs, clock, log, metrics: createMetrics() },
-      { trustDomain },
+      { node: of.node, trustDomain },
     );
   const repair = createSegmentRepair(
     { repairs: store.repairs, clock, log, metrics },
-    { trustDomain },
+    { node: "n1", trustDomain },
   );
   const router = virtualRouter();
   repair.register(router);
@@ -203,7 +203,7 @@ function repairing(
   const stop = () => {
     for (const part of parts) part.stop();
   };
-  return { store: wholeReads(store, repair), metrics, stop };
+  return { store: wholeReads(store, repair), repair, metrics, stop };
 }
 
 for (const [way, spoil] of Object.entries(ways)) {
@@ -242,13 +242,17 @@ for (const [way, spoil] of Object.entries(ways)) {
   });
 }
 
-test("S3: retention removes a segment that nobody could put together again", async () => {
+test("S3, D4, D8: a segment that cannot be read at all holds up neither appends nor retention", async () => {
   const cell = await openCell(4);
   const spoil = ways["a page of zeros"] as (path: string, random: Random) => void;
   const store = await cell.reopen("n1", (path) => spoil(path, seededRandom(4)));
+  // Keys that stand in it stay duplicates, also when that is the first that is asked of it.
+  const resend = range(1, 60).map((n) => entry(n, { stream: "readings" }));
+  const answer = await store.append([...resend, entry(61, { stream: "readings" })]);
+  assert.deepEqual(answer.state === "stored" && [answer.stored, answer.duplicates], [1, 60]);
   assert.equal((await walk(store, cell.clock)).damage.length, 1);
   await store.setStreams([{ name: "readings", retention: { bytesMax: 1 } }]);
-  assert.equal((await store.retain()).removed, 160);
+  assert.equal((await store.retain()).removed, 161);
   assert.deepEqual((await store.status()).damaged, []);
   await cell.close();
 });
@@ -294,6 +298,19 @@ for (const { name, egress, isWhole } of [
       assert.ok(after.damage.length > 5 && after.seen.length > 0);
       const status = await helped.store.status();
       assert.deepEqual(status.damaged.map(({ message }) => message).sort(), after.damage.sort());
+      // The log is not told without it before everybody was asked that there is.
+      const query = { origin: status.origin, from: 1, bytesMax: 1e7 };
+      const origin = Object.keys(status.vector).find((name) => name !== status.origin) ?? "";
+      const logOf = (of: string) => helped.store.log({ ...query, origin: of });
+      await assert.rejects(logOf(origin), { code: "segment-damaged" });
+      helped.repair.expect({ nodes: ["n1", "n2", "n3"], hub: true });
+      await walk(helped.store, cell.clock);
+      await assert.rejects(logOf(origin), { code: "segment-damaged" });
+      helped.repair.expect({ nodes: ["n1", "n2"], hub: true });
+      await walk(helped.store, cell.clock);
+      const told = (await logOf(origin))?.entries ?? 0;
+      assert.ok(told > 0 && told < 80, `${told} entries`);
+      assert.equal((await walk(helped.store, cell.clock)).damage.length, after.damage.length);
     }
     helped.stop();
     await hub.close();
@@ -309,12 +326,13 @@ test("S3: the scrub finds damage that nobody reads, one segment a turn, all of t
     db.exec("DELETE FROM segment_plan");
     db.close();
   });
-  await cell.stores.get("n1")?.close();
+  for (const store of cell.stores.values()) await store.close();
+  cell.stores.clear();
   const { clock } = cell;
   const path = join(cell.folder, "n1.db");
   const store = openStreamStore(
     { clock, random: seededRandom(3), log },
-    { path, node: "n1", sealing: { periodMs: 1e9 } },
+    { path, node: "n1", sealing: { periodMs: 1e9 }, retentionPeriodMs: 1e9 },
   );
   await store.setStreams([{ name: "readings", retention: {} }]);
   const told: string[] = [];
@@ -330,7 +348,6 @@ test("S3: the scrub finds damage that nobody reads, one segment a turn, all of t
   await clock.advance(86_400_000);
   assert.ok((await store.status()).scrubbed.segments > scrubbed.segments);
   await store.close();
-  cell.stores.delete("n1");
   const db = openDatabase(path);
   const count = (table: string) =>
     Number(db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.["n"]);

@@ -71,7 +71,7 @@ export async function startSyncPath(
     () =>
       createSegmentRepair(
         { repairs: store.repairs, clock, log, metrics },
-        { trustDomain: deps.trustDomain },
+        { node: record.node, trustDomain: deps.trustDomain },
       ),
     (part) => part.stop(),
   );
@@ -117,6 +117,10 @@ export async function startSyncPath(
   mirrored.follow(nodeKind, (now: readonly Node[]) => {
     const before = known;
     nodes = Math.max(1, now.length);
+    repair.expect({
+      nodes: now.map(({ metadata }) => metadata.name),
+      hub: record.hub !== undefined,
+    });
     known = now.flatMap((node) => endpointsOf(node) ?? []);
     for (const { node } of before)
       if (!now.some(({ metadata }) => metadata.name === node)) replication.forget(node);

@@ -1,7 +1,8 @@
 /**
  * Fetches damaged segments again: from the other nodes of the cell, one after another, then from the
  * hub, where what leaves is all of an entry. Begins when damage is found, and tries again as links come
- * and now and then. Who reads what is damaged waits for that a moment (`whole`).
+ * and now and then. Who reads what is damaged waits for that a moment (`whole`). What every node of the
+ * cell and the hub said that they do not have is lost: the log then goes on without it.
  */
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { isAbort, SkerryError } from "../../lib/errors.ts";
@@ -13,6 +14,7 @@ import { decodeCopyQuery, encodeJson } from "./messages.ts";
 import { peerNode } from "./peer-node.ts";
 
 export type SegmentRepairOptions = {
+  readonly node: string;
   readonly trustDomain: string;
   /** Between two tries that brought nothing. Default 30,000. */
   readonly retryMs?: number;
@@ -28,6 +30,8 @@ export interface SegmentRepair {
   /** To another node of the cell. */
   attachPeer(link: Link): void;
   attachHub(link: Link): void;
+  /** The names of all nodes of the cell, this one included, and whether it has a hub. */
+  expect(cell: { nodes: readonly string[]; hub: boolean }): void;
   /** What `read` answers; when it meets damage, again once that was fetched. Throws what `read` throws. */
   whole<T>(read: () => Promise<T>): Promise<T>;
   stop(): void;
@@ -35,6 +39,8 @@ export interface SegmentRepair {
 
 type Source = { readonly name: string; readonly link: Link; readonly method: string };
 
+/** No name of a node: those have no spaces. */
+const hubName = "the hub";
 /** Damaged segments that one page can begin with, one behind another, for one reader to wait for. */
 const tellsMax = 8;
 
@@ -51,6 +57,7 @@ export function createSegmentRepair(
   );
   const linksByNode = new Map<string, Link>();
   let hub: Link | undefined;
+  let expected: { nodes: readonly string[]; hub: boolean } = { nodes: [], hub: false };
   let running: Promise<number> | undefined;
   /** Something was found, or came, that the running round may not know of. */
   let isBehind = false;
@@ -60,7 +67,7 @@ export function createSegmentRepair(
 
   const sources = (): readonly Source[] => [
     ...[...linksByNode].map(([name, link]) => ({ name, link, method: "data.copy" })),
-    ...(hub ? [{ name: "hub", link: hub, method: "hub.copy" }] : []),
+    ...(hub ? [{ name: hubName, link: hub, method: "hub.copy" }] : []),
   ];
 
   const ask = async (
@@ -80,12 +87,14 @@ export function createSegmentRepair(
   /** Whether it is whole now. */
   const restore = async (damage: Damage): Promise<boolean> => {
     const { segment } = damage;
+    const answered = new Set([options.node]);
     const copies: Uint8Array[] = [];
     let wanted = damage.ranges;
     for (const source of sources()) {
       const isHub = source.method === "hub.copy";
       try {
         copies.push(...(await ask(source, damage, wanted)));
+        answered.add(isHub ? hubName : source.name);
         const answer = await repairs.restore({ segment, copies, exact: isHub });
         if (answer.state === "restored") {
           if (answer.entries > 0) restored.inc({ from: isHub ? "hub" : "peer" });
@@ -99,6 +108,10 @@ export function createSegmentRepair(
           log.debug("no copy of a damaged segment from here", { from: source.name, error });
       }
     }
+    // Not before it is known who there is: a log that is sent without these is not sent again.
+    const everybody = [...expected.nodes, ...(expected.hub ? [hubName] : [])];
+    if (expected.nodes.includes(options.node) && everybody.every((name) => answered.has(name)))
+      await repairs.giveUp(segment);
     return false;
   };
 
@@ -177,6 +190,9 @@ export function createSegmentRepair(
           if (!isDamage(error) || tries > tellsMax || !(await isMended())) throw error;
         }
       }
+    },
+    expect(cell) {
+      expected = cell;
     },
     stop() {
       ended.abort();

@@ -50,6 +50,8 @@ export interface SegmentRepairs {
     readonly copies: readonly Uint8Array[];
     readonly exact: boolean;
   }): Promise<RestoreAnswer>;
+  /** Nobody has it: until the store is closed the log is told without it, which readers of the stream are not. */
+  giveUp(segment: number): Promise<void>;
   /** A segment was found damaged that was not known of. */
   on(event: "damaged", listener: (damage: Damage) => void): () => void;
 }

@@ -116,6 +116,15 @@ export function createSegmentRepairs(
       });
       return { state: "restored", entries: rows.length };
     },
+    async giveUp(segment) {
+      const { segments } = tables();
+      const damaged = segments.damaged().find(({ held }) => held.id === segment);
+      if (!damaged || !segments.giveUp(segment)) return;
+      const { message } = damaged;
+      log.error("no node and no hub has a copy of a damaged segment: the log goes on without it", {
+        message,
+      });
+    },
     on: (event, listener) => signals.on(event, listener),
   };
 }

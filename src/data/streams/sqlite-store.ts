@@ -11,7 +11,7 @@ import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sq
 import { decodeBatch, encodeBatch } from "../batch/codec.ts";
 import { createBacklog } from "../tables/backlog.ts";
 import type { StreamRow } from "../tables/names.ts";
-import { prepareTables } from "../tables/schema.ts";
+import { contentTables, prepareTables } from "../tables/schema.ts";
 import { createTables } from "../tables/tables.ts";
 import { checkBody, checkRequest, type Complaint } from "./check.ts";
 import { claimIdentity } from "./claim.ts";
@@ -60,7 +60,7 @@ export function openStreamStore(
 ): LocalStreamStore {
   const { clock, random, log } = deps;
   const { path, node } = options;
-  const db = openDatabase(path, { logPages });
+  const db = openDatabase(path, { logPages, uncheckedTables: contentTables });
   try {
     prepareTables(db, path);
     if (options.fileBytesMax !== undefined) {

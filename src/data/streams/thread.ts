@@ -48,6 +48,7 @@ export type StreamMethods<C = unknown> = GroupMethods & {
   "data.damage"(): Promise<readonly Damage[]>;
   "data.copy"(query: CopyQuery): Promise<Uint8Array>;
   "data.restore"(given: Parameters<SegmentRepairs["restore"]>[0]): Promise<RestoreAnswer>;
+  "data.giveUp"(segment: number): Promise<void>;
   "data.close"(): Promise<void>;
 };
 export type StreamEmit = <Name extends keyof StreamEvents>(
@@ -104,6 +105,7 @@ export function serveStreamStore<C>(
     "data.damage": () => store.repairs.damage(),
     "data.copy": async (query) => ownBuffer(await store.repairs.copy(query)),
     "data.restore": (given) => store.repairs.restore(given),
+    "data.giveUp": (segment) => store.repairs.giveUp(segment),
     "data.close": () => store.close(),
     ...serveGroups(store.groups),
   };
@@ -213,6 +215,7 @@ export function connectStreamStore<C = unknown>(
       damage: () => thread.call("data.damage", undefined as never),
       copy: (query) => thread.call("data.copy", query),
       restore: (given) => thread.call("data.restore", given),
+      giveUp: (segment) => thread.call("data.giveUp", segment),
       on: (_event, listener) => thread.on("data.damaged", listener),
     },
     async setStreams(declarations) {

@@ -79,6 +79,9 @@ CREATE TABLE segment_again(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL, crc INTE
 `,
 ];
 
+/** Of segments; a damaged one is found when it is read, and does not keep a store from being opened (S3). */
+export const contentTables = ["segment_bytes", "segment_again"];
+
 /** Makes the tables in a new file, brings an older one up. Throws `store-newer` for a later version. */
 export function prepareTables(db: Database, path: string): void {
   prepareLayout(db, { path, steps: layouts });

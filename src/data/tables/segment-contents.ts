@@ -34,13 +34,16 @@ export interface SegmentContents {
   check(segment: number): SegmentDamaged | undefined;
   /** Found damaged since the store was opened, and not put together again. */
   damaged(): readonly SegmentDamaged[];
+  /** Of a damaged one: `isLost` from now on. False when it was before. */
+  giveUp(segment: number): boolean;
+  isLost(segment: number): boolean;
   /** Undefined: it was sealed by an earlier version, or is damaged as well. */
   plan(segment: number): SegmentPlan | undefined;
   /** Inside a transaction. */
   writePlan(segment: number, plan: SegmentPlan): void;
   /** Inside a transaction: reads this content from now on. */
   restore(held: Held, content: EncodedSegment): void;
-  /** Inside a transaction. Content that SQLite cannot read stays, for it cannot be freed either. */
+  /** Inside a transaction. Content that was found damaged stays: what SQLite cannot read it cannot free. */
   delete(segment: number): void;
   /** Inside a transaction that took it away. */
   removed(held: Held): void;
@@ -69,6 +72,7 @@ export function createSegmentContents(
   const deleteSealed = db.prepare("DELETE FROM segment_bytes WHERE id = ?");
   const opened = createOpenedSegments(cacheBytesMax);
   const damagedById = new Map<number, SegmentDamaged>();
+  const lost = new Set<number>();
 
   const damage = (held: Held, cause: unknown): SegmentDamaged => {
     const positions = directory
@@ -97,6 +101,9 @@ export function createSegmentContents(
   return {
     open: (id) =>
       opened.get(id, () => {
+        // Not read again: what SQLite cannot read spoils the transaction it is read in.
+        const known = damagedById.get(id);
+        if (known) throw known;
         const held = directory.held(id);
         try {
           const segment = decodeSegment(read(id));
@@ -109,6 +116,7 @@ export function createSegmentContents(
     check(id) {
       try {
         read(id);
+        damagedById.delete(id);
         return undefined;
       } catch (cause) {
         opened.delete(id);
@@ -116,6 +124,12 @@ export function createSegmentContents(
       }
     },
     damaged: () => [...damagedById.values()],
+    giveUp(id) {
+      if (lost.has(id) || !damagedById.has(id)) return false;
+      lost.add(id);
+      return true;
+    },
+    isLost: (id) => lost.has(id),
     plan(id) {
       const row = planOf.get(id);
       const plan = row?.["plan"] as Uint8Array | undefined;
@@ -129,17 +143,15 @@ export function createSegmentContents(
       insertAgain.run(held.id, bytes, crc32(bytes));
       opened.delete(held.id);
       damagedById.delete(held.id);
+      lost.delete(held.id);
     },
     delete(id) {
+      const isSound = !damagedById.has(id) && !again.get(id);
       for (const statement of deletes) statement.run(id);
-      try {
-        sealed.get(id);
-      } catch {
-        return;
-      }
-      deleteSealed.run(id);
+      if (isSound) deleteSealed.run(id);
     },
     removed(held) {
+      lost.delete(held.id);
       opened.delete(held.id);
       damagedById.delete(held.id);
     },

@@ -31,7 +31,7 @@ export type Segments = Pick<
 > &
   Pick<
     SegmentContents,
-    "open" | "check" | "damaged" | "plan" | "writePlan" | "restore" | "delete"
+    "open" | "check" | "damaged" | "giveUp" | "plan" | "writePlan" | "restore" | "delete"
   > & {
     /** Ascending, within the time; counts down `scan.left`, and notes in `scan.toId` how far it looked. */
     rows(
@@ -45,7 +45,7 @@ export type Segments = Pick<
     newestIds(stream: StreamRow, count: number): readonly number[];
     /**
      * One origin's entries of this stream, by position; nothing is unpacked before it is reached. Throws
-     * `segment-damaged`, or with `passOver` leaves out what is.
+     * `segment-damaged`; leaves out what was given up, and with `passOver` all that is damaged.
      */
     log(
       origin: OriginRow,
@@ -106,7 +106,8 @@ export function createSegments(
         (row) => row.origin === origin && row.sequence >= low && row.sequence <= high,
       );
     } catch (error) {
-      if (!passOver || !(error instanceof SegmentDamaged)) throw error;
+      const isDamaged = error instanceof SegmentDamaged;
+      if (!isDamaged || !(passOver || contents.isLost(id))) throw error;
       return [];
     }
   };
@@ -126,6 +127,7 @@ export function createSegments(
     open,
     check: contents.check,
     damaged: contents.damaged,
+    giveUp: contents.giveUp,
     plan: contents.plan,
     writePlan: contents.writePlan,
     restore: contents.restore,

@@ -18,6 +18,8 @@ export type OpenOptions = {
    * it takes the first entry; damage of a larger one is found by whoever reads the damaged page.
    */
   readonly check?: boolean;
+  /** Left out of that check: who reads these finds what is damaged, and can do without. */
+  readonly uncheckedTables?: readonly string[];
   /**
    * How many pages the log takes before they are moved to the file, by whichever commit fills it: a
    * longer log is moved more seldom, and what was rewritten meanwhile once. Default 1000 (4 MiB).
@@ -45,15 +47,30 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
       db.exec("PRAGMA journal_size_limit = 16777216");
     }
     db.exec("PRAGMA foreign_keys = ON");
-    if (options.check ?? (!readOnly && statSync(path).size <= checkedBytesMax)) {
-      const row = db.prepare("PRAGMA quick_check(1)").get() as { quick_check?: string } | undefined;
-      if (row?.quick_check !== "ok")
-        throw damaged(path, new Error(row?.quick_check ?? "quick_check gave no answer"));
-    }
+    if (options.check ?? (!readOnly && statSync(path).size <= checkedBytesMax))
+      check(db, path, options.uncheckedTables);
     return db;
   } catch (error) {
     db?.close();
     throw folderFailure(sqliteFailure(error, path), path);
+  }
+}
+
+/** Throws `store-damaged`. */
+function check(db: Database, path: string, unchecked: readonly string[] | undefined): void {
+  const tables = unchecked
+    ? db
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        .all()
+        .map(({ name }) => String(name))
+        .filter((name) => !unchecked.includes(name))
+    : ["1"];
+  for (const argument of tables) {
+    const row = db.prepare(`PRAGMA quick_check(${argument})`).get() as
+      | { quick_check?: string }
+      | undefined;
+    if (row?.quick_check !== "ok")
+      throw damaged(path, new Error(row?.quick_check ?? "quick_check gave no answer"));
   }
 }
 
