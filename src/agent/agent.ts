@@ -11,6 +11,7 @@ import { startHostStrain } from "./host-strain.ts";
 import { startLedgerWatch } from "./ledger-watch.ts";
 import { writeAdminAccess, type AgentInfo } from "./local.ts";
 import type { Opened } from "./open-ground.ts";
+import { startAuditPath } from "./paths/audit-path.ts";
 import { foundCellAddress, startAddressPath } from "./paths/address-path.ts";
 import { startBackupPath } from "./paths/backup-path.ts";
 import { startApiPath, startStatePath } from "./paths/command-path.ts";
@@ -107,6 +108,7 @@ export async function runAgent(
       },
     },
   });
+  const audit = await startAuditPath(ground, { mirrored, links, trustDomain });
   const strain = await startHostStrain(ground);
   await startHistoryPath(ground, { state, identity, links, restart: restart.resolve });
   const ledgerSituation = await startLedgerWatch(ground, ledger);
@@ -160,7 +162,7 @@ export async function runAgent(
     state,
     coordination,
     streams: [queries],
-    routes: [sensor.routes, sync.routes, documents.routes, queries.routes, status.routes],
+    routes: [sensor, sync, documents, queries, audit, status].map(({ routes }) => routes),
   });
   const api = await startApiPath(ground, {
     state,

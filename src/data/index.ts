@@ -150,6 +150,11 @@ export { createQueries, type Queries } from "./queries/thread.ts";
 export { createLiveQueries, type LiveOptions, type LiveQueries } from "./queries/live-queries.ts";
 export type { LiveReader } from "./queries/subscription.ts";
 export type { QueryFiles } from "./queries/engine.ts";
+export { hubName, type AuditDeps, type AuditPartner } from "./audit/audit.ts";
+export { connectAudit, serveAudit } from "./audit/link.ts";
+export type { AuditName, AuditSide } from "./audit/sides.ts";
+export { createAudits, type Audits } from "./audit/thread.ts";
+export { createAuditRoutes } from "./routes/audit.ts";
 export { createQueryRoutes, type QueryRoutesDeps } from "./routes/queries.ts";
 export type {
   AckAnswer,

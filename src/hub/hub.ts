@@ -38,6 +38,7 @@ import {
 } from "./config.ts";
 import type { HubGround } from "./ground.ts";
 import { lockHubFolder, type HubInfo } from "./launch.ts";
+import { startAuditPath } from "./paths/audit-path.ts";
 import { startBackupPath } from "./paths/backup-path.ts";
 import { startDocumentsPath } from "./paths/documents-path.ts";
 import { startEnrolPath } from "./paths/enrol-path.ts";
@@ -122,6 +123,7 @@ export async function runHub(
   const documents = postgres
     ? undefined
     : await startDocumentsPath(ground, { router, thread, cellOf });
+  await startAuditPath(ground, { router, cellOf });
   startBackupPath(ground, { router, cellOf: (domain) => registry.cellOf(domain) });
   router.handle("hub.heartbeat", async ({ peer, body }) => {
     const cell = registry.cellOf(peer.trustDomain);

@@ -269,6 +269,12 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
   assert.match(await unknown.text(), /collection-unknown/);
   started.add("data/queries/queries.entry.ts");
 
+  // Threads of the node and of the hub read what each holds, and find it equal.
+  const verified = skerry<{ state: string }>("data", "verify", stream, "--data", dataDir);
+  assert.equal(verified.state, "equal");
+  started.add("agent/audit.entry.ts");
+  started.add("hub/audit.entry.ts");
+
   await coordinates(node.gateway, token);
   await poursIn(node.gateway, token);
 

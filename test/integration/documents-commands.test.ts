@@ -1,4 +1,4 @@
-/** `skerry data get|put|conflicts|query` against a node's gateway, by the credentials of its data folder. */
+/** `skerry data get|put|conflicts|query|verify` against a node's gateway, by the credentials of its data folder. */
 import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -8,11 +8,15 @@ import { registerData } from "../../src/cli/commands/data.ts";
 import { createContext } from "../../src/cli/context.ts";
 import { stable } from "../../src/api/index.ts";
 import {
+  connectAudit,
+  createAuditRoutes,
+  createAudits,
   createQueryRoutes,
   createDocumentRoutes,
   createDocumentWrites,
   createQueries,
   createStreamRoutes,
+  serveAudit,
 } from "../../src/data/index.ts";
 import {
   createAppTokenVerifier,
@@ -25,7 +29,13 @@ import {
 } from "../../src/identity/index.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
-import { createHttpApp } from "../../src/runtime/http/index.ts";
+import {
+  noFaults,
+  peerOf,
+  virtualLink,
+  virtualRouter,
+} from "../../src/drill/simulated/convergence/links.ts";
+import { createHttpApp, setCaller } from "../../src/runtime/http/index.ts";
 import { writeInfo } from "../../src/runtime/local/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { items, notes, openDocuments, put, replicate, write } from "../support/documents.ts";
@@ -74,10 +84,12 @@ test("documents are put, merged, read and listed, and conflicts told with every 
     clock: systemClock,
   });
   const app = createHttpApp();
-  app.addHook("onRequest", async ({ headers }) => {
-    const token = headers.authorization?.replace("Bearer ", "") ?? "";
-    if (!verifier.verify(token).ok)
+  app.addHook("onRequest", async (request) => {
+    const token = request.headers.authorization?.replace("Bearer ", "") ?? "";
+    const verdict = verifier.verify(token);
+    if (!verdict.ok)
       throw new SkerryError({ code: "unauthenticated", message: "no token of this cell" });
+    setCaller(request, verdict.subject.id);
   });
   createDocumentRoutes({ store, writes, clock: systemClock })(app);
   const queries = createQueries(
@@ -92,13 +104,37 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   })(app);
   const streams = await openReadings(join(dataDir, "streams.db"));
   createStreamRoutes(streams)(app);
+  // The audit's thread of either node, and a link between them.
+  const entry = new URL("../../src/agent/audit.entry.ts", import.meta.url);
+  const [own, theirs] = ["documents.db", "other.db"].map((name) => {
+    const files = { documentsPath: join(dataDir, name), streamsPath: join(dataDir, "streams.db") };
+    return createAudits({ clock: systemClock }, { entry, files });
+  });
+  assert.ok(own && theirs);
+  const ends = ["n1", "n2"].map((name) => ({
+    peer: peerOf("shop.skerry", "node", name),
+    router: virtualRouter(),
+  }));
+  const [left, right] = ends;
+  assert.ok(left && right);
+  serveAudit(right.router, { prefix: "audit", side: theirs, scopeOf: () => ({}) });
+  const link = virtualLink(
+    { clock: systemClock, random: systemRandom, faults: () => noFaults },
+    { left, right },
+  );
+  createAuditRoutes({
+    own: { node: "n1", side: own },
+    partners: () => [{ name: "n2", side: connectAudit(link.left, "audit") }],
+    atHub: () => undefined,
+    clock: systemClock,
+  })(app);
   const gateway = await app.listen({ host: "127.0.0.1", port: 0 });
   writeInfo(dataDir, "node", { node: "n1", gateway });
   t.after(async () => {
     // What can be resumed would keep this process for a minute.
     live.stop();
     await app.close();
-    await queries.stop();
+    await Promise.all([queries.stop(), own.stop(), theirs.stop()]);
     await Promise.all([store.close(), other.close(), streams.close()]);
     folder[Symbol.dispose]();
   });
@@ -227,6 +263,40 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   await assert.rejects(run("query", "readings", "--sort", "celsius"), {
     message: "--sort: is of a collection, and readings is a stream",
   });
+
+  // Comparing stores, as docs/data.md has it.
+  const verify = async (...words: string[]): Promise<[string, unknown]> => {
+    const text = await run("verify", ...words);
+    const { exitCode } = process;
+    process.exitCode = undefined;
+    return [text, exitCode];
+  };
+  const [told1, code1] = await verify("items");
+  assert.match(told1, /^KIND.*\ncollection\titems\tn2\tundecided\t1\tmoving: 1 documents/);
+  assert.equal(code1, 2);
+  await replicate(store, other);
+  const guide = readFileSync(resolve(import.meta.dirname, "../../docs/data.md"), "utf8");
+  const verifications = [...guide.matchAll(/^skerry data verify ?(.*)$/gm)];
+  const outcomes: [string, unknown][] = [];
+  for (const [, line = ""] of verifications)
+    outcomes.push(await verify(...line.split(" ").filter(Boolean)));
+  const header = "KIND\tNAME\tWITH\tSTATE\tITEMS\tWHY";
+  const collections = ["collection\titems\tn2\tequal\t1\t", "collection\torders\tn2\tequal\t4\t"];
+  const readings = "stream\treadings\tn2\tequal\t4\t";
+  assert.deepEqual(outcomes, [
+    [[header, ...collections, readings, "all equal"].join("\n"), 0],
+    [[header, collections[0], readings, "all equal"].join("\n"), 0],
+  ]);
+  const changes = await run("verify", "items", "--json");
+  assert.match(changes, /"event":"compared".*"upto":\{"n1\..*\n\{"event":"end","state":"equal"\}$/);
+  await assert.rejects(run("verify", "none"), {
+    code: "invalid-query",
+    message: 'names: "none" is neither a collection nor a stream with anything to compare',
+  });
+  await assert.rejects(run("verify", "--with", "n9"), { code: "invalid-query" });
+  const app1 = await fetch(`${gateway}/v1/data/verify`, { method: "POST" });
+  assert.equal(app1.status, 401);
+
   await assert.rejects(run("put", "items", "a", "[1]"), { code: "invalid-argument" });
   await assert.rejects(run("put", "items", "a", "{"), { code: "invalid-argument" });
 });

@@ -109,7 +109,7 @@ export async function fill(
 /** What `to` lacks of `from`, in pieces of about `bytesMax`. */
 export async function replicate(
   from: Pick<DocumentStore, "vector" | "log">,
-  to: Pick<DocumentStore, "vector" | "apply">,
+  to: Pick<DocumentStore, "vector"> & { apply(bytes: Uint8Array): Promise<{ top: number }> },
   bytesMax = 1000,
 ): Promise<void> {
   for (const [origin, top] of Object.entries(await from.vector())) {

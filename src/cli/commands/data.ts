@@ -11,6 +11,7 @@ import { registerDocuments } from "./data-documents.ts";
 import { registerChanges } from "./data-changes.ts";
 import { registerExport } from "./data-export.ts";
 import { registerQuery } from "./data-query.ts";
+import { registerVerify } from "./data-verify.ts";
 import { instant, wholeNumber } from "../flag-values.ts";
 import { openLocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
@@ -79,6 +80,7 @@ export function registerData(program: Command, context: Context): void {
   registerExport(data, context);
   registerChanges(data, context);
   registerDocuments(data, context);
+  registerVerify(data, context);
 }
 
 async function read(

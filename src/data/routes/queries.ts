@@ -2,13 +2,12 @@
  * `POST /v1/documents/:collection/query` and `POST /v1/streams/:name/query`: rows, or groups measured,
  * a page at a time; and `GET /v1/live/:collection`, documents as they change.
  */
-import { SkerryError } from "../../lib/errors.ts";
 import type { HttpReply, Routes } from "../../runtime/http/index.ts";
-import type { Json } from "../documents/json.ts";
 import { checkEntriesQuery, checkQuery, isLiveQuery } from "../queries/check.ts";
 import type { LiveQueries } from "../queries/live-queries.ts";
 import type { QueryPage } from "../queries/query.ts";
 import type { Queries } from "../queries/thread.ts";
+import { parseJsonBody, withJsonBodies } from "./json-body.ts";
 import { parseLiveQuery, sendLive } from "./live.ts";
 import { liveDocuments, queryDocuments, queryEntries } from "./queries-openapi.ts";
 
@@ -25,19 +24,13 @@ const bodyBytesMax = 1024 * 1024;
 
 export function createQueryRoutes({ queries, live, declared }: QueryRoutesDeps): Routes {
   return (app) => {
-    void app.register(async (scope) => {
-      scope.removeAllContentTypeParsers();
-      scope.addContentTypeParser(
-        "application/json",
-        { parseAs: "buffer", bodyLimit: bodyBytesMax },
-        (_request, body, done) => done(null, body),
-      );
+    withJsonBodies(app, bodyBytesMax, (scope) => {
       scope.post<{ Params: { collection: string }; Body: Buffer | undefined }>(
         "/v1/documents/:collection/query",
         { config: { openapi: queryDocuments }, bodyLimit: bodyBytesMax },
         async (request, reply) => {
           const { collection } = request.params;
-          const asked = parseRequest(request.body);
+          const asked = parseJsonBody(request.body);
           const query = checkQuery(asked);
           const isDeclared = declared.isCollection(collection);
           if (isLiveQuery(asked, query))
@@ -58,27 +51,13 @@ export function createQueryRoutes({ queries, live, declared }: QueryRoutesDeps):
         "/v1/streams/:name/query",
         { config: { openapi: queryEntries }, bodyLimit: bodyBytesMax },
         async ({ params: { name }, body }, reply) => {
-          const query = checkEntriesQuery(parseRequest(body));
+          const query = checkEntriesQuery(parseJsonBody(body));
           const isDeclared = declared.isStream(name);
           return sendPage(reply, await queries.entries({ stream: name, isDeclared, query }));
         },
       );
     });
   };
-}
-
-/** Nothing asks for everything. Throws `invalid-query`. */
-function parseRequest(body: Buffer | undefined): Json | undefined {
-  if (body === undefined || body.length === 0) return undefined;
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)) as Json;
-  } catch (cause) {
-    throw new SkerryError({
-      code: "invalid-query",
-      message: `body: is not JSON in UTF-8: ${cause instanceof Error ? cause.message : ""}`,
-      cause,
-    });
-  }
 }
 
 /** Rows are JSON already; they are put together, not read again. */

@@ -7,6 +7,7 @@ export {
   type GateCounts,
   type GatedBatch,
 } from "./gate.ts";
+export { createNarrowing, type Narrowing } from "./narrowing.ts";
 export { createRecheck, type Recheck } from "./recheck.ts";
 export type { CollectionEgress } from "./policy.ts";
 export type { GatedSnapshot } from "./states.ts";
