@@ -8,7 +8,8 @@ import type { Database } from "../../runtime/sqlite/index.ts";
 import { createEntryReads } from "../tables/entry-reads.ts";
 import { createNames, type StreamRow } from "../tables/names.ts";
 import { createRemovedKeys } from "../tables/removed-keys.ts";
-import { createSegments, SegmentDamaged } from "../tables/segments.ts";
+import { SegmentDamaged } from "../tables/segment-contents.ts";
+import { createSegments } from "../tables/segments.ts";
 import type { EntryKeyText, HeldLog } from "./sides.ts";
 
 /** What a policy lets out of a body; the gate's. */

@@ -7,6 +7,7 @@
  */
 import { unpackState } from "../documents/encode-state.ts";
 import type { Cell, DocumentState } from "../documents/state.ts";
+import { textOf } from "../documents/text.ts";
 import type { Vector } from "../streams/store.ts";
 import type { AuditedDocument, AuditedEntries, AuditedEntry, HeldLog } from "./sides.ts";
 
@@ -51,6 +52,7 @@ const cellText = (cell: Cell | undefined): string =>
       [...cell.counts],
       [...cell.members].map(([key, { sequences }]) => [key, [...sequences]]),
       cell.list,
+      cell.text && textOf(cell.text),
     ],
   );
 
