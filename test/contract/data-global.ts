@@ -1,7 +1,14 @@
 /** The suite that every GlobalStore passes: on SQLite and PostgreSQL, in place and behind its thread. */
 import { strict as assert } from "node:assert";
 import { describe, test } from "node:test";
-import { encodeBatch, type GlobalQuery, type GlobalStore } from "../../src/data/index.ts";
+import type { StoredEntry } from "../../src/api/index.ts";
+import {
+  encodeBatch,
+  type GlobalQuery,
+  type GlobalStore,
+  type LogBatch,
+} from "../../src/data/index.ts";
+import { seededRandom } from "../../src/lib/random.ts";
 import { entry, keyText, range, temporaryFolder } from "../support/data.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -28,6 +35,84 @@ export function batch(
     })),
     policies: { [stream]: { keep: ["n"] } },
   });
+}
+
+/**
+ * Batches of one cell as they come of two nodes over a bad link: large and small, of several streams,
+ * some again, some overlapping, some with keys that the other node sent.
+ */
+export function mixedBatches(seed: number, count: number): MixedBatch[] {
+  const random = seededRandom(seed);
+  const streams = ["telemetry", "alarms"];
+  const logs = new Map<string, StoredEntry[]>([
+    ["n1.x", []],
+    ["n2.y", []],
+  ]);
+  const nextByProducer = new Map<string, number>();
+  const placed = (origin: string, sequence: number): StoredEntry => {
+    const stream = streams[random.integer(10) === 0 ? 1 : 0] ?? "";
+    const other = logs.get(origin === "n1.x" ? "n2.y" : "n1.x") ?? [];
+    const copied = random.integer(1500) === 0 ? other[random.integer(other.length || 1)] : undefined;
+    const producer = `p${random.integer(3)}`;
+    // Mostly in order, as producers count.
+    const next =
+      (nextByProducer.get(`${stream}/${producer}`) ?? 0) + 1 + (random.integer(50) === 0 ? 2 : 0);
+    if (!copied) nextByProducer.set(`${stream}/${producer}`, next);
+    const keyed = random.integer(20) > 0 ? { key: { producer, epoch: 1, sequence: next } } : {};
+    const at = { atMs: sequence * 1000, position: { origin, sequence } };
+    if (copied?.key) return { ...copied, ...at };
+    return { stream, ...keyed, ...at, body: Buffer.from(JSON.stringify({ n: sequence })) };
+  };
+  return range(1, count).map(() => {
+    const [origin = "", log = []] = [...logs][random.integer(2)] ?? [];
+    const again = Math.min(log.length, random.integer(4) === 0 ? random.integer(50) : 0);
+    const from = log.length - again + 1;
+    const fresh = random.integer(3) === 0 ? random.integer(9) : 100 + random.integer(300);
+    const to = log.length + fresh;
+    while (log.length < to) log.push(placed(origin, log.length + 1));
+    const entries = log.slice(from - 1, to);
+    const policy = { keep: ["n"] };
+    const policies = Object.fromEntries(streams.map((stream) => [stream, policy]));
+    return {
+      origin,
+      from,
+      to,
+      entries,
+      bytes: encodeBatch({ origin, from, to, entries, policies }),
+    };
+  });
+}
+export type MixedBatch = LogBatch & { readonly bytes: Uint8Array };
+
+/** By stream, what a store that took these batches holds, in this order: the naive model. */
+export function expectedOf(batches: readonly MixedBatch[]): Record<string, string[]> {
+  const lines: Record<string, string[]> = {};
+  const tops = new Map<string, number>();
+  const keys = new Set<string>();
+  for (const { origin, to, entries } of batches) {
+    for (const item of entries) {
+      const { stream, key, position } = item;
+      if (position.sequence <= (tops.get(origin) ?? 0)) continue;
+      const name = key && `${stream}/${key.producer}/${key.epoch}/${key.sequence}`;
+      if (name !== undefined && keys.has(name)) continue;
+      if (name !== undefined) keys.add(name);
+      (lines[stream] ??= []).push(lineOf(item));
+    }
+    tops.set(origin, Math.max(tops.get(origin) ?? 0, to));
+  }
+  return lines;
+}
+const lineOf = ({ key, position, body, atMs }: StoredEntry): string =>
+  `${position.origin} ${position.sequence} ${key ? `${key.producer}/${key.sequence}` : "-"} ${atMs} ${Buffer.from(body).toString()}`;
+
+export async function linesOf(store: GlobalStore, cell: string): Promise<Record<string, string[]>> {
+  const lines: Record<string, string[]> = {};
+  for (let after: string | undefined; ;) {
+    const page = await store.read({ cell, limit: 700, ...(after === undefined ? {} : { after }) });
+    for (const item of page.entries) (lines[item.stream] ??= []).push(lineOf(item));
+    after = page.cursor;
+    if (!page.more) return lines;
+  }
 }
 
 export async function readAllOf(
@@ -91,6 +176,26 @@ export function globalStoreSuite(name: string, open: OpenGlobalStore): void {
           { cell: "a", name: "telemetry", entries: 7, bytes: 7 * 87 },
           { cell: "b", name: "telemetry", entries: 5, bytes: 5 * 87 },
         ]);
+      }));
+
+    test("D2, D3, D4: large and small batches of two nodes, mixed and again, against a naive model", () =>
+      withStore(async (store) => {
+        const batches = mixedBatches(11, 40);
+        const answers = await Promise.all(
+          batches.map(async ({ bytes }) => await store.ingest("a", new Uint8Array(bytes))),
+        );
+        const expected = expectedOf(batches);
+        assert.deepEqual(await linesOf(store, "a"), expected);
+        const stored = answers.reduce((sum, answer) => sum + answer.stored, 0);
+        assert.equal(stored, Object.values(expected).flat().length);
+        const counts = (await store.streams()).map(({ name: stream, entries }) => [
+          stream,
+          entries,
+        ]);
+        assert.deepEqual(
+          Object.fromEntries(counts),
+          Object.fromEntries(Object.entries(expected).map(([of, lines]) => [of, lines.length])),
+        );
       }));
 
     test("P6: a batch that breaks its own policy is refused whole", () =>

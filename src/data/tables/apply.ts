@@ -1,4 +1,5 @@
 /** Takes a piece of a log into the merged view of one scope, contiguously, rows and vector together. */
+import type { StoredEntry } from "../../api/index.ts";
 import type { ApplyAnswer, LogBatch } from "../streams/store.ts";
 import type { EntryTable } from "./entry-table.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
@@ -9,6 +10,8 @@ export function applyBatch(
   scope: string,
   batch: LogBatch,
   onStored: (stream: StreamRow, origin: OriginRow, sequence: number, bodyBytes: number) => void,
+  /** Ids that were reserved for these entries. */
+  ids?: ReadonlyMap<StoredEntry, number>,
 ): ApplyAnswer {
   const { names, entries, retention } = tables;
   const top = names.findOrigin(scope, batch.origin)?.top ?? 0;
@@ -20,7 +23,10 @@ export function applyBatch(
     const { sequence } = entry.position;
     if (sequence <= top) continue;
     const stream = names.stream(scope, entry.stream);
-    const outcome = entries.insert(origin, sequence, stream, entry, { refuseRemoved: false });
+    const outcome = entries.insert(origin, sequence, stream, entry, {
+      refuseRemoved: false,
+      id: ids?.get(entry),
+    });
     if (outcome.state === "duplicate") {
       entries.alias(origin, sequence, stream, entry);
       continue;

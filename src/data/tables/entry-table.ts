@@ -34,13 +34,19 @@ export interface EntryTable extends EntryReads {
     sequence: number,
     stream: StreamRow,
     entry: PlacedEntry,
-    options: { refuseRemoved: boolean },
+    options: {
+      refuseRemoved: boolean;
+      /** One that was reserved. Absent: the next one. */
+      id?: number | undefined;
+    },
   ): Insertion;
   /** Remembers that this position holds the entry with this key, which stands elsewhere. */
   alias(origin: OriginRow, sequence: number, stream: StreamRow, entry: EntryInput): void;
   readonly removed: RemovedKeys;
   /** The next row's place in the merged view. */
   readonly nextId: number;
+  /** Places for entries that are sealed without having been rows; the first of them. */
+  reserve(count: number): number;
   /** Call after a rollback, after `names.forget` and `segments.forget`. */
   forget(): void;
 }
@@ -96,10 +102,11 @@ export function createEntryTable(
 
   return {
     ...createEntryReads(db, tables, () => nextId),
-    insert(origin, sequence, stream, entry, { refuseRemoved }) {
+    insert(origin, sequence, stream, entry, { refuseRemoved, id = nextId }) {
       const { key, body } = entry;
       if (!key) {
-        insertRow.run(nextId++, origin.id, sequence, stream.id, null, null, null, entry.atMs, body);
+        insertRow.run(id, origin.id, sequence, stream.id, null, null, null, entry.atMs, body);
+        nextId = Math.max(nextId, id + 1);
         count(stream, body.length);
         return { state: "stored" };
       }
@@ -112,7 +119,7 @@ export function createEntryTable(
         return { state: "duplicate", at };
       }
       const { changes } = insertRow.run(
-        nextId,
+        id,
         origin.id,
         sequence,
         stream.id,
@@ -123,7 +130,7 @@ export function createEntryTable(
         body,
       );
       if (changes === 1) {
-        nextId++;
+        nextId = Math.max(nextId, id + 1);
         count(stream, body.length);
         return { state: "stored" };
       }
@@ -146,6 +153,10 @@ export function createEntryTable(
     removed,
     get nextId() {
       return nextId;
+    },
+    reserve(count) {
+      nextId += count;
+      return nextId - count;
     },
     forget() {
       removed.forget();

@@ -3,6 +3,7 @@
  * of one producer cost a line.
  */
 import type { Database } from "../../runtime/sqlite/index.ts";
+import type { SealedRow } from "../batch/segment.ts";
 
 /** Keys of one producer and epoch without a gap. No two runs overlap: a key stands once in a store. */
 export type Run = {
@@ -55,3 +56,22 @@ export function createSealedKeys(db: Database): SealedKeys {
 }
 
 const topKey = (producer: number, epoch: number) => `${producer}/${epoch}`;
+
+/** The keys of these rows. */
+export function runsOf(rows: readonly SealedRow[]): Run[] {
+  const keys = rows.flatMap(({ key }) => (key ? [key] : []));
+  const runs: Run[] = [];
+  for (const same of Map.groupBy(keys, (key) => `${key.producer}/${key.epoch}`).values()) {
+    const [{ producer, epoch } = { producer: 0, epoch: 0 }] = same;
+    let [first, last] = [0, -1];
+    for (const sequence of same.map((key) => key.sequence).toSorted((a, b) => a - b)) {
+      if (sequence === last + 1) last = sequence;
+      else {
+        if (last > 0) runs.push({ producer, epoch, first, last });
+        [first, last] = [sequence, sequence];
+      }
+    }
+    runs.push({ producer, epoch, first, last });
+  }
+  return runs;
+}

@@ -9,7 +9,7 @@ import { encodeSegment, type EncodedSegment, type SealedRow } from "../batch/seg
 import { entryOverheadBytes } from "../streams/store.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import { rowColumns, toSealedRow } from "./rows.ts";
-import type { Run } from "./sealed-keys.ts";
+import { runsOf, type Run } from "./sealed-keys.ts";
 import { SegmentDamaged } from "./segment-contents.ts";
 import type { Held } from "./segment-directory.ts";
 import type { Segments } from "./segments.ts";
@@ -38,6 +38,11 @@ export interface Sealing {
   packing(stream: StreamRow, limits: SealLimits): Generator<void, Packed | undefined>;
   /** Inside a transaction: how many rows were sealed, 0 when they changed since they were packed. */
   seal(packed: Packed): number;
+  /**
+   * Inside a transaction: entries with the next ids that never were rows, in one segment with the rows
+   * of their stream, so that nothing sealed stands behind a row (S1). Their keys are new here.
+   */
+  append(stream: StreamRow, fresh: readonly SealedRow[]): void;
   /** Makes rows of all that is sealed behind `after` of this origin's log, and of what came later. */
   unseal(origin: OriginRow, streams: readonly StreamRow[], after: number): void;
   /** Inside a transaction: content for a damaged segment; of the same entries, at the same places. */
@@ -151,6 +156,37 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
     return written;
   };
 
+  /** A segment of these rows, none of which is in the table any more. */
+  const write = (stream: StreamRow, rows: readonly SealedRow[], content: EncodedSegment): void => {
+    const [id, lastId] = [rows[0]?.id ?? 0, rows.at(-1)?.id ?? 0];
+    const runs = runsOf(rows);
+    const pieces = writePieces(id, stream, rows);
+    for (const { producer, epoch, first: from, last: to } of runs)
+      insertRun.run(producer, epoch, from, to, id);
+    const held: Held = {
+      id,
+      lastId,
+      stream: stream.id,
+      entries: rows.length,
+      bytes: content.bytes.length + lineBytes * (3 + pieces + runs.length),
+      ...timesOf(rows),
+    };
+    const { entries, bytes, fromMs, toMs } = held;
+    insertSegment.run(id, lastId, stream.id, entries, bytes, fromMs, toMs, crc32(content.bytes));
+    insertBytes.run(id, content.bytes);
+    segments.writePlan(id, { places: rows, sum: content.sum });
+    segments.added(held, runs);
+    stream.bytes += bytes;
+    stream.changed = true;
+  };
+  /** First the rows: on a full disk the segment takes the pages that they leave. */
+  const takeAway = (stream: StreamRow, rows: readonly SealedRow[]): void => {
+    const [id, lastId] = [rows[0]?.id ?? 0, rows.at(-1)?.id ?? 0];
+    if (anyAlias.get(id, lastId)) sealAliases.run(id, stream.id, id, lastId);
+    deleteRows.run(stream.id, id, lastId);
+    stream.bytes -= rowBytes(rows);
+  };
+
   const drop = (held: Held, runs: readonly Run[]) => {
     segments.delete(held.id);
     for (const statement of deletes) statement.run(held.id);
@@ -191,30 +227,18 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
       const [id, lastId] = [rows[0]?.id ?? 0, rows.at(-1)?.id ?? 0];
       const left = countRows.get(streamId, id, lastId)?.["rows"];
       if (packedIn !== generation || left !== rows.length) return 0;
-      const runs = runsOf(rows);
-      if (anyAlias.get(id, lastId)) sealAliases.run(id, stream.id, id, lastId);
-      // First the rows: on a full disk the segment takes the pages that they leave.
-      deleteRows.run(stream.id, id, lastId);
-      const pieces = writePieces(id, stream, rows);
-      for (const { producer, epoch, first: from, last: to } of runs)
-        insertRun.run(producer, epoch, from, to, id);
-      const held: Held = {
-        id,
-        lastId,
-        stream: stream.id,
-        entries: rows.length,
-        bytes: content.bytes.length + lineBytes * (3 + pieces + runs.length),
-        ...timesOf(rows),
-      };
-      const { entries, bytes, fromMs, toMs } = held;
-      insertSegment.run(id, lastId, stream.id, entries, bytes, fromMs, toMs, crc32(content.bytes));
-      insertBytes.run(id, content.bytes);
-      segments.writePlan(id, { places: rows, sum: content.sum });
-      segments.added(held, runs);
-      stream.bytes += bytes - rowBytes(rows);
-      stream.changed = true;
+      takeAway(stream, rows);
+      write(stream, rows, content);
       names.writeCounters();
       return rows.length;
+    },
+
+    append(stream, fresh) {
+      const rows = oldestRows.all(stream.id, 0, -1).map(toSealedRow);
+      if (rows.length > 0) takeAway(stream, rows);
+      const all = [...rows, ...fresh];
+      write(stream, all, encodeSegment(all));
+      stream.entries += fresh.length;
     },
 
     unseal(origin, streams, after) {
@@ -268,21 +292,3 @@ const timesOf = (rows: readonly SealedRow[]) => {
   const times = rows.map(({ atMs }) => atMs);
   return { fromMs: Math.min(...times), toMs: Math.max(...times) };
 };
-
-function runsOf(rows: readonly SealedRow[]): Run[] {
-  const keys = rows.flatMap(({ key }) => (key ? [key] : []));
-  const runs: Run[] = [];
-  for (const same of Map.groupBy(keys, (key) => `${key.producer}/${key.epoch}`).values()) {
-    const [{ producer, epoch } = { producer: 0, epoch: 0 }] = same;
-    let [first, last] = [0, -1];
-    for (const sequence of same.map((key) => key.sequence).toSorted((a, b) => a - b)) {
-      if (sequence === last + 1) last = sequence;
-      else {
-        if (last > 0) runs.push({ producer, epoch, first, last });
-        [first, last] = [sequence, sequence];
-      }
-    }
-    runs.push({ producer, epoch, first, last });
-  }
-  return runs;
-}

@@ -8,10 +8,11 @@ import { createGroupCommit, openDatabase, sqliteFailure } from "../../../runtime
 import { decodeBatch } from "../../batch/codec.ts";
 import { unknownStream } from "../../streams/check.ts";
 import { pageLimit, parseCursor } from "../../streams/cursor.ts";
-import { applyBatch } from "../../tables/apply.ts";
+import { startSealer, type SealingBounds } from "../../streams/sealer.ts";
 import { prepareTables } from "../../tables/schema.ts";
 import { createTables } from "../../tables/tables.ts";
 import type { GlobalGrown, GlobalStore, Recheck } from "../store.ts";
+import { createArrivals } from "./arrivals.ts";
 
 export type GlobalStoreOptions = {
   readonly path: string;
@@ -42,6 +43,11 @@ export function openGlobalStore(
   }
   const tables = createTables({ clock, db });
   const { names, entries, retention } = tables;
+  const bounds: SealingBounds = {
+    ...(options.retentionAgeMs === undefined ? {} : { ageMs: options.retentionAgeMs }),
+    bytesMax: options.streamBytesMax ?? 10 * 2 ** 30,
+  };
+  const arrivals = createArrivals(db, tables, bounds);
   let touched = new Map<string, Set<string>>();
   const signals = createSignals<{ grown: readonly GlobalGrown[] }>({
     onListenerError: (error) => log.error("a listener of the hub's store failed", { error }),
@@ -57,13 +63,14 @@ export function openGlobalStore(
     },
     onRollback: () => tables.forget(),
   });
+  const sealer = startSealer({ clock, log, writer, tables, boundsOf: () => bounds });
 
   const store: GlobalStore = {
     async ingest(cell, bytes) {
       const batch = decodeBatch(bytes);
       recheck.check(batch);
       return writer.write(() =>
-        applyBatch(tables, cell, batch, (stream) => {
+        arrivals.apply(cell, batch, (stream) => {
           const streams = touched.get(cell) ?? new Set();
           touched.set(cell, streams);
           streams.add(stream.name);
@@ -115,11 +122,7 @@ export function openGlobalStore(
       for (const { id } of names.streams()) {
         for (;;) {
           const step = await writer.write(() =>
-            retention.step(names.streamById(id), {
-              ageMs: options.retentionAgeMs,
-              bytesMax: options.streamBytesMax ?? 10 * 2 ** 30,
-              keepForHub: false,
-            }),
+            retention.step(names.streamById(id), { ...bounds, keepForHub: false }),
           );
           if (step.removed === 0) break;
           removed += step.removed;
@@ -130,6 +133,7 @@ export function openGlobalStore(
     on: (event, listener) => signals.on(event, listener),
     async close() {
       sweep.cancel();
+      sealer.stop();
       await writer.close();
     },
   };

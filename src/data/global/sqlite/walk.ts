@@ -5,9 +5,11 @@
 import type { StoredEntry } from "../../../api/index.ts";
 import { openDatabase, sqliteFailure } from "../../../runtime/sqlite/index.ts";
 import type { LogBatch, Vector } from "../../streams/store.ts";
+import type { Row } from "../../tables/entry-reads.ts";
+import { createEntryTable } from "../../tables/entry-table.ts";
 import { createNames } from "../../tables/names.ts";
-import { rowColumns, toSealedRow } from "../../tables/rows.ts";
 import { prepareTables } from "../../tables/schema.ts";
+import { createSegments } from "../../tables/segments.ts";
 
 export interface GlobalWalk {
   /** Names this store among all; undefined before its first start. */
@@ -23,7 +25,8 @@ export interface GlobalWalk {
 }
 
 const pieceRows = 5000;
-const pieceBytes = 2 * 1024 * 1024;
+const allTimes = { fromMs: 0, toMs: Number.MAX_SAFE_INTEGER };
+const toEntry = ({ id: _id, scope: _scope, ...entry }: Row): StoredEntry => entry;
 
 /** Throws `store-damaged`, `store-newer` or `store-unavailable`. */
 export function walkGlobalStore(path: string): GlobalWalk {
@@ -32,73 +35,53 @@ export function walkGlobalStore(path: string): GlobalWalk {
     prepareTables(db, path);
     const names = createNames(db);
     const view = db.prepare("SELECT value FROM meta WHERE name = 'view'").get()?.["value"];
+    const segments = createSegments(db, names);
+    const entries = createEntryTable(db, { names, segments });
     const streams = names.streams();
     const cells = [...new Set(streams.map(({ scope }) => scope))].sort();
-    const cellByOrigin = new Map(
-      db
-        .prepare("SELECT id, scope FROM origin")
-        .all()
-        .map((row) => [Number(row["id"]), String(row["scope"])]),
+    const rowsOf = db.prepare("SELECT count(*) AS rows FROM entry WHERE stream = ?");
+    const counts = new Map(
+      streams.map((stream) => [
+        `${stream.scope}/${stream.name}`,
+        Number(rowsOf.get(stream.id)?.["rows"]) + segments.sealed(stream).entries,
+      ]),
     );
-    const counts = new Map(streams.map(({ scope, name }) => [`${scope}/${name}`, 0]));
-    for (const row of db
-      .prepare("SELECT stream, count(*) AS rows FROM entry GROUP BY stream")
-      .all()) {
-      const { scope, name } = names.streamById(Number(row["stream"]));
-      counts.set(`${scope}/${name}`, Number(row["rows"]));
-    }
     return {
       view: view === undefined ? undefined : String(view),
       cells,
       counts,
       *batches(tops) {
-        const rows = db.prepare(
-          `SELECT ${rowColumns} FROM entry WHERE id > ? ORDER BY id LIMIT ${pieceRows}`,
+        const logs = cells.flatMap((cell) =>
+          names.origins(cell).map(({ name, top }) => ({
+            cell,
+            name,
+            top,
+            sent: tops.get(cell)?.[name] ?? 0,
+          })),
         );
-        const sentTo = new Map<number, number>();
-        for (const [id, cell] of cellByOrigin)
-          sentTo.set(id, tops.get(cell)?.[names.originById(id).name] ?? 0);
-        const batchOf = (origin: number, to: number, entries: readonly StoredEntry[]) => {
-          const { name } = names.originById(origin);
-          const from = (sentTo.get(origin) ?? 0) + 1;
-          sentTo.set(origin, to);
-          return {
-            cell: cellByOrigin.get(origin) ?? "",
-            batch: { origin: name, from, to, entries },
-          };
+        type Log = (typeof logs)[number];
+        const logByName = new Map(logs.map((log) => [`${log.cell}/${log.name}`, log]));
+        const batchOf = (log: Log, to: number, found: readonly StoredEntry[]) => {
+          const from = log.sent + 1;
+          log.sent = to;
+          return { cell: log.cell, batch: { origin: log.name, from, to, entries: found } };
         };
-        for (let afterId = 0; ;) {
-          const entriesByOrigin = new Map<number, StoredEntry[]>();
-          let bytes = 0;
-          let last: number | undefined;
-          for (const found of rows.iterate(afterId)) {
-            if (bytes >= pieceBytes) break;
-            const row = toSealedRow(found);
-            last = row.id;
-            if (row.sequence <= (sentTo.get(row.origin) ?? 0)) continue;
-            bytes += row.body.length;
-            const entries = entriesByOrigin.get(row.origin) ?? [];
-            entriesByOrigin.set(row.origin, entries);
-            entries.push({
-              stream: names.streamById(Number(found["stream"])).name,
-              atMs: row.atMs,
-              ...(row.key
-                ? { key: { ...row.key, producer: names.producerById(row.key.producer) } }
-                : {}),
-              body: row.body,
-              position: { origin: names.originById(row.origin).name, sequence: row.sequence },
-            });
-          }
-          if (last === undefined) break;
-          afterId = last;
-          yield [...entriesByOrigin].map(([origin, entries]) =>
-            batchOf(origin, entries.at(-1)?.position.sequence ?? 0, entries),
+        for (let afterId = 0, more = true; more;) {
+          const page = entries.page({ streams, afterId, limit: pieceRows, ...allTimes });
+          ({ lastId: afterId, more } = page);
+          const fresh = page.rows.filter(
+            ({ scope, position: { origin, sequence } }) =>
+              sequence > (logByName.get(`${scope}/${origin}`)?.sent ?? 0),
+          );
+          const found = Map.groupBy(fresh, (row) =>
+            logByName.get(`${row.scope}/${row.position.origin}`),
+          );
+          yield [...found].flatMap(([log, rows]) =>
+            log ? [batchOf(log, rows.at(-1)?.position.sequence ?? 0, rows.map(toEntry))] : [],
           );
         }
         // Behind the last entry: positions that held nothing that may leave.
-        yield [...cellByOrigin.keys()]
-          .filter((origin) => names.originById(origin).top > (sentTo.get(origin) ?? 0))
-          .map((origin) => batchOf(origin, names.originById(origin).top, []));
+        yield logs.filter(({ top, sent }) => top > sent).map((log) => batchOf(log, log.top, []));
       },
       close() {
         if (db.isOpen) db.close();
