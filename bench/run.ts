@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- NAME [--json] [--rounds N] [--for 60s] [--trials N]`: measures Skerry against a
+ * `npm run bench -- NAME [--json] [--rounds N] [--for 60s] [--trials N] [--entries N]`: measures Skerry against a
  * peer or a ceiling. Exit codes: 0 measured, 1 failed, 2 could not run (what is missing is named).
  */
 import { readdirSync } from "node:fs";
@@ -18,7 +18,7 @@ const load = async (name: string) =>
 
 async function usage(complaint: string): Promise<never> {
   console.error(
-    `${complaint}\n\nusage: npm run bench -- NAME [--json] [--rounds N] [--for 60s] [--trials N]\n`,
+    `${complaint}\n\nusage: npm run bench -- NAME [--json] [--rounds N] [--for 60s] [--trials N] [--entries N]\n`,
   );
   for (const name of names) console.error(`  ${name.padEnd(16)} ${(await load(name)).about}`);
   process.exit(2);
@@ -43,6 +43,7 @@ function readArguments() {
         rounds: { type: "string" },
         for: { type: "string" },
         trials: { type: "string" },
+        entries: { type: "string" },
       },
     });
     const forMs = values.for === undefined ? undefined : parseDurationMs(values.for, "--for");
@@ -58,6 +59,7 @@ else {
   const [name, ...more] = given.positionals;
   const rounds = Number(given.rounds ?? 3);
   const trials = given.trials === undefined ? undefined : Number(given.trials);
+  const entries = given.entries === undefined ? undefined : Number(given.entries);
   if (name === undefined) await usage("bench: name what to measure");
   else if (!names.includes(name)) await usage(`bench: there is no "${name}"`);
   else if (more.length > 0) await usage(`bench: one name at a time, got "${more.join(" ")}" too`);
@@ -65,6 +67,8 @@ else {
     await usage(`bench: --rounds ${given.rounds}: must be a whole number of at least 3`);
   else if (trials !== undefined && !(Number.isInteger(trials) && trials >= 1))
     await usage(`bench: --trials ${given.trials}: must be a whole number of at least 1`);
+  else if (entries !== undefined && !(Number.isInteger(entries) && entries >= 100_000))
+    await usage(`bench: --entries ${given.entries}: must be a whole number of at least 100000`);
   else {
     const stop = new AbortController();
     for (const signal of ["SIGINT", "SIGTERM"] as const)
@@ -73,6 +77,7 @@ else {
       rounds,
       ...(given.forMs === undefined ? {} : { forMs: given.forMs }),
       ...(trials === undefined ? {} : { trials }),
+      ...(entries === undefined ? {} : { entries }),
       signal: stop.signal,
       progress: (text) => console.error(`${name}: ${text}`),
     });

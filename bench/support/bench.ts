@@ -11,6 +11,8 @@ export type BenchOptions = {
   readonly forMs?: number;
   /** How many times something is lost, where the bench loses something. */
   readonly trials?: number;
+  /** How many entries a large store holds, where the bench has one. */
+  readonly entries?: number;
   /** Aborts on Ctrl-C: what was started is stopped, then the bench ends. */
   readonly signal: AbortSignal;
   /** A line on standard error about what is going on. */

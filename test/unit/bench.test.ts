@@ -14,6 +14,7 @@ test("bench: a missing or unknown name, or a wrong flag, lists what there is", (
     [["ledger", "streams-store"], /one name at a time/],
     [["ledger", "--rounds", "2"], /--rounds 2: must be a whole number of at least 3/],
     [["failover", "--trials", "0"], /--trials 0: must be a whole number of at least 1/],
+    [["data-growth", "--entries", "5"], /--entries 5: must be a whole number of at least 100000/],
     [["ledger", "--fast"], /--fast/],
   ] as const) {
     const { status, stderr } = spawnSync(process.execPath, [runner, ...args], { encoding: "utf8" });
