@@ -33,6 +33,7 @@ async function start(t: TestContext, limits: Partial<GatewayLimits> = {}, more: 
           intake,
           streams: () => streams,
           deadLetters,
+          clock,
           metrics,
         }),
         ...more,

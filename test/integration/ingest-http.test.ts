@@ -1,6 +1,10 @@
 import { strict as assert } from "node:assert";
 import { test, type TestContext } from "node:test";
-import { createDeadLetters, httpIngestRoutes } from "../../src/ingest/index.ts";
+import {
+  createDeadLetters,
+  httpIngestRoutes,
+  type StreamDeclaration,
+} from "../../src/ingest/index.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
 import { createHttpApp } from "../../src/runtime/http/index.ts";
@@ -10,14 +14,15 @@ import { createTestStore, refused } from "../support/ingest.ts";
 async function start(t: TestContext) {
   const store = createTestStore();
   const deadLetters = createDeadLetters({ clock: systemClock });
-  const streams = [
+  const streams: StreamDeclaration[] = [
     { name: "temperature", durability: { level: "local" }, mqttTopics: [] },
-  ] as const;
+  ];
   const app = createHttpApp();
   httpIngestRoutes({
     append: store.append,
     streams: () => streams,
     deadLetters,
+    clock: systemClock,
     metrics: createMetrics(),
   })(app);
   const url = await app.listen({ host: "127.0.0.1", port: 0 });
@@ -35,7 +40,7 @@ async function start(t: TestContext) {
     const answer = (await response.json()) as any;
     return { status: response.status, headers: response.headers, body: answer };
   };
-  return { store, deadLetters, url, post };
+  return { store, deadLetters, streams, url, post };
 }
 
 test("I1: NDJSON is appended as one batch and answered with the level reached", async (t) => {
@@ -156,6 +161,35 @@ test("refused messages can be looked at", async (t) => {
   };
   assert.deepEqual(answer.counts, { "invalid-entry": 1 });
   assert.equal(answer.letters[0]?.excerpt, "nonsense");
+});
+
+test("I19: once its reason is gone a refused request is taken as it was, with the time at which it came", async (t) => {
+  const { store, streams, post, url, deadLetters } = await start(t);
+  const retry = async (query = "") => {
+    const answer = await fetch(`${url}/v1/dead-letters/retry${query}`, { method: "POST" });
+    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
+  };
+  const before = Date.now();
+  await post('{"kg":1}\n{"kg":2,"$at":1000}', { stream: "scales" });
+  await post("nonsense");
+  const after = Date.now();
+  assert.deepEqual((await retry("?code=stream-unknown")).body, {
+    ...{ stored: 0, refused: 1, skipped: 0 },
+  });
+  assert.equal(deadLetters.list().length, 2);
+  streams.push({ name: "scales", durability: { level: "local" }, mqttTopics: [] });
+  assert.deepEqual((await retry()).body, { stored: 1, refused: 0, skipped: 1 });
+  assert.deepEqual(store.bodies(), [{ kg: 1 }, { kg: 2 }]);
+  const [first, second] = store.stored.map(({ atMs }) => atMs ?? 0);
+  assert.ok(first !== undefined && first >= before && first <= after);
+  assert.equal(second, 1000);
+  assert.deepEqual(
+    deadLetters.list().map(({ code, retryable }) => [code, retryable]),
+    [["invalid-entry", false]],
+  );
+  const wrong = await retry("?topic=x");
+  assert.equal(wrong.status, 400);
+  assert.match(JSON.stringify(wrong.body), /known are id, code, stream, source/);
 });
 
 test("I6: damaged NDJSON is answered with 200 or 400, all or nothing (seed 5)", async (t) => {

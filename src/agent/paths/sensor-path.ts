@@ -107,7 +107,7 @@ export async function startSensorPath(
     );
   }
   return {
-    routes: httpIngestRoutes({ append, intake, streams, deadLetters, metrics }),
+    routes: httpIngestRoutes({ append, intake, streams, deadLetters, clock, metrics }),
     mqtt: `${host}:${secure.port}`,
     mqttPlain: plain && `${host}:${plain.port}`,
     listeners: plain === undefined ? [secure] : [secure, plain],

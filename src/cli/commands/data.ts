@@ -9,6 +9,7 @@ import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
 import { entryLines } from "../entry-lines.ts";
 import { registerDocuments } from "./data-documents.ts";
 import { registerChanges } from "./data-changes.ts";
+import { registerDead } from "./data-dead.ts";
 import { registerExport } from "./data-export.ts";
 import { registerQuery } from "./data-query.ts";
 import { registerVerify } from "./data-verify.ts";
@@ -81,6 +82,7 @@ export function registerData(program: Command, context: Context): void {
   registerChanges(data, context);
   registerDocuments(data, context);
   registerVerify(data, context);
+  registerDead(data, context);
 }
 
 async function read(

@@ -9,7 +9,7 @@ import type { Log } from "../../lib/log.ts";
 import { readRecord, writeRecord } from "../../runtime/files/index.ts";
 import type { HostReader, HostSample } from "../../runtime/host/index.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
-import type { DeadLetters } from "../dead-letters.ts";
+import { retriedOf, type DeadLetters } from "../dead-letters.ts";
 import type { Append } from "../ports.ts";
 import { readingOf } from "./readings.ts";
 
@@ -91,7 +91,8 @@ export function startTelemetry(
   const send = async () => {
     while (waiting.length > 0) {
       const batch = waiting.slice(0, batchMax);
-      const outcome = await deps.append(batch, { level, timeoutMs: 10 * intervalMs });
+      const append = () => deps.append(batch, { level, timeoutMs: 10 * intervalMs });
+      const outcome = await append();
       if (outcome.state !== "refused") {
         readings.inc({ outcome: "stored" }, batch.length);
       } else if (outcome.retryable) {
@@ -104,7 +105,10 @@ export function startTelemetry(
         readings.inc({ outcome: "refused" }, batch.length);
         const payload = batch[0]?.body ?? new Uint8Array();
         const { code, message } = outcome;
-        deps.deadLetters.record({ source: "host", stream, payload, code, message });
+        deps.deadLetters.record({
+          ...{ source: "host", stream, payload, code, message },
+          retry: async () => retriedOf(await append()),
+        });
       }
       waiting = waiting.slice(batch.length);
     }

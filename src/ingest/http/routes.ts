@@ -5,14 +5,16 @@
 import {
   formatDurabilityLevel,
   parseDurabilityLevel,
+  type AppendOutcome,
   type DurabilityLevel,
   type EntryKey,
 } from "../../api/index.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import { callerOf, httpErrorOf, type Routes } from "../../runtime/http/index.ts";
+import { callerOf, httpErrorOf, isPerson, type Routes } from "../../runtime/http/index.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
 import type { Batcher } from "../batcher.ts";
-import type { DeadLetters } from "../dead-letters.ts";
+import { retriedOf, type DeadLetters, type Retried } from "../dead-letters.ts";
 import { parseKey } from "../entry-body.ts";
 import type { Append, DeclaredStreams, StreamDeclaration } from "../ports.ts";
 import { parseEntries, type BodyFormat } from "./lines.ts";
@@ -24,6 +26,7 @@ export type HttpIngestDependencies = {
   readonly intake?: Batcher;
   readonly streams: DeclaredStreams;
   readonly deadLetters: DeadLetters;
+  readonly clock: Clock;
   readonly metrics: Metrics;
 };
 
@@ -74,25 +77,30 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
         { config: { openapi: appendDescription }, bodyLimit: bodyBytesMax },
         async (request, reply) => {
           const { name } = request.params;
-          try {
+          const producer = callerOf(request) ?? request.ip;
+          const { query: asked, headers, body: content } = request;
+          const append = async (connection: unknown, atMs?: number) => {
             const stream = findStream(deps.streams, name);
-            const query = parseQuery(request.query, stream);
-            const firstKey = parseKeyHeaders(request.headers);
-            const type = request.headers["content-type"]?.split(";")[0]?.trim().toLowerCase() ?? "";
-            const entries = await parseEntries(request.body, {
+            const query = parseQuery(asked, stream);
+            const firstKey = parseKeyHeaders(headers);
+            const type = headers["content-type"]?.split(";")[0]?.trim().toLowerCase() ?? "";
+            const read = await parseEntries(content, {
               format: formatByType[type] ?? "json",
               stream: name,
               ...(firstKey ? { firstKey } : {}),
             });
+            const entries = atMs === undefined ? read : read.map((entry) => ({ atMs, ...entry }));
             const outcome = deps.intake
               ? await deps.intake.submit({
-                  entries,
-                  level: query.level,
-                  producer: callerOf(request) ?? request.ip,
-                  connection: request.raw.socket,
+                  ...{ entries, producer, connection, level: query.level },
                   alone: { timeoutMs: query.timeoutMs },
                 })
               : await deps.append(entries, query);
+            return { outcome, query, entries };
+          };
+          const receivedMs = deps.clock.wallMs();
+          try {
+            const { outcome, query, entries } = await append(request.raw.socket);
             requests.inc({ outcome: outcome.state });
             if (outcome.state === "refused") throw new SkerryError(outcome);
             entriesTotal.inc(entries.length);
@@ -112,8 +120,9 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
                 code: body.error.code,
                 message: body.error.message,
                 stream: name,
-                sender: callerOf(request) ?? request.ip,
-                payload: request.body ?? new Uint8Array(),
+                sender: producer,
+                payload: content ?? new Uint8Array(),
+                retry: () => retried(() => append(undefined, receivedMs)),
               });
             }
             throw error;
@@ -131,6 +140,22 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
           ),
         };
       });
+      scope.post<{ Querystring: Record<string, unknown> }>(
+        "/v1/dead-letters/retry",
+        { config: { openapi: retryDescription } },
+        (request) => {
+          const wanted = parseRetry(request.query);
+          const caller = callerOf(request);
+          const mayAll = caller === undefined || isPerson(caller);
+          return deps.deadLetters.retry(
+            (letter) =>
+              (mayAll || letter.sender === caller) &&
+              Object.entries(wanted).every(
+                ([name, value]) => String(letter[name as keyof typeof wanted]) === value,
+              ),
+          );
+        },
+      );
     });
   };
 }
@@ -221,4 +246,35 @@ const appendDescription = {
   },
 };
 
+async function retried(append: () => Promise<{ outcome: AppendOutcome }>): Promise<Retried> {
+  try {
+    return retriedOf((await append()).outcome);
+  } catch (error) {
+    const { code, message } = httpErrorOf(error).body.error;
+    return { state: "refused", code, message };
+  }
+}
+
+const retryBy = ["id", "code", "stream", "source"] as const;
+
+function parseRetry(
+  query: Readonly<Record<string, unknown>>,
+): Partial<Record<(typeof retryBy)[number], string>> {
+  for (const [name, value] of Object.entries(query)) {
+    const isKnown = (retryBy as readonly string[]).includes(name);
+    if (isKnown && typeof value === "string") continue;
+    throw new SkerryError({
+      code: "invalid-query",
+      message: `query parameter "${name}" is ${isKnown ? "given twice" : "unknown"}`,
+      hint: `known are ${retryBy.join(", ")}, each once; without any, all letters are tried`,
+    });
+  }
+  return query as Partial<Record<(typeof retryBy)[number], string>>;
+}
+
+const retryDescription = {
+  summary:
+    "Take refused messages after all, under their senders' authority: your own, or for people all",
+  parameters: retryBy.map((name) => ({ name, in: "query", schema: { type: "string" } })),
+};
 const deadLettersDescription = { summary: "The latest refused messages and counts by reason" };

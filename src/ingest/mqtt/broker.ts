@@ -50,6 +50,7 @@ export async function createMqttIngest(
   const publishing = createPublishing({
     batcher: deps.intake ?? createBatcher(deps, { timeoutMs: options.appendTimeoutMs }),
     deadLetters: deps.deadLetters,
+    clock,
     match: createTopicMapping(deps.streams),
     authorize: deps.authorize,
   });

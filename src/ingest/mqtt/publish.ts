@@ -8,10 +8,11 @@ import {
   type DurabilityLevel,
   type EntryKey,
 } from "../../api/index.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Batcher } from "../batcher.ts";
 import { strongest } from "../batcher.ts";
-import type { DeadLetters } from "../dead-letters.ts";
+import type { DeadLetters, Retried } from "../dead-letters.ts";
 import { parseKey, parsePayload, type EntryProblem } from "../entry-body.ts";
 import type { TopicMatch } from "../mapping.ts";
 import type { AuthorizeAppend, StreamDeclaration, Subject } from "../ports.ts";
@@ -26,6 +27,8 @@ export type Published = {
   readonly subject: Subject | undefined;
   /** MQTT 5: `skerry-producer`, `skerry-epoch`, `skerry-sequence` and `skerry-durability` are read. */
   readonly userProperties?: Readonly<Record<string, string | readonly string[]>> | undefined;
+  /** When it came, where that is not now. */
+  readonly atMs?: number;
 };
 
 export type PublishVerdict =
@@ -42,28 +45,21 @@ export type PublishVerdict =
 export function createPublishing(deps: {
   batcher: Batcher;
   deadLetters: DeadLetters;
+  clock: Clock;
   match: (topic: string) => TopicMatch;
   authorize?: AuthorizeAppend;
 }): (message: Published) => Promise<PublishVerdict> {
-  const refuse = (message: Published, error: SkerryError, stream?: string): PublishVerdict => {
-    deps.deadLetters.record({
-      source: "mqtt",
-      code: error.code,
-      message: error.message,
-      sender: message.subject?.id ?? message.clientId,
-      topic: message.topic,
-      payload: message.payload,
-      ...(stream === undefined ? {} : { stream }),
-    });
-    return { state: "refused", error };
-  };
+  const refuse = (error: SkerryError, stream?: string): Verdict => ({
+    state: "refused",
+    error,
+    letter: stream === undefined ? {} : { stream },
+  });
 
-  return async (message) => {
+  const publish = async (message: Published): Promise<Verdict> => {
     const match = deps.match(message.topic);
     if (match.state === "unmapped") return { state: "passed" };
     if (match.state === "unknown-stream") {
       return refuse(
-        message,
         new SkerryError({
           code: "stream-unknown",
           message: `topic ${message.topic}: there is no stream "${match.stream}"`,
@@ -75,7 +71,6 @@ export function createPublishing(deps: {
     const forbidden = forbiddenStream(message.subject, match.streams, deps.authorize);
     if (forbidden) {
       return refuse(
-        message,
         new SkerryError({
           code: "forbidden",
           message: `${message.subject?.id ?? message.clientId} may not append to stream "${forbidden}"`,
@@ -85,7 +80,6 @@ export function createPublishing(deps: {
     }
     const invalid = ({ field, message: what }: EntryProblem) =>
       refuse(
-        message,
         new SkerryError({
           code: "invalid-entry",
           message: `topic ${message.topic}: ${field === "" ? "the payload" : field} ${what}`,
@@ -107,6 +101,9 @@ export function createPublishing(deps: {
         stream: name,
         ...parsed.entry,
         ...(said.key ? { key: said.key } : {}),
+        ...(message.atMs !== undefined && parsed.entry.atMs === undefined
+          ? { atMs: message.atMs }
+          : {}),
       })),
       level,
       producer: message.subject?.id ?? message.clientId,
@@ -127,10 +124,47 @@ export function createPublishing(deps: {
           }),
         };
       case "refused":
-        return refuse(message, new SkerryError(outcome), match.streams[0]?.name);
+        return refuse(new SkerryError(outcome), match.streams[0]?.name);
     }
   };
+
+  const retry = async (message: Published): Promise<Retried> => {
+    const verdict = await publish(message);
+    if (verdict.state === "stored" || (verdict.state === "refused" && verdict.reached))
+      return { state: "stored" };
+    if (verdict.state === "refused") return { state: "refused", ...wordsOf(verdict.error) };
+    const text = `topic ${message.topic}: no stream asks for it any more`;
+    return { state: "refused", code: "stream-unknown", message: text };
+  };
+
+  return async (message) => {
+    const receivedMs = deps.clock.wallMs();
+    const verdict = await publish(message);
+    if (verdict.state !== "refused" || !verdict.letter) return verdict;
+    const { error, letter, ...refused } = verdict;
+    // Its buffer is the connection's, and is written over.
+    const kept = { ...message, payload: Uint8Array.from(message.payload), connection: undefined };
+    deps.deadLetters.record({
+      source: "mqtt",
+      ...wordsOf(error),
+      sender: message.subject?.id ?? message.clientId,
+      topic: message.topic,
+      payload: kept.payload,
+      ...letter,
+      retry: () => retry({ ...kept, atMs: kept.atMs ?? receivedMs }),
+    });
+    return { ...refused, error };
+  };
 }
+
+/** With `letter`: it is a dead letter. */
+type Verdict =
+  | Exclude<PublishVerdict, { readonly state: "refused" }>
+  | (Extract<PublishVerdict, { readonly state: "refused" }> & {
+      readonly letter?: { readonly stream?: string };
+    });
+
+const wordsOf = ({ code, message }: SkerryError) => ({ code, message });
 
 function forbiddenStream(
   subject: Subject | undefined,
