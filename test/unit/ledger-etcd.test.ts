@@ -68,6 +68,25 @@ test("messages survive encoding, ids of 64 bits and negative counts included", (
   assert.deepEqual(wire.rangeResponse.decode(wire.rangeResponse.encode(range)), range);
 });
 
+test("a message that ends anywhere but between two fields is refused", () => {
+  const kvs = [{ key: ascii("k"), value: ascii("value"), modRevision: 2 ** 40, lease: 5n }];
+  const whole = wire.rangeResponse.encode({ header: { clusterId: 2n ** 63n, revision: 300 }, kvs });
+  const header = wire.rangeResponse.encode({ header: { clusterId: 2n ** 63n, revision: 300 } });
+  for (let end = 1; end < whole.length; end++) {
+    if (end === header.length) continue;
+    assert.throws(() => wire.rangeResponse.decode(whole.subarray(0, end)), RangeError, `${end}`);
+  }
+  // A part that claims to be longer than what it stands in.
+  const bytes = Buffer.from("0a020805", "hex");
+  assert.equal(wire.headerResponse.decode(bytes).header?.clusterId, 5n);
+  bytes[1] = 3;
+  assert.throws(() => wire.headerResponse.decode(bytes), RangeError);
+  assert.throws(
+    () => wire.header.decode(Buffer.from("18ffffffffffffffffffff01", "hex")),
+    RangeError,
+  );
+});
+
 test("unknown fields of a later etcd are skipped, absent ones are their defaults", () => {
   const later = Buffer.concat([
     wire.headerResponse.encode({ header: { revision: 7 } }),

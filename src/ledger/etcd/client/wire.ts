@@ -3,7 +3,8 @@
  * numbers and must be safe integers; ids are 64 bits wide and therefore bigints. A value that is
  * absent is its type's default, as proto3 has it; unknown fields are skipped.
  */
-import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { cut, id64, integer, lengthOf, skip, type Cursor } from "./varint.ts";
 
 type Scalars = {
   bytes: Uint8Array;
@@ -18,6 +19,9 @@ type Scalars = {
   id: bigint;
 };
 type Scalar = keyof Scalars;
+
+type Read = (at: Cursor) => unknown;
+type Write = (writer: BinaryWriter, item: unknown) => void;
 
 type Field = {
   readonly number: number;
@@ -69,7 +73,10 @@ export interface Message<F extends Fields> {
   encode(value: Input<F>): Uint8Array;
   /** As `encode`, into the message that it is part of: a writer of its own would cost a buffer. */
   write(writer: BinaryWriter, value: Input<F>): void;
+  /** Bytes in what is returned are views of `bytes`. Throws RangeError when they are no such message. */
   decode(bytes: Uint8Array): Output<F>;
+  /** As `decode`, up to `end`: a message inside another one needs no reader of its own. */
+  read(at: Cursor, end: number): Output<F>;
 }
 
 export const field = <T extends Scalar | Message<Fields>>(number: number, type: T) =>
@@ -78,50 +85,73 @@ export const repeated = <T extends Scalar | Message<Fields>>(number: number, typ
   ({ number, type, repeated: true }) as const;
 
 export function message<F extends Fields>(fields: F): Message<F> {
-  const entries = Object.entries(fields);
-  const byNumber = new Map(entries.map(([name, spec]) => [spec.number, { name, spec }]));
+  const entries = Object.entries(fields).map(([name, { number, type, repeated: many }]) => ({
+    name,
+    number,
+    many,
+    isPacked: many && isVarint(type),
+    read: readerOf(type),
+    write: writerOf(number, type),
+    initial: many ? [] : typeof type === "string" ? absent[type] : undefined,
+  }));
+  const byNumber = new Map(entries.map((entry) => [entry.number, entry]));
+  const initial = Object.fromEntries(entries.map(({ name, initial: value }) => [name, value]));
+  const lists = entries.filter(({ many }) => many).map(({ name }) => name);
 
-  const decode = (bytes: Uint8Array): Output<F> => {
-    const value: Record<string, unknown> = {};
-    for (const [name, { type, repeated: many }] of entries)
-      value[name] = many ? [] : typeof type === "string" ? absent[type] : undefined;
-    const reader = new BinaryReader(bytes);
-    while (reader.pos < reader.len) {
-      const [number, wireType] = reader.tag();
-      const known = byNumber.get(number);
-      if (!known) {
-        reader.skip(wireType, number);
-        continue;
-      }
-      const { name, spec } = known;
-      if (spec.repeated && wireType === WireType.LengthDelimited && isVarint(spec.type)) {
-        const end = reader.uint32() + reader.pos;
-        while (reader.pos < end) (value[name] as unknown[]).push(read(reader, spec.type));
-      } else if (spec.repeated) {
-        (value[name] as unknown[]).push(read(reader, spec.type));
+  const readAt = (at: Cursor, end: number): Output<F> => {
+    const value: Record<string, unknown> = { ...initial };
+    for (const name of lists) value[name] = [];
+    while (at.pos < end) {
+      const tag = integer(at);
+      const entry = byNumber.get(Math.floor(tag / 8));
+      const wireType = tag % 8;
+      if (!entry) {
+        skip(at, wireType);
+      } else if (!entry.many) {
+        value[entry.name] = entry.read(at);
+      } else if (entry.isPacked && wireType === WireType.LengthDelimited) {
+        const length = lengthOf(at);
+        for (const packedEnd = at.pos + length; at.pos < packedEnd;)
+          (value[entry.name] as unknown[]).push(entry.read(at));
       } else {
-        value[name] = read(reader, spec.type);
+        (value[entry.name] as unknown[]).push(entry.read(at));
       }
     }
+    if (at.pos > end) throw cut();
     return value as Output<F>;
   };
 
   const writeInto = (writer: BinaryWriter, value: Input<F>): void => {
-    for (const [name, { number, type, repeated: many }] of entries) {
+    for (const { name, many, write } of entries) {
       const given = (value as Record<string, unknown>)[name];
       if (given === undefined) continue;
-      for (const item of many ? (given as readonly unknown[]) : [given])
-        write(writer, { number, type, item });
+      if (many) for (const item of given as readonly unknown[]) write(writer, item);
+      else write(writer, given);
     }
   };
 
-  const encode = (value: Input<F>): Uint8Array => {
-    const writer = new BinaryWriter();
-    writeInto(writer, value);
-    return writer.finish();
+  return {
+    fields,
+    encode: (value) => written((writer) => writeInto(writer, value)),
+    write: writeInto,
+    decode: (bytes) => readAt({ bytes, pos: 0 }, bytes.length),
+    read: readAt,
   };
+}
 
-  return { fields, encode, write: writeInto, decode };
+/** A buffer larger than this is not kept for the next message. */
+const keptBytesMax = 64 * 1024;
+let kept: BinaryWriter | undefined;
+
+/** By a writer that was used before: its buffer has grown to what messages take. */
+function written(write: (writer: BinaryWriter) => void): Uint8Array {
+  const writer = kept ?? new BinaryWriter();
+  // Left behind by what throws halfway.
+  kept = undefined;
+  write(writer);
+  const bytes = writer.finish();
+  if (bytes.length <= keptBytesMax) kept = writer;
+  return bytes;
 }
 
 const absent: { readonly [Type in Scalar]: Scalars[Type] } = {
@@ -137,64 +167,64 @@ const absent: { readonly [Type in Scalar]: Scalars[Type] } = {
 const isVarint = (type: Field["type"]) =>
   typeof type === "string" && type !== "bytes" && type !== "string";
 
-function read(reader: BinaryReader, type: Field["type"]): unknown {
+const text = new TextDecoder();
+
+function bytesAt(at: Cursor): Uint8Array {
+  const length = lengthOf(at);
+  return at.bytes.subarray(at.pos, (at.pos += length));
+}
+
+function readerOf(type: Field["type"]): Read {
   switch (type) {
     case "bytes":
-      return reader.bytes();
+      return bytesAt;
     case "string":
-      return reader.string();
+      return (at) => text.decode(bytesAt(at));
     case "bool":
-      return reader.bool();
+      return (at) => integer(at) !== 0;
     case "uint32":
-      return reader.uint32();
-    case "count": {
-      const count = Number(reader.int64());
-      if (!Number.isSafeInteger(count)) throw new RangeError(`${count} is not a safe integer`);
-      return count;
-    }
+    case "count":
+      return integer;
     case "leaseId":
-      return BigInt(reader.int64());
+      return (at) => BigInt.asIntN(64, id64(at));
     case "id":
-      return BigInt(reader.uint64());
+      return id64;
     default:
-      return type.decode(reader.bytes());
+      return (at) => {
+        const length = lengthOf(at);
+        return type.read(at, at.pos + length);
+      };
   }
 }
 
 /** Members of a oneof are written even when they are their type's default: they say which it is. */
-function write(
-  writer: BinaryWriter,
-  { number, type, item }: { number: number; type: Field["type"]; item: unknown },
-): void {
+function writerOf(number: number, type: Field["type"]): Write {
+  const isLong = typeof type !== "string" || type === "bytes" || type === "string";
+  const tag = ((number << 3) | (isLong ? WireType.LengthDelimited : WireType.Varint)) >>> 0;
   switch (type) {
     case "bytes":
-      writer.tag(number, WireType.LengthDelimited).bytes(item as Uint8Array);
-      return;
+      return (writer, item) => void writer.uint32(tag).bytes(item as Uint8Array);
     case "string":
-      writer.tag(number, WireType.LengthDelimited).string(item as string);
-      return;
+      return (writer, item) => void writer.uint32(tag).string(item as string);
     case "bool":
-      writer.tag(number, WireType.Varint).bool(item as boolean);
-      return;
+      return (writer, item) => void writer.uint32(tag).bool(item as boolean);
     case "uint32":
-      writer.tag(number, WireType.Varint).uint32(item as number);
-      return;
+      return (writer, item) => void writer.uint32(tag).uint32(item as number);
     case "count":
     case "leaseId":
-      writer.tag(number, WireType.Varint).int64(item as number | bigint);
-      return;
+      return (writer, item) => void writer.uint32(tag).int64(item as number | bigint);
     case "id":
-      writer.tag(number, WireType.Varint).uint64(item as bigint);
-      return;
-    default: {
-      writer.tag(number, WireType.LengthDelimited);
-      if (item instanceof Encoded) {
-        writer.bytes(item.bytes);
-        return;
-      }
-      writer.fork();
-      type.write(writer, item as Input<Fields>);
-      writer.join();
-    }
+      return (writer, item) => void writer.uint32(tag).uint64(item as bigint);
+    default:
+      return (writer, item) => {
+        writer.uint32(tag);
+        if (item instanceof Encoded) {
+          writer.bytes(item.bytes);
+          return;
+        }
+        writer.fork();
+        type.write(writer, item as Input<Fields>);
+        writer.join();
+      };
   }
 }
