@@ -114,17 +114,17 @@ export function toEtcd(history: History, revision: number): number | undefined {
   return revision < history.first ? undefined : revision - history.base;
 }
 
-export function keyValueOf(history: History, keyValue: wire.WireKeyValue): KeyValue {
-  const { base } = history;
-  return {
+export function keyValueOf({ base }: History, keyValue: wire.WireKeyValue): KeyValue {
+  const { createRevision, modRevision, version, lease } = keyValue;
+  const unleased = {
     key: asText(keyValue.key),
     // A copy: the message that it came in may hold a thousand others.
     value: keyValue.value.slice(),
-    createRevision: (keyValue.createRevision + base) as Revision,
-    modRevision: (keyValue.modRevision + base) as Revision,
-    version: keyValue.version,
-    ...(keyValue.lease === 0n ? {} : { lease: String(keyValue.lease) as LeaseId }),
+    createRevision: (createRevision + base) as Revision,
+    modRevision: (modRevision + base) as Revision,
+    version,
   };
+  return lease === 0n ? unleased : { ...unleased, lease: String(lease) as LeaseId };
 }
 
 /** The ledger's keys are ASCII. */

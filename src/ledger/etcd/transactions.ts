@@ -2,7 +2,7 @@
  * Transactions: sent until one member answers, applied at most once (slots.ts). An outcome is
  * `unknown` only when the time ends, or the caller gives up, while an attempt may have been applied.
  */
-import { createBackoff } from "../../lib/backoff.ts";
+import { createBackoff, type Backoff } from "../../lib/backoff.ts";
 import { checkTransaction, leaseNotFound, unavailable } from "../checks.ts";
 import type { Ledger, Operation, Revision, TransactionOutcome } from "../ledger.ts";
 import * as wire from "./client/messages.ts";
@@ -67,7 +67,7 @@ export function createTransactions(core: Core, slots: Slots): Ledger["transact"]
   ): Promise<TransactionOutcome> => {
     const { untilMs, signal } = options;
     const id = newId();
-    const backoff = createBackoff(core.deps, { initialMs: 20, maxMs: 250 });
+    let backoff: Backoff | undefined;
     /** Why an earlier attempt may have been applied, or may yet be. */
     let doubt: Error | undefined;
     for (let attempt = 0; ; attempt++) {
@@ -119,6 +119,7 @@ export function createTransactions(core: Core, slots: Slots): Ledger["transact"]
           throw reason;
         }
       }
+      backoff ??= createBackoff(core.deps, { initialMs: 20, maxMs: 250 });
       const pauseMs = backoff.nextMs();
       if (clock.monotonicMs() + pauseMs >= untilMs && doubt) return unknown(doubt);
       try {
@@ -133,11 +134,11 @@ export function createTransactions(core: Core, slots: Slots): Ledger["transact"]
     core.assertOpen();
     checkTransaction(when, then);
     signal?.throwIfAborted();
-    for (const lease of leasesOf(then))
-      if (leaseNumber(lease) === undefined) throw leaseNotFound(lease);
+    const leases = leasesOf(then);
+    for (const lease of leases) if (leaseNumber(lease) === undefined) throw leaseNotFound(lease);
     const prepared = prepare(when, then);
     const untilMs = clock.monotonicMs() + timeoutMs;
-    const options = { untilMs, signal, lease: leasesOf(then)[0] };
+    const options = { untilMs, signal, lease: leases[0] };
     if (prepared.kind === "reads") return await run(prepared, undefined, options);
     const slot = await slots.take(signal);
     try {
@@ -150,10 +151,12 @@ export function createTransactions(core: Core, slots: Slots): Ledger["transact"]
   };
 }
 
-const leasesOf = (operations: readonly Operation[]): string[] =>
-  operations.flatMap((operation) =>
-    operation.type === "put" && operation.lease !== undefined ? [operation.lease] : [],
-  );
+function leasesOf(operations: readonly Operation[]): string[] {
+  const leases: string[] = [];
+  for (const operation of operations)
+    if (operation.type === "put" && operation.lease !== undefined) leases.push(operation.lease);
+  return leases;
+}
 
 const asError = (reason: unknown): Error =>
   reason instanceof Error ? reason : new Error(String(reason));

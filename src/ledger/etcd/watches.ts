@@ -61,13 +61,17 @@ export function createWatches(core: Core): Ledger["watch"] {
     return stream;
   };
 
+  /** One generator for all of it: a layer more would cost every revision some turns. */
   async function* follow(
     prefix: string,
-    from: { history: History; seen: number; isNow: boolean },
+    from: { history: History; seen: number; after: Revision | undefined },
     caller: AbortSignal | undefined,
   ): AsyncGenerator<WatchBatch> {
-    const { history } = from;
-    let { seen, isNow } = from;
+    if (caller?.aborted) return;
+    core.assertOpen();
+    const { history, after } = from;
+    let seen = after === undefined ? from.seen : await startOf(after, history);
+    let isNow = after === undefined;
     const backoff = createBackoff(deps, { initialMs: 50, maxMs: 1_000 });
     const end = endOf(caller);
     try {
@@ -80,20 +84,25 @@ export function createWatches(core: Core): Ledger["watch"] {
           if (end.signal.aborted) break;
           stream = await open(prefix, Math.max(1, seen), end.signal);
           end.signal.addEventListener("abort", cancel, { once: true });
-          for await (const batch of wholeRevisions(stream, history, () => seen)) {
+          const assembler = createAssembler(history);
+          for await (const response of stream.messages) {
             if (end.signal.aborted) break;
-            if ("compactRevision" in batch) {
-              const first = (batch.compactRevision + history.base) as Revision;
+            const { compactRevision } = response;
+            if (response.canceled && compactRevision > 0) {
+              const first = (compactRevision + history.base) as Revision;
               if (!isNow) throw compacted((seen + history.base) as Revision, first);
               // "From now" was long ago for this client only: nothing of what is forgotten is asked for.
-              seen = batch.compactRevision;
+              seen = compactRevision;
               isBroken = false;
               break;
             }
-            seen = Math.max(seen, batch.revision - history.base);
-            isNow = false;
-            backoff.reset();
-            yield batch;
+            for (const batch of assembler.take(response, seen)) {
+              seen = batch.revision - history.base;
+              isNow = false;
+              backoff.reset();
+              yield batch;
+              if (end.signal.aborted) break;
+            }
             if (end.signal.aborted) break;
           }
         } catch (error) {
@@ -114,85 +123,94 @@ export function createWatches(core: Core): Ledger["watch"] {
     }
   }
 
+  /** Throws `compacted`, `future-revision`. */
+  const startOf = async (after: Revision, history: History): Promise<number> => {
+    const seen = toEtcd(history, after);
+    if (seen === undefined) throw compacted(after, history.first);
+    if (seen > core.seen()) await contractErrors(core.verify());
+    if (!Number.isSafeInteger(after) || seen > core.seen())
+      throw futureRevision(after, (core.seen() + history.base) as Revision);
+    return seen;
+  };
+
   return (prefix, { after, signal } = {}) => {
     checkPrefix(prefix);
     // Read at the call: what is written after it is delivered, however late the first pull is.
-    const history = core.history();
-    const seenNow = core.seen();
-    async function* start() {
-      if (signal?.aborted) return;
-      core.assertOpen();
-      if (after === undefined) {
-        yield* follow(prefix, { history, seen: seenNow, isNow: true }, signal);
-        return;
-      }
-      const seen = toEtcd(history, after);
-      if (seen === undefined) throw compacted(after, history.first);
-      if (seen > core.seen()) await contractErrors(core.verify());
-      if (!Number.isSafeInteger(after) || seen > core.seen())
-        throw futureRevision(after, (core.seen() + history.base) as Revision);
-      yield* follow(prefix, { history, seen, isNow: false }, signal);
-    }
-    return start();
+    return follow(prefix, { history: core.history(), seen: core.seen(), after }, signal);
   };
 }
 
 const isRetryable = (error: unknown) =>
   error instanceof Error && "retryable" in error && error.retryable === true;
 
-/** Revisions after `seen`, whole and in order; bookmarks; or that history was compacted. */
-async function* wholeRevisions(
-  stream: Stream,
-  history: History,
-  seen: () => number,
-): AsyncGenerator<WatchBatch | { compactRevision: number }> {
-  /** The revision whose last part may not have come yet. */
+/**
+ * Whole revisions out of what one stream brings, in order. A revision of which the last part may not have
+ * come yet is held back.
+ */
+function createAssembler(history: History): {
+  /** Those after `seen`, and bookmarks. Throws `ledger-unavailable` when the member ends the watch. */
+  take(response: Response, seen: number): WatchBatch[];
+} {
   let held: wire.WireEvent[] = [];
-  for await (const response of stream.messages) {
-    if (response.canceled) {
-      if (response.compactRevision > 0) {
-        yield { compactRevision: response.compactRevision };
-        return;
+  return {
+    take(response, seen) {
+      if (response.canceled)
+        throw unavailable(`the member cancelled the watch: ${response.cancelReason}`);
+      if (response.created) return [];
+      if (response.events.length === 0) {
+        const revision = response.header?.revision ?? 0;
+        return revision > seen ? [bookmarkAt(history, revision)] : [];
       }
-      throw unavailable(`the member cancelled the watch: ${response.cancelReason}`);
-    }
-    if (response.created) continue;
-    if (response.events.length === 0) {
-      const revision = response.header?.revision ?? 0;
-      if (revision > seen()) yield { revision: (revision + history.base) as Revision, events: [] };
-      continue;
-    }
-    for (const event of response.events) {
-      const revision = revisionOf(event);
-      const [first] = held;
-      if (first && revisionOf(first) !== revision) {
-        if (revisionOf(first) > seen()) yield batchOf(history, held);
+      const whole: WatchBatch[] = [];
+      const close = () => {
+        const [first] = held;
+        if (first && revisionOf(first) > seen) whole.push(batchOf(history, held));
         held = [];
+      };
+      for (const event of response.events) {
+        const [first] = held;
+        if (first && revisionOf(first) !== revisionOf(event)) close();
+        held.push(event);
       }
-      held.push(event);
-    }
-    if (response.fragment) continue;
-    const [last] = held;
-    if (last && revisionOf(last) > seen()) yield batchOf(history, held);
-    held = [];
-  }
+      if (!response.fragment) close();
+      return whole;
+    },
+  };
 }
+
+const bookmarkAt = (history: History, revision: number): WatchBatch => ({
+  revision: (revision + history.base) as Revision,
+  events: [],
+});
 
 const revisionOf = (event: wire.WireEvent) => event.keyValue?.modRevision ?? 0;
 
 function batchOf(history: History, events: readonly wire.WireEvent[]): WatchBatch {
   const [first] = events;
+  const delivered: LedgerEvent[] = [];
+  for (const event of events) {
+    const one = eventOf(history, event);
+    if (one) delivered.push(one);
+  }
   return {
     revision: ((first ? revisionOf(first) : 0) + history.base) as Revision,
-    events: events.flatMap((event) => eventOf(history, event)),
+    events: delivered,
   };
 }
 
-function eventOf(history: History, event: wire.WireEvent): LedgerEvent[] {
-  const { keyValue, previous } = event;
-  if (!keyValue) return [];
-  const before = previous ? { previous: keyValueOf(history, previous) } : {};
-  return event.type === wire.eventPut
-    ? [{ type: "put", keyValue: keyValueOf(history, keyValue), ...before }]
-    : [{ type: "delete", key: asText(keyValue.key), ...before }];
+function eventOf(
+  history: History,
+  { type, keyValue, previous: before }: wire.WireEvent,
+): LedgerEvent | undefined {
+  if (!keyValue) return undefined;
+  if (type !== wire.eventPut) {
+    const key = asText(keyValue.key);
+    return before
+      ? { type: "delete", key, previous: keyValueOf(history, before) }
+      : { type: "delete", key };
+  }
+  const now = keyValueOf(history, keyValue);
+  return before
+    ? { type: "put", keyValue: now, previous: keyValueOf(history, before) }
+    : { type: "put", keyValue: now };
 }

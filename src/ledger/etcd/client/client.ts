@@ -62,6 +62,8 @@ type Member = {
 export function createEtcdClient(deps: EtcdDeps, options: EtcdConnectOptions): EtcdClient {
   const { clock, log } = deps;
   const heldByName = new Map<string, Member>();
+  /** As they were found last, in the order of preference. */
+  let found: readonly Member[] = [];
   let closed = false;
 
   const drop = (name: string, member: Member) => {
@@ -71,16 +73,19 @@ export function createEtcdClient(deps: EtcdDeps, options: EtcdConnectOptions): E
   };
 
   /** Channels follow what `members` and `credentials` say now. */
-  const current = (): Member[] => {
+  const current = (): readonly Member[] => {
     if (closed) throw unavailable("the ledger is closed");
     const endpoints = options.members();
     const credentials = options.credentials();
+    const isSame = (endpoint: EtcdEndpoint, index: number) =>
+      found[index]?.endpoint === endpoint && found[index].credentials === credentials;
+    if (endpoints.length === found.length && endpoints.every(isSame)) return found;
     for (const [name, member] of heldByName)
       if (!endpoints.some((endpoint) => endpoint.name === name)) drop(name, member);
-    return endpoints.map((endpoint) => {
+    found = endpoints.map((endpoint) => {
       const held = heldByName.get(endpoint.name);
       if (held && sameEndpoint(held.endpoint, endpoint) && sameLeaf(held.credentials, credentials))
-        return held;
+        return Object.assign(held, { endpoint, credentials });
       const connection = connectMember(
         { clock },
         { endpoint, credentials, serverName: options.serverName },
@@ -91,15 +96,17 @@ export function createEtcdClient(deps: EtcdDeps, options: EtcdConnectOptions): E
       heldByName.set(endpoint.name, made);
       return made;
     });
+    return found;
   };
 
   const pick = (name: string | undefined): Member => {
     const members = current();
-    const found =
+    const failedAt = ({ failedAtMs = -Infinity }: Member) => failedAtMs;
+    const picked =
       name === undefined
-        ? members.toSorted((a, b) => (a.failedAtMs ?? -Infinity) - (b.failedAtMs ?? -Infinity))[0]
+        ? members.find((one) => members.every((other) => failedAt(one) <= failedAt(other)))
         : members.find(({ endpoint }) => endpoint.name === name);
-    if (found) return found;
+    if (picked) return picked;
     throw new EtcdFailure("not-done", {
       code: grpcStatus.UNAVAILABLE,
       details: "no such member",
