@@ -72,19 +72,23 @@ export async function openLedgerMember(
     () => createEtcdRunner({ clock, random, log, host: keeper.processes }, searchPath),
     async (part) => await part[Symbol.asyncDispose](),
   );
+  let credentials: ReturnType<EtcdConnectOptions["credentials"]> | undefined;
   const connecting: EtcdConnectOptions = {
     members: () => [
       own,
       ...(kept.record()?.endpoints ?? []).filter(({ name }) => name !== node.node),
     ],
-    credentials: () => readEtcdCredentials(dataDir),
+    // Asked with every call: read again when they may have changed.
+    credentials: () => (credentials ??= readEtcdCredentials(dataDir)),
     witnesses: () => kept.witnesses(),
     serverName: ledgerServerName(trustDomain),
   };
   let engine: EtcdLedger | undefined;
   let cluster: EtcdCluster | undefined;
 
-  const refreshLeaf = () => refreshEtcdLeaf({ random, nowMs }, dataDir, node.host);
+  const refreshLeaf = async () => {
+    if (await refreshEtcdLeaf({ random, nowMs }, dataDir, node.host)) credentials = undefined;
+  };
   await lifecycle.start(
     "ledger's leaf",
     () =>
