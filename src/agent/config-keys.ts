@@ -34,6 +34,13 @@ export const agentConfigKeys: Readonly<Record<keyof AgentConfig, ConfigKey>> = {
     secret: true,
     kept: false,
   },
+  hubProxy: {
+    text: "way to the hub: an HTTP proxy that allows CONNECT, as http://USER:PASSWORD@HOST:3128; `off` for none",
+    takes: "<url>",
+    default: "none",
+    secret: true,
+    kept: true,
+  },
   apiPort: {
     text: "cell API; 0 picks a free one, for all ports",
     takes: "<port>",

@@ -19,8 +19,14 @@ import {
   textField,
   urlField,
 } from "../runtime/config/index.ts";
+import { parseProxy } from "../transport/index.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";
 import { withFormat, withoutFormat } from "../runtime/local/index.ts";
+
+const proxyWords = "expected off, or the URL of an HTTP proxy, as http://proxy.example:3128";
+const proxyField = z
+  .string(proxyWords)
+  .refine((text) => text === "off" || parseProxy(text) !== undefined, proxyWords);
 
 const backupEveryWords = "expected off, or a duration from 1s on, as 30m, 1h or 6h";
 
@@ -46,6 +52,8 @@ export const agentConfigSchema = z.strictObject({
   /** Enrol the cell at a hub (first machine): HOST:PORT, and a token from `skerry token create --cell NAME` there. */
   hub: address.optional(),
   hubToken: textField.optional(),
+  /** The way to the hub: an HTTP proxy that allows CONNECT. */
+  hubProxy: proxyField.optional(),
   apiPort: port.optional(),
   meshPort: port.optional(),
   peersPort: port.optional(),
@@ -102,6 +110,7 @@ const nodeRecordSchema = z.strictObject({
   /** As a server it had the cell's ledger on its disk: it never begins another one. */
   hadLedger: z.literal(true).optional(),
   hub: address.optional(),
+  hubProxy: proxyField.optional(),
   telemetry: z.boolean(),
   evict: z.enum(["careful", "eager"]).default("careful"),
   backupEvery: backupEveryField.optional(),
@@ -204,6 +213,7 @@ export function resolveNodeRecord(
   const ports = existing?.ports;
   const mqttPlain = config.mqttPlainPort ?? ports?.mqttPlain;
   const hub = config.hub ?? existing?.hub;
+  const hubProxy = config.hubProxy ?? existing?.hubProxy;
   const backupEvery = config.backupEvery ?? existing?.backupEvery;
   const record: NodeRecord = {
     cell: fixed("cell", cellOf(config), existing?.cell),
@@ -224,6 +234,7 @@ export function resolveNodeRecord(
     ...(existing?.serverApi === undefined ? {} : { serverApi: existing.serverApi }),
     ...(existing?.hadLedger ? { hadLedger: true as const } : {}),
     ...(hub === undefined ? {} : { hub }),
+    ...(hubProxy === undefined || hubProxy === "off" ? {} : { hubProxy }),
     telemetry: config.telemetry ?? existing?.telemetry ?? true,
     evict: config.evict ?? existing?.evict ?? "careful",
     ...(backupEvery === undefined ? {} : { backupEvery }),
@@ -249,12 +260,13 @@ function refuseSharedPorts({ ports }: NodeRecord): void {
 
 /** The record by the keys of the configuration. */
 export function configOf(record: NodeRecord): Partial<AgentConfig> {
-  const { cell, node, hub, ports, telemetry, evict, backupEvery } = record;
+  const { cell, node, hub, hubProxy, ports, telemetry, evict, backupEvery } = record;
   return {
     cell,
     node,
     host: record.host,
     ...(hub === undefined ? {} : { hub }),
+    ...(hubProxy === undefined ? {} : { hubProxy }),
     apiPort: ports.api,
     meshPort: ports.mesh,
     peersPort: ports.peers,

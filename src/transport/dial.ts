@@ -14,10 +14,9 @@ import { defaultLimits, type LinkLimits } from "./link/limits.ts";
 import { createLink, type OwnedLink } from "./link/link.ts";
 import { isMachine, judgePeer, linkTime, type PeerTime } from "./peers.ts";
 import type { HandlerRouter } from "./router.ts";
+import { connectThrough, type Proxy } from "./through-proxy.ts";
 import { alpn, identityServerName, peerRefused } from "./tls.ts";
-import type { Dialled, Link, Peer } from "./transport.ts";
-
-export type Address = { readonly host: string; readonly port: number };
+import type { Address, Dialled, Link, Peer } from "./transport.ts";
 
 export type DialDeps = {
   readonly clock: Clock;
@@ -30,6 +29,8 @@ export type DialDeps = {
 export type DialOptions = {
   /** Asked before every attempt; undefined means that there is no address now. */
   readonly address: Address | (() => Address | undefined);
+  /** The way out; absent: straight to the address. */
+  readonly proxy?: Proxy | undefined;
   /** The peer's SPIFFE id, or a trust domain of which any node or hub will do. */
   readonly expect: string;
   readonly credentials: () => Credentials;
@@ -142,15 +143,19 @@ export function dial(deps: DialDeps, options: DialOptions): DialledLink {
         }),
     });
     const trusts = options.trusts();
-    const socket = connect({
-      ...clientTlsOptions({ credentials: options.credentials(), trusts, alpn: [alpn.link] }),
-      ...address,
-      servername: identityServerName,
-    });
-    socket.setNoDelay(true);
-    const onAbort = () => socket.destroy(limit.signal.reason as Error);
+    let socket: TLSSocket | undefined;
+    const onAbort = () => socket?.destroy(limit.signal.reason as Error);
     limit.signal.addEventListener("abort", onAbort);
     try {
+      const way = options.proxy
+        ? { socket: await connectThrough(options.proxy, address, limit.signal) }
+        : address;
+      socket = connect({
+        ...clientTlsOptions({ credentials: options.credentials(), trusts, alpn: [alpn.link] }),
+        ...way,
+        servername: identityServerName,
+      });
+      socket.setNoDelay(true);
       await secured(socket, where);
       if (socket.alpnProtocol !== alpn.link) {
         throw peerRefused({ reason: "protocol", message: `${where} does not speak ${alpn.link}` });
@@ -181,7 +186,7 @@ export function dial(deps: DialDeps, options: DialOptions): DialledLink {
       await link.ready;
       return link;
     } catch (error) {
-      socket.destroy();
+      socket?.destroy();
       throw error;
     } finally {
       limit.done();

@@ -7,6 +7,8 @@
  */
 import type { Brand, MonotonicMs } from "../lib/brand.ts";
 
+export type Address = { readonly host: string; readonly port: number };
+
 /** Who is at the other end: verified, exactly one SPIFFE URI. */
 export type Peer = {
   /** `spiffe://cell-a.skerry/node/n1` */

@@ -17,7 +17,7 @@ import { decodeHubHeard } from "../../fleet/index.ts";
 import { every } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Resources } from "../../resources/index.ts";
-import { enrol } from "../../transport/index.ts";
+import { enrol, parseProxy, type Proxy } from "../../transport/index.ts";
 import { cellConfigName } from "../bindings.ts";
 import type { Ground } from "../ground.ts";
 import { addressOf } from "../host-port.ts";
@@ -47,6 +47,7 @@ export async function startHubEnrolment(
     isTold ||= await tellNodes(deps.resources, hub, log);
     const isNew = await enrolAtHub({ clock, log }, deps.identity, {
       address: hub,
+      proxy: record.hubProxy === undefined ? undefined : parseProxy(record.hubProxy),
       ...(deps.hubToken === undefined ? {} : { token: deps.hubToken }),
     });
     // Once after each start as well: an end between the two leaves this node without the hub's trust.
@@ -80,7 +81,7 @@ export async function startHubEnrolment(
 async function enrolAtHub(
   deps: Pick<Ground, "clock" | "log">,
   path: IdentityPath,
-  hub: { address: string; token?: string },
+  hub: { address: string; proxy: Proxy | undefined; token?: string },
 ): Promise<boolean> {
   const { authority, time } = path;
   if (!authority || !intermediateIsDue(authority, time.nowMs())) return false;
@@ -104,7 +105,7 @@ async function enrolAtHub(
   const { trustDomain, pin } = expected;
   const answer = await enrol(
     { clock: deps.clock, nowMs: () => time.nowMs() },
-    { ...addressOf(hub.address), trustDomain, pin, request },
+    { ...addressOf(hub.address), proxy: hub.proxy, trustDomain, pin, request },
   );
   time.raiseTo(acceptCellAnswer(authority, answer).nowMs);
   deps.log.info("enrolled at the hub", { hub: hub.address });

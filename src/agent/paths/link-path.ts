@@ -19,6 +19,7 @@ import { spiffeId } from "../../identity/index.ts";
 import {
   dial,
   listen,
+  parseProxy,
   type DialledLink,
   type EnrolHandler,
   type Link,
@@ -166,6 +167,7 @@ export async function startLinkPath(
           {
             ...common,
             address: () => (hubAddress === undefined ? undefined : addressOf(hubAddress)),
+            proxy: record.hubProxy === undefined ? undefined : parseProxy(record.hubProxy),
             expect,
             trusts: () => identity.trusts,
             backoff: { initialMs: 200, maxMs: 5000 },

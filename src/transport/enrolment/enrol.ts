@@ -15,12 +15,15 @@ import {
 import { deadline, type Clock } from "../../lib/clock.ts";
 import { decodeError, SkerryError, type EncodedError } from "../../lib/errors.ts";
 import { isMachine } from "../peers.ts";
+import { connectThrough, type Proxy } from "../through-proxy.ts";
 import { alpn, identityServerName, peerRefused } from "../tls.ts";
 import { answerBytesMax, createMessageReader, writeMessage } from "./message.ts";
 
 export type EnrolOptions = {
   readonly host: string;
   readonly port: number;
+  /** The way out; absent: straight there. */
+  readonly proxy?: Proxy | undefined;
   /** From the token: whose anchor, and base64url(SHA-256) of its public key. */
   readonly trustDomain: string;
   readonly pin: string;
@@ -52,15 +55,18 @@ export async function enrol(
       }),
   });
   const { signal } = limit;
-  const socket = connect({
-    ...clientTlsOptions({ trusts: [], alpn: [alpn.enrol] }),
-    host,
-    port,
-    servername: identityServerName,
-  });
-  const onAbort = () => socket.destroy(signal.reason as Error);
+  let socket: TLSSocket | undefined;
+  const onAbort = () => socket?.destroy(signal.reason as Error);
   signal.addEventListener("abort", onAbort);
   try {
+    const way = options.proxy
+      ? { socket: await connectThrough(options.proxy, { host, port }, signal) }
+      : { host, port };
+    socket = connect({
+      ...clientTlsOptions({ trusts: [], alpn: [alpn.enrol] }),
+      ...way,
+      servername: identityServerName,
+    });
     await connected(socket, options);
     if (socket.alpnProtocol !== alpn.enrol) {
       throw new SkerryError({
@@ -78,7 +84,7 @@ export async function enrol(
   } finally {
     limit.done();
     signal.removeEventListener("abort", onAbort);
-    socket.destroy();
+    socket?.destroy();
   }
 }
 
