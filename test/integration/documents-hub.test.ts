@@ -3,57 +3,18 @@
  * TLS between them, reads at the hub over HTTP; and every byte that left, looked through.
  */
 import { strict as assert } from "node:assert";
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { zstdDecompressSync } from "node:zlib";
 import { parse } from "yaml";
-import { createDocuments, type DocumentClient } from "../../src/client/index.ts";
-import type {
-  GlobalDocumentEvents,
-  GlobalDocumentMethods,
-  GlobalMethods,
-} from "../../src/data/index.ts";
-import { startDocumentsPath } from "../../src/hub/paths/documents-path.ts";
-import type { HubStorageData } from "../../src/hub/storage.ts";
-import { silentLog } from "../../src/lib/log.ts";
-import { systemClock } from "../../src/runtime/clock/index.ts";
-import { createHttpApp } from "../../src/runtime/http/index.ts";
-import { createLifecycle } from "../../src/runtime/lifecycle/index.ts";
-import { startThread } from "../../src/runtime/thread/index.ts";
-import type { Handler, Router } from "../../src/transport/index.ts";
+import { type DocumentClient } from "../../src/client/index.ts";
+import type { Handler } from "../../src/transport/index.ts";
 import { temporaryFolder } from "../support/data.ts";
+import { startHubOfDocuments as startHub } from "../support/hub-of-documents.ts";
 import { mirroring, startDocumentsNode } from "../support/documents-node.ts";
 import { testCell, testPair } from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
-
-/** As a hub starts it: the storage thread, the way of documents, the routes. */
-async function startHub(dataDir: string, router: Pick<Router, "handle">) {
-  mkdirSync(dataDir, { recursive: true });
-  const lifecycle = createLifecycle({ clock: systemClock, log: silentLog });
-  const thread = await lifecycle.start(
-    "storage",
-    () =>
-      startThread<GlobalMethods & GlobalDocumentMethods, GlobalDocumentEvents>(
-        new URL("../../src/hub/storage.entry.ts", import.meta.url),
-        { name: "storage", data: { dataDir, logLevel: "error" } satisfies HubStorageData },
-      ),
-    (part) => part.terminate(),
-  );
-  const cellOf = ({ path }: { path: readonly string[] }) => (path[0] === "node" ? "a" : undefined);
-  const path = await startDocumentsPath(
-    { lifecycle, clock: systemClock },
-    { router, thread, cellOf },
-  );
-  const app = createHttpApp();
-  path.routes(app);
-  const url = await lifecycle.start(
-    "http",
-    () => app.listen({ host: "127.0.0.1", port: 0 }),
-    () => app.close(),
-  );
-  return { lifecycle, url, client: createDocuments({ url }) };
-}
 
 /** The manifest and the code that docs/data.md teaches. */
 function taught(): { spec: object; run: (documents: DocumentClient) => Promise<string> } {
@@ -218,63 +179,4 @@ test("P1, M10, D6: what is named leaves, is at the hub when level hub is answere
     { what: "the collection to be declared without egress", timeoutMs },
   );
   assert.equal(typeof (await atHub("nut"))?.version, "string");
-});
-
-test("M13: what is published at the hub is read in the cell, and with the hub gone as well; the cell does not write it", async (t) => {
-  const folder = temporaryFolder();
-  await using pair = await testPair(await testCell());
-  const hub = await startHub(join(folder.path, "hub"), pair.acceptor);
-  const mirrored = mirroring(["n2"], () => [
-    { metadata: { name: "prices", resourceVersion: "3" }, spec: { scope: "hubToCells" } },
-  ]);
-  const node = await startDocumentsNode({
-    folder: folder.path,
-    name: "n2",
-    trustDomain: "cell-a.skerry",
-    mirrored,
-    hub: "127.0.0.1:1",
-  });
-  let isHubUp = true;
-  t.after(async () => {
-    await node.lifecycle.stop();
-    if (isHubUp) await hub.lifecycle.stop();
-    folder[Symbol.dispose]();
-  });
-  const publish = (body: object) =>
-    fetch(`${hub.url}/v1/published/prices`, {
-      method: "PUT",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-    });
-  assert.equal((await publish({ cellField: "cells" })).status, 400);
-  assert.equal((await publish({ cellField: "/cells" })).status, 200);
-  await hub.client.put("prices", "bolt-8", { euro: 12, cells: ["a"] });
-  await hub.client.put("prices", "nut-8", { euro: 3, cells: ["b"] });
-  const { link } = pair.dialled;
-  assert.ok(link);
-  node.path.attachHub(link);
-  const euroOf = async (id: string) =>
-    (await node.client.get("prices", id).catch(() => undefined))?.body["euro"];
-  await waitFor(async () => (await euroOf("bolt-8")) === 12, { what: "the price", timeoutMs });
-  assert.equal(await euroOf("nut-8"), undefined);
-  await assert.rejects(node.client.put("prices", "bolt-8", { euro: 1 }), {
-    code: "collection-of-hub",
-  });
-
-  // Answered as it happens: the question is open.
-  await hub.client.merge("prices", "bolt-8", { euro: 13 });
-  await waitFor(async () => (await euroOf("bolt-8")) === 13, { what: "the next price", timeoutMs });
-  await hub.client.merge("prices", "bolt-8", { cells: ["b"] });
-  await hub.client.merge("prices", "nut-8", { cells: ["a", "b"] });
-  await waitFor(async () => (await euroOf("nut-8")) === 3, { what: "the other", timeoutMs });
-  await waitFor(async () => (await euroOf("bolt-8")) === undefined, {
-    what: "it to go",
-    timeoutMs,
-  });
-  assert.equal((await hub.client.get("prices", "bolt-8"))?.body["euro"], 13);
-  assert.equal((await hub.client.get("prices", "nut-8", { cell: "a" }))?.cell, "a");
-
-  await hub.lifecycle.stop();
-  isHubUp = false;
-  assert.equal(await euroOf("nut-8"), 3);
 });

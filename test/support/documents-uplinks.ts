@@ -30,6 +30,7 @@ import {
   type SimulatedCell,
   type SimulatedNode,
 } from "../../src/drill/simulated/convergence/documents-cell.ts";
+import { createMemoryHub } from "../../src/drill/simulated/convergence/documents-hub.ts";
 import { checkMarks, ids } from "../../src/drill/simulated/convergence/documents-checks.ts";
 import type { MemoryStore } from "../../src/drill/simulated/convergence/documents-memory.ts";
 import { peerOf, virtualLink, virtualRouter } from "../../src/drill/simulated/convergence/links.ts";
@@ -39,7 +40,6 @@ import { SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
 import { createOperationGate, type Cleared } from "../../src/privacy/gate/index.ts";
-import { createMemoryHub } from "./documents-hub.ts";
 import { items } from "./documents.ts";
 import { leaving } from "./documents-leaving.ts";
 

@@ -25,7 +25,8 @@ test("a collection's fields are checked, and what is not built yet is refused by
     }),
     [],
   );
-  assert.match(collection({ scope: "both" })[0] ?? "", /spec\.scope: "both" is not built yet/);
+  assert.match(collection({ scope: "both" })[0] ?? "", /spec\.egress: is missing/);
+  assert.deepEqual(collection({ scope: "both", egress: { drop: [] } }), []);
   assert.match(
     collection({ scope: "all" })[0] ?? "",
     /spec\.scope: "all" must be cell or cellsToHub/,

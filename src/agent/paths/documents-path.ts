@@ -108,7 +108,11 @@ export async function startDocumentsPath(
       // The gate has to know a policy before anything is asked of it by that.
       .then(() => {
         hub.declare(declarations);
-        pull.declare(declarations.flatMap(({ name, readOnly }) => (readOnly ? [name] : [])));
+        pull.declare(
+          declarations.flatMap(({ name, readOnly, fromHub }) =>
+            readOnly || fromHub ? [name] : [],
+          ),
+        );
       })
       .catch((error: unknown) => log.error("collections were not declared", { error }));
   });
@@ -142,6 +146,7 @@ function declarationOf({ metadata, spec }: Collection): CollectionDeclaration {
       required: required ?? false,
     })),
     ...(spec?.scope === "hubToCells" ? { readOnly: true } : {}),
+    ...(spec?.scope === "both" ? { fromHub: true } : {}),
     ...(spec?.egress === undefined
       ? {}
       : {

@@ -24,7 +24,7 @@ const collectionSchema = z.strictObject({
       fields: listByKey(fieldSchema, ["path"]),
       /** Of a write that does not fit the fields: `refuse` (default) or `warn`. */
       onMismatch: z.string(),
-      /** Who writes and who has them: `cell`; the hub as well (`cellsToHub`); written there (`hubToCells`). */
+      /** Who writes and who has them: `cell`; the hub has them (`cellsToHub`), writes them (`hubToCells`), or `both`. */
       scope: z.string(),
       /** `merge`: always writable, copies converge. */
       consistency: z.string(),
@@ -105,8 +105,8 @@ export const collectionKind = defineKind<Collection>({
         message: `"${value}" ${built} ${allowed.join(" or ")}`,
       });
     };
-    only("scope", ["cell", "cellsToHub", "hubToCells"], ["both"]);
-    const leaves = spec.scope === "cellsToHub";
+    only("scope", ["cell", "cellsToHub", "hubToCells", "both"]);
+    const leaves = spec.scope === "cellsToHub" || spec.scope === "both";
     if (leaves && spec.egress === undefined)
       issues.push({
         field: "spec.egress",
@@ -115,7 +115,7 @@ export const collectionKind = defineKind<Collection>({
     if (!leaves && spec.egress !== undefined)
       issues.push({
         field: "spec.scope",
-        message: "must be cellsToHub for documents to leave by spec.egress",
+        message: "must be cellsToHub or both for documents to leave by spec.egress",
       });
     only("consistency", ["merge"], ["strong"]);
     only("onMismatch", ["refuse", "warn"]);

@@ -13,7 +13,7 @@ import { callJson, openLocalApi, type LocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
 type Flags = { data?: string; cell?: string; json?: boolean };
-type PublishFlags = Flags & { cells?: string; cellField?: string };
+type PublishFlags = Flags & { cells?: string; cellField?: string; fromCells?: string | true };
 type PutFlags = Flags & { merge?: boolean; durability?: string };
 
 const cellFlagText = "on a hub: of this cell";
@@ -86,14 +86,18 @@ export function registerDocuments(data: Command, context: Context): void {
     .option(dataFlag, dataFlagText)
     .option("--cells <names>", "only to these cells, with commas between (default: all)")
     .option("--cell-field <pointer>", "only documents that name the cell in this field")
+    .option(
+      "--from-cells [fields]",
+      "cells write it too (scope: both); with /PATH:counter, :set or :list, and commas between, for fields that merge so",
+    )
     .option("--json", "the answer as JSON")
     .addHelpText(
       "after",
-      "\nExamples:\n  skerry data publish prices --data /var/lib/skerry\n  skerry data publish recipes --cells north,south\n  skerry data publish orders --cell-field /cell",
+      "\nExamples:\n  skerry data publish prices --data /var/lib/skerry\n  skerry data publish recipes --cells north,south\n  skerry data publish orders --cell-field /cell --from-cells /items:list,/paid:counter",
     )
     .action((collection: string, flags: PublishFlags) =>
       withDocuments(flags, context, async (_documents, api) => {
-        const { cells, cellField } = flags;
+        const { cells, cellField, fromCells } = flags;
         const answer = await callJson<object>(
           api,
           `/v1/published/${encodeURIComponent(collection)}`,
@@ -103,6 +107,7 @@ export function registerDocuments(data: Command, context: Context): void {
             body: JSON.stringify({
               ...(cells === undefined ? {} : { cells: cells.split(",").filter(Boolean) }),
               ...(cellField === undefined ? {} : { cellField }),
+              ...(fromCells === undefined ? {} : { fromCells: { fields: fieldsOf(fromCells) } }),
             }),
           },
         );
@@ -149,6 +154,18 @@ async function withDocuments(
 }
 
 const isHub = (flags: Flags, context: Context) => isHubFolder(dataDirOf(flags.data, context));
+
+/** `/PATH:TYPE,…`; the hub checks what they are. */
+const fieldsOf = (text: string | true) =>
+  text === true
+    ? []
+    : text
+        .split(",")
+        .filter(Boolean)
+        .map((field) => {
+          const at = field.lastIndexOf(":");
+          return { path: field.slice(0, at), type: field.slice(at + 1) };
+        });
 
 const cellOf = ({ cell }: Flags) => (cell === undefined ? {} : { cell });
 

@@ -26,6 +26,8 @@ export type CollectionDeclaration = {
   readonly fields: readonly FieldDeclaration[];
   /** Written at the hub, and only read here. */
   readonly readOnly?: boolean;
+  /** Written at the hub as well, which gives this cell what is for it. */
+  readonly fromHub?: boolean;
   /** What may leave the cell; absent: nothing. */
   readonly egress?: CollectionEgress;
   /** JSON pointers. */

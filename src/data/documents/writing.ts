@@ -34,7 +34,7 @@ export function writeDocuments(
   }: {
     declared: Declared;
     key?: string;
-    /** It was taken once: rules between documents do not refuse it now. */
+    /** It was taken once: neither fields nor rules refuse it now. */
     isAgain?: boolean;
   },
 ): Written {
@@ -66,7 +66,7 @@ export function writeDocuments(
     const shownNew = begun && documents.begin(begun, context);
     if (shownNew) {
       const found = { collection, before: undefined, after: shownNew, warnings };
-      const problem = problemOf(wish, index, found);
+      const problem = isAgain ? undefined : problemOf(wish, index, found);
       if (problem) {
         documents.drop();
         return { state: "refused", complaint: problem };
@@ -107,7 +107,9 @@ export function writeDocuments(
     }
     const shown = withText(show(state));
     documents.keepShown(name, id, shown);
-    const problem = problemOf(wish, index, { collection, before, after: shown, warnings });
+    const problem = isAgain
+      ? undefined
+      : problemOf(wish, index, { collection, before, after: shown, warnings });
     if (problem) {
       documents.drop();
       return { state: "refused", complaint: problem };

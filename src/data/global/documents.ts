@@ -44,6 +44,17 @@ export type Publication = {
   readonly cells?: readonly string[];
   /** A JSON pointer to the name, or a list of names, of cells in the document. Absent: all documents. */
   readonly cellField?: string;
+  /**
+   * Cells write it too. The hub has to know how its fields merge; those that are not listed are plain
+   * values.
+   */
+  readonly fromCells?: { readonly fields: readonly MergedField[] };
+};
+
+export type MergedField = {
+  /** A JSON pointer. */
+  readonly path: string;
+  readonly type: "counter" | "set" | "list";
 };
 
 /** What a node of a cell has of the hub's logs, of the collections that its cell reads from the hub. */

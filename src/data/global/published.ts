@@ -2,18 +2,21 @@
  * Collections that are written at the hub and read in cells. The hub's own copy is one feed; each cell
  * that asks has another, with a log that its stores take like any other store's: one writer, without
  * gaps, from where they were. A document that matches the cell is written there as it is now; one that
- * no longer does is cleared and deleted there. What changes anything runs inside a transaction of its
+ * no longer does is cleared and deleted there. Where cells write too, what a cell sent is absorbed into
+ * its copy and the hub's own (`absorbing.ts`), and goes from there to the others. What changes anything runs inside a transaction of its
  * owner; `forget` after one that was undone.
  */
 import { SkerryError } from "../../lib/errors.ts";
+import type { EgressPolicy } from "../../api/records/index.ts";
 import { checkWrites } from "../documents/check.ts";
 import type { Engine } from "../documents/engine.ts";
-import { valueAt, type Json, type JsonObject } from "../documents/json.ts";
-import { namesOf } from "../documents/pointer.ts";
-import type { CollectionDeclaration, DocumentWrite } from "../documents/store.ts";
+import type { JsonObject } from "../documents/json.ts";
+import type { DocumentWrite } from "../documents/store.ts";
 import type { DocumentTables } from "../documents/tables.ts";
 import { writeDocuments, type Written } from "../documents/writing.ts";
 import type { Vector } from "../streams/store.ts";
+import { declared, isFor, publicationOf, type PublishedFilter } from "./filter.ts";
+import { absorb, carry, type Absorbed, type Carried, type CellCopy } from "./absorbing.ts";
 import type { Publication, PullQuery } from "./documents.ts";
 
 /** A copy of a published collection; of the hub itself when the cell is "". */
@@ -25,10 +28,9 @@ export type PublishedFeed = {
   readonly upto: number;
   /** by this version of the filter. */
   readonly version: number;
+  /** Where cells write too: what of the cell is in it. */
+  readonly absorbed?: Absorbed;
 };
-
-/** The filter as it stands, counted from 1. */
-export type PublishedFilter = Publication & { readonly version: number };
 
 export interface PublishedTables {
   filters(): readonly PublishedFilter[];
@@ -50,6 +52,10 @@ export interface Published {
   publish(publication: Publication): void;
   list(): readonly Publication[];
   has(collection: string): boolean;
+  /** Whether cells write it too. */
+  isFromCells(collection: string): boolean;
+  /** Takes over what a cell has sent; whether anything of the hub's own is different now. */
+  absorb(collection: string, cell: string): boolean;
   /** The hub's own copy for "", or what a cell was given; undefined: nothing. */
   feed(collection: string, cell: string): PublishedFeed | undefined;
   feeds(): readonly PublishedFeed[];
@@ -69,6 +75,9 @@ const documentsPerPull = 200;
 export function createPublished(deps: {
   tables: PublishedTables;
   openEngine: (feed: PublishedFeed) => Engine;
+  /** What readers would have of a cell's collection. */
+  copyOf: (at: Pick<PublishedFeed, "cell" | "collection">) => CellCopy | undefined;
+  lets: (policy: EgressPolicy) => (path: string) => boolean;
 }): Published {
   const { tables } = deps;
   let filters = new Map<string, PublishedFilter>();
@@ -100,9 +109,17 @@ export function createPublished(deps: {
 
   const writeTo = (feed: PublishedFeed, writes: readonly DocumentWrite[], key?: string): Written =>
     writeDocuments({ engine: engineOf(feed), tables: tables.tablesOf(feed) }, writes, {
-      declared: declared(feed.collection),
+      declared: declaredBy(feed.collection),
       ...(key === undefined ? {} : { key }),
     });
+  const declaredBy = (name: string) => declared(name, filters.get(name));
+  /** What was taken once is not refused now. */
+  const takeTo = (feed: PublishedFeed, write: DocumentWrite) => {
+    const parts = { engine: engineOf(feed), tables: tables.tablesOf(feed) };
+    const options = { declared: declaredBy(feed.collection), isAgain: true };
+    const written = writeDocuments(parts, [write], options);
+    return written.state === "written" && written.changed > 0;
+  };
   const changesSince = (own: PublishedFeed, copy: PublishedFeed, limit: number) => {
     // By another filter every document is looked at anew.
     const from = copy.version === filters.get(own.collection)?.version ? copy.upto : 0;
@@ -111,22 +128,74 @@ export function createPublished(deps: {
   const isBehind = (own: PublishedFeed, copy: PublishedFeed) =>
     changesSince(own, copy, 1).rows.length > 0;
 
+  /** The cell has the document as it is, or has it no more. */
+  const give = (
+    copy: PublishedFeed,
+    filter: PublishedFilter,
+    { id, body }: { id: string; body: JsonObject | undefined },
+  ) => {
+    const { collection, cell } = copy;
+    const at = { collection, id };
+    if (body && isFor(filter, cell, body)) takeTo(copy, { ...at, do: "put", body });
+    else if (engineOf(copy).documents.shown(collection, id).body) {
+      // Cleared first: a deletion alone keeps the values, for an edit that did not know of it. Where
+      // cells edit, such an edit is to bring back what was deleted, but not what only left.
+      if (body || !filter.fromCells) takeTo(copy, { ...at, do: "put", body: {} });
+      takeTo(copy, { ...at, do: "delete" });
+    }
+  };
   const bringUp = (own: PublishedFeed, copy: PublishedFeed, filter: PublishedFilter) => {
     const { from, rows } = changesSince(own, copy, documentsPerPull);
-    const { collection, cell } = copy;
-    for (const { id, body } of rows) {
-      const whole = body === null ? undefined : (JSON.parse(body) as JsonObject);
-      const at = { collection, id };
-      if (whole && isFor(filter, cell, whole)) writeTo(copy, [{ ...at, do: "put", body: whole }]);
-      else if (engineOf(copy).documents.shown(collection, id).body) {
-        // Cleared first: a deletion alone keeps the values, for an edit that did not know of it.
-        writeTo(copy, [{ ...at, do: "put", body: {} }]);
-        writeTo(copy, [{ ...at, do: "delete" }]);
-      }
-    }
+    for (const { id, body } of rows)
+      give(copy, filter, {
+        id,
+        body: body === null ? undefined : (JSON.parse(body) as JsonObject),
+      });
     const brought = { ...copy, version: filter.version, upto: rows.at(-1)?.change ?? from };
     tables.saveFeed(brought);
     return put(brought);
+  };
+
+  const isToAbsorb = (copy: PublishedFeed): boolean => {
+    const { collection, absorbed } = copy;
+    const from = filters.get(collection)?.fromCells ? deps.copyOf(copy) : undefined;
+    if (!from) return false;
+    const since = absorbed?.copy === from.id ? absorbed.upto : 0;
+    return from.tables.changes({ collection, since, limit: 1 }).length > 0;
+  };
+  const addCopy = (own: PublishedFeed, cell: string, { version }: PublishedFilter) =>
+    put(tables.addFeed({ collection: own.collection, cell, upto: 0, version }));
+  /** To the hub's own; whether it is different now. */
+  const carryOver = (own: PublishedFeed, { id, before, after, isDeleted }: Carried): boolean => {
+    const { collection } = own;
+    const onto = engineOf(own).documents.shown(collection, id).body;
+    if (after === undefined)
+      return (before !== undefined || isDeleted) && takeTo(own, { collection, id, do: "delete" });
+    const fields = filters.get(collection)?.fromCells?.fields ?? [];
+    const body = carry({ before, after, onto }, fields) as JsonObject | undefined;
+    return body !== undefined && takeTo(own, { collection, id, do: "put", body });
+  };
+  const absorbFrom = (collection: string, cell: string): boolean => {
+    const filter = filters.get(collection);
+    const own = ownOf(collection);
+    const from = filter?.fromCells && deps.copyOf({ collection, cell });
+    if (!filter || !own || !from) return false;
+    let copy = feedOf(collection, cell) ?? addCopy(own, cell, filter);
+    if (!isToAbsorb(copy)) return false;
+    // Otherwise what the hub wrote meanwhile would be taken for the cell's. The rest waits for a pull.
+    for (let pieces = 0; pieces < piecesMax && isBehind(own, copy); pieces++)
+      copy = bringUp(own, copy, filter);
+    if (isBehind(own, copy)) return false;
+    const to = { engine: engineOf(copy), tables: tables.tablesOf(copy) };
+    const { carried, absorbed } = absorb({ collection, from, to, lets: deps.lets }, copy.absorbed);
+    let isChanged = false;
+    for (const each of carried) if (carryOver(own, each)) isChanged = true;
+    for (const { id } of carried)
+      give(copy, filter, { id, body: engineOf(own).documents.shown(collection, id).body });
+    const saved = { ...copy, absorbed };
+    tables.saveFeed(saved);
+    put(saved);
+    return isChanged;
   };
 
   const wanted = ({ collections }: PullQuery) =>
@@ -152,12 +221,14 @@ export function createPublished(deps: {
     },
     list: () => [...filters.values()].map(publicationOf),
     has: (collection) => filters.has(collection),
+    isFromCells: (collection) => filters.get(collection)?.fromCells !== undefined,
+    absorb: absorbFrom,
     feed: feedOf,
     feeds: () => [...feeds.values()].flatMap((byCell) => [...byCell.values()]),
     engineOf,
     write(writes, key) {
       const [first] = writes;
-      const collections = new Map([...filters.keys()].flatMap((name) => [...declared(name)]));
+      const collections = new Map([...filters.keys()].flatMap((name) => [...declaredBy(name)]));
       const complaint = checkWrites(writes, key, collections);
       if (complaint) return { state: "refused", complaint };
       const own = first && ownOf(first.collection);
@@ -168,17 +239,16 @@ export function createPublished(deps: {
     isDue(query) {
       return wanted(query).some(({ own }) => {
         const copy = feedOf(own.collection, query.cell);
-        return !copy || isBehind(own, copy) || lacks(copy, query.vector);
+        return !copy || isBehind(own, copy) || isToAbsorb(copy) || lacks(copy, query.vector);
       });
     },
     pull(query) {
       const { cell, vector, bytesMax } = query;
       for (const { own, filter } of wanted(query)) {
         const { collection } = own;
-        let copy =
-          feedOf(collection, cell) ??
-          put(tables.addFeed({ collection, cell, upto: 0, version: filter.version }));
+        let copy = feedOf(collection, cell) ?? addCopy(own, cell, filter);
         if (isBehind(own, copy)) copy = bringUp(own, copy, filter);
+        else absorbFrom(collection, cell);
         const log = engineOf(copy).own;
         const has = vector[log.name] ?? 0;
         if (has > log.stored) throw rolledBack(collection, cell, { has, stored: log.stored });
@@ -197,21 +267,8 @@ const enginesMax = 256;
 /** What a cell's node takes as a log of the hub, and as no node's. */
 export const hubOriginPrefix = "@hub.";
 
-const publicationOf = ({ name, cells, cellField }: PublishedFilter): Publication => ({
-  name,
-  ...(cells === undefined ? {} : { cells }),
-  ...(cellField === undefined ? {} : { cellField }),
-});
-
-const declared = (name: string): ReadonlyMap<string, CollectionDeclaration> =>
-  new Map([[name, { name, schemaVersion: 1, onMismatch: "warn", fields: [] }]]);
-
-function isFor({ cells, cellField }: Publication, cell: string, body: JsonObject): boolean {
-  if (cells && !cells.includes(cell)) return false;
-  if (cellField === undefined) return true;
-  const named: Json | undefined = valueAt(body, namesOf(cellField));
-  return Array.isArray(named) ? named.includes(cell) : named === cell;
-}
+/** Pieces of the hub's own documents that are given to a cell before what it sent is taken. */
+const piecesMax = 5;
 
 const oneCollection = {
   code: "invalid-document",

@@ -5,6 +5,17 @@
 export { show } from "../documents/body.ts";
 export { decodeOperations, encodeOperations } from "../documents/codec.ts";
 export { createEngine, type Engine } from "../documents/engine.ts";
+export { createFeeds, type Feeds } from "../global/feeds.ts";
+export type { Feed, FeedTables } from "../global/feed-book.ts";
+export type { PublishedFilter } from "../global/filter.ts";
+export {
+  createPublished,
+  hubOriginPrefix,
+  type Published,
+  type PublishedFeed,
+  type PublishedTables,
+} from "../global/published.ts";
+export { decodeLeaving, decodeLeavingSnapshot, shapeOf } from "../documents/leaving.ts";
 export { createHybridClock } from "../documents/hybrid-clock.ts";
 export { objectOf, type Json, type JsonObject } from "../documents/json.ts";
 export { readOperation, type Change, type Dot } from "../documents/operation.ts";

@@ -8,7 +8,7 @@ import { isObject } from "../documents/json.ts";
 import { isPointer } from "../documents/pointer.ts";
 import { levelImpossible } from "../durability/reach.ts";
 import type { DocumentWrites } from "../durability/document-writes.ts";
-import type { GlobalDocumentStore, Publication } from "../global/documents.ts";
+import type { GlobalDocumentStore, MergedField, Publication } from "../global/documents.ts";
 import { parseCell, parseGlobalListQuery } from "./document-query.ts";
 import { mountDocumentWrites } from "./documents.ts";
 
@@ -73,19 +73,38 @@ function publicationOf(name: string, body: unknown): Publication {
       "as that of the Collection in cells",
     );
   if (!isObject(body)) throw invalid("body", "must be an object", '{"cells":["north"]}');
-  const { cells, cellField, ...rest } = body;
+  const { cells, cellField, fromCells, ...rest } = body;
   const [unknown] = Object.keys(rest);
-  if (unknown !== undefined) throw invalid(unknown, "is not known", "known are cells, cellField");
+  if (unknown !== undefined)
+    throw invalid(unknown, "is not known", "known are cells, cellField, fromCells");
   if (cells !== undefined && !isTexts(cells))
     throw invalid("cells", "must be a list of cells' names", '["north","south"]');
   if (cellField !== undefined && !(isPointer(cellField) && cellField !== ""))
     throw invalid("cellField", "must be a JSON pointer", "such as /cells");
+  const fields = isObject(fromCells) ? (fromCells["fields"] ?? []) : [];
+  if (fromCells !== undefined && !(isObject(fromCells) && isMergedFields(fields)))
+    throw invalid(
+      "fromCells.fields",
+      "must be a list of paths with the type counter, set or list",
+      '[{"path":"/stock","type":"counter"}]',
+    );
   return {
     name,
     ...(cells === undefined ? {} : { cells }),
     ...(cellField === undefined ? {} : { cellField }),
+    ...(fromCells === undefined ? {} : { fromCells: { fields: fields as MergedField[] } }),
   };
 }
+
+const isMergedFields = (fields: unknown): boolean =>
+  Array.isArray(fields) &&
+  fields.every(
+    (field) =>
+      isObject(field) &&
+      Object.keys(field).length === 2 &&
+      isPointer(field["path"]) &&
+      ["counter", "set", "list"].includes(String(field["type"])),
+  );
 
 const isTexts = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.every((each) => typeof each === "string" && each !== "");

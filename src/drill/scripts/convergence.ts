@@ -5,6 +5,7 @@
 import { explain } from "../../lib/errors.ts";
 import { atLeast, atMost, type Drill, type DrillOptions, type DrillReport } from "../drill.ts";
 import { simulateDocuments } from "../simulated/convergence/documents.ts";
+import { simulateShared } from "../simulated/convergence/shared-documents.ts";
 import { simulateStreams } from "../simulated/convergence/streams.ts";
 import {
   Violation,
@@ -58,6 +59,7 @@ async function run({ seed, forMs, clock, signal, progress }: DrillOptions): Prom
   do {
     const roundSeed = seed + rounds;
     await play("documents", roundSeed, simulateDocuments);
+    await play("documents of hub and cells", roundSeed, (one) => simulateShared(one));
     await play("streams", roundSeed, simulateStreams);
     rounds++;
     signal.throwIfAborted();
@@ -71,7 +73,13 @@ async function run({ seed, forMs, clock, signal, progress }: DrillOptions): Prom
     ...Object.entries(violationKinds).map(([kind, text], index) =>
       atMost(`C${index + 1}`, text, count(kind as ViolationKind), 0, "rounds"),
     ),
-    atLeast("C7", "rounds of documents and of streams", rounds, 1, "rounds"),
+    atLeast(
+      `C${Object.keys(violationKinds).length + 1}`,
+      "rounds of documents and of streams",
+      rounds,
+      1,
+      "rounds",
+    ),
   ];
   return {
     drill: "convergence",

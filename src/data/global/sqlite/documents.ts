@@ -50,8 +50,13 @@ export function openGlobalDocuments(
           { tables: own.tablesOf(feed), clock: createHybridClock({ clock }), log },
           { origin: own.originOf(feed), node: hubOriginPrefix.slice(0, -1) },
         ),
+      copyOf(at) {
+        const [feed] = feeds.live(at);
+        return feed && { ...feed, engine: feeds.engineOf(feed), tables: tables.tablesOf(feed) };
+      },
+      lets: recheck.lets,
     });
-    const isPublished = published.has;
+    const isPublished = (name: string) => published.has(name) && !published.isFromCells(name);
     const feeds = createFeeds({ tables, recheck, isPublished, clock, log }, options);
     return { base, tables, feeds, own, published };
   };
@@ -126,16 +131,32 @@ export function openGlobalDocuments(
     throw new SkerryError(unknownCollection(where.collection, new Set(names)));
   };
 
+  /** What a cell sent of a collection that is written here too, is here when its answer says so. */
+  const withAbsorbed = async <T>(
+    cell: string,
+    collections: readonly string[],
+    work: () => T,
+  ): Promise<T> => {
+    let isNews = false;
+    const result = await writer.write(() => {
+      const answer = work();
+      for (const name of collections) if (published.absorb(name, cell)) isNews = true;
+      return answer;
+    });
+    if (isNews) signals.emit("published", undefined);
+    return result;
+  };
+
   const store: GlobalDocumentStore = {
     async ingest(cell, bytes) {
       const batch = decodeLeaving(bytes);
       recheck.check(batch);
-      return writer.write(() => feeds.ingest(cell, batch));
+      return withAbsorbed(cell, Object.keys(batch.collections), () => feeds.ingest(cell, batch));
     },
     async fill(cell, bytes) {
       const piece = decodeLeavingSnapshot(bytes);
       recheck.checkSnapshot(piece);
-      return writer.write(() => feeds.fill(cell, piece));
+      return withAbsorbed(cell, [piece.collection], () => feeds.fill(cell, piece));
     },
     async feeds(cell, wishes) {
       return feeds.states(cell, wishes);
@@ -182,7 +203,8 @@ export function openGlobalDocuments(
         const { documents = 0, conflicted = 0 } = counted.get(name) ?? {};
         return { documents, conflicted };
       };
-      const sent = feeds.live({ cell }).map((feed) => ({
+      const ofCells = feeds.live({ cell }).filter(({ collection }) => !published.has(collection));
+      const sent = ofCells.map((feed) => ({
         cell: feed.cell,
         name: feed.collection,
         ...countsOf(tables.collectionOf(feed)),
@@ -202,11 +224,11 @@ export function openGlobalDocuments(
       return [...given, ...sent];
     },
     async publish(publication) {
-      if (feeds.knows(publication.name)) {
+      if (!publication.fromCells && feeds.knows(publication.name)) {
         throw new SkerryError({
           code: "collection-of-cells",
           message: `name: cells have sent a collection "${publication.name}" to this hub`,
-          hint: "publish under another name",
+          hint: "publish under another name, or with fromCells: then cells write it too",
         });
       }
       await writer.write(() => published.publish(publication));

@@ -6,6 +6,7 @@ export const violationKinds = {
   lost: "acknowledged writes and entries that are missing somewhere",
   twice: "writes and entries that are there twice",
   cause: "documents shown without what their writer had seen, or half a batch",
+  leaked: "documents in cells that they are not for",
   claimed: "acknowledgements of a level that was not reached",
 } as const;
 export type ViolationKind = keyof typeof violationKinds;

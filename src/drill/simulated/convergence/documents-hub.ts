@@ -1,31 +1,25 @@
 /** A hub's copies of documents in memory: the real feeds, in transactions that any write can cut off. */
-import type { Feed, FeedTables } from "../../src/data/global/feed-book.ts";
-import { createFeeds, type Feeds } from "../../src/data/global/feeds.ts";
+import type { DocumentWrite, GlobalDocumentStore, Publication } from "../../../data/index.ts";
 import {
+  createEngine,
+  createFeeds,
+  createHybridClock,
   createPublished,
+  decodeLeaving,
+  decodeLeavingSnapshot,
   hubOriginPrefix,
+  type Feed,
+  type Feeds,
+  type FeedTables,
   type Published,
   type PublishedFeed,
   type PublishedFilter,
   type PublishedTables,
-} from "../../src/data/global/published.ts";
-import { createEngine } from "../../src/data/documents/engine.ts";
-import { createHybridClock } from "../../src/data/documents/hybrid-clock.ts";
-import { decodeLeavingSnapshot } from "../../src/data/documents/leaving.ts";
-import {
-  decodeLeaving,
-  type DocumentWrite,
-  type GlobalDocumentStore,
-  type Publication,
-} from "../../src/data/index.ts";
-import type { Clock } from "../../src/lib/clock.ts";
-import { silentLog } from "../../src/lib/log.ts";
-import { createOperationRecheck } from "../../src/privacy/gate/index.ts";
-import {
-  createMemoryTables,
-  powerCut,
-  type MemoryTables,
-} from "../../src/drill/simulated/convergence/documents-memory.ts";
+} from "../../../data/inside/index.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { silentLog } from "../../../lib/log.ts";
+import { createOperationRecheck } from "../../../privacy/gate/index.ts";
+import { createMemoryTables, powerCut, type MemoryTables } from "./documents-memory.ts";
 
 export type MemoryHub = Pick<GlobalDocumentStore, "ingest" | "fill" | "feeds" | "pull" | "on"> & {
   readonly current: Feeds;
@@ -90,7 +84,7 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
         .sort((a, b) => a.change - b.change)
         .slice(0, limit),
   };
-  const openPublished = () =>
+  const openPublished = (): Published =>
     createPublished({
       tables: publishedTables,
       openEngine: (feed) =>
@@ -102,10 +96,17 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
           },
           { origin: `${hubOriginPrefix}${feed.collection}.${feed.id}`, node: "@hub" },
         ),
+      copyOf(at) {
+        const [feed] = current.live(at);
+        return feed && { ...feed, engine: current.engineOf(feed), tables: tables.tablesOf(feed) };
+      },
+      lets: recheck.lets,
     });
   let published = openPublished();
   const listeners = new Set<() => void>();
-  const open = () => createFeeds({ tables, recheck, clock: deps.clock, log: silentLog });
+  const isPublished = (name: string) => published.has(name) && !published.isFromCells(name);
+  const open = (): Feeds =>
+    createFeeds({ tables, recheck, isPublished, clock: deps.clock, log: silentLog });
   let current = open();
   let isOpen = true;
 
@@ -139,7 +140,11 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
     async ingest(cell, bytes) {
       const batch = decodeLeaving(bytes);
       recheck.check({ ...batch });
-      return transaction(() => current.ingest(cell, batch));
+      return transaction(() => {
+        const states = current.ingest(cell, batch);
+        for (const name of Object.keys(batch.collections)) published.absorb(name, cell);
+        return states;
+      });
     },
     async fill(cell, bytes) {
       const piece = decodeLeavingSnapshot(bytes);
