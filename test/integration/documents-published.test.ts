@@ -80,7 +80,7 @@ test("M13, M18: what is published at the hub is read in the cell, and with the h
   assert.equal((await hub.client.get("prices", "bolt-8"))?.body["euro"], 13);
   assert.equal((await hub.client.get("prices", "nut-8", { cell: "a" }))?.cell, "a");
 
-  const wrong = { fromCells: { fields: [{ path: "/hours", type: "text" }] } };
+  const wrong = { fromCells: { fields: [{ path: "/hours", type: "blob" }] } };
   assert.equal((await publish(wrong, "tickets")).status, 400);
   const fields = [
     { path: "/hours", type: "counter" },

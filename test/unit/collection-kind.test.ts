@@ -37,7 +37,7 @@ test("a collection's fields are checked, and what is not built yet is refused by
   assert.match(collection({ egress })[0] ?? "", /spec\.scope: must be cellsToHub/);
   assert.match(collection({ scope: "cellsToHub" })[0] ?? "", /spec\.egress: is missing/);
   assert.match(collection({ fields: [field("name")] })[0] ?? "", /fields\[0\]\.path: "name" must/);
-  assert.match(collection({ fields: [field("/a", "text")] })[0] ?? "", /"text" is not built yet/);
+  assert.match(collection({ fields: [field("/a", "blob")] })[0] ?? "", /"blob" must be string/);
   assert.match(collection({ fields: [field("/a"), field("/a")] })[0] ?? "", /declared twice/);
   assert.match(
     collection({ fields: [field("/a", "set"), field("/a/b")] })[0] ?? "",

@@ -28,8 +28,8 @@ const uniqueMax = 8;
 const pathsMax = 8;
 const referencesMax = 16;
 /** Of these a document has many values at once, or one that grows without anybody writing it. */
-const notUnique = ["counter", "set", "list"];
-const notReferences = ["number", "integer", "boolean", "counter"];
+const notUnique = ["counter", "set", "list", "text"];
+const notReferences = ["number", "integer", "boolean", "counter", "text"];
 
 export function ruleIssues({ scope, fields = [], unique = [], references = [] }: Rules) {
   const issues: FieldIssue[] = [];

@@ -88,7 +88,7 @@ export function registerDocuments(data: Command, context: Context): void {
     .option("--cell-field <pointer>", "only documents that name the cell in this field")
     .option(
       "--from-cells [fields]",
-      "cells write it too (scope: both); with /PATH:counter, :set or :list, and commas between, for fields that merge so",
+      "cells write it too (scope: both); with /PATH:counter, :set, :list or :text, and commas between, for fields that merge so",
     )
     .option("--json", "the answer as JSON")
     .addHelpText(

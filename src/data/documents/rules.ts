@@ -70,7 +70,8 @@ export function claimsOf(rule: Rule, body: JsonObject, state: DocumentState): re
   const [latest] = rule.paths
     .flatMap((path): readonly Stamp[] => {
       const cell = state.cells.get(path);
-      return (cell && !isCounted(cell) ? cell.registers : state.edits).slice(0, 1);
+      const isPlain = cell && cell.registers.length > 0 && !isCounted(cell);
+      return (isPlain ? cell.registers : state.edits).slice(0, 1);
     })
     .sort(byStamp);
   const { hlc, origin, sequence } = latest ?? undated;

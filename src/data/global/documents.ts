@@ -54,7 +54,7 @@ export type Publication = {
 export type MergedField = {
   /** A JSON pointer. */
   readonly path: string;
-  readonly type: "counter" | "set" | "list";
+  readonly type: "counter" | "set" | "list" | "text";
 };
 
 /** What a node of a cell has of the hub's logs, of the collections that its cell reads from the hub. */

@@ -85,7 +85,7 @@ function publicationOf(name: string, body: unknown): Publication {
   if (fromCells !== undefined && !(isObject(fromCells) && isMergedFields(fields)))
     throw invalid(
       "fromCells.fields",
-      "must be a list of paths with the type counter, set or list",
+      "must be a list of paths with the type counter, set, list or text",
       '[{"path":"/stock","type":"counter"}]',
     );
   return {
@@ -103,7 +103,7 @@ const isMergedFields = (fields: unknown): boolean =>
       isObject(field) &&
       Object.keys(field).length === 2 &&
       isPointer(field["path"]) &&
-      ["counter", "set", "list"].includes(String(field["type"])),
+      ["counter", "set", "list", "text"].includes(String(field["type"])),
   );
 
 const isTexts = (value: unknown): value is readonly string[] =>
