@@ -106,6 +106,10 @@ export type {
   Recheck,
 } from "./global/store.ts";
 export { openGlobalStore, type GlobalStoreOptions } from "./global/sqlite/store.ts";
+export {
+  openPostgresDocuments,
+  type PostgresDocumentsOptions,
+} from "./global/postgres/documents.ts";
 export { openPostgresStore, type PostgresStoreOptions } from "./global/postgres/store.ts";
 export { walkGlobalStore, type GlobalWalk } from "./global/sqlite/walk.ts";
 export {

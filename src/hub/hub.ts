@@ -85,26 +85,35 @@ export async function runHub(
   };
   const nowMs = () => clock.wallMs();
 
+  const data: HubStorageData = {
+    dataDir,
+    logLevel,
+    ...(logPath === undefined ? {} : { logPath }),
+    ...(postgres ? { postgres } : {}),
+    ...(record.retention === undefined
+      ? {}
+      : { retentionAgeMs: parseDurationMs(record.retention, "retention") }),
+  };
   const thread = await lifecycle.start(
     "storage",
     () =>
       startThread<GlobalMethods & GlobalDocumentMethods, GlobalEvents & GlobalDocumentEvents>(
         entryUrl(import.meta.url, "./storage.entry"),
-        {
-          name: "storage",
-          data: {
-            dataDir,
-            logLevel,
-            ...(logPath === undefined ? {} : { logPath }),
-            ...(postgres ? { postgres } : {}),
-            ...(record.retention === undefined
-              ? {}
-              : { retentionAgeMs: parseDurationMs(record.retention, "retention") }),
-          } satisfies HubStorageData,
-        },
+        { name: "storage", data },
       ),
     (part) => part.terminate(),
   );
+  const documentsThread = postgres
+    ? await lifecycle.start(
+        "documents storage",
+        () =>
+          startThread<GlobalDocumentMethods, GlobalDocumentEvents>(
+            entryUrl(import.meta.url, "./documents.entry"),
+            { name: "documents", data },
+          ),
+        (part) => part.terminate(),
+      )
+    : thread;
   const store = await lifecycle.start(
     "global store",
     () => connectGlobalStore(thread),
@@ -120,9 +129,7 @@ export async function runHub(
   const cellOf = (peer: Peer) =>
     peer.path[0] === "node" ? registry.cellOf(peer.trustDomain) : undefined;
   registerGlobalStore(router, store, cellOf);
-  const documents = postgres
-    ? undefined
-    : await startDocumentsPath(ground, { router, thread, cellOf });
+  const documents = await startDocumentsPath(ground, { router, thread: documentsThread, cellOf });
   await startAuditPath(ground, { router, cellOf });
   startBackupPath(ground, { router, cellOf: (domain) => registry.cellOf(domain) });
   router.handle("hub.heartbeat", async ({ peer, body }) => {
@@ -163,14 +170,14 @@ export async function runHub(
     ...book.status(record.name, registry.cells(), await store.streams()),
     store: kind,
   });
-  documents?.routes(app);
+  documents.routes(app);
   app.get("/v1/status", status);
   mountMetrics(app, {
     name: record.name,
     version: version(),
     clock,
     status,
-    collections: async () => (await documents?.collections()) ?? [],
+    collections: () => documents.collections(),
   });
   app.post("/skerry/v1/tokens", ({ body }) => enrolPath.createToken(body));
   await app.ready();
@@ -220,6 +227,7 @@ export async function runHub(
   const lost = await Promise.race([
     whenAborted(options.signal).then(() => undefined),
     thread.ended.then((cause) => ({ cause })),
+    documentsThread.ended.then((cause) => ({ cause })),
   ]);
   await lifecycle.stop();
   if (lost)

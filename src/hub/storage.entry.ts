@@ -26,7 +26,7 @@ const deps = { clock: systemClock, random: systemRandom, log, recheck: createRec
 const store = postgres
   ? await openPostgresStore(deps, { address: postgres, retentionAgeMs })
   : openGlobalStore(deps, { path: hubDatabasePath(dataDir), retentionAgeMs });
-/** Hub processes that share a database would each have documents of their own: there are none yet. */
+/** Those in PostgreSQL have a thread of their own. */
 const documents = postgres
   ? {}
   : serveGlobalDocuments(

@@ -52,7 +52,8 @@ export function mixedBatches(seed: number, count: number): MixedBatch[] {
   const placed = (origin: string, sequence: number): StoredEntry => {
     const stream = streams[random.integer(10) === 0 ? 1 : 0] ?? "";
     const other = logs.get(origin === "n1.x" ? "n2.y" : "n1.x") ?? [];
-    const copied = random.integer(1500) === 0 ? other[random.integer(other.length || 1)] : undefined;
+    const copied =
+      random.integer(1500) === 0 ? other[random.integer(other.length || 1)] : undefined;
     const producer = `p${random.integer(3)}`;
     // Mostly in order, as producers count.
     const next =

@@ -4,7 +4,6 @@ import { test } from "node:test";
 import { stable } from "../../src/api/index.ts";
 import { encodeLeaving, type GlobalDocumentStore } from "../../src/data/index.ts";
 import { shapeOf } from "../../src/data/documents/leaving.ts";
-import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { bodies, clear, globalDocuments, originOf, sendAll } from "../support/documents-global.ts";
 import { put, replicate, write } from "../support/documents.ts";
 import { waitFor } from "../support/wait.ts";
@@ -67,7 +66,7 @@ for (const { name, withParts } of globalDocuments) {
 
   test(
     `M12 ${name}: a later egress fills a new copy behind the old one; an earlier one is superseded`,
-    withParts(async ({ hub, nodes: [node], path }) => {
+    withParts(async ({ hub, nodes: [node], countOf }) => {
       for (const id of ["a", "b"]) await write(node, put(id, { name: id, stock: 1 }));
       const origin = await originOf(node);
       await sendAll(node, hub, { items: { keep: ["name"] } });
@@ -90,10 +89,10 @@ for (const { name, withParts } of globalDocuments) {
       const wish = { ...shapeOf({ policy: { keep: ["name"] } }), revision: 1 };
       assert.deepEqual(await hub.feeds("a", { items: wish }), { items: { state: "superseded" } });
       // What the old copy held is gone, in steps.
-      await waitFor(() => countOf(path, "SELECT count(*) AS n FROM feed") === 1, {
+      await waitFor(async () => (await countOf("SELECT count(*) AS n FROM feed")) === 1, {
         what: "the old copy to be removed",
       });
-      assert.equal(countOf(path, "SELECT count(*) AS n FROM document"), 3);
+      assert.equal(await countOf("SELECT count(*) AS n FROM document"), 3);
       // Back to the policy of before, as a later revision: a copy of its own again.
       await sendAll(node, hub, { items: { keep: ["name"], revision: 3 } });
       assert.deepEqual((await bodies(hub))[0], 'a/a {"name":"a"}');
@@ -179,13 +178,4 @@ for (const { name, withParts } of globalDocuments) {
       assert.deepEqual(await hub.collections(), []);
     }),
   );
-}
-
-function countOf(path: string, sql: string): number {
-  const db = openDatabase(path);
-  try {
-    return Number(db.prepare(sql).get()?.["n"]);
-  } finally {
-    db.close();
-  }
 }

@@ -1,12 +1,14 @@
 /** Every GlobalDocumentStore that the contract suites are run against, and what nodes send to it. */
 import { strict as assert } from "node:assert";
 import { join } from "node:path";
+import { after } from "node:test";
 import { stable, type EgressPolicy } from "../../src/api/index.ts";
 import {
   connectGlobalDocuments,
   encodeLeaving,
   encodeLeavingSnapshot,
   openGlobalDocuments,
+  openPostgresDocuments,
   serveGlobalDocuments,
   type FeedStates,
   type GlobalDocumentMethods,
@@ -17,21 +19,74 @@ import { decodeError, encodeError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { createOperationGate, createOperationRecheck } from "../../src/privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+import { parsePostgresUrl } from "../../src/runtime/postgres/index.ts";
+import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { temporaryFolder } from "./data.ts";
 import { openDocuments } from "./documents.ts";
+import { startPostgres, type TestPostgres } from "./postgres.ts";
 
 type Options = { graceMs?: number };
 
+type Kind = {
+  open(path: string, options?: Options): Promise<GlobalDocumentStore>;
+  /** What a statement that counts answers of the tables below it. */
+  countOf(path: string, sql: string): Promise<number>;
+};
+
+const deps = () => ({
+  clock: systemClock,
+  random: systemRandom,
+  log: silentLog,
+  recheck: createOperationRecheck(),
+});
 const openHere = (path: string, options: Options = {}): GlobalDocumentStore =>
-  openGlobalDocuments(
-    {
-      clock: systemClock,
-      random: systemRandom,
-      log: silentLog,
-      recheck: createOperationRecheck(),
-    },
-    { path, sweepPeriodMs: 20, ...options },
-  );
+  openGlobalDocuments(deps(), { path, sweepPeriodMs: 20, ...options });
+
+/** One for a test file, with a database for each path. */
+let server: Promise<TestPostgres> | undefined;
+after(async () => (await server)?.[Symbol.asyncDispose]());
+const urlByPath = new Map<string, Promise<string>>();
+export const postgresServer = (): Promise<TestPostgres> =>
+  (server ??= startPostgres({ host: "127.0.68.1" }));
+export async function postgresUrl(path: string): Promise<string> {
+  const { freshUrl } = await postgresServer();
+  const url = urlByPath.get(path) ?? freshUrl();
+  urlByPath.set(path, url);
+  return await url;
+}
+
+export const openOnPostgres = async (
+  path: string,
+  options: Options = {},
+): Promise<GlobalDocumentStore> =>
+  await openPostgresDocuments(deps(), {
+    address: parsePostgresUrl(await postgresUrl(path)),
+    sweepPeriodMs: 20,
+    ...options,
+  });
+
+const onPostgres: Kind = {
+  open: openOnPostgres,
+  async countOf(path, sql) {
+    await using control = await (await postgresServer()).open(await postgresUrl(path));
+    return await control.use(async (session) => {
+      await session.query("SET search_path = skerry_documents");
+      const [row] = await session.query(sql);
+      return Number(row?.["n"]);
+    });
+  },
+};
+const onSqlite = (open: (path: string, options?: Options) => GlobalDocumentStore): Kind => ({
+  open: async (path, options) => open(path, options),
+  async countOf(path, sql) {
+    const db = openDatabase(path);
+    try {
+      return Number(db.prepare(sql).get()?.["n"]);
+    } finally {
+      db.close();
+    }
+  },
+});
 
 /** As a thread carries it: everything is cloned, errors go through the codec. */
 function acrossThread(path: string, options?: Options): GlobalDocumentStore {
@@ -121,17 +176,18 @@ export const originOf = async (node: LocalDocumentStore) => (await node.status()
 /** `withParts`: a test on a hub and two nodes. */
 export const globalDocuments = (
   [
-    ["sqlite", openHere],
-    ["across a thread", acrossThread],
+    ["sqlite", onSqlite(openHere)],
+    ["across a thread", onSqlite(acrossThread)],
+    ["postgresql", onPostgres],
   ] as const
-).map(([name, open]) => ({
+).map(([name, { open, countOf }]) => ({
   name,
   withParts:
     (
       run: (parts: {
         hub: GlobalDocumentStore;
         nodes: readonly [LocalDocumentStore, LocalDocumentStore];
-        path: string;
+        countOf(sql: string): Promise<number>;
         reopen(options?: Options): Promise<GlobalDocumentStore>;
       }) => Promise<void>,
       options?: Options,
@@ -139,17 +195,17 @@ export const globalDocuments = (
     async (): Promise<void> => {
       using folder = temporaryFolder();
       const path = join(folder.path, "hub.db");
-      let hub = open(path, options);
+      let hub = await open(path, options);
       const nodes = [
         await openDocuments(join(folder.path, "1.db"), "n1"),
         await openDocuments(join(folder.path, "2.db"), "n2"),
       ] as const;
       const reopen = async (again?: Options) => {
         await hub.close();
-        return (hub = open(path, again));
+        return (hub = await open(path, again));
       };
       try {
-        await run({ hub, nodes, path, reopen });
+        await run({ hub, nodes, countOf: (sql) => countOf(path, sql), reopen });
       } finally {
         await hub.close();
         for (const node of nodes) await node.close();

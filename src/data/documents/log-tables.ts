@@ -2,7 +2,7 @@
  * The tables of logs: of each origin how far it is here, what it had seen, and its operations. Many
  * stores may share a file; the origins of one begin with its scope.
  */
-import type { Database } from "../../runtime/sqlite/index.ts";
+import type { SqlDatabase } from "../../runtime/sqlite/index.ts";
 import type { DocumentTables, OriginRow } from "./tables.ts";
 
 export type LogTables = Pick<
@@ -24,7 +24,7 @@ export type LogTables = Pick<
   removeOrigins(scope: string): void;
 };
 
-export function createLogTables(db: Database): LogTables {
+export function createLogTables(db: SqlDatabase): LogTables {
   const statements = {
     origins: db.prepare(
       `SELECT id, name, stored, applied, hlc, floor, bytes FROM origin
@@ -53,7 +53,7 @@ export function createLogTables(db: Database): LogTables {
     oldest: db.prepare(
       `SELECT max(sequence) AS upto, sum(bytes) AS bytes FROM (
          SELECT sequence, length(text) AS bytes FROM operation
-         WHERE origin = ? AND sequence <= ? ORDER BY sequence LIMIT ?)`,
+         WHERE origin = ? AND sequence <= ? ORDER BY sequence LIMIT ?) AS oldest`,
     ),
     forgetOperations: db.prepare("DELETE FROM operation WHERE origin = ? AND sequence <= ?"),
     clearSeen: db.prepare(
@@ -62,7 +62,8 @@ export function createLogTables(db: Database): LogTables {
     removeOperations: db.prepare(
       `DELETE FROM operation WHERE (origin, sequence) IN
          (SELECT origin, sequence FROM operation
-          WHERE origin IN (SELECT id FROM origin WHERE name >= ? AND name < ?) LIMIT ?)`,
+          WHERE origin IN (SELECT id FROM origin WHERE name >= ? AND name < ?) LIMIT ?)
+       RETURNING origin`,
     ),
     removeOrigins: db.prepare("DELETE FROM origin WHERE name >= ? AND name < ?"),
   };
@@ -116,7 +117,7 @@ export function createLogTables(db: Database): LogTables {
     },
     clearSeen: (scope) => void statements.clearSeen.run(...rangeOf(scope)),
     removeOperations: (scope, rowsMax) =>
-      statements.removeOperations.run(...rangeOf(scope), rowsMax).changes > 0,
+      statements.removeOperations.all(...rangeOf(scope), rowsMax).length > 0,
     removeOrigins: (scope) => void statements.removeOrigins.run(...rangeOf(scope)),
   };
 }

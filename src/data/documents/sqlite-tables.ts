@@ -2,8 +2,8 @@
  * The tables of a store of documents. Names are interned, so that a row of the log is two numbers and
  * the operation, and a document is its body, in JSON that SQLite can look into, and what a merge needs.
  */
-import { prepareLayout, type Database } from "../../runtime/sqlite/index.ts";
-import { createIndexes } from "./indexes.ts";
+import { prepareLayout, type Database, type SqlDatabase } from "../../runtime/sqlite/index.ts";
+import { createIndexes, type Indexes } from "./indexes.ts";
 import { layouts } from "./layouts.ts";
 import { createLogTables, type LogTables } from "./log-tables.ts";
 import type { DocumentRow, DocumentTables, StagedRow } from "./tables.ts";
@@ -47,6 +47,11 @@ export type SqliteTables = Omit<DocumentTables, "origins"> &
 /** Throws `store-newer` for a file of a later version. */
 export function openTables(db: Database, path: string): SqliteTables {
   prepareLayout(db, { path, steps: layouts });
+  return createDocumentTables(db, createIndexes(db));
+}
+
+/** Over tables that are there. */
+export function createDocumentTables(db: SqlDatabase, indexes: Indexes): SqliteTables {
   const statements = {
     stage: db.prepare("INSERT OR REPLACE INTO staged VALUES (?, ?, ?, ?, ?)"),
     staged: db.prepare(
@@ -65,7 +70,7 @@ export function openTables(db: Database, path: string): SqliteTables {
       "SELECT id, body, state, change, conflicts FROM document WHERE collection = ? AND id = ?",
     ),
     saveDocument: db.prepare(
-      `INSERT INTO document VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+      `INSERT INTO document VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (collection, id) DO UPDATE SET
          body = excluded.body, state = excluded.state,
          change = excluded.change, conflicts = excluded.conflicts`,
     ),
@@ -92,17 +97,18 @@ export function openTables(db: Database, path: string): SqliteTables {
     clearCounts: db.prepare("UPDATE collection SET documents = 0, conflicted = 0 WHERE id = ?"),
     removeDocuments: db.prepare(
       `DELETE FROM document WHERE collection = ?1 AND id IN
-         (SELECT id FROM document WHERE collection = ?1 LIMIT ?2)`,
+         (SELECT id FROM document WHERE collection = ?1 LIMIT ?2) RETURNING id`,
     ),
     removeCollection: db.prepare("DELETE FROM collection WHERE id = ?"),
     hasKey: db.prepare("SELECT 1 FROM write_key WHERE name = ?"),
-    addKey: db.prepare("INSERT OR IGNORE INTO write_key(name) VALUES (?)"),
+    addKey: db.prepare(
+      "INSERT INTO write_key(name) VALUES (?) ON CONFLICT DO NOTHING RETURNING id",
+    ),
     dropKeys: db.prepare("DELETE FROM write_key WHERE id <= ?"),
     meta: db.prepare("SELECT value FROM meta WHERE name = ?"),
     setMeta: db.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)"),
   };
   const log = createLogTables(db);
-  const indexes = createIndexes(db);
   const meta = (name: string): string | undefined => {
     const value = statements.meta.get(name)?.["value"];
     return typeof value === "string" ? value : undefined;
@@ -202,9 +208,8 @@ export function openTables(db: Database, path: string): SqliteTables {
       })),
     hasKey: (key) => statements.hasKey.get(key) !== undefined,
     addKey(key) {
-      const { lastInsertRowid, changes } = statements.addKey.run(key);
-      if (changes > 0 && Number(lastInsertRowid) % keysSlack === 0)
-        statements.dropKeys.run(Number(lastInsertRowid) - keysMax);
+      const id = Number(statements.addKey.get(key)?.["id"] ?? 0);
+      if (id > 0 && id % keysSlack === 0) statements.dropKeys.run(id - keysMax);
     },
     keys: (after, limit) =>
       statements.keys
@@ -227,7 +232,7 @@ export function openTables(db: Database, path: string): SqliteTables {
       const number = findCollection(collection);
       // What they hold is emptied in pieces of its own.
       if (number !== undefined && indexes.has(number)) indexes.declare(number, []);
-      if (number !== undefined && statements.removeDocuments.run(number, rowsMax).changes > 0)
+      if (number !== undefined && statements.removeDocuments.all(number, rowsMax).length > 0)
         return true;
       if (log.removeOperations(scope, rowsMax)) return true;
       if (number !== undefined) statements.clearStagedOf.run(number);

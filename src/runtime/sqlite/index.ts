@@ -12,5 +12,7 @@ export {
   setAside,
   type Database,
   type OpenOptions,
+  type SqlDatabase,
+  type SqlStatement,
   type Statement,
 } from "./open.ts";

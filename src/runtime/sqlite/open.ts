@@ -8,6 +8,16 @@ import { damaged, folderFailure, sqliteFailure } from "./failures.ts";
 export type Database = DatabaseSync;
 export type Statement = StatementSync;
 
+/** What tables need of a database that SQLite is not the only one to have. */
+export type SqlStatement = {
+  get(...values: SqlValue[]): Record<string, unknown> | undefined;
+  all(...values: SqlValue[]): Record<string, unknown>[];
+  iterate(...values: SqlValue[]): Iterable<Record<string, unknown>>;
+  run(...values: SqlValue[]): unknown;
+};
+export type SqlDatabase = { prepare(sql: string): SqlStatement; exec(sql: string): void };
+type SqlValue = string | number | null | Uint8Array;
+
 export type OpenOptions = {
   /** `full`: durable at every commit. `off` exists for the proof that the power-cut harness works. */
   readonly synchronous?: "full" | "normal" | "off";

@@ -4,14 +4,20 @@ import { SkerryError } from "../../../lib/errors.ts";
 import type { Log } from "../../../lib/log.ts";
 import { nameSuffix, type Random } from "../../../lib/random.ts";
 import { createSignals } from "../../../lib/signals.ts";
-import { createGroupCommit, openDatabase, sqliteFailure } from "../../../runtime/sqlite/index.ts";
+import {
+  createGroupCommit,
+  openDatabase,
+  sqliteFailure,
+  type SqlDatabase,
+  type Writer,
+} from "../../../runtime/sqlite/index.ts";
 import { unknownCollection } from "../../documents/check.ts";
 import { decodeLeaving, decodeLeavingSnapshot } from "../../documents/leaving.ts";
 import { knownChanges } from "../../documents/operation.ts";
 import { createEngine, type Engine } from "../../documents/engine.ts";
 import { createHybridClock } from "../../documents/hybrid-clock.ts";
 import { createReader } from "../../documents/reading.ts";
-import { openTables } from "../../documents/sqlite-tables.ts";
+import { openTables, type SqliteTables } from "../../documents/sqlite-tables.ts";
 import type { OperationRecheck } from "../../ports.ts";
 import type { GlobalDocument, GlobalDocumentStore } from "../documents.ts";
 import { createFeeds } from "../feeds.ts";
@@ -35,11 +41,34 @@ export function openGlobalDocuments(
   deps: { clock: Clock; random: Random; log: Log; recheck: OperationRecheck },
   options: GlobalDocumentsOptions,
 ): GlobalDocumentStore {
-  const { clock, random, log, recheck } = deps;
   const { path } = options;
   const db = openDatabase(path);
+  try {
+    const createWriter: DocumentGround["createWriter"] = (onRollback) =>
+      // A batch holds hundreds of operations.
+      createGroupCommit(db, { path, rerunnable: true, worksMax: 16, onRollback });
+    return createGlobalDocuments(deps, { db, base: openTables(db, path), createWriter }, options);
+  } catch (error) {
+    db.close();
+    throw sqliteFailure(error, path);
+  }
+}
+
+/** What the hub's documents stand on. */
+export type DocumentGround = {
+  readonly db: SqlDatabase;
+  readonly base: SqliteTables;
+  /** `onRollback`: what was read before is to be forgotten. */
+  createWriter(onRollback: () => void): Pick<Writer, "write" | "close">;
+};
+
+export function createGlobalDocuments(
+  deps: { clock: Clock; random: Random; log: Log; recheck: OperationRecheck },
+  { db, base, createWriter }: DocumentGround,
+  options: Omit<GlobalDocumentsOptions, "path">,
+): GlobalDocumentStore {
+  const { clock, random, log, recheck } = deps;
   const opened = () => {
-    const base = openTables(db, path);
     const tables = createFeedTables(db, base);
     const instance = nameSuffix(random, 8);
     const own = createPublishedTables(db, base, { prefix: hubOriginPrefix, instance });
@@ -58,29 +87,16 @@ export function openGlobalDocuments(
     });
     const isPublished = (name: string) => published.has(name) && !published.isFromCells(name);
     const feeds = createFeeds({ tables, recheck, isPublished, clock, log }, options);
-    return { base, tables, feeds, own, published };
+    return { tables, feeds, own, published };
   };
-  let parts: ReturnType<typeof opened>;
-  try {
-    parts = opened();
-  } catch (error) {
-    db.close();
-    throw sqliteFailure(error, path);
-  }
-  const { base, tables, feeds, own, published } = parts;
+  const { tables, feeds, own, published } = opened();
   const signals = createSignals<{ published: undefined }>({
     onListenerError: (error) => log.error("a listener of the hub's documents failed", { error }),
   });
-  const writer = createGroupCommit(db, {
-    path,
-    rerunnable: true,
-    // A batch holds hundreds of operations.
-    worksMax: 16,
-    onRollback() {
-      base.forget();
-      feeds.forget();
-      published.forget();
-    },
+  const writer = createWriter(() => {
+    base.forget();
+    feeds.forget();
+    published.forget();
   });
   /** What an earlier version stored without knowing what it means is made again. */
   const catchUp = async () => {

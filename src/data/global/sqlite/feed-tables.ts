@@ -2,7 +2,7 @@
  * Feeds in the tables that a node has: a feed's origins begin with its number, and its documents are
  * the collection that is called so.
  */
-import type { Database } from "../../../runtime/sqlite/index.ts";
+import type { SqlDatabase } from "../../../runtime/sqlite/index.ts";
 import type { SqliteTables } from "../../documents/sqlite-tables.ts";
 import type { Feed, FeedTables } from "../feed-book.ts";
 import { scopedTables } from "./scoped-tables.ts";
@@ -18,7 +18,7 @@ export type SqliteFeedTables = FeedTables & {
 /** Rows in one step: what a commit may hold up the thread for. */
 const sweepRows = 5000;
 
-export function createFeedTables(db: Database, base: SqliteTables): SqliteFeedTables {
+export function createFeedTables(db: SqlDatabase, base: SqliteTables): SqliteFeedTables {
   // A number is never used again: rows of a dropped feed may still be there.
   db.exec(`CREATE TABLE IF NOT EXISTS feed(
     id INTEGER PRIMARY KEY AUTOINCREMENT, cell TEXT NOT NULL, collection TEXT NOT NULL,

@@ -1,6 +1,6 @@
 /** Published collections in the tables that a node has, beside what cells send (`feed-tables.ts`). */
 import type { EgressPolicy } from "../../../api/records/index.ts";
-import type { Database } from "../../../runtime/sqlite/index.ts";
+import type { SqlDatabase } from "../../../runtime/sqlite/index.ts";
 import type { SqliteTables } from "../../documents/sqlite-tables.ts";
 import type { MergedField } from "../documents.ts";
 import type { PublishedFeed, PublishedTables } from "../published.ts";
@@ -14,7 +14,7 @@ export type SqlitePublishedTables = PublishedTables & {
 };
 
 export function createPublishedTables(
-  db: Database,
+  db: SqlDatabase,
   base: SqliteTables,
   options: { prefix: string; instance: string },
 ): SqlitePublishedTables {
