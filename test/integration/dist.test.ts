@@ -33,7 +33,12 @@ import { singletonFile } from "../../src/drill/load/singleton.ts";
 import { buildShim } from "../../src/drill/faults/power-cut-shim.ts";
 import type { CutsOptions, CutsResult } from "../../src/drill/simulated/power-cut/cuts.ts";
 import { startWorker } from "../../src/drill/site/worker.ts";
+import { connectGlobalDocuments, type GlobalDocumentMethods } from "../../src/data/index.ts";
+import type { HubStorageData } from "../../src/hub/storage.ts";
+import { parsePostgresUrl } from "../../src/runtime/postgres/index.ts";
+import { startThread } from "../../src/runtime/thread/index.ts";
 import { createTlsFetch } from "../../src/runtime/tls-fetch/index.ts";
+import { startPostgres } from "../support/postgres.ts";
 import { waitFor } from "../support/wait.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -385,6 +390,26 @@ test("power cuts over the rooms' files are played from dist/", async () => {
   assert.deepEqual({ cuts, complaints }, { cuts: 2, complaints: [] });
   started.add("drill/simulated/power-cut/cuts.entry.ts");
   started.add("drill/simulated/power-cut/writer.entry.ts");
+});
+
+test("the hub's documents in PostgreSQL are kept from dist/", async () => {
+  await using server = await startPostgres({ host: "127.0.67.1" });
+  const data: HubStorageData = {
+    dataDir: dir,
+    logLevel: "error",
+    postgres: parsePostgresUrl(await server.freshUrl()),
+  };
+  const thread = await startThread<GlobalDocumentMethods>(entryUrl("hub/documents.entry.ts"), {
+    name: "documents",
+    data,
+  });
+  const store = connectGlobalDocuments(thread);
+  await store.publish({ name: "prices" });
+  assert.deepEqual(await store.publications(), [{ name: "prices" }]);
+  await store.close();
+  await thread.terminate();
+  started.add("hub/documents.entry.ts");
+  started.add("runtime/postgres/sync.entry.ts");
 });
 
 test("every entry of the source was started from dist/", () => {
