@@ -86,11 +86,22 @@ test(
     assert.notEqual(await onlyId(), adopted);
     assert.equal(text((await ledger.get("a")).keyValue?.value), "1");
 
-    await third.stop();
-    assert.deepEqual(await host.list(), []);
-    // As if a later etcd had written it.
+    // As if a later etcd had written it: what runs runs on, and nothing is started.
+    const running = await onlyId();
     writeRecord(`${member.dataDir}.version`, { version: "3.9.0" });
-    await assert.rejects(third.start(), { code: "ledger-data-newer" });
+    await assert.rejects(third.restart(), { code: "ledger-data-newer" });
+    assert.equal(third.state().state, "running");
+    await third[Symbol.asyncDispose]();
+    timers = { heartbeatMs: 70, electionMs: 700 };
+    await using fourth = supervise();
+    await fourth.start();
+    const kept = fourth.state();
+    assert.ok(kept.state === "running" && !kept.isOutdated, "nobody shall restart it");
+    assert.equal(await onlyId(), running);
+
+    await fourth.stop();
+    assert.deepEqual(await host.list(), []);
+    await assert.rejects(fourth.start(), { code: "ledger-data-newer" });
     assert.deepEqual(await host.list(), []);
   },
 );

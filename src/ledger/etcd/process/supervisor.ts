@@ -3,28 +3,20 @@
  * growing pause when it ends, and tells what its log says. Disposing ends the supervision, not the
  * process. A member that the cluster removed stays down: its data belongs to nobody any more.
  */
-import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { createBackoff } from "../../../lib/backoff.ts";
 import type { MonotonicMs } from "../../../lib/brand.ts";
 import type { Timer } from "../../../lib/clock.ts";
 import { SkerryError } from "../../../lib/errors.ts";
 import { nameSuffix } from "../../../lib/random.ts";
 import { createSignals } from "../../../lib/signals.ts";
-import { ensureDirectory, readRecord, writeRecord } from "../../../runtime/files/index.ts";
+import { ensureDirectory } from "../../../runtime/files/index.ts";
 import type { EtcdProcessHost, EtcdProcessStatus } from "../../ports.ts";
 import type { EtcdDeps } from "../types.ts";
 import { etcdCommand, type EtcdMemberOptions } from "./flags.ts";
 import { eventOfLine, type EtcdEvent } from "./log-events.ts";
 import { followLog } from "./log-files.ts";
-import {
-  assertReads,
-  detectEtcd,
-  parseEtcdVersion,
-  versionText,
-  type EtcdVersion,
-} from "./version.ts";
+import { digestOf, noteVersion, usableVersion } from "./installed.ts";
+import { versionText } from "./version.ts";
 
 /** The label that tells these containers from pods; its value is the member's name. */
 export const etcdLabel = "skerry.dev/ledger-member";
@@ -143,11 +135,25 @@ export function createEtcdSupervisor(
 
   const isOurs = (status: EtcdProcessStatus) => status.labels[etcdLabel] === options.member().name;
 
+  /** Whether it runs by other flags or another binary than it would now; never for one that could not go on. */
+  const isOutdated = async ({ labels }: EtcdProcessStatus): Promise<boolean> => {
+    const member = options.member();
+    try {
+      return (
+        labels[commandLabel] !==
+        digestOf(member, await usableVersion(options.binary, member.dataDir))
+      );
+    } catch (error) {
+      log.error("the etcd that is installed cannot take over: the member runs on as it is", {
+        error,
+      });
+      return false;
+    }
+  };
+
   const launch = async () => {
     const member = options.member();
-    const version = await detectEtcd(options.binary);
-    const written = readVersion(member.dataDir);
-    if (written) assertReads(version, written);
+    const version = await usableVersion(options.binary, member.dataDir);
     ensureDirectory(member.dataDir);
     const command = etcdCommand(member, version);
     lastLines = [];
@@ -159,12 +165,12 @@ export function createEtcdSupervisor(
       limits: {},
       labels: {
         [etcdLabel]: member.name,
-        [commandLabel]: digest(member, version),
+        [commandLabel]: digestOf(member, version),
         [versionLabel]: versionText(version),
       },
       graceMs,
     });
-    writeRecord(versionPath(member.dataDir), { version: versionText(version) });
+    noteVersion(member.dataDir, version);
     take(status, "start", false);
   };
 
@@ -230,8 +236,7 @@ export function createEtcdSupervisor(
       if (old !== alive && old.current.state === "exited") await host.remove(old.id);
     }
     if (!alive) return false;
-    const version = await detectEtcd(options.binary);
-    take(alive, "end", alive.labels[commandLabel] !== digest(options.member(), version));
+    take(alive, "end", await isOutdated(alive));
     log.info("etcd goes on as it ran", { id: alive.id });
     return true;
   };
@@ -246,6 +251,8 @@ export function createEtcdSupervisor(
     restart: () =>
       inTurn(async () => {
         isWanted = true;
+        // What could not follow must not end what runs.
+        if (held) await usableVersion(options.binary, options.member().dataDir);
         retry?.cancel();
         await end();
         backoff.reset();
@@ -273,24 +280,6 @@ export function createEtcdSupervisor(
       await release();
     },
   };
-}
-
-/** What a running process has to be started anew for. Names of peers matter at the first start only. */
-function digest(member: EtcdMemberOptions, version: EtcdVersion): string {
-  const { initial: _, ...rest } = member;
-  return createHash("sha256")
-    .update(JSON.stringify([rest, versionText(version)]))
-    .digest("hex")
-    .slice(0, 32);
-}
-
-/** Beside the data: the folder itself is etcd's. */
-const versionPath = (dataDir: string) => `${dataDir}.version`;
-
-function readVersion(dataDir: string): EtcdVersion | undefined {
-  if (!existsSync(join(dataDir, "member"))) return undefined;
-  const record = readRecord(versionPath(dataDir)) as { version?: unknown } | undefined;
-  return typeof record?.version === "string" ? parseEtcdVersion(record.version) : undefined;
 }
 
 const removed = (name: string) =>
