@@ -77,7 +77,8 @@ export async function runAgent(
   await foundCellAddress(ground, state, config);
   feedProxy(proxy, { mirrored, isKnown: state.isKnown, record, clock, log, signal });
   const sync = await startSyncPath(ground, { mirrored, trustDomain });
-  const documents = await startDocumentsPath(ground, { mirrored, trustDomain });
+  const { budget } = sync;
+  const documents = await startDocumentsPath(ground, { mirrored, trustDomain, budget });
   const queries = await startQueriesPath(ground, { mirrored, documents: documents.store });
 
   // Other machines.

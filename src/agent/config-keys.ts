@@ -39,6 +39,16 @@ export const agentConfigKeys: Readonly<Record<keyof AgentConfig, ConfigKey>> = {
     takes: "<url>",
     default: "none",
     secret: true,
+  hubBytesPerSecond: {
+    text: "what this node may send to the hub of streams and documents, compressed",
+    takes: "<bytes>",
+    default: "off",
+    kept: true,
+  },
+  hubBytesPerDay: {
+    text: "the same for a day (UTC); the last tenth is left to streams with a priority above 0",
+    takes: "<bytes>",
+    default: "off",
     kept: true,
   },
   apiPort: {

@@ -6,7 +6,6 @@ import { join } from "node:path";
 import { z } from "zod";
 import { isAddressInNetwork } from "../api/index.ts";
 import { parseJoinToken } from "../identity/index.ts";
-import { parseDurationMs } from "../lib/duration.ts";
 import { SkerryError } from "../lib/errors.ts";
 import {
   addressField as address,
@@ -19,25 +18,9 @@ import {
   textField,
   urlField,
 } from "../runtime/config/index.ts";
-import { parseProxy } from "../transport/index.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";
 import { withFormat, withoutFormat } from "../runtime/local/index.ts";
-
-const proxyWords = "expected off, or the URL of an HTTP proxy, as http://proxy.example:3128";
-const proxyField = z
-  .string(proxyWords)
-  .refine((text) => text === "off" || parseProxy(text) !== undefined, proxyWords);
-
-const backupEveryWords = "expected off, or a duration from 1s on, as 30m, 1h or 6h";
-
-const backupEveryField = z.string(backupEveryWords).refine((text) => {
-  if (text === "off") return true;
-  try {
-    return parseDurationMs(text, "backupEvery") >= 1000;
-  } catch {
-    return false;
-  }
-}, backupEveryWords);
+import { backupEveryField, bytesField, proxyField } from "./config-fields.ts";
 
 export const agentConfigSchema = z.strictObject({
   dataDir: textField,
@@ -54,6 +37,9 @@ export const agentConfigSchema = z.strictObject({
   hubToken: textField.optional(),
   /** The way to the hub: an HTTP proxy that allows CONNECT. */
   hubProxy: proxyField.optional(),
+  /** What this node may send to the hub, compressed. */
+  hubBytesPerSecond: bytesField.optional(),
+  hubBytesPerDay: bytesField.optional(),
   apiPort: port.optional(),
   meshPort: port.optional(),
   peersPort: port.optional(),
@@ -111,6 +97,8 @@ const nodeRecordSchema = z.strictObject({
   hadLedger: z.literal(true).optional(),
   hub: address.optional(),
   hubProxy: proxyField.optional(),
+  hubBytesPerSecond: bytesField.optional(),
+  hubBytesPerDay: bytesField.optional(),
   telemetry: z.boolean(),
   evict: z.enum(["careful", "eager"]).default("careful"),
   backupEvery: backupEveryField.optional(),
@@ -215,6 +203,8 @@ export function resolveNodeRecord(
   const hub = config.hub ?? existing?.hub;
   const hubProxy = config.hubProxy ?? existing?.hubProxy;
   const backupEvery = config.backupEvery ?? existing?.backupEvery;
+  const hubBytesPerSecond = config.hubBytesPerSecond ?? existing?.hubBytesPerSecond;
+  const hubBytesPerDay = config.hubBytesPerDay ?? existing?.hubBytesPerDay;
   const record: NodeRecord = {
     cell: fixed("cell", cellOf(config), existing?.cell),
     node: fixed("node", config.node, existing?.node),
@@ -235,6 +225,8 @@ export function resolveNodeRecord(
     ...(existing?.hadLedger ? { hadLedger: true as const } : {}),
     ...(hub === undefined ? {} : { hub }),
     ...(hubProxy === undefined || hubProxy === "off" ? {} : { hubProxy }),
+    ...(hubBytesPerSecond === undefined ? {} : { hubBytesPerSecond }),
+    ...(hubBytesPerDay === undefined ? {} : { hubBytesPerDay }),
     telemetry: config.telemetry ?? existing?.telemetry ?? true,
     evict: config.evict ?? existing?.evict ?? "careful",
     ...(backupEvery === undefined ? {} : { backupEvery }),
@@ -261,12 +253,15 @@ function refuseSharedPorts({ ports }: NodeRecord): void {
 /** The record by the keys of the configuration. */
 export function configOf(record: NodeRecord): Partial<AgentConfig> {
   const { cell, node, hub, hubProxy, ports, telemetry, evict, backupEvery } = record;
+  const { hubBytesPerSecond, hubBytesPerDay } = record;
   return {
     cell,
     node,
     host: record.host,
     ...(hub === undefined ? {} : { hub }),
     ...(hubProxy === undefined ? {} : { hubProxy }),
+    ...(hubBytesPerSecond === undefined ? {} : { hubBytesPerSecond }),
+    ...(hubBytesPerDay === undefined ? {} : { hubBytesPerDay }),
     apiPort: ports.api,
     meshPort: ports.mesh,
     peersPort: ports.peers,

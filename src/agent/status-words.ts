@@ -44,9 +44,20 @@ export function wordsOf(view: WordsView): string[] {
     ...nodes.flatMap(({ name, verdict }) => verdictWords(name, verdict, view)),
     ...links,
     ...deploymentWords(view.deployments),
+    ...budgetWords(view),
     ...damageWords(view),
     ...backupWords(view),
   ];
+}
+
+function budgetWords({ reports }: WordsView): string[] {
+  return [...reports.values()].flatMap(({ node, hub: { budgetUsedUpForMs, backlog } }) =>
+    budgetUsedUpForMs === undefined
+      ? []
+      : [
+          `${node}: its budget towards the hub is used up; ${backlog.entries} entries wait here until the next day begins, in ${formatDuration(budgetUsedUpForMs)} (midnight UTC).`,
+        ],
+  );
 }
 
 /** The first of each node: a disk that fails damages many. */

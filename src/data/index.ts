@@ -85,6 +85,14 @@ export {
   type SegmentRepair,
   type SegmentRepairOptions,
 } from "./replication/segment-repair.ts";
+export {
+  createHubBudget,
+  type HubBudget,
+  type HubBudgetStatus,
+  type Limits,
+} from "./replication/hub-budget.ts";
+export { parseLane } from "./tables/lanes.ts";
+export { logsAndLanes } from "./replication/logs-and-lanes.ts";
 export { wholeReads } from "./replication/whole-reads.ts";
 export { createHubSync, type HubSync, type HubSyncOptions } from "./replication/hub-sync.ts";
 export { createDocumentsSync, type DocumentsSync } from "./replication/documents-hub.ts";

@@ -66,7 +66,7 @@ export interface DocumentEgress<C> {
 /** The hub at the other end of a link: takes only what passed the gate. */
 export interface Hub<C> {
   /** The durable vector of the origins in the batch, after the hub committed it. */
-  push(bytes: C, options: { signal: AbortSignal }): Promise<Vector>;
+  push(bytes: C, options: { signal: AbortSignal; isUrgent?: boolean }): Promise<Vector>;
   /** All that the hub has of this cell. */
   vector(options: { signal: AbortSignal }): Promise<Vector>;
 }

@@ -3,6 +3,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Ground } from "../../src/agent/ground.ts";
 import type { Mirrored } from "../../src/agent/mirrored.ts";
+import { createHubBudget } from "../../src/data/index.ts";
 import { startDocumentsPath, type DocumentsPath } from "../../src/agent/paths/documents-path.ts";
 import type { StorageData, StorageThread } from "../../src/agent/storage.ts";
 import { collectionKind, nodeKind } from "../../src/api/index.ts";
@@ -80,7 +81,9 @@ export async function startDocumentsNode(options: {
     router,
     record: { node: name, ...(hub === undefined ? {} : { hub }) },
   } as unknown as Ground;
-  const path = await startDocumentsPath(ground, { mirrored, trustDomain });
+  const keeper = { read: async () => undefined, write: async () => undefined };
+  const budget = createHubBudget({ clock: systemClock, log: silentLog, keeper }, {});
+  const path = await startDocumentsPath(ground, { mirrored, trustDomain, budget });
   const app = createHttpApp();
   path.routes(app);
   const url = await lifecycle.start(

@@ -345,7 +345,7 @@ test("a store of the layout before segments opens, answers as before, and seals 
 /** Takes away what later layouts added: the file is then one that the version before wrote. */
 function toLayout1(path: string): void {
   const db = openDatabase(path);
-  const added = ["segment", "segment_bytes", "segment_plan", "segment_again", "piece", "run"];
+  const added = ["segment", "segment_bytes", "segment_plan", "segment_again", "hub_lane", "piece", "run"];
   for (const table of [...added, "consumer"])
     db.exec(`DROP TABLE ${table}`);
   db.exec("ALTER TABLE alias DROP COLUMN segment");

@@ -16,6 +16,7 @@ import {
   type CollectionDeclaration,
   type DocumentsSync,
   type DocumentStore,
+  type HubBudget,
   type FieldType,
 } from "../../data/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
@@ -36,7 +37,7 @@ export type DocumentsPath = {
 
 export async function startDocumentsPath(
   ground: Ground,
-  deps: { mirrored: Mirrored; trustDomain: string },
+  deps: { mirrored: Mirrored; trustDomain: string; budget: HubBudget },
 ): Promise<DocumentsPath> {
   const { clock, random, log, lifecycle, record, storage } = ground;
   const { mirrored } = deps;
@@ -61,7 +62,7 @@ export async function startDocumentsPath(
     () =>
       createDocumentsSync<ClearedBytes>(
         { store, egress: store, clock, random, log },
-        { node: record.node },
+        { node: record.node, budget: deps.budget },
       ),
     (part) => part.stop(),
   );

@@ -66,6 +66,7 @@ export function startStatusPath(
     const nowMs = clock.monotonicMs();
     const hubAgoMs = membership.hubAgoMs();
     const { lastContactMs } = state.mirror;
+    const { usedUpForMs } = sync.budget.status();
     const ledger = ledgerReport(
       deps.ledgerSituation(),
       nodes.map(({ metadata }) => metadata.name),
@@ -88,6 +89,7 @@ export function startStatusPath(
         state: ladder.hub,
         ...(links.hub.address === undefined ? {} : { address: links.hub.address }),
         ...(hubAgoMs === undefined ? {} : { lastContactMs: hubAgoMs }),
+        ...(usedUpForMs === undefined ? {} : { budgetUsedUpForMs: Math.round(usedUpForMs) }),
         backlog: {
           entries: store.backlog.entries,
           bytes: store.backlog.bytes,

@@ -20,8 +20,10 @@ import {
   createReplication,
   createSegmentRepair,
   createStreamRoutes,
+  logsAndLanes,
   wholeReads,
   type Durability,
+  type HubBudget,
   type HubSync,
   type StreamDeclaration,
   type StreamStore,
@@ -32,11 +34,14 @@ import type { Link } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
 import type { ClearedBytes } from "../storage.ts";
+import { startHubBudget } from "./hub-budget-path.ts";
 
 export type SyncPath = {
   readonly store: StreamStore;
   readonly durability: Durability;
   readonly hub: HubSync<ClearedBytes>;
+  /** What may go to the hub, of documents too. */
+  readonly budget: HubBudget;
   readonly routes: Routes;
   /** A link to another node of the cell stands. */
   attachPeer(link: Link): void;
@@ -77,12 +82,13 @@ export async function startSyncPath(
   );
   repair.register(ground.router);
   const readable = wholeReads(store, repair);
+  const { budget, priorityOf, declare } = await startHubBudget(ground, store);
   const hub = await lifecycle.start(
     "hub sync",
     () =>
       createHubSync<ClearedBytes>(
-        { store, egress: store, clock, random, log },
-        { node: record.node },
+        { store: logsAndLanes(store), egress: store, clock, random, log },
+        { node: record.node, priorityOf, budget },
       ),
     (part) => part.stop(),
   );
@@ -109,6 +115,7 @@ export async function startSyncPath(
 
   mirrored.follow(streamKind, (now: readonly Stream[]) => {
     streams = now;
+    declare(now);
     store
       .setStreams(now.map(declarationOf))
       .catch((error: unknown) => log.error("streams were not declared to the store", { error }));
@@ -130,6 +137,7 @@ export async function startSyncPath(
     store,
     durability,
     hub,
+    budget,
     routes: (app) => {
       createStreamRoutes(readable)(app);
       createGroupRoutes(readable, { clock })(app);
@@ -158,5 +166,6 @@ function declarationOf({ metadata, spec }: Stream): StreamDeclaration {
     },
     ...(spec?.egress === undefined ? {} : { egress: spec.egress }),
     ...(spec?.priority === undefined ? {} : { priority: spec.priority }),
+    ...(spec?.hubBudget === undefined ? {} : { hasBudget: true }),
   };
 }

@@ -33,8 +33,13 @@ const streamSchema = z.strictObject({
         })
         .partial(),
       egress: egressSchema,
-      /** Of streams that say `whenFull: drop`, the lower goes first; 0 when absent. */
+      /**
+       * Towards the hub the higher goes first; of streams that say `whenFull: drop`, the lower loses
+       * entries first. 0 when absent.
+       */
       priority: integer,
+      /** What each node may send of it to the hub, compressed; without end when absent. */
+      hubBudget: z.strictObject({ bytesPerSecond: z.string(), bytesPerDay: z.string() }).partial(),
       mqtt: z.strictObject({ topics: listOf(z.string()) }),
     })
     .partial()
@@ -103,7 +108,7 @@ export const streamKind = defineKind<Stream>({
   },
   validate({ spec = {} }) {
     const issues: FieldIssue[] = [];
-    const { durability, retention, mqtt } = spec;
+    const { durability, retention, hubBudget, mqtt } = spec;
     if (durability !== undefined && !parseDurabilityLevel(durability)) {
       issues.push({
         field: "spec.durability",
@@ -123,6 +128,12 @@ export const streamKind = defineKind<Stream>({
       parses("spec.retention.maxAge", () => parseDurationMs(maxAge, "spec.retention.maxAge"));
     if (maxBytes !== undefined)
       parses("spec.retention.maxBytes", () => parseBytes(maxBytes, "spec.retention.maxBytes"));
+    for (const limit of ["bytesPerSecond", "bytesPerDay"] as const) {
+      const [value, field] = [hubBudget?.[limit], `spec.hubBudget.${limit}`];
+      if (value === undefined) continue;
+      parses(field, () => parseBytes(value, field));
+      if (hubBudgetIsTooSmall(limit, value)) issues.push({ field, message: hubBudgetLeast[limit] });
+    }
     for (const [index, topic] of (mqtt?.topics ?? []).entries()) {
       if (!isTopicFilter(topic)) {
         issues.push({
@@ -134,6 +145,23 @@ export const streamKind = defineKind<Stream>({
     return issues;
   },
 });
+
+const hubBudgetLeast = {
+  bytesPerSecond: "must be at least 100",
+  bytesPerDay: "must be at least 64Ki",
+} as const;
+
+/** A budget in which nothing would ever fit is a mistake. False for what does not parse. */
+function hubBudgetIsTooSmall(limit: keyof typeof hubBudgetLeast, text: string): boolean {
+  const least = limit === "bytesPerDay" ? 64 * 1024 : 100;
+  try {
+    const bytes = parseBytes(text, limit);
+    return bytes > 0 && bytes < least;
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    return false;
+  }
+}
 
 /** MQTT 3.1.1, section 4.7. */
 function isTopicFilter(topic: string): boolean {

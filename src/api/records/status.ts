@@ -43,6 +43,8 @@ export type HubStatus = {
   /** Since the last answer. */
   readonly lastContactMs?: number;
   readonly backlog: BacklogStatus;
+  /** Something waits because the day's budget towards the hub is used up; the next day begins in so long. */
+  readonly budgetUsedUpForMs?: number;
 };
 
 /** The ledger of a cell with more than one server, as one of them measures it. */

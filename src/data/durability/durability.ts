@@ -78,7 +78,8 @@ export function createDurability(deps: DurabilityDeps): Durability {
         return { state: "short", reached: { level: "memory" }, stored: 0, duplicates: 0 };
       if (answer.state === "refused") return answer;
       const { stored, duplicates, cover } = answer;
-      const reached = await reach.wait(level, cover, untilMs);
+      const streams = [...new Set(batch.map(({ stream }) => stream))];
+      const reached = await reach.wait(level, cover, { untilMs, streams });
       return reached
         ? { state: "reached", reached: level, stored, duplicates }
         : { state: "short", reached: reach.now(cover), stored, duplicates };

@@ -5,6 +5,7 @@
 import type { DurabilityLevel } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { covers } from "../replication/vectors.ts";
+import { laneName } from "../tables/lanes.ts";
 import type { Vector } from "../replication/replicated.ts";
 
 export type ReachDeps = {
@@ -30,9 +31,16 @@ export type Impossible = {
   readonly retryable: false;
 };
 
+export type WaitOptions = {
+  /** Of the monotonic clock. */
+  readonly untilMs: number;
+  /** What was written to, where each may go to the hub on its own (`tables/lanes.ts`). */
+  readonly streams?: readonly string[];
+};
+
 export interface Reach {
-  /** True once the level holds; false when it does not at `untilMs` of the monotonic clock. */
-  wait(level: DurabilityLevel, cover: Vector, untilMs: number): Promise<boolean>;
+  /** True once the level holds; false when it does not at `untilMs`. */
+  wait(level: DurabilityLevel, cover: Vector, options: WaitOptions): Promise<boolean>;
   /** What is seen to hold now, of what is committed here. */
   now(cover: Vector): DurabilityLevel;
   /** Why more peers were asked for than there are. */
@@ -48,6 +56,16 @@ export const levelImpossible = (message: string, hint: string): Impossible => ({
   hint,
   retryable: false,
 });
+
+/** A stream with an open lane is at the hub as far as that is, any other as far as the rest of its log. */
+const hubCovers = (vector: Vector, cover: Vector, streams: readonly string[]): boolean =>
+  streams.length === 0
+    ? covers(vector, cover)
+    : streams.every((stream) =>
+        Object.entries(cover).every(
+          ([origin, top]) => (vector[laneName(origin, stream)] ?? vector[origin] ?? 0) >= top,
+        ),
+      );
 
 type Waiter = { readonly isReached: () => boolean; readonly settle: () => void };
 
@@ -72,14 +90,14 @@ export function createReach({ node, peers, hub, cellNodes, clock }: ReachDeps): 
       if (peer !== node && covers(vector, cover)) count++;
     return count;
   };
-  const isReached = (level: DurabilityLevel, cover: Vector): boolean =>
+  const isReached = (level: DurabilityLevel, cover: Vector, streams: readonly string[]): boolean =>
     level.level === "peer"
       ? holders(cover) >= level.peers
-      : level.level !== "hub" || (hub !== undefined && covers(hub.vector(), cover));
+      : level.level !== "hub" || (hub !== undefined && hubCovers(hub.vector(), cover, streams));
 
   return {
-    wait(level, cover, untilMs) {
-      if (isReached(level, cover)) return Promise.resolve(true);
+    wait(level, cover, { untilMs, streams = [] }) {
+      if (isReached(level, cover, streams)) return Promise.resolve(true);
       return new Promise((resolve) => {
         const end = (reached: boolean) => {
           waiters.delete(waiter);
@@ -87,12 +105,12 @@ export function createReach({ node, peers, hub, cellNodes, clock }: ReachDeps): 
           resolve(reached);
         };
         const waiter: Waiter = {
-          isReached: () => isReached(level, cover),
+          isReached: () => isReached(level, cover, streams),
           settle: () => end(true),
         };
         waiters.add(waiter);
         const timer = clock.after(untilMs - clock.monotonicMs(), () =>
-          end(isReached(level, cover)),
+          end(isReached(level, cover, streams)),
         );
       });
     },

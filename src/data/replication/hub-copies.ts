@@ -1,6 +1,7 @@
 /** What the hub has of a damaged segment, asked by the node that let it out: both ends of the link. */
 import { encodeBatch } from "../batch/codec.ts";
 import type { GlobalStore } from "../global/store.ts";
+import { originOfLog } from "../tables/lanes.ts";
 import { copiedEntriesMax, type CopyQuery } from "../streams/repairs.ts";
 import type { StoredEntry } from "../../api/index.ts";
 
@@ -26,8 +27,11 @@ export async function copyFromGlobal(
     for (const { cell: _cell, cursor: _cursor, ...entry } of page.entries) {
       const { position } = entry;
       const isWanted =
-        position.origin === origin && position.sequence >= from && position.sequence <= to;
-      if (isWanted && found.size < copiedEntriesMax) found.set(position.sequence, entry);
+        originOfLog(position.origin) === origin &&
+        position.sequence >= from &&
+        position.sequence <= to;
+      if (isWanted && found.size < copiedEntriesMax)
+        found.set(position.sequence, { ...entry, position: { ...position, origin } });
     }
     scanned += page.entries.length;
     after = page.cursor;

@@ -23,8 +23,9 @@ const pullWaitMs = 10_000;
 /** The hub as a node sees it. `C` is what the gate makes: the root binds it, nothing else is sent. */
 export function connectHub<C extends Uint8Array>(link: Link): Hub<C> {
   return {
-    async push(bytes, { signal }) {
-      const pushed = decodePushed(await link.request("hub.push", bytes, { signal, priority: 2 }));
+    async push(bytes, { signal, isUrgent = false }) {
+      const priority = isUrgent ? 1 : 2;
+      const pushed = decodePushed(await link.request("hub.push", bytes, { signal, priority }));
       return { [pushed.origin]: pushed.top };
     },
     async vector({ signal }) {

@@ -11,7 +11,11 @@ import type { Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
 import type { ClearedLog, Egress, Hub } from "../ports.ts";
 import type { Vector } from "../streams/store.ts";
+import { originOfLog, parseLane } from "../tables/lanes.ts";
+import { createBell } from "./bell.ts";
 import { createForeignLag } from "./foreign-lag.ts";
+import type { HubBudget } from "./hub-budget.ts";
+import { createTurns } from "./turns.ts";
 
 export type HubSyncOptions = {
   readonly node: string;
@@ -25,6 +29,9 @@ export type HubSyncOptions = {
   readonly batchBytesMax?: number;
   /** Default 30,000. */
   readonly requestTimeoutMs?: number;
+  /** Of a log or a lane; the higher go first. Default 0. */
+  readonly priorityOf?: (log: string) => number;
+  readonly budget?: Pick<HubBudget, "room" | "spend">;
 };
 
 export interface HubSync<C> {
@@ -38,8 +45,9 @@ export interface HubSync<C> {
   stop(): void;
 }
 
-/** Batches under way; more would only wait in the sockets. */
+/** Batches under way; more would only wait in the sockets. Two more for what is urgent. */
 const windowBatches = 8;
+const urgentBatches = 2;
 
 export function createHubSync<C>(
   deps: {
@@ -71,26 +79,19 @@ export function createHubSync<C>(
       ...(options.isShared ? { isShared: options.isShared } : {}),
     },
   );
+  const priorityOf = options.priorityOf ?? (() => 0);
+  const { budget } = options;
+  const turns = createTurns(priorityOf);
   let hubVector: Record<string, number> = {};
   /** This store's vector as last heard; undefined when it is to be asked. */
   let latest: Vector | undefined;
   let marked = true;
+  /** Logs that wait for a damaged segment. */
+  const damaged = new Set<string>();
   let current: AbortController | undefined;
   let connected = false;
-  /** Grows with everything that may give reason to send; what came during a wait is not missed. */
-  let events = 0;
-  let wake: (() => void) | undefined;
-  const notice = () => {
-    events++;
-    wake?.();
-    wake = undefined;
-  };
-  const eventAfter = async (seen: number) => {
-    if (events !== seen) return;
-    await new Promise<void>((resolve) => {
-      wake = resolve;
-    });
-  };
+  /** Rings with everything that may give reason to send. */
+  const bell = createBell();
 
   const learn = (vector: Record<string, number>) => {
     hubVector = vector;
@@ -119,49 +120,103 @@ export function createHubSync<C>(
   const askVector = async (hub: Hub<C>, signal: AbortSignal) =>
     learn({ ...(await withTimeout(signal, (limit) => hub.vector({ signal: limit }))) });
 
+  const isUnopened = (name: string) =>
+    parseLane(name) !== undefined && hubVector[name] === undefined;
+  const room = (name: string): number =>
+    budget?.room({ stream: parseLane(name)?.stream, isUrgent: priorityOf(name) > 0 }) ?? Infinity;
+  const mark = async () => {
+    await store.markHub?.(hubVector);
+  };
+
   /** Sends until the connection ends; throws when the hub fails to take something. */
   const send = async (hub: Hub<C>, signal: AbortSignal): Promise<void> => {
     await askVector(hub, signal);
     connected = true;
-    const sentByOrigin = new Map<string, number>();
+    const sentByLog = new Map<string, number>();
+    const inFlightByOrigin = new Map<string, number>();
     const pushes: { inFlight: number; failure?: { error: unknown } } = { inFlight: 0 };
-    const push = async ({ origin, to, bytes }: ClearedLog<C>) => {
-      pushes.inFlight++;
+    const count = (log: string, change: 1 | -1) => {
+      const origin = originOfLog(log);
+      pushes.inFlight += change;
+      inFlightByOrigin.set(origin, (inFlightByOrigin.get(origin) ?? 0) + change);
+    };
+    const push = async ({ origin: name, to, bytes }: ClearedLog<C>) => {
+      const isOpening = isUnopened(name);
+      count(name, 1);
       try {
-        const vector = await withTimeout(signal, (limit) => hub.push(bytes, { signal: limit }));
+        const vector = await withTimeout(signal, (limit) =>
+          hub.push(bytes, { signal: limit, isUrgent: priorityOf(name) > 0 }),
+        );
         learn({ ...hubVector, ...vector });
         // Less than was sent: the hub lost some, or something came out of order. Go on from there.
-        if ((vector[origin] ?? 0) < to) sentByOrigin.delete(origin);
+        if ((vector[name] ?? 0) < to) sentByLog.delete(name);
+        // What leaves with the rest of the log is decided by the store: it must know of the lane first.
+        if (isOpening) await mark();
       } catch (error) {
         pushes.failure ??= { error };
       } finally {
-        pushes.inFlight--;
-        notice();
+        count(name, -1);
+        bell.ring();
+      }
+    };
+    /** Logs that had nothing to send, and when that was seen. */
+    const emptyAt = new Map<string, number>();
+    const wants = (mine: Vector) => (name: string) => {
+      const sent = Math.max(sentByLog.get(name) ?? 0, hubVector[name] ?? 0);
+      if (sent >= (mine[name] ?? 0)) return false;
+      if (emptyAt.get(name) === bell.rung) return false;
+      const isUrgent = priorityOf(name) > 0;
+      if (pushes.inFlight >= windowBatches + (isUrgent ? urgentBatches : 0)) return false;
+      // A lane begins behind what the hub has of its log: until that is settled, nothing moves.
+      const origin = originOfLog(name);
+      const isSettled = (inFlightByOrigin.get(origin) ?? 0) === 0;
+      const opening = unopened(origin, mine);
+      if (opening.length > 0 && !(isSettled && opening.includes(name))) return false;
+      return room(name) > 0 || opening.includes(name);
+    };
+    const unopened = (origin: string, mine: Vector) =>
+      Object.keys(mine).filter((name) => isUnopened(name) && originOfLog(name) === origin);
+    const read = async (name: string): Promise<ClearedLog<C> | undefined> => {
+      const from = Math.max(sentByLog.get(name) ?? 0, hubVector[name] ?? 0) + 1;
+      const isOpening = isUnopened(name);
+      if (isOpening) await mark();
+      try {
+        const bytesMax = isOpening ? 1 : Math.min(batchBytesMax, room(name));
+        const batch = await egress.clear({ origin: name, from, bytesMax });
+        damaged.delete(name);
+        return batch;
+      } catch (error) {
+        // Others go on; what is damaged is being fetched again.
+        if (!(error instanceof SkerryError) || error.code !== "segment-damaged") throw error;
+        if (!damaged.has(name)) log.warn("a log cannot be sent on", { log: name, error });
+        damaged.add(name);
+        return undefined;
       }
     };
     let askedMs = clock.monotonicMs();
     while (!signal.aborted && !pushes.failure) {
-      const seen = events;
+      const seen = bell.rung;
       const asked = latest ?? (await store.vector());
       // While it was asked, something newer may have been told.
       latest ??= asked;
       const mine = latest;
-      let idle = true;
-      for (const origin of lag.wanted(mine, hubVector)) {
-        const from = Math.max(sentByOrigin.get(origin) ?? 0, hubVector[origin] ?? 0) + 1;
-        if (from > (mine[origin] ?? 0) || pushes.inFlight >= windowBatches) continue;
-        const batch = await egress.clear({ origin, from, bytesMax: batchBytesMax });
-        if (!batch) continue;
-        idle = false;
-        sentByOrigin.set(origin, batch.to);
-        void push(batch);
+      const next = turns.next(lag.wanted(mine, hubVector).filter(wants(mine)));
+      if (next !== undefined) {
+        const batch = await read(next);
+        if (batch) {
+          sentByLog.set(next, batch.to);
+          const bytes = sizeOf(batch.bytes);
+          turns.gave(next, bytes);
+          await budget?.spend(parseLane(next)?.stream, bytes);
+          void push(batch);
+        } else emptyAt.set(next, seen);
+        continue;
       }
-      if (!idle) continue;
       if (lag.lags(mine, hubVector) && clock.monotonicMs() - askedMs >= periodMs) {
         askedMs = clock.monotonicMs();
         await askVector(hub, signal);
       }
-      await eventAfter(seen);
+      await bell.after(seen);
     }
     if (pushes.failure && !signal.aborted) throw pushes.failure.error;
   };
@@ -186,7 +241,7 @@ export function createHubSync<C>(
   const tick = async () => {
     // A vector can move without a new entry in the view; once a period is soon enough for that.
     latest = undefined;
-    notice();
+    bell.ring();
     if (marked) return;
     marked = true;
     try {
@@ -201,7 +256,7 @@ export function createHubSync<C>(
   );
   const unsubscribe = store.on("grown", ({ vector }) => {
     latest = vector;
-    notice();
+    bell.ring();
   });
 
   return {
@@ -213,7 +268,7 @@ export function createHubSync<C>(
       controller.signal.addEventListener("abort", () => {
         closed.removeEventListener("abort", end);
         if (current === controller) connected = false;
-        notice();
+        bell.ring();
       });
       closed.addEventListener("abort", end);
       if (closed.aborted) return end();
@@ -231,6 +286,8 @@ export function createHubSync<C>(
     },
   };
 }
+
+const sizeOf = (bytes: unknown) => (bytes instanceof Uint8Array ? bytes.length : 0);
 
 async function sleepUnless(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   try {

@@ -1,4 +1,5 @@
 /** Entries as people and programs read them over HTTP: one JSON object a line. */
+import { originOfLog } from "../tables/lanes.ts";
 import type { StoredEntry } from "../../api/index.ts";
 
 export type ShownEntry = StoredEntry & { readonly cursor: string; readonly cell?: string };
@@ -9,7 +10,7 @@ export const entryHead = ({ stream, atMs, key, position, cursor, cell }: ShownEn
   stream,
   at: new Date(atMs).toISOString(),
   ...key,
-  origin: position.origin,
+  origin: originOfLog(position.origin),
   position: position.sequence,
   cursor,
 });

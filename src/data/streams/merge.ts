@@ -9,6 +9,7 @@ import type { Database } from "../../runtime/sqlite/index.ts";
 import { applyBatch } from "../tables/apply.ts";
 import type { Backlog } from "../tables/backlog.ts";
 import type { EntryTable } from "../tables/entry-table.ts";
+import type { HubLanes } from "../tables/lanes.ts";
 import type { Names, OriginRow, StreamRow } from "../tables/names.ts";
 import type { Retention } from "../tables/retention.ts";
 import type { Sealing } from "../tables/sealing.ts";
@@ -33,6 +34,7 @@ export function createMerge(
   deps: { clock: Clock; db: Database },
   tables: {
     names: Names;
+    lanes: HubLanes;
     entries: EntryTable;
     sealing: Sealing;
     retention: Retention;
@@ -41,7 +43,7 @@ export function createMerge(
   origin: string,
 ): Merge {
   const { clock, db } = deps;
-  const { names, entries, sealing, retention, backlog } = tables;
+  const { names, lanes, entries, sealing, retention, backlog } = tables;
   let own = names.origin(scope, origin);
   const topAtOpen = own.top;
   const readOrigin = db.prepare("SELECT value FROM meta WHERE name = 'origin'");
@@ -72,6 +74,7 @@ export function createMerge(
           stored++;
           own.top++;
           backlog.add(stream, entry.body.length);
+          lanes.added(own, stream, own.top);
           touched.add(stream.name);
         } else {
           duplicates++;
@@ -93,7 +96,8 @@ export function createMerge(
         return { state: "applied", origin: batch.origin, top, stored: 0 };
       return applyBatch(tables, scope, batch, (stream, origin, sequence, bodyBytes) => {
         touched.add(stream.name);
-        if (sequence > origin.hubTop) backlog.add(stream, bodyBytes);
+        if (sequence > lanes.hubTop(origin, stream)) backlog.add(stream, bodyBytes);
+        lanes.added(origin, stream, sequence);
       });
     },
 
@@ -110,6 +114,7 @@ export function createMerge(
       names.writeTop(before);
       names.writeTop(next);
       db.prepare("UPDATE meta SET value = ? WHERE name = 'origin'").run(name);
+      lanes.forget();
       backlog.forget();
       own = next;
     },

@@ -1,6 +1,7 @@
 /** Reading a store's entries: by stream in the order of its view, or an origin's log by position. */
 import { SkerryError } from "../../lib/errors.ts";
 import type { PageQuery, Row, RowPage } from "../tables/entry-reads.ts";
+import { parseLane } from "../tables/lanes.ts";
 import type { StreamRow } from "../tables/names.ts";
 import { SegmentDamaged } from "../tables/segment-contents.ts";
 import type { Tables } from "../tables/tables.ts";
@@ -16,6 +17,8 @@ export interface Reading {
   /** As `StreamStore.read`. */
   read(query: ReadQuery): ReadPage;
   log(query: LogQuery): LogBatch | undefined;
+  /** The same for the hub: an origin's log without its open lanes, or a lane. */
+  leaving(query: LogQuery): LogBatch | undefined;
   cursorOf(id: number): string;
   /** Throws `invalid-cursor`. */
   parse(cursor: string | undefined): number;
@@ -26,10 +29,10 @@ const batchBytesDefault = 256 * 1024;
 const batchEntriesMax = 4096;
 
 export function createReading(
-  tables: Pick<Tables, "names" | "entries">,
+  tables: Pick<Tables, "names" | "lanes" | "entries">,
   options: { scope: string; view: string; declared: () => ReadonlyMap<string, unknown> },
 ): Reading {
-  const { names, entries } = tables;
+  const { names, lanes, entries } = tables;
   const { scope, view, declared } = options;
   const cursorOf = (id: number) => `${view}.${id}`;
   const parse = (cursor: string | undefined) => parseCursor(cursor, view);
@@ -55,6 +58,19 @@ export function createReading(
     }
   };
 
+  const logOf = (
+    { origin: name, from, bytesMax = batchBytesDefault }: LogQuery,
+    streams: readonly StreamRow[],
+  ): LogBatch | undefined => {
+    const origin = names.findOrigin(scope, name);
+    if (!origin || from > origin.top) return undefined;
+    const start = Math.max(1, from);
+    const found = entries.log(origin, streams, start, { entriesMax: batchEntriesMax, bytesMax });
+    const last = found.entries.at(-1)?.position.sequence ?? start;
+    const to = found.complete ? origin.top : last;
+    return { origin: name, from: start, to, entries: found.entries };
+  };
+
   return {
     readable,
     page: pageOf,
@@ -70,17 +86,22 @@ export function createReading(
         more: page.more,
       };
     },
-    log({ origin: name, from, bytesMax = batchBytesDefault }) {
-      const origin = names.findOrigin(scope, name);
-      if (!origin || from > origin.top) return undefined;
-      const start = Math.max(1, from);
-      const found = entries.log(origin, names.streams(), start, {
-        entriesMax: batchEntriesMax,
-        bytesMax,
-      });
-      const last = found.entries.at(-1)?.position.sequence ?? start;
-      const to = found.complete ? origin.top : last;
-      return { origin: name, from: start, to, entries: found.entries };
+    log: (query) => logOf(query, names.streams()),
+    leaving(query) {
+      const lane = parseLane(query.origin);
+      const origin = names.findOrigin(scope, lane?.origin ?? query.origin);
+      if (!origin) return undefined;
+      if (!lane)
+        return logOf(
+          query,
+          names.streams().filter((stream) => !lanes.isOpen(origin, stream)),
+        );
+      const stream = names.findStream(scope, lane.stream);
+      if (!stream) return undefined;
+      // The hub has what went before with the rest of the log; to it a new lane begins at 1 all the same.
+      const from = lanes.isOpen(origin, stream) ? query.from : origin.hubTop + 1;
+      const batch = logOf({ ...query, origin: origin.name, from }, [stream]);
+      return batch && { ...batch, origin: query.origin, from: query.from };
     },
     cursorOf,
     parse,

@@ -14,11 +14,13 @@ import type { StreamRow } from "../tables/names.ts";
 import { contentTables, prepareTables } from "../tables/schema.ts";
 import { createTables } from "../tables/tables.ts";
 import { checkBody, checkRequest, type Complaint } from "./check.ts";
+import { createAccount } from "./account.ts";
 import { claimIdentity } from "./claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "./identity.ts";
 import { busy, refuse, refusing, watchLate } from "./refusal.ts";
 import { createGroupTable } from "./groups/group-table.ts";
 import { createGroups } from "./groups/sqlite-groups.ts";
+import { markHub } from "./hub-mark.ts";
 import { createLeaving } from "./leaving.ts";
 import { createMerge } from "./merge.ts";
 import { createReading } from "./reading.ts";
@@ -27,7 +29,13 @@ import { storeStatus } from "./store-status.ts";
 import { startScrub, type ScrubOptions } from "./scrub.ts";
 import { createSegmentRepairs } from "./sqlite-repairs.ts";
 import { startSealer, type SealingBounds, type SealingOptions } from "./sealer.ts";
-import type { Grown, LocalStreamStore, Refused, StreamDeclaration } from "./store.ts";
+import {
+  hasLane,
+  type Grown,
+  type LocalStreamStore,
+  type Refused,
+  type StreamDeclaration,
+} from "./store.ts";
 
 export type StreamStoreOptions = {
   readonly path: string;
@@ -78,7 +86,7 @@ export function openStreamStore(
     { scope },
   );
   const tables = createTables({ clock, db, onDamaged: repairs.found });
-  const { names, entries, retention } = tables;
+  const { names, lanes, entries, retention } = tables;
   const backlog = createBacklog(db, tables);
   const groupTable = createGroupTable(db);
   const merge = createMerge({ clock, db }, { ...tables, backlog }, identity.origin);
@@ -89,12 +97,19 @@ export function openStreamStore(
   const signals = createSignals<{ grown: Grown }>({
     onListenerError: (error) => log.error("a listener of the stream store failed", { error }),
   });
+  const ownLanes = () =>
+    lanes.tops(
+      [...declared.values()]
+        .filter(hasLane)
+        .flatMap(({ name }) => names.findStream(scope, name) ?? []),
+    );
   const writer = createGroupCommit(db, {
     path,
     rerunnable: true,
     onCommit() {
       const streams = merge.takeTouched();
-      if (streams.length > 0) signals.emit("grown", { streams, vector: merge.vector() });
+      if (streams.length > 0)
+        signals.emit("grown", { streams, vector: merge.vector(), lanes: ownLanes() });
     },
     onRollback() {
       for (const part of [tables, backlog, merge, groupTable]) part.forget();
@@ -158,6 +173,7 @@ export function openStreamStore(
     node,
     groups,
     repairs,
+    account: createAccount(db, writer),
     setStreams(declarations) {
       declared = new Map(declarations.map((declaration) => [declaration.name, declaration]));
       declaredOnce = true;
@@ -187,7 +203,7 @@ export function openStreamStore(
     read: async (query) => reading.read(query),
     status: async () => storeStatus({ tables, backlog, merge, scrub }, { scope, declared }),
     readLeaving(query) {
-      const batch = reading.log(query);
+      const batch = reading.leaving(query);
       return batch && leaving(batch);
     },
     async log(query) {
@@ -206,14 +222,8 @@ export function openStreamStore(
     async vector() {
       return merge.vector();
     },
-    markHub: (tops) =>
-      writer.write(() => {
-        for (const [name, top] of Object.entries(tops)) {
-          const origin = names.findOrigin(scope, name);
-          if (!origin || origin.hubTop === top) continue;
-          backlog.moveHubTop(origin, top);
-        }
-      }),
+    lanes: async () => ownLanes(),
+    markHub: (tops) => writer.write(() => markHub({ names, lanes, backlog }, scope, tops)),
     async observe(peer) {
       const { name, top } = merge.own;
       if ((peer[name] ?? 0) <= top) return { origin: name, rotated: false };

@@ -23,9 +23,15 @@ export type StreamDeclaration = {
   };
   /** Absent: nothing of this stream leaves the cell. */
   readonly egress?: EgressPolicy;
-  /** Lower goes first when the disk is full. Default 0. */
+  /** Lower goes first when the disk is full, higher to the hub. Default 0. */
   readonly priority?: number;
+  /** It has a budget of its own towards the hub, so that it may have to wait for it while others go on. */
+  readonly hasBudget?: boolean;
 };
+
+/** Whether it goes to the hub apart from the rest of the log. */
+export const hasLane = ({ egress, priority, hasBudget }: StreamDeclaration): boolean =>
+  egress !== undefined && ((priority ?? 0) !== 0 || hasBudget === true);
 
 export type ReadQuery = {
   readonly stream: string;
@@ -125,12 +131,19 @@ export type ApplyAnswer = {
 };
 
 /** After each commit that added entries to the merged view. */
-export type Grown = { readonly streams: readonly string[]; readonly vector: Vector };
+export type Grown = {
+  readonly streams: readonly string[];
+  readonly vector: Vector;
+  /** As `StreamStore.lanes`. */
+  readonly lanes: Vector;
+};
 
 export interface StreamStore {
   readonly node: string;
   readonly groups: ConsumerGroups;
   readonly repairs: SegmentRepairs;
+  /** What was sent to the hub today (`replication/hub-budget.ts`), kept beside what is sent. */
+  readonly account: { read(): Promise<string | undefined>; write(account: string): Promise<void> };
   /** Replaces the declared streams; entries of streams no longer declared stay, and expire by default limits. */
   setStreams(declarations: readonly StreamDeclaration[]): Promise<void>;
   /** What is wrong with a request without storing it; cheap, without a look into bodies. */
@@ -162,6 +175,8 @@ export interface StreamStore {
   /** Applies a batch of `log` and commits it with the vector. Throws `invalid-batch`. */
   apply(bytes: Uint8Array): Promise<ApplyAnswer>;
   vector(): Promise<Vector>;
+  /** What this store has of streams that go to the hub apart from the rest of their log, by lane (`tables/lanes.ts`). */
+  lanes(): Promise<Vector>;
   /** The hub's durable vector, as the hub last said; may go back when the hub lost data. */
   markHub(vector: Vector): Promise<void>;
   /**
@@ -178,7 +193,7 @@ export interface StreamStore {
 /** The store itself, in the storage thread. */
 export type LocalStreamStore = StreamStore & {
   /**
-   * What `log` would encode, for the gate: entries here have passed no policy. Ends before an entry
+   * What `log` would encode, for the gate, of an origin without its open lanes, or of a lane: entries here have passed no policy. Ends before an entry
    * of a stream that is not declared (yet); undefined when there is nothing to show the gate now.
    */
   readLeaving(query: LogQuery): LogBatch | undefined;

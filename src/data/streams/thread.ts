@@ -41,6 +41,8 @@ export type StreamMethods<C = unknown> = GroupMethods & {
   "data.log"(query: LogQuery): Promise<EncodedBatch | undefined>;
   "data.apply"(bytes: Uint8Array): Promise<ApplyAnswer>;
   "data.vector"(): Promise<Vector>;
+  "data.lanes"(): Promise<Vector>;
+  "data.account"(account: string | undefined): Promise<string | undefined>;
   "data.markHub"(vector: Vector): Promise<void>;
   "data.observe"(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
   "data.retain"(): Promise<{ readonly removed: number }>;
@@ -95,6 +97,11 @@ export function serveStreamStore<C>(
     },
     "data.apply": (bytes) => store.apply(bytes),
     "data.vector": () => store.vector(),
+    "data.lanes": () => store.lanes(),
+    async "data.account"(account) {
+      if (account !== undefined) await store.account.write(account);
+      return await store.account.read();
+    },
     "data.markHub": (vector) => store.markHub(vector),
     "data.observe": (vector) => store.observe(vector),
     "data.retain": () => store.retain(),
@@ -211,6 +218,10 @@ export function connectStreamStore<C = unknown>(
   const store: StreamStore & Egress<C> = {
     node: options.node,
     groups: connectGroups(thread),
+    account: {
+      read: () => thread.call("data.account", undefined),
+      write: async (account) => void (await thread.call("data.account", account)),
+    },
     repairs: {
       damage: () => thread.call("data.damage", undefined as never),
       copy: (query) => thread.call("data.copy", query),
@@ -245,6 +256,7 @@ export function connectStreamStore<C = unknown>(
       return thread.call("data.apply", copy, { transfer: [copy.buffer] });
     },
     vector: () => thread.call("data.vector", undefined as never),
+    lanes: () => thread.call("data.lanes", undefined as never),
     markHub: (vector) => thread.call("data.markHub", vector),
     observe: (vector) => thread.call("data.observe", vector),
     retain: () => thread.call("data.retain", undefined as never),

@@ -4,6 +4,7 @@
  */
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { entryOverheadBytes } from "../streams/store.ts";
+import type { HubLanes } from "./lanes.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import type { Segments } from "./segments.ts";
 
@@ -17,6 +18,8 @@ export interface Backlog {
   subtract(stream: StreamRow, removed: Waiting): void;
   /** Inside a transaction. */
   moveHubTop(origin: OriginRow, top: number): void;
+  /** Inside a transaction: of a stream that goes apart from the rest of the log. */
+  moveLane(origin: OriginRow, stream: StreamRow, top: number): void;
   /** By stream id. */
   count(): ReadonlyMap<number, Waiting>;
   /** What waits longest among streams that leave: the row, or where its segment begins. */
@@ -27,8 +30,11 @@ export interface Backlog {
 /** Rows of streams that stay, looked through before giving up on the age of the oldest that leaves. */
 const oldestScanMax = 1000;
 
-export function createBacklog(db: Database, tables: { names: Names; segments: Segments }): Backlog {
-  const { names, segments } = tables;
+export function createBacklog(
+  db: Database,
+  tables: { names: Names; lanes: HubLanes; segments: Segments },
+): Backlog {
+  const { names, lanes, segments } = tables;
   const countBetween = db.prepare(
     `SELECT stream, count(*) AS entries, sum(length(body)) AS bytes FROM entry
      WHERE origin = ? AND sequence > ? AND sequence <= ? GROUP BY stream`,
@@ -36,16 +42,20 @@ export function createBacklog(db: Database, tables: { names: Names; segments: Se
   const firstAfter = db.prepare(
     `SELECT id, stream FROM entry WHERE origin = ? AND sequence > ? ORDER BY sequence LIMIT ${oldestScanMax}`,
   );
+  const firstOfLane = db.prepare(
+    "SELECT min(id) AS id FROM entry WHERE stream = ? AND origin = ? AND sequence > ?",
+  );
   let counted: Map<number, Waiting> | undefined;
   let hubKnown = false;
 
+  /** Of these streams, the positions `after < position <= to`. */
   const addBetween = (
     into: Map<number, Waiting>,
-    origin: OriginRow,
-    after: number,
-    to: number,
+    { origin, streams }: { origin: OriginRow; streams: readonly StreamRow[] },
+    [after, to]: readonly [number, number],
     sign: 1 | -1,
   ) => {
+    const wanted = new Set(streams.map(({ id }) => id));
     const add = (stream: number, { entries, bytes }: Waiting) => {
       const waiting = into.get(stream) ?? { entries: 0, bytes: 0 };
       into.set(stream, waiting);
@@ -55,20 +65,40 @@ export function createBacklog(db: Database, tables: { names: Names; segments: Se
     for (const row of countBetween.all(origin.id, after, to)) {
       const entries = Number(row["entries"]);
       const bytes = Number(row["bytes"]) + entries * entryOverheadBytes;
-      add(Number(row["stream"]), { entries, bytes });
+      if (wanted.has(Number(row["stream"]))) add(Number(row["stream"]), { entries, bytes });
     }
-    for (const piece of segments.pieces(origin, names.streams(), after, to))
+    for (const piece of segments.pieces(origin, streams, after, to))
       add(piece.stream, segments.countIn(piece, after, to));
   };
+  /** Those that go with the rest of the log. */
+  const together = (origin: OriginRow) =>
+    names.streams().filter((stream) => !lanes.isOpen(origin, stream));
   const recount = () => {
     const waiting = new Map<number, Waiting>();
-    for (const origin of names.origins(""))
-      addBetween(waiting, origin, origin.hubTop, origin.top, 1);
+    for (const origin of names.origins("")) {
+      const { hubTop, top } = origin;
+      addBetween(waiting, { origin, streams: together(origin) }, [hubTop, top], 1);
+      for (const stream of lanes.openOf(origin)) {
+        const range = [lanes.hubTop(origin, stream), top] as const;
+        addBetween(waiting, { origin, streams: [stream] }, range, 1);
+      }
+    }
     return waiting;
+  };
+  const move = (
+    of: { origin: OriginRow; streams: readonly StreamRow[] },
+    from: number,
+    to: number,
+  ) => {
+    const range = [Math.min(from, to), Math.max(from, to)] as const;
+    if (counted) addBetween(counted, of, range, to > from ? -1 : 1);
+    hubKnown ||= to > 0;
   };
   const load = () => {
     counted = undefined;
-    hubKnown = names.origins("").some(({ hubTop }) => hubTop > 0);
+    hubKnown = names
+      .origins("")
+      .some((origin) => origin.hubTop > 0 || lanes.openOf(origin).length > 0);
   };
   load();
 
@@ -90,11 +120,13 @@ export function createBacklog(db: Database, tables: { names: Names; segments: Se
       waiting.bytes -= removed.bytes;
     },
     moveHubTop(origin, top) {
-      const [low, high] = [Math.min(origin.hubTop, top), Math.max(origin.hubTop, top)];
-      if (counted) addBetween(counted, origin, low, high, top > origin.hubTop ? -1 : 1);
+      move({ origin, streams: together(origin) }, origin.hubTop, top);
       origin.hubTop = top;
-      hubKnown ||= top > 0;
       names.writeHubTop(origin);
+    },
+    moveLane(origin, stream, top) {
+      const before = lanes.move(origin, stream, top);
+      move({ origin, streams: [stream] }, before, top);
     },
     count() {
       counted ??= recount();
@@ -103,14 +135,25 @@ export function createBacklog(db: Database, tables: { names: Names; segments: Se
     oldestId(leaves) {
       const leaving = names.streams().filter(leaves);
       const ids = names.origins("").flatMap((origin) => {
-        const row = firstAfter
-          .all(origin.id, origin.hubTop)
-          .find((candidate) => leaves(names.streamById(Number(candidate["stream"]))));
+        const lanesOpen = lanes.openOf(origin).filter(leaves);
+        const row = firstAfter.all(origin.id, origin.hubTop).find((candidate) => {
+          const stream = names.streamById(Number(candidate["stream"]));
+          return leaves(stream) && !lanes.isOpen(origin, stream);
+        });
+        const inLanes = lanesOpen.flatMap((stream) => {
+          const found = firstOfLane.get(stream.id, origin.id, lanes.hubTop(origin, stream));
+          return found?.["id"] == null ? [] : [Number(found["id"])];
+        });
         const sealed = leaving.flatMap((stream) => {
-          const [piece] = segments.pieces(origin, [stream], origin.hubTop, origin.top);
+          const [piece] = segments.pieces(
+            origin,
+            [stream],
+            lanes.hubTop(origin, stream),
+            origin.top,
+          );
           return piece ? [piece.segment] : [];
         });
-        return row ? [Number(row["id"]), ...sealed] : sealed;
+        return [...(row ? [Number(row["id"])] : []), ...inLanes, ...sealed];
       });
       return ids.length === 0 ? undefined : Math.min(...ids);
     },

@@ -33,7 +33,7 @@ export interface EntryReads {
   /** The id behind which the `count` newest entries of these streams lie; 0 when they hold fewer. */
   beforeNewest(streams: readonly StreamRow[], count: number): number;
   countAfter(stream: StreamRow, id: number): number;
-  /** By position in one origin's log, aliases included. Throws `segment-damaged` like `page`. */
+  /** By position in one origin's log, of these streams, aliases included. Throws `segment-damaged` like `page`. */
   log(
     origin: OriginRow,
     streams: readonly StreamRow[],
@@ -194,16 +194,20 @@ export function createEntryReads(
     log(origin, streams, from, { entriesMax, bytesMax }) {
       const entries: StoredEntry[] = [];
       let bytes = 0;
+      const wanted = new Set(streams.map(({ name }) => name));
+      const isAll = streams.length === names.streams().length;
+      // Rows come as they are asked for; without a filter SQLite is told where it may end.
+      const rowsMax = isAll ? entriesMax + 1 : -1;
       const sources = [
-        rowLog(origin, from, entriesMax + 1),
-        aliasLog(origin, from, entriesMax + 1),
+        rowLog(origin, from, rowsMax),
+        aliasLog(origin, from, rowsMax),
         ...streams
           .filter((stream) => segments.sealed(stream).entries > 0)
           .map((stream) => sealedLog(origin, stream, from)),
       ];
       try {
         for (const { entry } of mergeSorted(sources, ({ sequence }) => sequence)) {
-          if (!entry) continue;
+          if (!entry || !wanted.has(entry.stream)) continue;
           if (entries.length >= entriesMax || bytes >= bytesMax)
             return { entries, complete: false };
           const { id: _id, scope: _scope, ...stored } = entry;

@@ -105,7 +105,9 @@ export function createEntryTable(
     insert(origin, sequence, stream, entry, { refuseRemoved, id = nextId }) {
       const { key, body } = entry;
       if (!key) {
-        insertRow.run(id, origin.id, sequence, stream.id, null, null, null, entry.atMs, body);
+        const row = [id, origin.id, sequence, stream.id, null, null, null, entry.atMs, body];
+        // At a hub it may have come by the lane of its stream.
+        if (insertRow.run(...row).changes === 0) return { state: "duplicate", at: [] };
         nextId = Math.max(nextId, id + 1);
         count(stream, body.length);
         return { state: "stored" };

@@ -8,6 +8,7 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { entryOverheadBytes } from "../streams/store.ts";
 import type { EntryTable } from "./entry-table.ts";
+import type { HubLanes } from "./lanes.ts";
 import type { Names, StreamRow } from "./names.ts";
 import type { Sealing } from "./sealing.ts";
 import type { Run } from "./sealed-keys.ts";
@@ -50,10 +51,16 @@ const nothing: RetentionStep = { removed: 0, unsent: { entries: 0, bytes: 0 } };
 
 export function createRetention(
   deps: { clock: Clock; db: Database },
-  tables: { names: Names; segments: Segments; sealing: Sealing; entries: EntryTable },
+  tables: {
+    names: Names;
+    lanes: HubLanes;
+    segments: Segments;
+    sealing: Sealing;
+    entries: EntryTable;
+  },
 ): Retention {
   const { db, clock } = deps;
-  const { names, segments, sealing, entries } = tables;
+  const { names, lanes, segments, sealing, entries } = tables;
   const insertTide = db.prepare("INSERT OR REPLACE INTO tide VALUES (?, ?)");
   const writeMeta = db.prepare("INSERT OR REPLACE INTO meta VALUES (?, ?)");
   const firstYounger = db.prepare(
@@ -84,10 +91,10 @@ export function createRetention(
   let lastTideMs = -Infinity;
 
   /** Of these positions, what the hub has not acknowledged. */
-  const unsentIn = (held: Held) => {
+  const unsentIn = (stream: StreamRow, held: Held) => {
     const unsent = { entries: 0, bytes: 0 };
     for (const piece of segments.piecesOf(held)) {
-      const { hubTop } = names.originById(piece.origin);
+      const hubTop = lanes.hubTop(names.originById(piece.origin), stream);
       if (piece.lastSequence <= hubTop) continue;
       const waiting = segments.countIn(piece, hubTop, piece.lastSequence);
       unsent.entries += waiting.entries;
@@ -96,8 +103,12 @@ export function createRetention(
     return unsent;
   };
 
-  const removeSegment = (held: Held, { excessBytes, cutId, keepForHub }: Cut): RetentionStep => {
-    const unsent = unsentIn(held);
+  const removeSegment = (
+    stream: StreamRow,
+    held: Held,
+    { excessBytes, cutId, keepForHub }: Cut,
+  ): RetentionStep => {
+    const unsent = unsentIn(stream, held);
     const isOld = held.lastId < cutId && !(unsent.entries > 0 && keepForHub);
     if (excessBytes <= 0 && !isOld) return nothing;
     entries.removed.add(sealing.remove(held));
@@ -111,7 +122,8 @@ export function createRetention(
     const unsent = { entries: 0, bytes: 0 };
     for (const row of oldestRows.all(stream.id, cut.belowId, stepRows)) {
       const bySize = freed < cut.excessBytes;
-      const waits = Number(row["sequence"]) > names.originById(Number(row["origin"])).hubTop;
+      const waits =
+        Number(row["sequence"]) > lanes.hubTop(names.originById(Number(row["origin"])), stream);
       if (!bySize && (Number(row["id"]) >= cut.cutId || (waits && cut.keepForHub))) break;
       const bytes = Number(row["bytes"]) + entryOverheadBytes;
       deleteAlias.run(Number(row["id"]));
@@ -157,7 +169,7 @@ export function createRetention(
       if (belowId <= 0 || stream.entries === 0) return nothing;
       const held = segments.oldest(stream);
       const cut: Cut = { excessBytes, cutId, belowId, keepForHub };
-      const step = held ? removeSegment(held, cut) : removeRows(stream, cut);
+      const step = held ? removeSegment(stream, held, cut) : removeRows(stream, cut);
       if (step.removed === 0) return nothing;
       if (keepForHub) stream.droppedBeforeHub += step.unsent.entries;
       stream.changed = true;

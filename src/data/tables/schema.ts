@@ -77,6 +77,12 @@ CREATE TABLE segment_plan(id INTEGER PRIMARY KEY, plan BLOB NOT NULL, crc INTEGE
 -- cannot read.
 CREATE TABLE segment_again(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL, crc INTEGER NOT NULL);
 `,
+  `
+-- Streams that go to the hub apart from the rest of their origin's log; top: as hub_top.
+CREATE TABLE hub_lane(
+  origin INTEGER NOT NULL, stream INTEGER NOT NULL, top INTEGER NOT NULL,
+  PRIMARY KEY(origin, stream)) WITHOUT ROWID;
+`,
 ];
 
 /** Of segments; a damaged one is found when it is read, and does not keep a store from being opened (S3). */

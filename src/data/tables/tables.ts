@@ -2,6 +2,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { createEntryTable, type EntryTable } from "./entry-table.ts";
+import { createHubLanes, type HubLanes } from "./lanes.ts";
 import { createNames, type Names } from "./names.ts";
 import { createRetention, type Retention } from "./retention.ts";
 import { createSealing, type Sealing } from "./sealing.ts";
@@ -10,6 +11,7 @@ import { createSegments, type Segments } from "./segments.ts";
 
 export type Tables = {
   readonly names: Names;
+  readonly lanes: HubLanes;
   readonly segments: Segments;
   readonly sealing: Sealing;
   readonly entries: EntryTable;
@@ -26,18 +28,20 @@ export function createTables(deps: {
 }): Tables {
   const { db } = deps;
   const names = createNames(db);
+  const lanes = createHubLanes(db, names);
   const segments = createSegments(db, names, deps.onDamaged);
   const sealing = createSealing(db, { names, segments });
   const entries = createEntryTable(db, { names, segments });
-  const retention = createRetention(deps, { names, segments, sealing, entries });
+  const retention = createRetention(deps, { names, lanes, segments, sealing, entries });
   return {
     names,
+    lanes,
     segments,
     sealing,
     entries,
     retention,
     forget() {
-      for (const part of [names, segments, entries, retention]) part.forget();
+      for (const part of [names, lanes, segments, entries, retention]) part.forget();
     },
   };
 }

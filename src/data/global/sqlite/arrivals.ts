@@ -9,6 +9,7 @@ import type { SealedRow } from "../../batch/segment.ts";
 import type { ApplyAnswer, LogBatch } from "../../streams/store.ts";
 import type { SealingBounds } from "../../streams/sealer.ts";
 import { applyBatch } from "../../tables/apply.ts";
+import { originOfLog } from "../../tables/lanes.ts";
 import type { StreamRow } from "../../tables/names.ts";
 import type { Tables } from "../../tables/tables.ts";
 
@@ -89,7 +90,7 @@ export function createArrivals(db: Database, tables: Tables, bounds: SealingBoun
       if (batch.from > top + 1 || batch.entries.length < sealedMin)
         return applyBatch(tables, cell, batch, onStored);
       retention.noteArrival();
-      const origin = names.origin(cell, batch.origin).id;
+      const origin = names.origin(cell, originOfLog(batch.origin)).id;
       const fresh = batch.entries.filter(({ position }) => position.sequence > top);
       // In the order of the log, whatever becomes of them: who reads the view reads it in that order.
       const firstId = entries.reserve(fresh.length);

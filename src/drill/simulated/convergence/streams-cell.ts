@@ -6,8 +6,10 @@ import {
   createHubSync,
   createReplication,
   encodeBatch,
+  logsAndLanes,
   openGlobalStore,
   openStreamStore,
+  parseLane,
   registerGlobalStore,
   type Durability,
   type GlobalStore,
@@ -80,6 +82,8 @@ export async function createCell(
   const links = new Map<string, { cut(): void }>();
   const linkKey = (a: string, b: string) => [a, b].sort().join("-");
 
+  const priorityOf = (log: string) =>
+    streams.find((stream) => stream.name === parseLane(log)?.stream)?.priority ?? 0;
   const parts = async (name: string, path: string): Promise<Node> => {
     const store = openStreamStore(
       { clock, random: fork(), log },
@@ -103,8 +107,8 @@ export async function createCell(
     );
     replication.register(router);
     const hubSync = createHubSync(
-      { store, egress, clock, random: fork(), log },
-      { node: name, requestTimeoutMs: 2000, batchBytesMax },
+      { store: logsAndLanes(store), egress, clock, random: fork(), log },
+      { node: name, requestTimeoutMs: 2000, batchBytesMax, priorityOf },
     );
     const durability = createDurability({
       store,

@@ -8,7 +8,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DurabilityLevel, EntryInput, StoredEntry } from "../../../api/index.ts";
-import type { ReadQuery, StreamDeclaration, StreamStore } from "../../../data/index.ts";
+import {
+  parseLane,
+  type ReadQuery,
+  type StreamDeclaration,
+  type StreamStore,
+} from "../../../data/index.ts";
 import { createSimulatedClock } from "../../../lib/clock-simulated.ts";
 import { seededRandom } from "../../../lib/random.ts";
 import { noFaults } from "./links.ts";
@@ -17,7 +22,7 @@ import { demand } from "./violation.ts";
 
 const streams: StreamDeclaration[] = [
   { name: "telemetry", retention: {}, egress: { keep: ["n", "site.id"] } },
-  { name: "alarms", retention: {}, egress: { drop: ["secret"] } },
+  { name: "alarms", retention: {}, egress: { drop: ["secret"] }, priority: 5 },
   { name: "diary", retention: {} },
 ];
 const steps = 250;
@@ -273,13 +278,15 @@ async function isConverged(cell: Cell, entriesMin: number): Promise<boolean> {
   const text = (vector: Readonly<Record<string, number>>) =>
     JSON.stringify(
       Object.entries(vector)
-        .filter(([, top]) => top > 0)
+        .filter(([name, top]) => top > 0 && !parseLane(name))
         .sort(),
     );
   const same = vectors.every((vector) => text(vector) === text(vectors[0] ?? {}));
+  const lanes = await Promise.all([...cell.nodes.values()].map(({ store }) => store.lanes()));
   const [first] = cell.nodes.values();
   return (
     same &&
+    lanes.every((tops) => Object.entries(tops).every(([name, top]) => (hub[name] ?? 0) >= top)) &&
     text(hub) === text(vectors[0] ?? {}) &&
     (await listAll(first!.store)).length >= entriesMin
   );

@@ -1,0 +1,347 @@
+/** What goes to the hub first, and how much of it: lanes, turns and budgets, in virtual time. */
+import { strict as assert } from "node:assert";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { EntryInput } from "../../src/api/index.ts";
+import {
+  connectHub,
+  createDurability,
+  createHubBudget,
+  createHubSync,
+  encodeBatch,
+  logsAndLanes,
+  openGlobalStore,
+  openStreamStore,
+  parseLane,
+  registerGlobalStore,
+  type Limits,
+  type StreamDeclaration,
+} from "../../src/data/index.ts";
+import {
+  noFaults,
+  peerOf,
+  virtualLink,
+  virtualRouter,
+} from "../../src/drill/simulated/convergence/links.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { silentLog } from "../../src/lib/log.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+import { createGate, createRecheck, type Cleared } from "../../src/privacy/gate/index.ts";
+import { entry, range, readAll, temporaryFolder } from "../support/data.ts";
+
+const log = silentLog;
+const dayMs = 86_400_000;
+const egress = { drop: [] };
+const telemetry: StreamDeclaration = { name: "telemetry", retention: {}, egress };
+const alarms: StreamDeclaration = { name: "alarms", retention: {}, egress, priority: 10 };
+
+/** One node and a hub; `pushed` has every batch that the hub was sent, by log. */
+async function openNode(options: {
+  streams: readonly StreamDeclaration[];
+  limits?: Limits;
+  limitsByStream?: Record<string, Limits>;
+  /** Of what is periodic; a virtual day of seconds would take a minute. */
+  periodMs?: number;
+}) {
+  const folder = temporaryFolder();
+  const clock = createSimulatedClock();
+  const random = seededRandom(1);
+  const path = join(folder.path, "n1.db");
+  const open = async (streams: readonly StreamDeclaration[]) => {
+    const store = openStreamStore(
+      { clock, random: seededRandom(random.integer(2 ** 32)), log },
+      {
+        path,
+        node: "n1",
+        retentionPeriodMs: 1e9,
+        scrub: { periodMs: 1e9 },
+        sealing: { entriesMax: 50, tailEntries: 20, periodMs: options.periodMs ?? 500 },
+      },
+    );
+    await store.setStreams(streams);
+    return store;
+  };
+  let store = await open(options.streams);
+  let declared = options.streams;
+  const hub = openGlobalStore(
+    { clock, random, log, recheck: createRecheck() },
+    { path: join(folder.path, "hub.db"), retentionPeriodMs: 1e9 },
+  );
+  const pushed: { log: string; bytes: number; atMs: number }[] = [];
+  const startSync = async () => {
+    const router = virtualRouter();
+    registerGlobalStore(router, hub, () => "a");
+    const gate = createGate({ encode: encodeBatch, log });
+    const budget = createHubBudget({ clock, log, keeper: store.account }, options.limits ?? {});
+    await budget.open();
+    const declare = (streams: readonly StreamDeclaration[]) => {
+      gate.setPolicies(Object.fromEntries(streams.map(({ name }) => [name, egress])));
+      budget.declare(new Map(Object.entries(options.limitsByStream ?? {})));
+    };
+    declare(declared);
+    const sync = createHubSync<Cleared<Uint8Array>>(
+      {
+        store: logsAndLanes(store),
+        egress: {
+          async clear(query) {
+            const batch = store.readLeaving(query);
+            if (!batch) return undefined;
+            const cleared = gate.clear(batch);
+            pushed.push({
+              log: query.origin,
+              bytes: cleared.bytes.length,
+              atMs: clock.monotonicMs(),
+            });
+            return cleared;
+          },
+        },
+        clock,
+        random: seededRandom(2),
+        log,
+      },
+      {
+        node: "n1",
+        batchBytesMax: 4096,
+        periodMs: options.periodMs ?? 1000,
+        budget,
+        priorityOf: (name) =>
+          declared.find((stream) => stream.name === parseLane(name)?.stream)?.priority ?? 0,
+      },
+    );
+    const end = (name: string, of: ReturnType<typeof virtualRouter>) => ({
+      peer: peerOf("a.skerry", "node", name),
+      router: of,
+    });
+    const link = virtualLink(
+      { clock, random, faults: () => noFaults },
+      { left: end("n1", virtualRouter()), right: end("hub", router) },
+    );
+    sync.attach(connectHub<Cleared<Uint8Array>>(link.left), link.left.closed);
+    const stop = () => {
+      link.cut();
+      sync.stop();
+    };
+    return { sync, budget, stop, declare };
+  };
+  let running = await startSync();
+  const node = {
+    clock,
+    hub,
+    pushed,
+    get store() {
+      return store;
+    },
+    get budget() {
+      return running.budget;
+    },
+    get sync() {
+      return running.sync;
+    },
+    async declare(streams: readonly StreamDeclaration[]) {
+      declared = streams;
+      running.declare(streams);
+      await store.setStreams(streams);
+    },
+    /** As after a crash when `isCrash`: what was not committed is gone. */
+    async restart() {
+      running.stop();
+      await store.close();
+      store = await open(declared);
+      running = await startSync();
+    },
+    sentBytes: () => pushed.reduce((sum, { bytes }) => sum + bytes, 0),
+    async send(stream: string, from: number, count: number, size = 200) {
+      const random16 = () =>
+        Buffer.from(range(1, size / 2).map(() => random.integer(256))).toString("hex");
+      const answer = await store.append(
+        range(from, from + count - 1).map((n) =>
+          entry(n, { stream, body: { n, pad: random16() } }),
+        ),
+      );
+      assert.equal(answer.state, "stored");
+    },
+    async atHub(stream: string): Promise<number> {
+      const known = (await hub.streams("a")).some(({ name }) => name === stream);
+      return known ? (await readAll(hub as never, { stream })).length : 0;
+    },
+    async close() {
+      running.stop();
+      await store.close();
+      await hub.close();
+      folder[Symbol.dispose]();
+    },
+  };
+  return node;
+}
+
+test("D3, D5: an alarm goes ahead of a backlog within one batch, and reaches its level while the backlog waits", async () => {
+  const node = await openNode({
+    streams: [telemetry, alarms],
+    limits: { bytesPerSecond: 3000 },
+  });
+  await node.send("telemetry", 1, 2000);
+  await node.clock.advance(10_000);
+  const early = await node.atHub("telemetry");
+  assert.ok(early > 0 && early < 1000, `${early} entries in the first ten seconds`);
+  const durability = createDurability({
+    store: node.store,
+    peers: { vectorsByNode: () => new Map(), on: () => () => undefined },
+    hub: node.sync,
+    cellNodes: () => 1,
+    leaves: () => true,
+    clock: node.clock,
+    log,
+  });
+  for (let alarm = 1; alarm <= 3; alarm++) {
+    const before = node.pushed.length;
+    const written = durability.append([entry(alarm, { stream: "alarms" })], {
+      level: { level: "hub" },
+      timeoutMs: 20_000,
+    });
+    for (let second = 0; second < 12; second++) await node.clock.advance(1000);
+    assert.deepEqual(await written, {
+      state: "reached",
+      reached: { level: "hub" },
+      stored: 1,
+      duplicates: 0,
+    });
+    const behind = node.pushed.slice(before).findIndex(({ log: name }) => name.includes("#alarms"));
+    // The first one opens its lane, behind what is under way.
+    assert.ok(behind <= (alarm === 1 ? 9 : 1), `behind ${behind} batches`);
+  }
+  const { backlog } = await node.store.status();
+  assert.ok(backlog.entries > 0 && (await node.atHub("telemetry")) < 2000);
+  const inAll = 2000;
+  for (let turn = 0; (await node.atHub("telemetry")) < inAll && turn < 40; turn++)
+    await node.clock.advance(10_000);
+  assert.deepEqual([await node.atHub("telemetry"), await node.atHub("alarms")], [inAll, 3]);
+  await node.clock.advance(3000);
+  assert.equal((await node.store.status()).backlog.entries, 0);
+  durability.stop();
+  // Measured on what is sent: never more than the rate, one batch apart.
+  const seconds = node.clock.monotonicMs() / 1000;
+  assert.ok(node.sentBytes() <= 3000 * seconds + 10_000, `${node.sentBytes()} in ${seconds} s`);
+  await node.close();
+});
+
+test("a stream whose budget of the day is used up waits alone, loses nothing, and goes on the next day; equal ones share", async () => {
+  const camera: StreamDeclaration = { name: "camera", retention: {}, egress, hasBudget: true };
+  const node = await openNode({
+    streams: [telemetry, { ...camera }, { ...camera, name: "radar" }],
+    periodMs: 600_000,
+    limitsByStream: { camera: { bytesPerDay: 70_000 }, radar: { bytesPerDay: 1_000_000 } },
+  });
+  await node.send("camera", 1, 1500);
+  await node.send("radar", 1, 1500);
+  await node.send("telemetry", 1, 1500);
+  await node.restart();
+  node.pushed.length = 0;
+  await node.clock.advance(5000);
+  const given = (name: string, of = node.pushed) =>
+    of
+      .filter(({ log: of0 }) => (parseLane(of0)?.stream ?? "telemetry") === name)
+      .reduce((sum, { bytes }) => sum + bytes, 0);
+  // Behind the opening of their lanes.
+  const first40 = node.pushed.filter(({ bytes }) => bytes > 1000).slice(0, 40);
+  const shares = ["camera", "radar", "telemetry"].map((name) => given(name, first40));
+  assert.ok(Math.max(...shares) - Math.min(...shares) <= 3 * 4096, `${shares.join(", ")} bytes`);
+  for (let turn = 0; turn < 8; turn++) await node.clock.advance(10_000);
+  assert.deepEqual([await node.atHub("radar"), await node.atHub("telemetry")], [1500, 1500]);
+  const first = await node.atHub("camera");
+  assert.ok(first > 0 && first < 1500 && given("camera") <= 70_000 + 4096, `${first} entries`);
+  const status = node.budget.status();
+  assert.ok(status.usedUpForMs !== undefined && status.usedUpForMs <= dayMs);
+  await node.clock.advance(600_000);
+  const waiting = (await node.store.status()).streams.find(({ name }) => name === "camera");
+  assert.equal(waiting?.backlog.entries, 1500 - first);
+  // The account outlives a restart; a clock that steps ahead begins no day.
+  await node.restart();
+  node.clock.stepWall(300 * dayMs);
+  for (let turn = 0; turn < 5; turn++) await node.clock.advance(10_000);
+  assert.equal(await node.atHub("camera"), first);
+  for (let day = 0; day < 20 && (await node.atHub("camera")) < 1500; day++) {
+    const before = given("camera");
+    await node.clock.advance(node.budget.status().usedUpForMs ?? dayMs);
+    await node.clock.advance(700_000);
+    assert.ok(given("camera") - before <= 70_000 + 4096);
+  }
+  assert.equal(await node.atHub("camera"), 1500);
+  await node.clock.advance(600_000);
+  assert.equal((await node.store.status()).backlog.entries, 0);
+  await node.close();
+});
+
+test("D4: a stream gets and loses its lane with entries under way: each is at the hub once, those without a key too", async () => {
+  const node = await openNode({ streams: [telemetry, { ...alarms, priority: 0 }] });
+  const unkeyed = (from: number): EntryInput[] =>
+    range(from, from + 9).map((n) => ({
+      stream: "alarms",
+      body: Buffer.from(`{"u":${n}}`),
+    }));
+  const sends = async (turn: number) => {
+    await node.send("telemetry", turn * 100 + 1, 100);
+    await node.store.append(unkeyed(turn * 10));
+  };
+  const plain = [telemetry, { ...alarms, priority: 0 }];
+  const apart = [telemetry, alarms];
+  for (let turn = 0; turn < 24; turn++) {
+    await sends(turn);
+    await node.clock.advance(turn % 3);
+    if (turn % 6 === 2) await node.declare(turn % 12 === 2 ? apart : plain);
+    if (turn % 8 === 7) await node.restart();
+  }
+  for (let turn = 0; turn < 20; turn++) await node.clock.advance(1000);
+  const there = await readAll(node.hub as never, { stream: "alarms" });
+  const bodies = there.map(({ body }) => Buffer.from(body).toString()).sort();
+  assert.deepEqual(
+    bodies,
+    range(0, 239)
+      .map((n) => `{"u":${n}}`)
+      .sort(),
+  );
+  assert.equal(await node.atHub("telemetry"), 2400);
+  assert.equal((await node.store.status()).backlog.entries, 0);
+  await node.close();
+});
+
+test("the budget of a day: counted ahead of a crash, left in part to what is urgent, no day shorter than 23 hours", async () => {
+  const clock = createSimulatedClock();
+  let kept: string | undefined;
+  const keeper = {
+    read: async () => kept,
+    write: async (account: string) => void (kept = account),
+  };
+  const limits = { bytesPerDay: 1_000_000 };
+  const open = async () => {
+    const budget = createHubBudget({ clock, log, keeper }, limits);
+    await budget.open();
+    return budget;
+  };
+  const room = (of: Awaited<ReturnType<typeof open>>, isUrgent = false) =>
+    of.room({ stream: undefined, isUrgent });
+  let budget = await open();
+  await budget.spend(undefined, 300_000);
+  assert.deepEqual([room(budget), room(budget, true)], [600_000, 700_000]);
+  // A crash: nothing was written at the end, and nothing is forgotten.
+  budget = await open();
+  const left = room(budget, true);
+  assert.ok(left <= 700_000 && left > 650_000, `${left}`);
+  await budget.spend(undefined, left - 50_000);
+  assert.deepEqual([room(budget), room(budget, true)], [0, 50_000]);
+  // Back and forth: neither begins a day, nor does a restart with a clock set back.
+  clock.stepWall(40 * dayMs);
+  assert.equal(room(budget), 0);
+  clock.stepWall(-80 * dayMs);
+  assert.equal(room(budget), 0);
+  budget = await open();
+  assert.equal(room(budget), 0);
+  const waits = budget.status().usedUpForMs ?? 0;
+  assert.ok(waits > 0 && waits <= dayMs);
+  await clock.advance(waits + 1);
+  assert.equal(room(budget), 900_000);
+  // An hour before midnight, as the clock now has it, is no reason for a day of an hour.
+  clock.stepWall(dayMs - (clock.wallMs() % dayMs) - 3_600_000);
+  await budget.spend(undefined, 900_000);
+  await clock.advance(3_700_000);
+  assert.equal(room(budget), 0);
+});
