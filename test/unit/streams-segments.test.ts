@@ -3,56 +3,13 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { EntryInput } from "../../src/api/index.ts";
-import {
-  decodeBatch,
-  openStreamStore,
-  type LocalStreamStore,
-  type SealingOptions,
-  type StreamDeclaration,
-} from "../../src/data/index.ts";
-import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { decodeBatch, type LocalStreamStore } from "../../src/data/index.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
-import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
-import { diary, entry, keysOf, range, telemetry, temporaryFolder } from "../support/data.ts";
-
-const small: SealingOptions = { entriesMax: 10, tailEntries: 5, periodMs: 10 };
-const never: SealingOptions = { periodMs: 1e9 };
-
-async function open(
-  path: string,
-  options: {
-    clock?: SimulatedClock;
-    sealing?: SealingOptions;
-    streams?: StreamDeclaration[];
-    node?: string;
-    seed?: number;
-  } = {},
-): Promise<LocalStreamStore> {
-  const { clock = createSimulatedClock(), sealing = small, node = "n1", seed = 1 } = options;
-  const store = openStreamStore(
-    { clock, random: seededRandom(seed), log: silentLog },
-    { path, node, sealing },
-  );
-  await store.setStreams(options.streams ?? [telemetry, diary]);
-  return store;
-}
-
-/** Time for `segments` of them: a turn ends where virtual time does. */
-async function letSeal(clock: SimulatedClock, segments: number): Promise<void> {
-  for (let turn = 0; turn < 4 * segments; turn++) await clock.advance(10);
-}
-
-/** What the file holds, looked at while no store has it open. */
-function look(path: string): { segments: number; rows: number } {
-  const db = openDatabase(path);
-  const count = (table: string) =>
-    Number(db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.["n"]);
-  const found = { segments: count("segment"), rows: count("entry") };
-  db.close();
-  return found;
-}
+import { entry, keysOf, range, temporaryFolder } from "../support/data.ts";
+import { letSeal, look, never, openSealing as open, small } from "../support/segments.ts";
 
 /** Spoils the content of the segments, the `which` oldest. */
 function spoil(path: string, which: number): void {
@@ -236,78 +193,6 @@ test("S3, D4, D6: a damaged segment is named with its range, in reads and in the
   await store.close();
 });
 
-test("D8: size removes whole segments, oldest first; resends of what went stay duplicates, after a restart too", async () => {
-  using folder = temporaryFolder();
-  const path = join(folder.path, "s.db");
-  const clock = createSimulatedClock();
-  const sealing = { entriesMax: 1000, tailEntries: 100, bytesMax: 40_000, periodMs: 10 };
-  const streams = [{ ...telemetry, retention: { bytesMax: 1_100_000 } }];
-  let store = await open(path, { clock, sealing, streams });
-  const random = seededRandom(3);
-  const body = () => ({
-    pad: Buffer.from(range(1, 700).map(() => random.integer(256))).toString("hex"),
-  });
-  for (const first of range(0, 19).map((n) => n * 100)) {
-    const request = range(first + 1, first + 100).map((n) => entry(n, { body: body() }));
-    assert.equal((await store.append(request)).state, "stored");
-    await letSeal(clock, 3);
-  }
-  const { removed } = await store.retain();
-  assert.ok(removed > 0);
-  const [status] = (await store.status()).streams;
-  assert.ok(
-    status && status.bytes <= 1_100_000 && status.bytes > 1_000_000,
-    JSON.stringify(status),
-  );
-  assert.equal(status.entries, 2000 - removed);
-  const kept = await keysOf(store);
-  assert.deepEqual([kept.length, kept[0]], [2000 - removed, `p1/1/${removed + 1}`]);
-  await store.close();
-  assert.ok(look(path).segments > 5);
-  store = await open(path, { clock, sealing, streams });
-  const resend = await store.append([entry(1), entry(removed), entry(removed + 1), entry(2001)]);
-  assert.deepEqual(resend.state === "stored" && [resend.stored, resend.duplicates], [1, 3]);
-  await store.close();
-});
-
-test("D8: a segment goes by age when its youngest entry is too old, and not before the hub has it", async () => {
-  using folder = temporaryFolder();
-  const clock = createSimulatedClock();
-  const streams = [{ ...telemetry, retention: { ageMs: 60_000 } }];
-  const store = await open(join(folder.path, "s.db"), { clock, streams });
-  const { origin } = await store.status();
-  for (const first of [1, 21, 41]) {
-    await store.append(range(first, first + 19).map((n) => entry(n)));
-    await store.markHub({ [origin]: 15 });
-    await letSeal(clock, 5);
-    await clock.advance(20_000);
-  }
-  await clock.advance(25_000);
-  await store.retain();
-  assert.equal((await keysOf(store))[0], "p1/1/11");
-  await store.markHub({ [origin]: 60 });
-  await store.retain();
-  assert.equal((await keysOf(store))[0], "p1/1/41");
-  await store.close();
-});
-
-test("a stream too small or too slow for segments stays rows, and keeps its limits exactly", async () => {
-  using folder = temporaryFolder();
-  const path = join(folder.path, "s.db");
-  const clock = createSimulatedClock();
-  const streams = [
-    { name: "telemetry", retention: { bytesMax: 50_000 } },
-    { name: "diary", retention: { ageMs: 80_000 } },
-  ];
-  const store = await open(path, { clock, streams });
-  for (const n of range(1, 60)) {
-    await store.append([entry(n), entry(n, { stream: "diary" })]);
-    await clock.advance(2000);
-  }
-  await store.close();
-  assert.equal(look(path).segments, 0);
-});
-
 test("a store of the layout before segments opens, answers as before, and seals what it holds", async () => {
   using folder = temporaryFolder();
   const path = join(folder.path, "s.db");
@@ -345,68 +230,17 @@ test("a store of the layout before segments opens, answers as before, and seals 
 /** Takes away what later layouts added: the file is then one that the version before wrote. */
 function toLayout1(path: string): void {
   const db = openDatabase(path);
-  const added = ["segment", "segment_bytes", "segment_plan", "segment_again", "hub_lane", "piece", "run"];
-  for (const table of [...added, "consumer"])
-    db.exec(`DROP TABLE ${table}`);
+  const added = [
+    "segment",
+    "segment_bytes",
+    "segment_plan",
+    "segment_again",
+    "hub_lane",
+    "piece",
+    "run",
+  ];
+  for (const table of [...added, "consumer"]) db.exec(`DROP TABLE ${table}`);
   db.exec("ALTER TABLE alias DROP COLUMN segment");
   db.exec("ALTER TABLE stream DROP COLUMN dropped_when_full; PRAGMA user_version = 1");
   db.close();
 }
-
-test("D8: on a full disk streams that declare it give way, lowest priority first, counted; the others lose nothing", async () => {
-  using folder = temporaryFolder();
-  const clock = createSimulatedClock();
-  const drop = { retention: { whenFull: "drop" as const } };
-  const store = openStreamStore(
-    { clock, random: seededRandom(5), log: silentLog },
-    { path: join(folder.path, "s.db"), node: "n1", sealing: small, fileBytesMax: 2_000_000 },
-  );
-  await store.setStreams([
-    { name: "readings", ...drop },
-    { name: "events", ...drop, priority: 5 },
-    { name: "alarms", retention: {}, priority: 10 },
-  ]);
-  const random = seededRandom(4);
-  const body = () => ({
-    pad: Buffer.from(range(1, 500).map(() => random.integer(256))).toString("hex"),
-  });
-  const send = (stream: string, from: number, count: number) =>
-    store.append(range(from, from + count - 1).map((n) => entry(n, { stream, body: body() })));
-  const countOf = async (stream: string) =>
-    (await store.status()).streams.find(({ name }) => name === stream);
-
-  for (let n = 1; n <= 1000; n += 100) {
-    await send("alarms", n, 50);
-    await send("events", n, 50);
-    await send("readings", n, 50);
-    await letSeal(clock, 2);
-  }
-  // Far more readings than there is room for: they only ever take their own room.
-  for (let n = 2001; n <= 4000; n += 100) {
-    const answer = await send("readings", n, 100);
-    assert.deepEqual(answer.state === "stored" && answer.stored, 100, JSON.stringify(answer));
-    await letSeal(clock, 2);
-  }
-  const readings = await countOf("readings");
-  assert.equal((readings?.entries ?? 0) + (readings?.droppedWhenFull ?? 0), 2500);
-  assert.ok((readings?.droppedWhenFull ?? 0) > 500);
-  assert.deepEqual((await keysOf(store, { stream: "readings" })).at(-1), "p1/1/4000");
-  assert.deepEqual(
-    [(await countOf("events"))?.entries, (await countOf("events"))?.droppedWhenFull],
-    [500, 0],
-  );
-
-  // Alarms may take the room of all the others, and are refused when there is none left.
-  let refused: string | undefined;
-  let alarms = 500;
-  for (let n = 10_001; !refused && n < 20_000; n += 50) {
-    const answer = await send("alarms", n, 50);
-    if (answer.state === "refused") refused = answer.code;
-    else alarms += answer.stored;
-  }
-  assert.equal(refused, "disk-full");
-  assert.equal((await countOf("readings"))?.entries, 0);
-  assert.equal((await countOf("events"))?.droppedWhenFull, 500);
-  assert.equal((await keysOf(store, { stream: "alarms" })).length, alarms);
-  await store.close();
-});

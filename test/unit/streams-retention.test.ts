@@ -1,0 +1,80 @@
+/** Retention over rows and segments. */
+import { strict as assert } from "node:assert";
+import { join } from "node:path";
+import { test } from "node:test";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+import { entry, keysOf, range, telemetry, temporaryFolder } from "../support/data.ts";
+import { letSeal, look, openSealing as open } from "../support/segments.ts";
+
+test("D8: size removes whole segments, oldest first; resends of what went stay duplicates, after a restart too", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const clock = createSimulatedClock();
+  const sealing = { entriesMax: 1000, tailEntries: 100, bytesMax: 40_000, periodMs: 10 };
+  const streams = [{ ...telemetry, retention: { bytesMax: 1_100_000 } }];
+  let store = await open(path, { clock, sealing, streams });
+  const random = seededRandom(3);
+  const body = () => ({
+    pad: Buffer.from(range(1, 700).map(() => random.integer(256))).toString("hex"),
+  });
+  for (const first of range(0, 19).map((n) => n * 100)) {
+    const request = range(first + 1, first + 100).map((n) => entry(n, { body: body() }));
+    assert.equal((await store.append(request)).state, "stored");
+    await letSeal(clock, 3);
+  }
+  const { removed } = await store.retain();
+  assert.ok(removed > 0);
+  const [status] = (await store.status()).streams;
+  assert.ok(
+    status && status.bytes <= 1_100_000 && status.bytes > 1_000_000,
+    JSON.stringify(status),
+  );
+  assert.equal(status.entries, 2000 - removed);
+  const kept = await keysOf(store);
+  assert.deepEqual([kept.length, kept[0]], [2000 - removed, `p1/1/${removed + 1}`]);
+  await store.close();
+  assert.ok(look(path).segments > 5);
+  store = await open(path, { clock, sealing, streams });
+  const resend = await store.append([entry(1), entry(removed), entry(removed + 1), entry(2001)]);
+  assert.deepEqual(resend.state === "stored" && [resend.stored, resend.duplicates], [1, 3]);
+  await store.close();
+});
+
+test("D8: a segment goes by age when its youngest entry is too old, and not before the hub has it", async () => {
+  using folder = temporaryFolder();
+  const clock = createSimulatedClock();
+  const streams = [{ ...telemetry, retention: { ageMs: 60_000 } }];
+  const store = await open(join(folder.path, "s.db"), { clock, streams });
+  const { origin } = await store.status();
+  for (const first of [1, 21, 41]) {
+    await store.append(range(first, first + 19).map((n) => entry(n)));
+    await store.markHub({ [origin]: 15 });
+    await letSeal(clock, 5);
+    await clock.advance(20_000);
+  }
+  await clock.advance(25_000);
+  await store.retain();
+  assert.equal((await keysOf(store))[0], "p1/1/11");
+  await store.markHub({ [origin]: 60 });
+  await store.retain();
+  assert.equal((await keysOf(store))[0], "p1/1/41");
+  await store.close();
+});
+
+test("a stream too small or too slow for segments stays rows, and keeps its limits exactly", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const clock = createSimulatedClock();
+  const streams = [
+    { name: "telemetry", retention: { bytesMax: 50_000 } },
+    { name: "diary", retention: { ageMs: 80_000 } },
+  ];
+  const store = await open(path, { clock, streams });
+  for (const n of range(1, 60)) {
+    await store.append([entry(n), entry(n, { stream: "diary" })]);
+    await clock.advance(2000);
+  }
+  await store.close();
+  assert.equal(look(path).segments, 0);
+});
