@@ -39,6 +39,8 @@ export const agentConfigKeys: Readonly<Record<keyof AgentConfig, ConfigKey>> = {
     takes: "<url>",
     default: "none",
     secret: true,
+    kept: true,
+  },
   hubBytesPerSecond: {
     text: "what this node may send to the hub of streams and documents, compressed",
     takes: "<bytes>",
