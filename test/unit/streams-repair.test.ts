@@ -10,6 +10,7 @@ import {
   type LocalStreamStore,
 } from "../../src/data/index.ts";
 import { virtualRouter } from "../../src/drill/simulated/convergence/links.ts";
+import { silentLog as log } from "../../src/lib/log.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
 import { createGate, createRecheck } from "../../src/privacy/gate/index.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
