@@ -161,6 +161,8 @@ export { createDocumentRoutes, type DocumentRoutesDeps } from "./routes/document
 export { createQueries, type Queries } from "./queries/thread.ts";
 export { createLiveQueries, type LiveOptions, type LiveQueries } from "./queries/live-queries.ts";
 export type { LiveReader } from "./queries/subscription.ts";
+export type { SqlDeclared } from "./queries/sql/request.ts";
+export { createSql, type Sql } from "./queries/sql/sql.ts";
 export type { QueryFiles } from "./queries/engine.ts";
 export { hubName, type AuditDeps, type AuditPartner } from "./audit/audit.ts";
 export { connectAudit, serveAudit } from "./audit/link.ts";
@@ -177,5 +179,6 @@ export type {
   GroupStatus,
   TakeOptions,
 } from "./streams/groups/groups.ts";
+export { createSqlRoutes } from "./routes/sql.ts";
 export { createGroupRoutes } from "./routes/groups.ts";
 export { createGlobalRoutes, createStreamRoutes } from "./routes/routes.ts";

@@ -273,6 +273,13 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
   });
   assert.match(await unknown.text(), /collection-unknown/);
   started.add("data/queries/queries.entry.ts");
+  const views = await fetch(`${node.gateway}/v1/data/sql`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify({ sql: `select name from all_views where name = '${stream}'` }),
+  });
+  assert.deepEqual(await views.json(), { columns: ["name"], rows: [[stream]], more: false });
+  started.add("data/queries/sql/sql.entry.ts");
 
   // Threads of the node and of the hub read what each holds, and find it equal.
   const verified = skerry<{ state: string }>("data", "verify", stream, "--data", dataDir);

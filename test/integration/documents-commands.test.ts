@@ -15,6 +15,8 @@ import {
   createDocumentRoutes,
   createDocumentWrites,
   createQueries,
+  createSql,
+  createSqlRoutes,
   createStreamRoutes,
   serveAudit,
 } from "../../src/data/index.ts";
@@ -102,6 +104,11 @@ test("documents are put, merged, read and listed, and conflicts told with every 
     live,
     declared: { isCollection: () => true, isStream: () => true },
   })(app);
+  const sql = createSql(
+    { clock: systemClock, declared: () => ({ collections: [], streams: [] }) },
+    { documentsPath: join(dataDir, "documents.db"), streamsPath: join(dataDir, "streams.db") },
+  );
+  createSqlRoutes(sql)(app);
   const streams = await openReadings(join(dataDir, "streams.db"));
   createStreamRoutes(streams)(app);
   // The audit's thread of either node, and a link between them.
@@ -264,6 +271,17 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   await assert.rejects(run("query", "readings", "--sort", "celsius"), {
     message: "--sort: is of a collection, and readings is a stream",
   });
+
+  const statements = [...docs.matchAll(/^skerry data (sql .*)$/gm)].map(([, line = ""]) =>
+    [...line.matchAll(/'([^']*)'|"([^"]*)"|(\S+)/g)].map(([, a, b, c]) => a ?? b ?? c ?? ""),
+  );
+  const answered: string[] = [];
+  for (const statement of statements) answered.push(await run(...statement));
+  assert.deepEqual(answered, [
+    "NAME\tKIND\nitems\tcollection\norders\tcollection\nreadings\tstream",
+    "STATUS\tN\nopen\t3\npaid\t1",
+    'at,sequence,body\n2026-01-01T08:12:00.000Z,,"{""sensor"":""s1"",""celsius"":24}"\n2026-01-01T08:19:00.000Z,,"{""sensor"":""s2"",""celsius"":18}"',
+  ]);
 
   // Comparing stores, as docs/data.md has it.
   const verify = async (...words: string[]): Promise<[string, unknown]> => {

@@ -15,7 +15,10 @@ import {
   createLiveQueries,
   createQueries,
   createQueryRoutes,
+  createSql,
+  createSqlRoutes,
   type DocumentStore,
+  type SqlDeclared,
 } from "../../data/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Ground } from "../ground.ts";
@@ -31,16 +34,13 @@ export async function startQueriesPath(
   { clock, random, log, metrics, lifecycle, dataDir }: Ground,
   { mirrored, documents }: { mirrored: Mirrored; documents: Pick<DocumentStore, "on"> },
 ): Promise<QueriesPath> {
+  const files = {
+    documentsPath: join(dataDir, "documents.db"),
+    streamsPath: join(dataDir, "streams.db"),
+  };
   const queries = await lifecycle.start(
     "queries",
-    () =>
-      createQueries(
-        { clock },
-        {
-          documentsPath: join(dataDir, "documents.db"),
-          streamsPath: join(dataDir, "streams.db"),
-        },
-      ),
+    () => createQueries({ clock }, files),
     (part) => part.stop(),
   );
   const [isCollection, isStream] = [collectionKind, streamKind].map((kind) =>
@@ -51,10 +51,33 @@ export async function startQueriesPath(
   mirrored.follow(collectionKind, (now: readonly Collection[]) =>
     live.declare(new Map(now.map(({ metadata, spec }) => [metadata.name, stable(spec)]))),
   );
+  const sql = createSql({ clock, declared: declarations(mirrored) }, files);
+  const routes = [
+    createQueryRoutes({ queries, live, declared: { isCollection, isStream } }),
+    createSqlRoutes(sql),
+  ];
   return {
-    routes: createQueryRoutes({ queries, live, declared: { isCollection, isStream } }),
+    routes: (app) => {
+      for (const mount of routes) mount(app);
+    },
     endStreams: () => live.stop(),
   };
+}
+
+/** Names and fields that statements find as views and columns. */
+function declarations(mirrored: Mirrored): () => SqlDeclared {
+  let declared: SqlDeclared = { collections: [], streams: [] };
+  mirrored.follow(collectionKind, (now: readonly Collection[]) => {
+    const collections = now.map(({ metadata: { name }, spec }) => ({
+      name,
+      fields: (spec?.fields ?? []).map(({ path }) => path),
+    }));
+    declared = { ...declared, collections };
+  });
+  mirrored.follow(streamKind, (now) => {
+    declared = { ...declared, streams: now.map(({ metadata }) => metadata.name) };
+  });
+  return () => declared;
 }
 
 type Known = (name: string) => boolean;

@@ -12,6 +12,7 @@ import { registerChanges } from "./data-changes.ts";
 import { registerDead } from "./data-dead.ts";
 import { registerExport } from "./data-export.ts";
 import { registerQuery } from "./data-query.ts";
+import { registerSql } from "./data-sql.ts";
 import { registerVerify } from "./data-verify.ts";
 import { instant, wholeNumber } from "../flag-values.ts";
 import { openLocalApi } from "../local-api.ts";
@@ -81,6 +82,7 @@ export function registerData(program: Command, context: Context): void {
   registerExport(data, context);
   registerChanges(data, context);
   registerDocuments(data, context);
+  registerSql(data, context);
   registerVerify(data, context);
   registerDead(data, context);
 }

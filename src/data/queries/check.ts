@@ -159,7 +159,7 @@ export function checkEntriesQuery(request: Json | undefined): EntriesQuery {
 }
 
 /** RFC 3339, or milliseconds since 1970. */
-function checkTime(name: string, given: Json | undefined): number | undefined {
+export function checkTime(name: string, given: Json | undefined): number | undefined {
   if (given === undefined) return undefined;
   const ms = typeof given === "string" ? Date.parse(given) : given;
   if (Number.isSafeInteger(ms)) return ms as number;

@@ -209,3 +209,48 @@ export const queryEntries = {
     },
   ),
 };
+
+export const runStatement = {
+  summary:
+    "One SQL statement that reads: SQLite's, over a view for each collection and a table for each stream.",
+  requestBody: {
+    required: true,
+    content: {
+      "application/json": {
+        schema: {
+          type: "object",
+          required: ["sql"],
+          properties: {
+            sql: { ...text, description: "all_views lists what there is." },
+            from: { ...text, description: "Of streams: entries not before." },
+            to: { ...text, description: "Of streams: entries before." },
+            limit: { ...count, description: "Rows, 1 to 10000. Default 1000." },
+            timeoutMs: { ...count, description: "1 to 60000. Default 5000." },
+          },
+        },
+        examples: {
+          views: { value: { sql: "select name, kind, columns from all_views" } },
+          numbers: { value: { sql: "select 1 as one, 'a' as letter", limit: 10 } },
+        },
+      },
+    },
+  },
+  responses: {
+    200: {
+      description: "Whole numbers beyond 2^53, and bytes in hexadecimal, are text.",
+      content: {
+        "application/json": {
+          schema: {
+            type: "object",
+            required: ["columns", "rows", "more"],
+            properties: {
+              columns: texts,
+              rows: { type: "array", items: { type: "array" } },
+              more: { type: "boolean", description: "There are more rows than were answered." },
+            },
+          },
+        },
+      },
+    },
+  },
+};

@@ -9,6 +9,8 @@ export { prepareLayout } from "./layout.ts";
 export {
   databaseFiles,
   openDatabase,
+  openMemory,
+  sqliteActions,
   setAside,
   type Database,
   type OpenOptions,

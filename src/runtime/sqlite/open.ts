@@ -1,5 +1,5 @@
 /** Opening a database file, and which files it consists of. The only importer of `node:sqlite`. */
-import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { constants, DatabaseSync, type StatementSync } from "node:sqlite";
 import { closeSync, existsSync, openSync, renameSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { ensureDirectory, syncDirectory } from "../files/index.ts";
@@ -36,6 +36,19 @@ export type OpenOptions = {
    */
   readonly logPages?: number;
 };
+
+/** What an authorizer is asked, and may answer (sqlite.org/c3ref/c_alter_table.html). */
+export const sqliteActions = {
+  allow: constants.SQLITE_OK,
+  deny: constants.SQLITE_DENY,
+  select: constants.SQLITE_SELECT,
+  recursive: constants.SQLITE_RECURSIVE,
+  read: constants.SQLITE_READ,
+  function: constants.SQLITE_FUNCTION,
+} as const;
+
+/** A database that is gone with the process, or when it is closed. */
+export const openMemory = (): Database => new DatabaseSync(":memory:");
 
 const checkedBytesMax = 64 * 1024 * 1024;
 
