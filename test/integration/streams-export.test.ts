@@ -3,7 +3,8 @@ import { strict as assert } from "node:assert";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { exportStream, type ExportOptions } from "../../src/cli/stream-export.ts";
+import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
+import { exportStream, type ExportOptions } from "../../src/cli/export/stream-export.ts";
 import {
   createStreamRoutes,
   openStreamStore,
@@ -76,6 +77,61 @@ for (const format of ["ndjson", "csv"] as const) {
     await assert.rejects(run({ path: broken, format }), { code: "invalid-argument" });
   });
 }
+
+test("parquet: typed columns, finished groups kept over a break, no entry twice or missing; read by another program", async () => {
+  const whole = join(folder.path, "whole.parquet");
+  const broken = join(folder.path, "broken.parquet");
+  const options = { format: "parquet", pieceEntries: 14 } as const;
+  const result = await run({ ...options, path: whole });
+  assert.deepEqual([result.entries, result.resumed], [40, 0]);
+  await assert.rejects(run({ ...options, path: broken }, failingAfter(3)), {
+    code: "not-answering",
+  });
+  writeFileSync(broken, "half a group", { flag: "a" });
+  const resumed = await run({ ...options, path: broken });
+  assert.deepEqual([resumed.entries, resumed.resumed, resumed.bytes], [40, 14, result.bytes]);
+  assert.deepEqual(readFileSync(broken), readFileSync(whole));
+  const file = await asyncBufferFromFile(broken);
+  const { schema, row_groups: groups } = await parquetMetadataAsync(file);
+  assert.deepEqual(
+    groups.map(({ num_rows: rows }) => rows),
+    [14n, 14n, 12n],
+  );
+  assert.deepEqual(
+    schema.slice(1).map(({ name, type, converted_type: meaning }) => [name, type, meaning]),
+    [
+      ["at", "INT64", "TIMESTAMP_MILLIS"],
+      ["producer", "BYTE_ARRAY", "UTF8"],
+      ["epoch", "INT64", undefined],
+      ["sequence", "INT64", undefined],
+      ["origin", "BYTE_ARRAY", "UTF8"],
+      ["position", "INT64", undefined],
+      ["n", "DOUBLE", undefined],
+      ["text", "BYTE_ARRAY", "UTF8"],
+      ["deep", "BYTE_ARRAY", "JSON"],
+      ["body.at", "BYTE_ARRAY", "UTF8"],
+      ["other", "BYTE_ARRAY", "JSON"],
+    ],
+  );
+  const rows = await parquetReadObjects({ file });
+  const { origin } = await store.status();
+  assert.deepEqual(
+    rows.map(({ sequence }) => Number(sequence)),
+    range(1, 40),
+  );
+  assert.deepEqual(rows[2], {
+    ...{ at: new Date(3000), producer: "p1", epoch: 1n, sequence: 3n, origin, position: 3n, n: 3 },
+    ...{ text: 'a "quoted", one\nof two lines', deep: { at: [3] }, "body.at": "x", other: null },
+  });
+  assert.deepEqual(
+    [rows[29]?.["n"], rows[29]?.["text"], rows[29]?.["other"]],
+    [30, null, { late: true }],
+  );
+  // Nothing in that time: a table without rows.
+  const empty = join(folder.path, "empty.parquet");
+  assert.equal((await run({ ...options, path: empty, query: { to: "0" } })).entries, 0);
+  assert.deepEqual(await parquetReadObjects({ file: await asyncBufferFromFile(empty) }), []);
+});
 
 test("CSV: columns by the first page, text quoted, objects as JSON, what comes up later in the last column", async () => {
   const path = join(folder.path, "some.csv");

@@ -5,7 +5,7 @@ import { isHubFolder } from "../../runtime/local/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
 import { openLocalApi } from "../local-api.ts";
-import { exportStream } from "../stream-export.ts";
+import { exportFormats, exportStream, type ExportFormat } from "../export/stream-export.ts";
 
 type Flags = {
   data?: string;
@@ -25,7 +25,7 @@ export function registerExport(data: Command, context: Context): void {
       "--out <file>",
       "the file to write; FILE.resume stands beside it until it is whole",
     )
-    .option("--format <format>", "ndjson or csv", "ndjson")
+    .option("--format <format>", "ndjson, csv or parquet", "ndjson")
     .option("--from <time>", "not before, ISO 8601")
     .option("--to <time>", "before, ISO 8601")
     .option("--cell <name>", "on a hub: of this cell")
@@ -33,7 +33,7 @@ export function registerExport(data: Command, context: Context): void {
     .option("--json", "the outcome as JSON")
     .addHelpText(
       "after",
-      "\nExamples:\n  skerry data export telemetry --out telemetry.ndjson\n  skerry data export readings --out june.csv --format csv --from 2026-06-01T00:00:00Z --to 2026-07-01T00:00:00Z",
+      "\nExamples:\n  skerry data export telemetry --out telemetry.ndjson\n  skerry data export readings --out june.csv --format csv --from 2026-06-01T00:00:00Z --to 2026-07-01T00:00:00Z\n  skerry data export readings --out june.parquet --format parquet --from 2026-06-01T00:00:00Z --to 2026-07-01T00:00:00Z",
     )
     .action((stream: string, flags: Flags) => run(stream, flags, context));
 }
@@ -41,11 +41,11 @@ export function registerExport(data: Command, context: Context): void {
 async function run(stream: string, flags: Flags, context: Context): Promise<void> {
   const { output } = context;
   const { format } = flags;
-  if (format !== "ndjson" && format !== "csv") {
+  if (!isFormat(format)) {
     throw new SkerryError({
       code: "invalid-argument",
       message: `--format: "${format}" is not known`,
-      hint: "use ndjson or csv",
+      hint: `use ${exportFormats.join(", ")}`,
     });
   }
   const dataDir = dataDirOf(flags.data, context);
@@ -83,3 +83,6 @@ async function run(stream: string, flags: Flags, context: Context): Promise<void
     await api.close();
   }
 }
+
+const isFormat = (text: string): text is ExportFormat =>
+  (exportFormats as readonly string[]).includes(text);

@@ -1,24 +1,31 @@
 /**
- * A stream into a file, page by page. Beside the file stands a record of how far it got: an export
+ * A stream into a file, piece by piece. Beside the file stands a record of how far it got: an export
  * that was cut short, by whatever, goes on from there when it is run again, and the file is the same
  * as if it had never stopped.
  */
 import { existsSync, rmSync } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
-import { SkerryError } from "../lib/errors.ts";
-import { readRecord, syncDirectory, writeRecordAsync } from "../runtime/files/index.ts";
-import { callJson, type LocalApi } from "./local-api.ts";
-import { csvValue } from "./output.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { readRecord, syncDirectory, writeRecordAsync } from "../../runtime/files/index.ts";
+import type { Json } from "../../lib/json.ts";
+import { callJson, type LocalApi } from "../local-api.ts";
+import type { Encoder, Line } from "./encoder.ts";
+import { csvEncoder, ndjsonEncoder } from "./text.ts";
+
+export const exportFormats = ["ndjson", "csv", "parquet"] as const;
+export type ExportFormat = (typeof exportFormats)[number];
 
 export type ExportOptions = {
   readonly stream: string;
   readonly path: string;
-  readonly format: "ndjson" | "csv";
+  readonly format: ExportFormat;
   /** `from`, `to`, `cell`. */
   readonly query: Readonly<Record<string, string>>;
-  /** Entries that are asked for and written at a time. Default 5000. */
+  /** Entries that are asked for at a time. Default 5000. */
   readonly pageEntries?: number;
+  /** At least so many in a piece. Default: the format's own. */
+  readonly pieceEntries?: number;
   readonly onProgress?: (progress: { entries: number; bytes: number }) => void;
 };
 
@@ -29,9 +36,6 @@ export type ExportResult = {
   readonly resumed: number;
 };
 
-type Line = Readonly<Record<string, unknown>> & {
-  readonly body: Readonly<Record<string, unknown>>;
-};
 type Page = { readonly entries: readonly Line[]; readonly cursor: string; readonly more: boolean };
 
 /** What the file beside says; `of` names the export, so that another one does not go on with it. */
@@ -40,10 +44,12 @@ type Progress = {
   readonly entries: number;
   readonly bytes: number;
   readonly cursor?: string;
-  readonly fields?: readonly string[];
+  /** Of the encoder. */
+  readonly state?: Json;
 };
 
-const named = ["at", "producer", "epoch", "sequence", "origin", "position"];
+/** What of a piece is kept in memory, whatever its format would like: a page is about 1 MiB at most. */
+const pagesPerPiece = 32;
 
 /** Throws `invalid-argument`, and what the node or hub says. */
 export async function exportStream(
@@ -52,47 +58,66 @@ export async function exportStream(
 ): Promise<ExportResult> {
   const { stream, path, format, query, pageEntries = 5000, onProgress } = options;
   const resumePath = `${path}.resume`;
-  const of = JSON.stringify([stream, format, query]);
+  const of = JSON.stringify([2, stream, format, query]);
   let progress = progressOf(resumePath, path, of);
+  const encoder = await encoderOf(options, progress.state ?? null);
+  const { pieceEntries = encoder.entriesPerPiece } = options;
   const resumed = progress.entries;
   await writeRecordAsync(resumePath, progress);
   const file = await open(path, progress.bytes > 0 ? "r+" : "w", 0o600);
   try {
     // What was written and not noted comes again.
     await file.truncate(progress.bytes);
+    let { cursor } = progress;
+    let waiting: Line[] = [];
+    let pages = 0;
     for (let more = true; more;) {
       const parameters = new URLSearchParams({
         ...query,
         format: "json",
         limit: String(pageEntries),
-        ...(progress.cursor === undefined ? {} : { after: progress.cursor }),
+        ...(cursor === undefined ? {} : { after: cursor }),
       });
       const page = await callJson<Page>(
         api,
         `/v1/streams/${encodeURIComponent(stream)}/entries?${parameters}`,
       );
-      const fields = progress.fields ?? fieldsOf(page.entries);
-      const text = page.entries.map((entry) =>
-        format === "csv" ? csvLine(entry, fields ?? [], query) : `${JSON.stringify(entry)}\n`,
-      );
-      const head = format === "csv" && progress.bytes === 0 && fields ? headOf(fields, query) : "";
+      ({ cursor, more } = page);
+      waiting.push(...page.entries);
+      onProgress?.({ entries: progress.entries + waiting.length, bytes: progress.bytes });
+      if (more && waiting.length < pieceEntries && ++pages < pagesPerPiece) continue;
+      const piece = encoder.encode(waiting, progress.bytes);
       progress = {
         of,
-        entries: progress.entries + page.entries.length,
-        bytes: progress.bytes + (await append(file, progress.bytes, head + text.join(""))),
-        cursor: page.cursor,
-        ...(fields ? { fields } : {}),
+        entries: progress.entries + waiting.length,
+        bytes: progress.bytes + (await append(file, progress.bytes, piece)),
+        cursor,
+        state: encoder.state,
       };
+      [waiting, pages] = [[], 0];
       await writeRecordAsync(resumePath, progress);
       onProgress?.(progress);
-      ({ more } = page);
     }
+    // Not noted: a run that is cut short here writes it again, behind what came meanwhile.
+    const end = encoder.end(progress.bytes);
+    progress = {
+      ...progress,
+      bytes: progress.bytes + (await append(file, progress.bytes, end)),
+    };
   } finally {
     await file.close();
   }
   rmSync(resumePath);
   syncDirectory(dirname(path));
   return { entries: progress.entries, bytes: progress.bytes, resumed };
+}
+
+/** A library of 200 KB, for who wants it. */
+async function encoderOf({ format, query }: ExportOptions, state: Json): Promise<Encoder> {
+  if (format === "ndjson") return ndjsonEncoder();
+  if (format === "csv") return csvEncoder(query, state);
+  const { parquetEncoder } = await import("./parquet.ts");
+  return parquetEncoder(query, state);
 }
 
 function progressOf(resumePath: string, path: string, of: string): Progress {
@@ -115,39 +140,11 @@ function progressOf(resumePath: string, path: string, of: string): Progress {
 }
 
 /** Durable when it resolves, so that the record beside never says more than the file holds. */
-async function append(file: FileHandle, position: number, text: string): Promise<number> {
-  const bytes = Buffer.from(text);
+async function append(file: FileHandle, position: number, bytes: Uint8Array): Promise<number> {
   for (let done = 0; done < bytes.length;) {
     const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
     done += bytesWritten;
   }
   await file.datasync();
   return bytes.length;
-}
-
-/** The columns, fixed by the first page that has entries; what comes up later goes into `other`. */
-function fieldsOf(entries: readonly Line[]): readonly string[] | undefined {
-  if (entries.length === 0) return undefined;
-  return [...new Set(entries.flatMap(({ body }) => Object.keys(body)))];
-}
-
-function headOf(fields: readonly string[], query: ExportOptions["query"]): string {
-  const cell = query["cell"] === undefined ? [] : ["cell"];
-  const taken = new Set([...cell, ...named, "other"]);
-  const columns = fields.map((field) => (taken.has(field) ? `body.${field}` : field));
-  return `${[...cell, ...named, ...columns, "other"].map(csvValue).join(",")}\n`;
-}
-
-function csvLine(entry: Line, fields: readonly string[], query: ExportOptions["query"]): string {
-  const { body } = entry;
-  const cell = query["cell"] === undefined ? [] : [entry["cell"]];
-  const known = new Set(fields);
-  const rest = Object.entries(body).filter(([field]) => !known.has(field));
-  const other = rest.length === 0 ? undefined : Object.fromEntries(rest);
-  const values = [
-    ...cell,
-    ...named.map((name) => entry[name]),
-    ...fields.map((name) => body[name]),
-  ];
-  return `${[...values, other].map(csvValue).join(",")}\n`;
 }
