@@ -68,6 +68,13 @@ export type {
   GroupStart,
   GroupStatus,
 } from "./streams-groups.ts";
+export type {
+  Batch,
+  BatchesOptions,
+  ColumnKind,
+  ColumnKinds,
+  ColumnOf,
+} from "./streams-batches.ts";
 export type { Entry } from "./streams-entry.ts";
 export {
   createClient,

@@ -5,6 +5,7 @@
 import type { EntriesRequest, QueryGroup, WindowsRequest } from "../api/records/index.ts";
 import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
+import { batchesOf, type Batch, type BatchesOptions, type ColumnKinds } from "./streams-batches.ts";
 import type { Entry } from "./streams-entry.ts";
 import { createGroup, type ConsumerGroup, type GroupOptions } from "./streams-groups.ts";
 
@@ -57,6 +58,11 @@ export interface StreamClient {
     stream: string,
     request?: EntriesRequest & { readonly limit?: number; readonly signal?: AbortSignal },
   ): AsyncIterable<Entry>;
+  /** As columns, a batch at a time, in the order of their arrival; with `follow` it goes on with what comes. */
+  batches<Kinds extends ColumnKinds>(
+    stream: string,
+    options: BatchesOptions<Kinds>,
+  ): AsyncIterable<Batch<Kinds>>;
   /** What is measured in windows of time on a node; at most 1000 windows and groups. */
   windows(
     stream: string,
@@ -118,6 +124,7 @@ export function createClient(options: ClientOptions): StreamClient {
     appendLines,
     query: (stream, query = {}) => read(stream, query, false),
     select: (stream, request = {}) => pagesOf(call, pathOf(stream), request),
+    batches: (stream, batchesOptions) => batchesOf(call, stream, batchesOptions),
     async windows(stream, { signal, aggregate = ["count"], ...request }) {
       const asked = { ...request, aggregate, limit: groupsMax };
       return (await ask<QueryGroup>(call, pathOf(stream), asked, signal)).rows;

@@ -283,6 +283,12 @@ test("documents are put, merged, read and listed, and conflicts told with every 
     'at,sequence,body\n2026-01-01T08:12:00.000Z,,"{""sensor"":""s1"",""celsius"":24}"\n2026-01-01T08:19:00.000Z,,"{""sensor"":""s2"",""celsius"":18}"',
   ]);
 
+  const [, line = ""] = /^skerry data (export .*)$/m.exec(docs) ?? [];
+  const out = join(dataDir, "readings.parquet");
+  const exported = line.split(" ").map((word) => (word === "readings.parquet" ? out : word));
+  assert.match(await run(...exported), /^4 entries of readings into /);
+  assert.equal(readFileSync(out).subarray(-4).toString(), "PAR1");
+
   // Comparing stores, as docs/data.md has it.
   const verify = async (...words: string[]): Promise<[string, unknown]> => {
     const text = await run("verify", ...words);

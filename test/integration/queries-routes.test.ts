@@ -14,12 +14,15 @@ import {
   createDocumentWrites,
   createQueries,
   createQueryRoutes,
+  createStreamRoutes,
   type DocumentStore,
   type Queries,
   type StreamStore,
 } from "../../src/data/index.ts";
 import { queryDocuments, queryEntries } from "../../src/data/routes/queries-openapi.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
+import { createDeadLetters, httpIngestRoutes } from "../../src/ingest/index.ts";
+import { createMetrics } from "../../src/runtime/metrics/index.ts";
 import { createHttpApp, type HttpApp } from "../../src/runtime/http/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { openDocuments } from "../support/documents.ts";
@@ -54,6 +57,17 @@ before(async () => {
   };
   const { live } = startLive({ queries, store });
   createQueryRoutes({ queries, live, declared })(app);
+  createStreamRoutes(streams)(app);
+  httpIngestRoutes({
+    async append(entries, { level }) {
+      const answer = await streams.append(entries);
+      return answer.state === "refused" ? answer : { ...answer, state: "reached", reached: level };
+    },
+    streams: () => [{ name: "readings", durability: { level: "local" }, mqttTopics: [] }],
+    deadLetters: createDeadLetters({ clock: systemClock }),
+    clock: systemClock,
+    metrics: createMetrics(),
+  })(app);
   url = await app.listen({ host: "127.0.0.1", port: 0 });
   client = createDocuments({ url });
 });
@@ -233,5 +247,8 @@ test("the example of docs/queries.md prints what it should", async () => {
     "o2 300, o3 250",
     "removed o1 1",
     "added o2 0",
+    "3 21 19 24 s1 s1 s1",
+    "1 18 s2",
+    "30",
   ]);
 });
