@@ -63,7 +63,7 @@ export async function* batchesOf<Kinds extends ColumnKinds>(
   const paths = Object.entries(columns).map(([name, kind]) => ({ name, kind, path: pathOf(name) }));
   const path = `/v1/streams/${encodeURIComponent(stream)}/entries`;
   const ask = (parameters: Readonly<Record<string, string | number | undefined>>) => {
-    const given = Object.entries(parameters).flatMap(([name, value]) =>
+    const given = Object.entries(parameters).flatMap(([name, value]): [string, string][] =>
       value === undefined ? [] : [[name, String(value)]],
     );
     return call(`${path}?${new URLSearchParams(given)}`, signal ? { signal } : {});
