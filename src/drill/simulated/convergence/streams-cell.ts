@@ -53,6 +53,8 @@ export type Cell = {
   start(name: string): Promise<void>;
   /** For good, if another store has the whole of it. */
   leave(name: string): Promise<void>;
+  /** How many did. */
+  readonly left: number;
   stop(): Promise<void>;
 };
 
@@ -122,6 +124,7 @@ export async function createCell(
     return { name, path, up: true, store, router, replication, hubSync, durability };
   };
 
+  let left = 0;
   const cell: Cell = {
     nodes,
     hub,
@@ -190,6 +193,10 @@ export async function createCell(
         return;
       await cell.crash(name);
       nodes.delete(name);
+      left++;
+    },
+    get left() {
+      return left;
     },
     async stop() {
       for (const link of links.values()) link.cut();

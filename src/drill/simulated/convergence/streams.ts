@@ -69,6 +69,7 @@ async function simulate(seed: number, folder: string): Promise<number> {
   const sent: EntryInput[] = [];
   const sequences = new Map<string, number>();
   const appends: Promise<void>[] = [];
+  const failures: unknown[] = [];
   let unkeyed = 0;
   let named = 3;
 
@@ -94,6 +95,7 @@ async function simulate(seed: number, folder: string): Promise<number> {
   const append = async (name: string, batch: readonly EntryInput[], level: DurabilityLevel) => {
     const node = cell.nodes.get(name);
     if (!node?.up) return;
+    const leftBefore = cell.left;
     const outcome = await node.durability
       .append(batch, { level, timeoutMs: 3000 })
       .catch((error) => {
@@ -103,7 +105,7 @@ async function simulate(seed: number, folder: string): Promise<number> {
       });
     if (!outcome || outcome.state === "refused") return;
     for (const entry of batch) acknowledged.add(identity(entry));
-    await checkReached(cell, name, batch, outcome.reached);
+    await checkReached(cell, { name, batch, leftBefore }, outcome.reached);
   };
 
   for (let step = 0; step < steps; step++) {
@@ -123,7 +125,8 @@ async function simulate(seed: number, folder: string): Promise<number> {
       ];
       if (batch.every(({ stream }) => stream !== "diary")) levels.push({ level: "hub" });
       const unique = batch.filter((entry, index) => entry.key || batch.indexOf(entry) === index);
-      appends.push(append(name, unique, pick(levels)));
+      // A rejection that nobody awaits yet would end the process.
+      appends.push(append(name, unique, pick(levels)).catch((error) => void failures.push(error)));
     } else if (dice < 0.8) {
       if (other !== name) cell.cut(name, other);
     } else if (dice < 0.93) {
@@ -155,6 +158,7 @@ async function simulate(seed: number, folder: string): Promise<number> {
     demand("unsettled", false, () => `not converged after ${waitedMs} ms: ${where}`);
   }
   await Promise.all(appends);
+  for (const failure of failures) throw failure;
 
   for (const node of cell.nodes.values()) {
     const listed = (await listAll(node.store)).map(identity);
@@ -239,8 +243,7 @@ async function listAll(store: Parameters<typeof readAll>[0]) {
 /** D6: what an answer claims holds at that moment. */
 async function checkReached(
   cell: Cell,
-  name: string,
-  batch: readonly EntryInput[],
+  { name, batch, leftBefore }: { name: string; batch: readonly EntryInput[]; leftBefore: number },
   reached: DurabilityLevel,
 ): Promise<void> {
   const wanted = batch.map(identity);
@@ -249,12 +252,14 @@ async function checkReached(
     return wanted.every((key) => listed.has(key));
   };
   const others = [...cell.nodes.values()].filter((node) => node.name !== name && node.up);
-  const down = [...cell.nodes.values()].filter((node) => !node.up).length;
+  // Who had it then may be gone by now, for a while or for good.
+  const down = [...cell.nodes.values()].filter((node) => !node.up);
+  const gone = down.length + cell.left - leftBefore;
   if (reached.level === "peer") {
     const holding = (await Promise.all(others.map(({ store }) => holds(store)))).filter(Boolean);
     demand(
       "claimed",
-      holding.length + down >= reached.peers,
+      holding.length + gone >= reached.peers,
       () => `peer(${reached.peers}) was claimed for ${wanted.join(", ")}`,
     );
   }
