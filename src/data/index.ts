@@ -120,6 +120,7 @@ export {
 } from "./global/postgres/documents.ts";
 export { openPostgresStore, type PostgresStoreOptions } from "./global/postgres/store.ts";
 export { walkGlobalStore, type GlobalWalk } from "./global/sqlite/walk.ts";
+export { migrateDocuments } from "./global/postgres/migrate-documents.ts";
 export {
   migrateStreams,
   type MigrationProgress,

@@ -1,9 +1,15 @@
-/** A stopped hub moves from SQLite into PostgreSQL: its cells and tokens, then its streams; its key stays. */
+/** A stopped hub moves from SQLite into PostgreSQL: its cells and tokens, then its streams and documents; its key stays. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { migrateStreams, walkGlobalStore, type MigrationResult } from "../data/index.ts";
+import {
+  migrateDocuments,
+  migrateStreams,
+  walkGlobalStore,
+  type MigrationResult,
+} from "../data/index.ts";
 import { openAuthority, unusedFolderTokens } from "../identity/index.ts";
 import type { Clock } from "../lib/clock.ts";
+import { createOperationRecheck } from "../privacy/gate/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { silentLog } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
@@ -21,9 +27,10 @@ import { readEnrolled } from "./registry.ts";
 import { hubDatabasePath } from "./storage.ts";
 
 export type HubMigration = MigrationResult & {
+  readonly documents: number;
   readonly place: string;
-  /** Where the file stands now. */
-  readonly kept: string;
+  /** Where the files stand now. */
+  readonly kept: readonly string[];
 };
 
 /**
@@ -87,11 +94,25 @@ export async function migrateHub(
           { clock, random, log },
           { walk, address, signal, onProgress },
         );
+        const documentsPath = join(dataDir, "documents.db");
+        const recheck = createOperationRecheck();
+        const { documents } = existsSync(documentsPath)
+          ? await migrateDocuments(
+              { clock, random, recheck },
+              { path: documentsPath, source, address, signal },
+            )
+          : { documents: 0 };
         await migration.done(source);
         walk.close();
-        setAside(path, aside);
+        const files = [documentsPath, path].filter((file) => existsSync(file));
+        for (const file of files) setAside(file, aside);
         writeHubRecord(dataDir, record);
-        return { ...result, place: migration.place, kept: `${path}${aside}` };
+        return {
+          ...result,
+          documents,
+          place: migration.place,
+          kept: files.map((file) => `${file}${aside}`),
+        };
       } finally {
         await migration.close();
       }

@@ -9,10 +9,13 @@ import {
   connectHub,
   createHubSync,
   encodeBatch,
+  openGlobalDocuments,
   openGlobalStore,
+  openPostgresDocuments,
   openPostgresStore,
   openStreamStore,
 } from "../../src/data/index.ts";
+import { decodeOperations } from "../../src/data/documents/codec.ts";
 import { readHubRecord, writeHubRecord } from "../../src/hub/config.ts";
 import { migrateHub } from "../../src/hub/index.ts";
 import { openCellRegistry } from "../../src/hub/registry.ts";
@@ -29,7 +32,12 @@ import {
 import { openPostgresFleet } from "../../src/hub/fleet-postgres.ts";
 import { explain, SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
-import { createGate, createRecheck, type Cleared } from "../../src/privacy/gate/index.ts";
+import {
+  createGate,
+  createOperationRecheck,
+  createRecheck,
+  type Cleared,
+} from "../../src/privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import {
   openPostgres,
@@ -347,6 +355,17 @@ test("a hub moves from SQLite into PostgreSQL: cut short it goes on, and nothing
     await file.ingest("mine", batch("n1.x", step * 500 + 1, step * 500 + 500));
   }
   await file.close();
+  const documentDeps = { ...deps, recheck: createOperationRecheck() };
+  const documents = openGlobalDocuments(documentDeps, { path: join(dataDir, "documents.db") });
+  await documents.publish({ name: "prices", cells: ["shop"] });
+  for (const at of range(1, 40))
+    await documents.write([{ collection: "prices", id: `p${at % 9}`, do: "put", body: { at } }]);
+  const query = { cell: "shop", collections: ["prices"] };
+  const pulled = await documents.pull({ ...query, vector: {} });
+  assert.ok(pulled);
+  const { origin, from, texts } = decodeOperations(pulled);
+  const listed = await documents.list({ collection: "prices" });
+  await documents.close();
 
   const config = { dataDir, postgres: url };
   const stop = new AbortController();
@@ -359,9 +378,14 @@ test("a hub moves from SQLite into PostgreSQL: cut short it goes on, and nothing
   await assert.rejects(fleet(), { code: "migration-unfinished" });
 
   const { kept, place, before, ...counted } = await run(new AbortController().signal);
-  assert.deepEqual(counted, { cells: 2, streams: 2, entries: 12_250 });
+  assert.deepEqual(counted, { cells: 2, streams: 2, documents: 18, entries: 12_250 });
   assert.ok(before > 0 && before < 12_250, `${before} by the first run`);
-  assert.ok(existsSync(kept) && !existsSync(join(dataDir, "hub.db")));
+  const [keptDocuments = "", keptStreams = ""] = kept;
+  for (const [path, name] of [
+    [keptDocuments, "documents.db"],
+    [keptStreams, "hub.db"],
+  ] as const)
+    assert.ok(existsSync(path) && !existsSync(join(dataDir, name)));
   assert.equal(place, `127.0.65.1:${server.port}/${new URL(url).pathname.slice(1)}`);
   assert.equal(readHubRecord(dataDir)?.postgres, withoutPassword(url));
 
@@ -370,9 +394,18 @@ test("a hub moves from SQLite into PostgreSQL: cut short it goes on, and nothing
   assert.equal(await moved.registry.find("shop.skerry"), "shop-key");
   assert.equal((await moved.tokens.get(id))?.id, id);
   await assert.rejects(run(new AbortController().signal), { code: "no-data-folder" });
-  renameSync(kept, join(dataDir, "hub.db"));
+  renameSync(keptStreams, join(dataDir, "hub.db"));
   await assert.rejects(run(new AbortController().signal), { code: "hub-running" });
   await moved.close();
+
+  const there = await openPostgresDocuments(documentDeps, { address: parsePostgresUrl(url) });
+  assert.deepEqual(await there.list({ collection: "prices" }), listed);
+  // The cell goes on in the log that it read from the file.
+  await there.write([{ collection: "prices", id: "new", do: "put", body: { at: 41 } }]);
+  const next = await there.pull({ ...query, vector: { [origin]: from + texts.length - 1 } });
+  assert.ok(next);
+  assert.deepEqual(decodeOperations(next).origin, origin);
+  await there.close();
 
   const store = await openPostgresStore(
     { ...deps, recheck: createRecheck() },

@@ -75,7 +75,7 @@ function registerMigrate(hub: Command, context: Context): void {
     .option("--json", "the outcome as JSON")
     .addHelpText(
       "after",
-      "\nNothing is taken away: hub.db stays beside as hub.db.migrated.\n\nExamples:\n  skerry hub migrate --from /srv/skerry-hub --postgres postgres://skerry@db.example/skerry --postgres-password-file /etc/skerry/db",
+      "\nNothing is taken away: hub.db and documents.db stay beside as *.migrated.\n\nExamples:\n  skerry hub migrate --from /srv/skerry-hub --postgres postgres://skerry@db.example/skerry --postgres-password-file /etc/skerry/db",
     )
     .action(async ({ from, postgres, postgresPasswordFile, json }: MigrateFlags) => {
       const { output, clock } = context;
@@ -90,11 +90,11 @@ function registerMigrate(hub: Command, context: Context): void {
           onProgress: ({ entries, total }) => output.progress(`${entries} of ${total} entries`),
         });
         output.endProgress();
-        const { entries, streams, cells, place, kept, before } = result;
+        const { entries, streams, cells, documents, place, kept, before } = result;
         output.line(
           json
             ? JSON.stringify(result)
-            : `${entries} entries in ${streams} streams of ${cells} cells are in PostgreSQL at ${place}, counted on both sides${before > 0 ? ` (${before} by a run before)` : ""}; ${kept} can be deleted\nstart it: skerry hub --data ${from}`,
+            : `${entries} entries in ${streams} streams of ${cells} cells and ${documents} documents are in PostgreSQL at ${place}, counted on both sides${before > 0 ? ` (${before} by a run before)` : ""}; ${kept.join(" and ")} can be deleted\nstart it: skerry hub --data ${from}`,
         );
       } finally {
         output.endProgress();
