@@ -16,7 +16,6 @@ import type { OperationRecheck } from "../../ports.ts";
 import { openGlobalDocuments } from "../sqlite/documents.ts";
 import { openPostgresDocuments } from "./documents.ts";
 
-const schema = "skerry_documents";
 /** `counted`: by a number of their own that goes on. */
 const tables: readonly { readonly name: string; readonly counted?: boolean }[] = [
   { name: "meta" },
@@ -60,7 +59,7 @@ export async function migrateDocuments(
   try {
     return await postgres.transaction(async (session) => {
       await session.script(
-        `SET LOCAL search_path = ${schema}; SET LOCAL statement_timeout = 0;
+        `SET LOCAL search_path = skerry_documents; SET LOCAL statement_timeout = 0;
          SET LOCAL idle_in_transaction_session_timeout = 0;
          SELECT version FROM changed FOR UPDATE`,
       );
@@ -120,7 +119,7 @@ async function copy(
     signal.throwIfAborted();
     await session.query(
       `INSERT INTO ${name}(${columns})
-       SELECT ${columns} FROM json_populate_recordset(NULL::${schema}.${name}, $1::json)`,
+       SELECT ${columns} FROM json_populate_recordset(NULL::skerry_documents.${name}, $1::json)`,
       [`[${rows.join(",")}]`],
     );
     rows = [];
@@ -147,7 +146,7 @@ async function goOn(session: Session, db: Database, name: string): Promise<void>
   const [row] = await session.query(`SELECT coalesce(max(id), 0) AS last FROM ${name}`);
   const used = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = ?").get(name)?.["seq"];
   await session.query("SELECT setval(pg_get_serial_sequence($1, 'id'), $2::bigint + 1, false)", [
-    `${schema}.${name}`,
+    `skerry_documents.${name}`,
     Math.max(Number(row?.["last"]), Number(used ?? 0)),
   ]);
 }
