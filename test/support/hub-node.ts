@@ -110,7 +110,7 @@ export async function openNode(options: {
       router: of,
     });
     const link = virtualLink(
-      { clock, random, faults: () => noFaults },
+      { clock, random, faults: () => ({ ...noFaults, delayMsMax: 0 }) },
       { left: end("n1", virtualRouter()), right: end("hub", router) },
     );
     sync.attach(connectHub<Cleared<Uint8Array>>(link.left), link.left.closed);

@@ -69,9 +69,9 @@ test("a stream whose budget of the day is used up waits alone, loses nothing, an
     periodMs: 600_000,
     limitsByStream: { camera: { bytesPerDay: 70_000 }, radar: { bytesPerDay: 1_000_000 } },
   });
-  await node.send("camera", 1, 1500);
-  await node.send("radar", 1, 1500);
-  await node.send("telemetry", 1, 1500);
+  await node.send("camera", 1, 600);
+  await node.send("radar", 1, 600);
+  await node.send("telemetry", 1, 600);
   await node.restart();
   node.pushed.length = 0;
   await node.clock.advance(5000);
@@ -84,26 +84,26 @@ test("a stream whose budget of the day is used up waits alone, loses nothing, an
   const shares = ["camera", "radar", "telemetry"].map((name) => given(name, first40));
   assert.ok(Math.max(...shares) - Math.min(...shares) <= 3 * 4096, `${shares.join(", ")} bytes`);
   for (let turn = 0; turn < 8; turn++) await node.clock.advance(10_000);
-  assert.deepEqual([await node.atHub("radar"), await node.atHub("telemetry")], [1500, 1500]);
+  assert.deepEqual([await node.atHub("radar"), await node.atHub("telemetry")], [600, 600]);
   const first = await node.atHub("camera");
-  assert.ok(first > 0 && first < 1500 && given("camera") <= 70_000 + 4096, `${first} entries`);
+  assert.ok(first > 0 && first < 600 && given("camera") <= 70_000 + 4096, `${first} entries`);
   const status = node.budget.status();
   assert.ok(status.usedUpForMs !== undefined && status.usedUpForMs <= dayMs);
   await node.clock.advance(600_000);
   const waiting = (await node.store.status()).streams.find(({ name }) => name === "camera");
-  assert.equal(waiting?.backlog.entries, 1500 - first);
+  assert.equal(waiting?.backlog.entries, 600 - first);
   // The account outlives a restart; a clock that steps ahead begins no day.
   await node.restart();
   node.clock.stepWall(300 * dayMs);
   for (let turn = 0; turn < 5; turn++) await node.clock.advance(10_000);
   assert.equal(await node.atHub("camera"), first);
-  for (let day = 0; day < 20 && (await node.atHub("camera")) < 1500; day++) {
+  for (let day = 0; day < 20 && (await node.atHub("camera")) < 600; day++) {
     const before = given("camera");
     await node.clock.advance(node.budget.status().usedUpForMs ?? dayMs);
     await node.clock.advance(700_000);
     assert.ok(given("camera") - before <= 70_000 + 4096);
   }
-  assert.equal(await node.atHub("camera"), 1500);
+  assert.equal(await node.atHub("camera"), 600);
   await node.clock.advance(600_000);
   assert.equal((await node.store.status()).backlog.entries, 0);
   await node.close();

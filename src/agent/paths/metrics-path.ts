@@ -73,6 +73,11 @@ export function startMetricsPath(
   const bytes = metrics.gauge("skerry_stream_bytes", "Bytes of a stream in this store.", [
     "stream",
   ]);
+  const dropped = metrics.gauge(
+    "skerry_stream_entries_dropped",
+    "Entries of a stream that went before their time, since the store was made: on a full disk (when-full), before the hub had them (before-hub). One may be both.",
+    ["stream", "why"],
+  );
   const damaged = metrics.gauge(
     "skerry_stream_entries_damaged",
     "Sealed entries of a stream that this node's disk lost and that were not fetched again.",
@@ -94,7 +99,8 @@ export function startMetricsPath(
     const report = await deps.report();
     for (const one of ladderRungs) rung.set({ rung: one }, report.rung === one ? 1 : 0);
     // Nodes, streams and pods come and go: what is gone must not stand for ever.
-    for (const gauge of [verdict, silence, entries, bytes, damaged, restarts]) gauge.reset();
+    for (const gauge of [verdict, silence, entries, bytes, dropped, damaged, restarts])
+      gauge.reset();
     for (const [peer, concluded] of deps.membership.verdicts()) {
       verdict.set({ peer, verdict: concluded.state }, 1);
       if ("forMs" in concluded) silence.set({ peer }, concluded.forMs / 1000);
@@ -109,6 +115,9 @@ export function startMetricsPath(
     for (const stream of report.streams) {
       entries.set({ stream: stream.name }, stream.entries);
       bytes.set({ stream: stream.name }, stream.bytes);
+      if (!stream.dropped) continue;
+      dropped.set({ stream: stream.name, why: "when-full" }, stream.dropped.whenFull);
+      dropped.set({ stream: stream.name, why: "before-hub" }, stream.dropped.beforeHub);
     }
     for (const { stream, entries: lost } of report.damaged ?? []) damaged.inc({ stream }, lost);
     for (const phase of phases)

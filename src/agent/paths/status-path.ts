@@ -14,7 +14,9 @@ import {
   type Deployment,
   type Node,
   type NodeReport,
+  type StreamStatusLine,
 } from "../../api/index.ts";
+import type { StreamStatus } from "../../data/index.ts";
 import type { Keeper } from "../../keeper/index.ts";
 import { rungOf, withRows, type LedgerSituation, type Membership } from "../../membership/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
@@ -96,7 +98,7 @@ export function startStatusPath(
           oldestMs: store.backlog.oldestAgeMs ?? 0,
         },
       },
-      streams: store.streams.map(({ name, entries, bytes }) => ({ name, entries, bytes })),
+      streams: store.streams.map(streamLine),
       ...(store.damaged.length === 0
         ? {}
         : {
@@ -174,6 +176,12 @@ export function startStatusPath(
     });
   };
   return { report, routes: (app) => void app.get("/v1/status", status) };
+}
+
+function streamLine(status: StreamStatus): StreamStatusLine {
+  const { name, entries, bytes, droppedWhenFull: whenFull, droppedBeforeHub: beforeHub } = status;
+  const dropped = whenFull + beforeHub > 0 ? { dropped: { whenFull, beforeHub } } : {};
+  return { name, entries, bytes, ...dropped };
 }
 
 function pidsOf(

@@ -20,6 +20,13 @@ export type StreamStatusLine = {
   readonly name: string;
   readonly entries: number;
   readonly bytes: number;
+  /** What went before its time, since the store was made; absent when nothing did. */
+  readonly dropped?: {
+    /** By `whenFull: drop`. */
+    readonly whenFull: number;
+    /** Before the hub had it, by size or on a full disk. */
+    readonly beforeHub: number;
+  };
 };
 
 export type DamageLine = {

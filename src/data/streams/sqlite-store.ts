@@ -134,8 +134,10 @@ export function openStreamStore(
   const writeWithRoom = <T>(
     request: readonly EntryInput[],
     work: () => T,
+    also: readonly string[] = [],
   ): Promise<T | Refused> => {
-    const need = { streams: new Set(request.map(({ stream }) => stream)), bytes: bytesIn(request) };
+    const streams = new Set([...also, ...request.map(({ stream }) => stream)]);
+    const need = { streams, bytes: bytesIn(request) };
     return refusing(() => shedding.withRoom(need, () => writer.write(work)));
   };
   const checkWhole = (request: readonly EntryInput[]): Refused | undefined =>

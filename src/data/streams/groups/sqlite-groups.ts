@@ -28,8 +28,15 @@ export type GroupSource = {
   parseCursor(cursor: string): number;
   cursorOf(id: number): string;
   check(entries: readonly EntryInput[]): Refused | undefined;
-  /** In a transaction that also adds these entries; what a full disk or too many producers mean is an answer. */
-  write<T>(entries: readonly EntryInput[], work: () => T): Promise<T | Refused>;
+  /**
+   * In a transaction that also adds these entries; what a full disk or too many producers mean is an
+   * answer. Finds room on a full disk as an entry of `also` would.
+   */
+  write<T>(
+    entries: readonly EntryInput[],
+    work: () => T,
+    also: readonly string[],
+  ): Promise<T | Refused>;
   /** Inside a transaction. */
   add(entries: readonly EntryInput[]): AppendAnswer;
 };
@@ -237,7 +244,7 @@ export function createGroups(
       requireRow(id);
       const refused = source.check(results);
       if (refused) return refused;
-      const answer = await source.write(results, () => {
+      const commit = () => {
         const row = requireRow(id);
         const block = blockOf(row, delivery);
         if (!block) return { state: "unknown" } as const;
@@ -247,7 +254,8 @@ export function createGroups(
         table.write(id, { ...row, done: closed(id, addBlock(row.done, block)) });
         const stored = results.length === 0 ? undefined : source.add(results);
         return { state: "acknowledged", block, results: stored } as const;
-      });
+      };
+      const answer = await source.write(results, commit, [id.stream]);
       if (answer.state === "unknown" || answer.state === "refused") return answer;
       dropOverlapping(id, answer.block);
       if (answer.state !== "acknowledged") return { state: answer.state };
