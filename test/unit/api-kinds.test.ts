@@ -17,7 +17,6 @@ import {
   pruneFields,
   scaleOf,
   serviceKind,
-  streamKind,
   structureOf,
   type KindDefinition,
   type KubeObject,
@@ -244,32 +243,6 @@ test("a pod's spec stays as it is, its node is set once", () => {
   const moved = structuredClone(placed);
   moved.spec.nodeName = "n2";
   assert.match(issuesOf(podKind, moved, placed)[0] ?? "", /is on n1 and cannot move to "n2"/);
-});
-
-test("a stream's durations, sizes, levels and topics are checked", () => {
-  const stream = (spec: object) =>
-    issuesOf(streamKind, {
-      apiVersion: "skerry.dev/v1alpha1",
-      kind: "Stream",
-      metadata: { name: "telemetry" },
-      spec,
-    });
-  assert.deepEqual(
-    stream({
-      durability: "peer(1)",
-      retention: { maxAge: "7d", maxBytes: "1Gi" },
-      egress: { keep: ["host", "cpu"] },
-      priority: 3,
-      mqtt: { topics: ["site/+/telemetry", "alarms/#"] },
-    }),
-    [],
-  );
-  assert.match(stream({ durability: "peer(0)" })[0] ?? "", /spec\.durability: "peer\(0\)" must be/);
-  assert.match(
-    stream({ retention: { maxAge: "soon" } })[0] ?? "",
-    /maxAge: "soon" is not a duration/,
-  );
-  assert.match(stream({ mqtt: { topics: ["a/#/b"] } })[0] ?? "", /topics\[0\]/);
 });
 
 test("columns read as kubectl's", () => {

@@ -10,6 +10,7 @@ export const egressSchema = z
 /** For a column of a table. */
 export function egressText({ keep, drop }: EgressPolicy = {}): string {
   const but = drop?.length ? `all but ${drop.join(",")}` : "";
-  if (!keep) return but || "nothing";
+  // Of `drop: []` everything leaves.
+  if (!keep) return drop ? but || "everything" : "nothing";
   return keep.length === 0 ? "nothing" : [keep.join(","), but].filter(Boolean).join(", ");
 }
