@@ -378,6 +378,25 @@ test("AU8: the hub's copy is held against what the gate lets out, and against no
       ["readings", "hub", "equal", undefined],
     ],
   );
+  // What the hub wrote for this cell is held against what the cell has of it.
+  await hub.publish({ name: "prices" });
+  await hub.write([put("bolt", { euro: 1 }, "prices"), put("nut", { euro: 2 }, "prices")]);
+  for (;;) {
+    const vector = await store.vector();
+    const piece = await hub.pull({ cell: "shop", collections: ["prices"], vector });
+    if (!piece) break;
+    await store.apply(piece);
+  }
+  const prices = { request: { names: ["prices"] }, leaves: { prices: {} } };
+  const given = await auditing(sides, prices);
+  assert.deepEqual([given.state, given.compared[0]?.items], ["equal", 2]);
+  meddle(
+    files("n3").documentsPath,
+    `UPDATE document SET body = '{"euro":9}' WHERE id = 'nut' AND body IS NOT NULL`,
+  );
+  const wrong = await auditing(sides, prices);
+  assert.deepEqual(wrong.compared[0]?.differences, [{ id: "nut", fields: ["/euro"] }]);
+
   meddle(hubFiles.documentsPath, "DELETE FROM document WHERE id = 'a7'");
   meddle(hubFiles.streamsPath, "DELETE FROM entry WHERE sequence BETWEEN 405 AND 410");
   const { compared } = await auditing(sides, { leaves });

@@ -78,8 +78,11 @@ export async function startAuditPath(
   const atHub = ({ kind, name }: AuditName) => {
     const declared = kind === "collection" ? collections : streams;
     const spec = declared.find(({ metadata }) => metadata.name === name)?.spec;
+    const scope = spec && "scope" in spec ? spec.scope : undefined;
+    // Of one that both write the hub has its own writes beside what leaves.
+    if (scope === "both") return undefined;
     if (spec?.egress !== undefined) return { policy: spec.egress };
-    return spec && "scope" in spec && spec.scope === "hubToCells" ? {} : undefined;
+    return scope === "hubToCells" ? {} : undefined;
   };
   const partner = (name: string, prefix: string, link: Link | undefined) => ({
     name,
