@@ -53,6 +53,13 @@ export function postgresFailure(error: unknown, place: string): unknown {
       hint: "free space there; what was acknowledged is safe, the refused write changed nothing",
       retryable: true,
     });
+  if (isUntrusted(state))
+    return failure({
+      code: "database-untrusted",
+      message: `what answers as PostgreSQL at ${place} is not trusted: ${said}`,
+      hint: "sslrootcert in the URL names the file with the authority that signed the server's certificate; with sslmode=verify-full that certificate names the host in the URL",
+      retryable: true,
+    });
   if (isUnreachable(state, said, error))
     return failure({
       code: "database-unreachable",
@@ -69,10 +76,15 @@ export function postgresFailure(error: unknown, place: string): unknown {
   return error;
 }
 
+/** Its certificate was looked at (nodejs.org/api/tls.html, "X509 certificate error codes"). */
+const isUntrusted = (state: string): boolean =>
+  /^(?:CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_TLS_CERT_ALTNAME_INVALID|INVALID_CA|HOSTNAME_MISMATCH)/.test(
+    state,
+  );
+
 function isUnreachable(state: string, said: string, error: Error): boolean {
   if (/^(?:08|57P0[1-5]|53[023])/.test(state)) return true;
-  if (/^(?:E[A-Z_]+|ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_)/.test(state))
-    return true;
+  if (/^(?:E[A-Z_]+|ERR_TLS_|ERR_SSL_)/.test(state)) return true;
   if (error instanceof AggregateError) return true;
   return /^(?:Connection terminated|timeout expired|The server does not support SSL|There was an error establishing an SSL|Client (?:has encountered|was closed))/.test(
     said,
