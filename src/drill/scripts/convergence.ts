@@ -26,6 +26,7 @@ export const convergence: Drill = {
     "power cut at any single write",
     "clocks years off, and stepping",
     "stores that come new and stores that go for good",
+    "a hub that writes too, documents that move between cells, filters and egress that change",
   ],
   needs: "nothing",
   defaultForMs: 60_000,
