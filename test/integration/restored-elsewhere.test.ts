@@ -19,6 +19,8 @@ import { testCell, testDeps } from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
 
 const cell = await testCell("mill");
+/** Looks again ten times as often. */
+const clock = { ...testDeps.clock, untilNext: (periodMs: number) => periodMs / 10 };
 const patience = { timeoutMs: 30_000 };
 
 function nodeAt(name: string, host: string, peers: number): Node {
@@ -44,6 +46,7 @@ async function startNode(
   const record = recordOf(name);
   const ground = {
     ...testDeps,
+    clock,
     lifecycle,
     dataDir,
     router: createRouter(),
