@@ -44,25 +44,29 @@ export function joinTexts(one: TextState | undefined, other: TextState): TextSta
   return encodeStateAsUpdate(open(one ? mergeUpdates([one, other]) : other));
 }
 
-/** States are never changed, and one is asked for several times in a write. */
-const textByState = new WeakMap<TextState, string>();
+/** States are never changed, and one is asked for several times in a write or a read. */
+const deltaByState = new WeakMap<TextState, TextDelta>();
+
+function deltaOf(state: TextState): TextDelta {
+  const known = deltaByState.get(state);
+  if (known) return known;
+  const delta = open(state).getText(name).toDelta() as TextDelta;
+  deltaByState.set(state, delta);
+  return delta;
+}
 
 /** What it says, without its attributes. */
-export function plainText(state: TextState | undefined): string {
-  if (!state) return "";
-  const known = textByState.get(state);
-  if (known !== undefined) return known;
-  const text = open(state).getText(name).toString();
-  textByState.set(state, text);
-  return text;
-}
+export const plainText = (state: TextState | undefined): string =>
+  state
+    ? deltaOf(state).reduce((text, part) => text + ("insert" in part ? part.insert : ""), "")
+    : "";
 
 /** In UTF-16 code units, as positions in a delta are. */
 export const lengthOf = (state: TextState | undefined): number => plainText(state).length;
 
 /** With its attributes; undefined when it has none. */
 export function formattedText(state: TextState): TextDelta | undefined {
-  const delta = open(state).getText(name).toDelta() as TextDelta;
+  const delta = deltaOf(state);
   return delta.some((part) => "attributes" in part) ? delta : undefined;
 }
 
