@@ -7,6 +7,7 @@ import { EtcdFailure } from "./client/outcome.ts";
 import type { OutputOf } from "./client/wire.ts";
 import { createWitnessProbe, witnessStatus, type WitnessProbe } from "./witnesses.ts";
 import type {
+  AnsweringMember,
   EtcdAlarm,
   EtcdCluster,
   EtcdConnectOptions,
@@ -80,6 +81,28 @@ export function clusterOf(client: EtcdClient, witnesses?: WitnessProbe): EtcdClu
     throw unavailable("no member of the ledger leads now");
   };
 
+  const moveLeader = async (toId: string) => {
+    const member = await leaderName();
+    await client.attempt(
+      wire.moveLeader,
+      { targetId: BigInt(toId) },
+      { timeoutMs, member, patient: true },
+    );
+  };
+
+  /**
+   * A leader that is removed leaves the others without one until they have noticed and agreed: with
+   * etcd 3.4 for seconds, and votes that split for more.
+   */
+  const leadElsewhere = async (id: string) => {
+    const statuses = await status();
+    const leads = statuses.some(
+      (one) => one.state === "answers" && one.id === id && one.leaderId === id,
+    );
+    const successor = leads ? successorOf(statuses, id) : undefined;
+    if (successor) await moveLeader(successor.id);
+  };
+
   return {
     members: () => explained(members()),
     status,
@@ -126,6 +149,7 @@ export function clusterOf(client: EtcdClient, witnesses?: WitnessProbe): EtcdClu
     async remove(id) {
       const known = await explained(members());
       if (!known.some((member) => member.id === id)) throw notFound(id);
+      await explained(leadElsewhere(id));
       await explained(
         client.ask(wire.memberRemove, { id: BigInt(id) }, { timeoutMs }).catch((error: unknown) => {
           if (!isNotFound(error)) throw error;
@@ -137,16 +161,7 @@ export function clusterOf(client: EtcdClient, witnesses?: WitnessProbe): EtcdClu
       await explained(client.ask(wire.memberUpdate, { id: BigInt(id), peerUrls }, { timeoutMs }));
     },
 
-    async moveLeader(toId) {
-      const member = await explained(leaderName());
-      await explained(
-        client.attempt(
-          wire.moveLeader,
-          { targetId: BigInt(toId) },
-          { timeoutMs, member, patient: true },
-        ),
-      );
-    },
+    moveLeader: (toId) => explained(moveLeader(toId)),
 
     async alarms() {
       const { alarms } = await explained(
@@ -199,6 +214,17 @@ export function clusterOf(client: EtcdClient, witnesses?: WitnessProbe): EtcdClu
       return { hash, compactRevision };
     },
   };
+}
+
+/** The voter, other than `id` and no witness, that has applied the most. */
+export function successorOf(
+  statuses: readonly EtcdMemberStatus[],
+  id: string,
+): AnsweringMember | undefined {
+  return statuses
+    .filter((one) => one.state === "answers")
+    .filter((one) => one.id !== id && !one.isLearner && !one.isWitness)
+    .toSorted((a, b) => b.raftAppliedIndex - a.raftAppliedIndex)[0];
 }
 
 function memberOf(member: OutputOf<typeof wire.member>): EtcdMember {

@@ -100,6 +100,8 @@ export type EtcdMemberStatus =
     }
   | { readonly state: "unreachable"; readonly name: string; readonly error: Error };
 
+export type AnsweringMember = EtcdMemberStatus & { readonly state: "answers" };
+
 export type EtcdAlarm = { readonly memberId: string; readonly alarm: "no-space" | "corrupt" };
 
 /**

@@ -5,20 +5,19 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { SkerryError } from "../../../lib/errors.ts";
 import type { Log } from "../../../lib/log.ts";
-import type { EtcdCluster, EtcdLedger, EtcdMemberStatus } from "../types.ts";
+import { successorOf } from "../cluster.ts";
+import type { AnsweringMember, EtcdCluster, EtcdLedger, EtcdMemberStatus } from "../types.ts";
 import type { EtcdSupervisor } from "./supervisor.ts";
 
 const turnTtlMs = 30_000;
 const pollMs = 200;
-
-type Answering = EtcdMemberStatus & { readonly state: "answers" };
 
 /** Why no member may be restarted now, in words; undefined when one may. Pure. */
 export function whyNotRestart(
   statuses: readonly EtcdMemberStatus[],
   name: string,
 ): string | undefined {
-  const answering = statuses.filter((one): one is Answering => one.state === "answers");
+  const answering = statuses.filter((one): one is AnsweringMember => one.state === "answers");
   const silent = statuses.find((one) => one.state !== "answers" && one.name !== name);
   if (silent) return `${silent.name} does not answer`;
   const troubled = answering.find(({ errors }) => errors.length > 0);
@@ -64,12 +63,10 @@ async function giveUpLeadership(
   statuses: readonly EtcdMemberStatus[],
   name: string,
 ): Promise<number> {
-  const answering = statuses.filter((one): one is Answering => one.state === "answers");
+  const answering = statuses.filter((one): one is AnsweringMember => one.state === "answers");
   const own = answering.find((one) => one.name === name);
-  const successor = answering
-    .filter((one) => one !== own && !one.isLearner && !one.isWitness)
-    .toSorted((a, b) => b.raftAppliedIndex - a.raftAppliedIndex)[0];
-  if (own && own.leaderId === own.id && successor) await cluster.moveLeader(successor.id);
+  const successor = own && own.leaderId === own.id ? successorOf(statuses, own.id) : undefined;
+  if (successor) await cluster.moveLeader(successor.id);
   return Math.max(0, ...answering.map(({ raftIndex }) => raftIndex));
 }
 
