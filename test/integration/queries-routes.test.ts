@@ -16,6 +16,7 @@ import {
   createQueryRoutes,
   createStreamRoutes,
   type DocumentStore,
+  type LiveQueries,
   type Queries,
   type StreamStore,
 } from "../../src/data/index.ts";
@@ -35,6 +36,7 @@ const path = join(folder.path, "documents.db");
 let store: DocumentStore;
 let streams: StreamStore;
 let queries: Queries;
+let live: LiveQueries;
 let app: HttpApp;
 let url: string;
 let client: DocumentClient;
@@ -55,7 +57,7 @@ before(async () => {
     isCollection: (name: string) => name === "items",
     isStream: (name: string) => name === "empty",
   };
-  const { live } = startLive({ queries, store });
+  ({ live } = startLive({ queries, store }));
   createQueryRoutes({ queries, live, declared })(app);
   createStreamRoutes(streams)(app);
   httpIngestRoutes({
@@ -72,6 +74,7 @@ before(async () => {
   client = createDocuments({ url });
 });
 after(async () => {
+  live.stop();
   await app.close();
   await queries.stop();
   await Promise.all([store.close(), streams.close()]);
