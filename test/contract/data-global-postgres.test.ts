@@ -10,6 +10,7 @@ import { range } from "../support/data.ts";
 import { startPostgres, type TestPostgres } from "../support/postgres.ts";
 import { waitFor } from "../support/wait.ts";
 import { batch, globalStoreSuite, readAllOf } from "./data-global.ts";
+import { postgresFaults } from "./postgres-faults.ts";
 
 /** For a machine that is shared and slow. */
 const timeoutMs = 60_000;
@@ -178,3 +179,5 @@ test("D8: a stream that is too large loses its oldest entries, and their keys st
       await store.close();
     }
   }));
+
+postgresFaults(() => server);

@@ -38,6 +38,8 @@ export interface Connection extends Session {
 
 /** 15.0 */
 const versionMin = 150_000;
+/** Waiting for a lock; shorter than cells wait for an answer, so that they hear why there is none. */
+const lockTimeoutMs = 10_000;
 /** A hub that stops in the middle of a transaction holds its locks no longer than this. */
 const idleInTransactionMs = 10_000;
 
@@ -131,7 +133,7 @@ function sessionOf(client: DriverClient, place: string): Session {
     } catch (error) {
       // Transient failures and faults of the data are for whoever knows what was asked.
       throw error instanceof Error &&
-        /^(?:22|40|55P03|23)/.test(String((error as { code?: string }).code))
+        /^(?:22|40|23)/.test(String((error as { code?: string }).code))
         ? error
         : postgresFailure(error, place);
     }
@@ -161,8 +163,11 @@ async function settle(session: Session, place: string): Promise<string> {
        current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync,
        current_setting('synchronous_commit') AS synchronous_commit,
        set_config('idle_in_transaction_session_timeout', $1, false),
-       set_config('statement_timeout', '60s', false)`,
-    [String(idleInTransactionMs)],
+       set_config('statement_timeout', '60s', false),
+       (SELECT set_config('lock_timeout',
+          least($2::int, coalesce(nullif(setting::int, 0), $2::int))::text, false)
+        FROM pg_settings WHERE name = 'lock_timeout')`,
+    [String(idleInTransactionMs), lockTimeoutMs],
   );
   const unfit = (message: string, hint: string, retryable = false) =>
     new SkerryError({

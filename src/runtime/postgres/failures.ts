@@ -7,9 +7,12 @@ export function stateOf(error: unknown): string {
   return typeof code === "string" ? code : "";
 }
 
-/** The same piece of work may go through when it is run again at once. */
-export const isTransient = (error: unknown): boolean =>
-  ["40001", "40P01", "55P03"].includes(stateOf(error));
+/** Serialization and deadlocks: the same piece of work may go through when it is run again at once. */
+export const isTransient = (error: unknown): boolean => stateOf(error).startsWith("40");
+
+/** Somebody else held a lock for longer than the session waits for one. */
+export const isLockTimeout = (error: unknown): boolean =>
+  stateOf(error instanceof SkerryError ? error.cause : error) === "55P03";
 
 /** The data was refused as such: it would be refused again. */
 export const isDataFault = (error: unknown): boolean => stateOf(error).startsWith("22");
@@ -53,6 +56,13 @@ export function postgresFailure(error: unknown, place: string): unknown {
       hint: "free space there; what was acknowledged is safe, the refused write changed nothing",
       retryable: true,
     });
+  if (isTransient(error) || heldUp.has(state))
+    return failure({
+      code: "database-busy",
+      message: `PostgreSQL at ${place} held this up for too long: ${said}`,
+      hint: "somebody holds locks there, or it has too much to do: SELECT pid, state, query, pg_blocking_pids(pid) FROM pg_stat_activity tells who. Nothing of this was stored; it may come again",
+      retryable: true,
+    });
   if (isUntrusted(state))
     return failure({
       code: "database-untrusted",
@@ -75,6 +85,9 @@ export function postgresFailure(error: unknown, place: string): unknown {
     });
   return error;
 }
+
+/** lock_not_available, query_canceled (`statement_timeout`), idle_in_transaction_session_timeout */
+const heldUp: ReadonlySet<string> = new Set(["55P03", "57014", "25P03"]);
 
 /** Its certificate was looked at (nodejs.org/api/tls.html, "X509 certificate error codes"). */
 const isUntrusted = (state: string): boolean =>

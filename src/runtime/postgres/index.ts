@@ -12,7 +12,7 @@ export {
 } from "./address.ts";
 export type { Session } from "./connect.ts";
 export type { Row } from "./driver.ts";
-export { isDataFault, isTransient } from "./failures.ts";
+export { isDataFault, isLockTimeout, isTransient, postgresFailure } from "./failures.ts";
 export { layoutLock, preparePostgresLayout } from "./layout.ts";
 export { openSyncPostgres, type SyncPostgres, type SyncStatement } from "./sync.ts";
 export { openPostgres, type Postgres, type PostgresOptions } from "./pool.ts";

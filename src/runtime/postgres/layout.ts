@@ -17,7 +17,8 @@ export async function preparePostgresLayout(
   { part, steps }: { part: string; steps: readonly string[] },
 ): Promise<void> {
   await postgres.transaction(async (session) => {
-    await session.query("SELECT pg_advisory_xact_lock($1)", [layoutLock]);
+    // Whoever makes or changes tables just now is waited for, however long a lock may be waited for.
+    await session.script(`SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(${layoutLock})`);
     const [there] = await session.query("SELECT to_regclass('skerry.layout') IS NOT NULL AS there");
     if (!there?.["there"])
       await session.script(

@@ -27,8 +27,9 @@ export type PostgresOptions = {
   readonly timeoutMs?: number;
 };
 
-/** Pieces that wait for a connection; more are refused. */
+/** Pieces that wait for a connection; more are refused, and those that waited this long. */
 const waitingMax = 1024;
+const waitingMsMax = 20_000;
 
 /** Connects once, so that what is wrong shows at the start. */
 export async function openPostgres(
@@ -41,10 +42,17 @@ export async function openPostgres(
   const place = placeOf(address);
   const idle: Connection[] = [];
   const inUse = new Set<Connection>();
-  const waiting: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  const waiting = new Set<{ resolve: () => void; reject: (error: unknown) => void }>();
   let taken = 0;
   let closing = false;
   const closed = () => new SkerryError({ code: "closed", message: `${place} is closed` });
+  const busy = (what: string) =>
+    new SkerryError({
+      code: "store-busy",
+      message: `${what} (${place})`,
+      hint: "ask again later; nothing was changed",
+      retryable: true,
+    });
 
   const seat = async () => {
     if (closing) throw closed();
@@ -52,21 +60,23 @@ export async function openPostgres(
       taken++;
       return;
     }
-    if (waiting.length >= waitingMax)
-      throw new SkerryError({
-        code: "store-busy",
-        message: `${waiting.length} requests wait for PostgreSQL at ${place}`,
-        hint: "ask again later; nothing was changed",
-        retryable: true,
-      });
-    await new Promise<void>((resolve, reject) => {
-      waiting.push({ resolve, reject });
+    if (waiting.size >= waitingMax) throw busy(`${waiting.size} requests wait for PostgreSQL`);
+    const turn = Promise.withResolvers<void>();
+    waiting.add(turn);
+    const timer = clock.after(waitingMsMax, () => {
+      waiting.delete(turn);
+      turn.reject(busy(`all ${connectionsMax} connections were in use for ${waitingMsMax} ms`));
     });
+    await turn.promise.finally(() => timer.cancel());
   };
   const leave = () => {
-    const next = waiting.shift();
-    if (next) next.resolve();
-    else taken--;
+    const [next] = waiting;
+    if (!next) {
+      taken--;
+      return;
+    }
+    waiting.delete(next);
+    next.resolve();
   };
   const connection = async () => {
     for (let found = idle.pop(); found; found = idle.pop()) if (found.isOpen) return found;
@@ -117,7 +127,8 @@ export async function openPostgres(
       }),
     async close() {
       closing = true;
-      for (const { reject } of waiting.splice(0)) reject(closed());
+      for (const { reject } of waiting) reject(closed());
+      waiting.clear();
       await Promise.all(idle.splice(0).map((one) => one.end()));
       for (const one of inUse) one.destroy();
     },

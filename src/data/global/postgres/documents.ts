@@ -60,7 +60,7 @@ export async function openPostgresDocuments(
       base: createDocumentTables(sql, withoutIndexes),
       createWriter: shared.createWriter,
     };
-    sql.begin(`BEGIN; SELECT pg_advisory_xact_lock(${layoutLock})`);
+    sql.begin(`BEGIN; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(${layoutLock})`);
     const store = createGlobalDocuments(deps, ground, options);
     sql.exec(documentsView);
     sql.commit();

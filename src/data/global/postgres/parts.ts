@@ -1,15 +1,11 @@
 /**
- * Partitions by the time of arrival, made ahead of time and dropped whole. Making one does not stop
- * writers: the table is made apart and attached. Dropping waits at most two seconds for them.
+ * Partitions by the time of arrival, made ahead of time and dropped whole. Neither stops writers: a
+ * table is made apart and attached, and detached before it is dropped (`part-removal.ts`).
  */
 import type { Clock } from "../../../lib/clock.ts";
 import type { Log } from "../../../lib/log.ts";
-import {
-  isTransient,
-  layoutLock,
-  type Postgres,
-  type Session,
-} from "../../../runtime/postgres/index.ts";
+import { layoutLock, type Postgres, type Session } from "../../../runtime/postgres/index.ts";
+import { removePart } from "./part-removal.ts";
 import { batchesPerMs } from "./schema.ts";
 
 const dayMs = 86_400_000;
@@ -23,8 +19,11 @@ export interface Parts {
   covers(ms: number): boolean;
   /** Makes the partition for this time, and the one behind it. */
   ensure(ms: number): Promise<void>;
-  /** Drops what arrived before `ms` as a whole; answers how many entries that were. */
-  dropBefore(ms: number): Promise<number>;
+  /**
+   * Drops what arrived before `ms` as a whole; answers how many entries that were. Not `isWhole`: what
+   * is left goes later, and some of it may be counted while it is in no view any more.
+   */
+  dropBefore(ms: number): Promise<{ readonly removed: number; readonly isWhole: boolean }>;
 }
 
 /** An eighth of how long entries are kept, 1 to 30 days: so much longer some of them are kept. */
@@ -89,36 +88,6 @@ export function createParts(
       to: new Date(toMs).toISOString(),
     });
   };
-  const drop = (part: Part): Promise<number> =>
-    postgres.transaction(async (session) => {
-      await session.script(
-        `SET LOCAL lock_timeout = '2s'; SELECT pg_advisory_xact_lock(${layoutLock})`,
-      );
-      if (!(await read(session)).some(({ name }) => name === part.name)) return 0;
-      const { name } = part;
-      const sums = await session.query(
-        `SELECT stream, sum(last_id - first_id + 1)::bigint AS entries, sum(bytes)::bigint AS bytes
-         FROM skerry.piece_${name} GROUP BY stream ORDER BY stream`,
-      );
-      // In this order everybody locks them.
-      const streams = sums.map((row) => row["stream"]);
-      await session.query(
-        "SELECT id FROM skerry.stream WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
-        [streams],
-      );
-      await session.query(
-        `UPDATE skerry.stream s SET entries = s.entries - w.entries, bytes = s.bytes - w.bytes
-         FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS w(id, entries, bytes) WHERE s.id = w.id`,
-        [streams, sums.map((row) => row["entries"]), sums.map((row) => row["bytes"])],
-      );
-      await session.script(
-        `DROP TABLE skerry.entry_${name}; DROP TABLE skerry.piece_${name};
-         DELETE FROM skerry.part WHERE name = '${name}';
-         DELETE FROM skerry.seen WHERE batch < ${part.fromMs * batchesPerMs}`,
-      );
-      return sums.reduce((total, row) => total + Number(row["entries"]), 0);
-    });
-
   return {
     covers: (ms) => known.some(({ fromMs, toMs }) => fromMs <= ms && ms < toMs),
     async ensure(ms) {
@@ -133,17 +102,24 @@ export function createParts(
     },
     async dropBefore(ms) {
       let removed = 0;
+      let isWhole = true;
       for (const part of await postgres.use(read)) {
         if (part.toMs > ms) continue;
-        try {
-          removed += await drop(part);
-        } catch (error) {
-          // Writers or readers were on it all the time: the next sweep tries again.
-          if (!isTransient(error)) throw error;
+        const removal = await removePart(postgres, part, async (session) =>
+          (await read(session)).some(({ name }) => name === part.name),
+        );
+        if (removal.state === "removed") {
+          removed += removal.entries;
+          continue;
         }
+        log.info("a partition is removed later: somebody reads what is in it, or removes it", {
+          name: part.name,
+        });
+        isWhole = false;
+        break;
       }
       known = await postgres.use(read);
-      return removed;
+      return { removed, isWhole };
     },
   };
 }

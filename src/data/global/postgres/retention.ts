@@ -19,8 +19,8 @@ export function createRetention(
   const { postgres, parts, clock, log } = deps;
   const { ageMs, streamBytesMax } = options;
 
-  const byAge = async (): Promise<number> => {
-    if (ageMs === undefined) return 0;
+  const byAge = async (): Promise<{ removed: number; isWhole: boolean }> => {
+    if (ageMs === undefined) return { removed: 0, isWhole: true };
     const [row] = await postgres.use((session) =>
       session.query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now"),
     );
@@ -30,7 +30,7 @@ export function createRetention(
         postgres: new Date(nowMs).toISOString(),
         here: new Date(clock.wallMs()).toISOString(),
       });
-      return 0;
+      return { removed: 0, isWhole: true };
     }
     return await parts.dropBefore(nowMs - ageMs);
   };
@@ -68,7 +68,10 @@ export function createRetention(
 
   return {
     async sweep() {
-      let removed = await byAge();
+      const aged = await byAge();
+      let { removed } = aged;
+      // By counts that are too high, entries that are not old would have to go.
+      if (!aged.isWhole) return { removed };
       const large = await postgres.use((session) =>
         session.query("SELECT id FROM skerry.stream WHERE bytes > $1", [streamBytesMax]),
       );

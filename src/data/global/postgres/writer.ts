@@ -4,7 +4,12 @@
  * acknowledged after the commit that holds it.
  */
 import { SkerryError } from "../../../lib/errors.ts";
-import { isDataFault, isTransient, type Postgres } from "../../../runtime/postgres/index.ts";
+import {
+  isDataFault,
+  isTransient,
+  postgresFailure,
+  type Postgres,
+} from "../../../runtime/postgres/index.ts";
 import type { ApplyAnswer } from "../../streams/store.ts";
 import { ingestWithin, type Arrival, type Ingested } from "./ingest.ts";
 import type { Names } from "./names.ts";
@@ -78,7 +83,8 @@ export function createWriter(deps: {
         resolve(ingested.answers[index] as ApplyAnswer);
       deps.onCommit(ingested);
     } catch (error) {
-      if (!isDataFault(error)) for (const { reject } of group) reject(error);
+      if (!isDataFault(error))
+        for (const { reject } of group) reject(postgresFailure(error, postgres.place));
       else if (group.length === 1) group[0]?.reject(refused(error));
       // One of them is at fault, and only that one is refused.
       else for (const one of group) await run([one]);
