@@ -188,15 +188,13 @@ export function postgresFaults(server: () => TestPostgres): void {
       await reader.transaction(async (session) => {
         await session.query("SELECT count(*) FROM skerry.entries");
         const sweep = store.retain();
-        let isSwept = false;
-        void sweep.finally(() => {
-          isSwept = true;
-        });
+        const swept = new AbortController();
+        void sweep.finally(() => swept.abort());
         let top = 1100;
         do {
           await store.ingest("a", batch("n1.x", top + 1, top + 10));
           top += 10;
-        } while (!isSwept);
+        } while (!swept.signal.aborted);
         assert.deepEqual(await sweep, { removed: 0 });
         assert.equal((await store.vector("a"))["n1.x"], top);
         // Another sweep finds it detached half, by a reader that is still there.
