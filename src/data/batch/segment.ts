@@ -76,9 +76,11 @@ export function encodeSegment(rows: readonly SealedRow[]): EncodedSegment {
 export function decodeSegment(bytes: Uint8Array): Segment {
   const { header, bodies } = unpackFrame(bytes, unpackedBytesMax);
   const columns = header as Header;
+  // Held by `row`; the rest of the header is not, and goes.
+  const producers = columns.producer;
   const lastByProducer = new Map<number, number>();
   const sequences = columns.sequence.map((difference, index) => {
-    const producer = at(columns.producer, index);
+    const producer = at(producers, index);
     if (producer < 0) return 0;
     const sequence = (lastByProducer.get(producer) ?? 0) + difference;
     lastByProducer.set(producer, sequence);
@@ -96,7 +98,7 @@ export function decodeSegment(bytes: Uint8Array): Segment {
   return {
     ids,
     row(index) {
-      const producer = at(columns.producer, index);
+      const producer = at(producers, index);
       return {
         id: at(ids, index),
         origin: at(origins, index),

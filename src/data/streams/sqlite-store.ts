@@ -86,7 +86,7 @@ export function openStreamStore(
     { scope },
   );
   const tables = createTables({ clock, db, onDamaged: repairs.found });
-  const { names, lanes, entries, retention } = tables;
+  const { names, lanes, entries, retention, segments } = tables;
   const backlog = createBacklog(db, tables);
   const groupTable = createGroupTable(db);
   const merge = createMerge({ clock, db }, { ...tables, backlog }, identity.origin);
@@ -240,6 +240,7 @@ export function openStreamStore(
       return { origin, rotated: true };
     },
     async retain() {
+      segments.trim();
       let removed = 0;
       const keepUndeclared = clock.monotonicMs() - openedMs < undeclaredKeepMs;
       for (const { id, name } of names.streams()) {

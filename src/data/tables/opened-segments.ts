@@ -1,10 +1,15 @@
-/** Segments that were unpacked lately, within a bound in bytes: the least recently used goes first. */
+/**
+ * Segments that were unpacked lately, within a bound in bytes: the least recently used goes first, and
+ * what nobody reads any more goes in time.
+ */
 import type { Segment } from "../batch/segment.ts";
 
 export interface OpenedSegments {
   /** What `unpack` throws is thrown, and nothing is kept. */
   get(id: number, unpack: () => Segment): Segment;
   delete(id: number): void;
+  /** Lets go what was not read since this was called last. */
+  trim(): void;
   clear(): void;
 }
 
@@ -12,9 +17,15 @@ export function createOpenedSegments(bytesMax: number): OpenedSegments {
   /** In the order of use. */
   const opened = new Map<number, Segment>();
   let bytes = 0;
+  const readLately = new Set<number>();
+  const drop = (id: number): void => {
+    bytes -= opened.get(id)?.bytes ?? 0;
+    opened.delete(id);
+  };
 
   return {
     get(id, unpack) {
+      readLately.add(id);
       const known = opened.get(id);
       if (known) {
         opened.delete(id);
@@ -24,16 +35,16 @@ export function createOpenedSegments(bytesMax: number): OpenedSegments {
       const segment = unpack();
       opened.set(id, segment);
       bytes += segment.bytes;
-      for (const [oldId, old] of opened) {
+      for (const oldId of opened.keys()) {
         if (bytes <= bytesMax || oldId === id) break;
-        opened.delete(oldId);
-        bytes -= old.bytes;
+        drop(oldId);
       }
       return segment;
     },
-    delete(id) {
-      bytes -= opened.get(id)?.bytes ?? 0;
-      opened.delete(id);
+    delete: drop,
+    trim() {
+      for (const id of opened.keys()) if (!readLately.has(id)) drop(id);
+      readLately.clear();
     },
     clear() {
       opened.clear();

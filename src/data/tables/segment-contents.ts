@@ -47,6 +47,8 @@ export interface SegmentContents {
   delete(segment: number): void;
   /** Inside a transaction that took it away. */
   removed(held: Held): void;
+  /** Lets go what nobody has read since this was called last. */
+  trim(): void;
   /** Unpacks anew. */
   forget(): void;
 }
@@ -155,6 +157,7 @@ export function createSegmentContents(
       opened.delete(held.id);
       damagedById.delete(held.id);
     },
+    trim: opened.trim,
     forget: () => opened.clear(),
   };
 }

@@ -31,7 +31,7 @@ export type Segments = Pick<
 > &
   Pick<
     SegmentContents,
-    "open" | "check" | "damaged" | "giveUp" | "plan" | "writePlan" | "restore" | "delete"
+    "open" | "check" | "damaged" | "giveUp" | "plan" | "writePlan" | "restore" | "delete" | "trim"
   > & {
     /** Ascending, within the time; counts down `scan.left`, and notes in `scan.toId` how far it looked. */
     rows(
@@ -132,6 +132,7 @@ export function createSegments(
     writePlan: contents.writePlan,
     restore: contents.restore,
     delete: contents.delete,
+    trim: contents.trim,
 
     *rows(stream, afterId, { fromMs, toMs }, scan) {
       scan.toId = afterId;

@@ -42,7 +42,7 @@ export function openGlobalStore(
     throw sqliteFailure(error, path);
   }
   const tables = createTables({ clock, db });
-  const { names, entries, retention } = tables;
+  const { names, entries, retention, segments } = tables;
   const bounds: SealingBounds = {
     ...(options.retentionAgeMs === undefined ? {} : { ageMs: options.retentionAgeMs }),
     bytesMax: options.streamBytesMax ?? 10 * 2 ** 30,
@@ -118,6 +118,7 @@ export function openGlobalStore(
         .sort((a, b) => (`${a.cell}\n${a.name}` < `${b.cell}\n${b.name}` ? -1 : 1));
     },
     async retain() {
+      segments.trim();
       let removed = 0;
       for (const { id } of names.streams()) {
         for (;;) {
