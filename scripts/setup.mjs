@@ -32,6 +32,7 @@ const testTools = [
   { command: "faketime", package: "faketime" },
   { command: "systemd-analyze", package: "systemd" },
   { command: "postgres", package: "postgresql" },
+  { command: "haproxy", package: "haproxy" },
 ];
 
 /** Debian keeps PostgreSQL's programs out of the PATH, one folder a version; 15 or newer is needed. */

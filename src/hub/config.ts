@@ -19,11 +19,21 @@ import {
   withoutPassword,
   type PostgresAddress,
 } from "../runtime/postgres/index.ts";
+import { parseBalancers } from "../transport/index.ts";
 
 const postgresField = textField.superRefine((text, context) => {
   if (text === "off") return;
   try {
     parsePostgresUrl(text);
+  } catch (error) {
+    context.addIssue(explain(error));
+  }
+});
+
+const balancersField = textField.superRefine((text, context) => {
+  if (text === "off") return;
+  try {
+    parseBalancers(text);
   } catch (error) {
     context.addIssue(explain(error));
   }
@@ -45,6 +55,7 @@ export const hubConfigSchema = z.strictObject({
   name: name.optional(),
   host: host.optional(),
   port: port.optional(),
+  proxyProtocol: balancersField.optional(),
   postgres: postgresField.optional(),
   postgresPasswordFile: pathField.optional(),
   authority: pathField.optional(),
@@ -75,6 +86,13 @@ export const hubConfigKeys: Readonly<Record<keyof HubConfig, ConfigKey>> = {
     text: "port for cells and for its API; 0 picks a free one",
     takes: "<port>",
     default: "9443",
+    kept: true,
+  },
+  proxyProtocol: {
+    text: "addresses of balancers that pass TCP through to this port and begin each connection with a PROXY header of version 2; connections from elsewhere are refused",
+    takes: "<addresses>",
+    default: "off",
+    env: "SKERRY_HUB_PROXY_PROTOCOL",
     kept: true,
   },
   postgres: {
@@ -116,6 +134,7 @@ const hubRecordSchema = z.strictObject({
   name,
   host,
   port,
+  proxyProtocol: z.string().optional(),
   /** Without a password. */
   postgres: z.string().optional(),
   postgresPasswordFile: z.string().optional(),
@@ -151,7 +170,9 @@ export function resolveHubRecord(config: HubConfig, kept: HubRecord | undefined)
       hint: "use another --data folder, or leave the flag out",
     });
   }
-  const given = (key: "postgres" | "postgresPasswordFile" | "authority" | "retention") => {
+  const given = (
+    key: "proxyProtocol" | "postgres" | "postgresPasswordFile" | "authority" | "retention",
+  ) => {
     const value = config[key] ?? kept?.[key];
     return value === undefined || value === "off" ? {} : { [key]: withoutPassword(value) };
   };
@@ -159,6 +180,7 @@ export function resolveHubRecord(config: HubConfig, kept: HubRecord | undefined)
     name: config.name ?? kept?.name ?? "hub",
     host: config.host ?? kept?.host ?? "127.0.0.1",
     port: config.port ?? kept?.port ?? 9443,
+    ...given("proxyProtocol"),
     ...given("postgres"),
     ...given("postgresPasswordFile"),
     ...given("authority"),

@@ -28,7 +28,14 @@ import { writeAccess, writeInfo } from "../runtime/local/index.ts";
 import { placeOf } from "../runtime/postgres/index.ts";
 import { ownProcess, version } from "../runtime/process/index.ts";
 import { startThread } from "../runtime/thread/index.ts";
-import { createRouter, listen, verifyPeer, type Listener, type Peer } from "../transport/index.ts";
+import {
+  createRouter,
+  listen,
+  parseBalancers,
+  verifyPeer,
+  type Listener,
+  type Peer,
+} from "../transport/index.ts";
 import {
   postgresOf,
   readHubRecord,
@@ -182,29 +189,52 @@ export async function runHub(
   app.post("/skerry/v1/tokens", ({ body }) => enrolPath.createToken(body));
   await app.ready();
 
+  const port = {
+    credentials: () => own.identity,
+    serving: () => own.serving,
+    trusts: () => enrolPath.trusts(),
+    router,
+    http: (socket: TLSSocket) => http.accept(socket),
+  };
+  const balancers =
+    record.proxyProtocol === undefined ? {} : { balancers: parseBalancers(record.proxyProtocol) };
   listener = await lifecycle.start(
     "listener",
     () =>
       listen(
         { clock, log, nowMs },
         {
+          ...port,
+          ...balancers,
           host: record.host,
           port: record.port,
-          credentials: () => own.identity,
-          serving: () => own.serving,
-          trusts: () => enrolPath.trusts(),
-          router,
           enrol: (request) => enrolPath.enrol(request),
-          http: (socket) => http.accept(socket),
         },
       ),
     (part) => part.close(),
   );
-  own.onChange(() => listener?.refresh());
+  // Commands on this machine do not come by a balancer.
+  const loopback = record.host.startsWith("127.") ? record.host : "127.0.0.1";
+  const local =
+    record.proxyProtocol === undefined
+      ? undefined
+      : await lifecycle.start(
+          "local listener",
+          () =>
+            listen(
+              { clock, log, nowMs },
+              { ...port, host: loopback, port: 0, accepts: () => false },
+            ),
+          (part) => part.close(),
+        );
+  own.onChange(() => {
+    listener?.refresh();
+    local?.refresh();
+  });
 
   const address = `${record.host}:${listener.port}`;
   writeAccess(dataDir, {
-    server: `https://${address}`,
+    server: `https://${local ? `${loopback}:${local.port}` : address}`,
     serverName: `api.${authority.trustDomain}`,
     ...(await authority.issueCredentials(spiffeId(authority.trustDomain, "user", "admin"))),
     anchorsPem: authority.trust.anchorsPem,

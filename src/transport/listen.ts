@@ -3,13 +3,14 @@
  * byte of a link is read before its peer is judged.
  */
 import { createServer, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
-import { isIP, type AddressInfo, type Socket } from "node:net";
+import { isIP, type AddressInfo, type Server, type Socket } from "node:net";
 import { serverTlsOptions, type Credentials, type Trust } from "../identity/index.ts";
 import type { Clock, Timer } from "../lib/clock.ts";
 import { encodeError, SkerryError, systemCode } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { createSignals } from "../lib/signals.ts";
 import { createAudit, type Audit } from "./audit.ts";
+import { createFront, type Balancers } from "./balancers.ts";
 import { createEnrolServer, type EnrolHandler } from "./enrolment/serve.ts";
 import { encodeFrame } from "./link/frames.ts";
 import { defaultLimits, type LinkLimits } from "./link/limits.ts";
@@ -45,6 +46,8 @@ export type ListenOptions = {
   /** TCP connections at one time, those being judged included. Default 1024. */
   readonly connectionsMax?: number;
   readonly time?: PeerTime;
+  /** Connections come by these only, each with a PROXY header before it. */
+  readonly balancers?: Balancers;
 };
 
 export interface Listener {
@@ -87,7 +90,17 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
     SNICallback: (name, done) =>
       done(null, name === identityServerName ? contexts.identity : contexts.fallback),
   });
-  server.maxConnections = options.connectionsMax ?? 1024;
+  const front =
+    options.balancers &&
+    createFront(
+      { ...deps, audit },
+      {
+        balancers: options.balancers,
+        onConnection: (socket) => void server.emit("connection", socket),
+      },
+    );
+  const port = front?.server ?? server;
+  port.maxConnections = options.connectionsMax ?? 1024;
 
   const acceptLink = (socket: TLSSocket) => {
     const remote = socket.remoteAddress;
@@ -136,6 +149,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
   };
 
   server.on("secureConnection", (socket) => {
+    front?.showClient(socket);
     socket.setNoDelay(true);
     // Until somebody owns the socket, a reset must not end the process.
     socket.on("error", (error) => deps.log.debug("connection broke", { error }));
@@ -149,12 +163,15 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
     }
   });
   const connections = new Set<Socket>();
-  server.on("connection", (connection) => {
+  port.on("connection", (connection: Socket) => {
     connections.add(connection);
     connection.once("close", () => connections.delete(connection));
   });
-  server.on("tlsClientError", (error, socket) => refusedByTls(audit, error, socket));
-  await listening(server, options);
+  server.on("tlsClientError", (error, socket) => {
+    front?.showClient(socket);
+    refusedByTls(audit, error, socket);
+  });
+  await listening(port, options);
   let timer: Timer = deps.clock.after(limits.recheckMs, function again() {
     recheck();
     timer = deps.clock.after(limits.recheckMs, again);
@@ -162,7 +179,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
 
   return {
     host: options.host,
-    port: (server.address() as AddressInfo).port,
+    port: (port.address() as AddressInfo).port,
     link: (peerId) => acceptedById.get(peerId)?.[0]?.link,
     links: () => [...acceptedById.values()].flatMap(([newest]) => newest?.link ?? []),
     on: (event: "up" | "down", listener: (event: never) => void) =>
@@ -175,7 +192,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
     refusedByReason: audit.refusedByReason,
     async close() {
       timer.cancel();
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      const closed = new Promise<void>((resolve) => port.close(() => resolve()));
       for (const { link } of [...acceptedById.values()].flat()) link.close("this side stops");
       enrolServer?.close();
       // Links flush their farewells; what is left then (handshakes, HTTPS) is nobody's any more.
@@ -220,10 +237,7 @@ function refusedByTls(audit: Audit, error: Error, socket: TLSSocket): void {
   socket.destroy();
 }
 
-function listening(
-  server: ReturnType<typeof createServer>,
-  { host, port }: { host: string; port: number },
-): Promise<void> {
+function listening(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
   if (isIP(host) === 0 && host !== "localhost") {
     throw new SkerryError({
       code: "cannot-listen",

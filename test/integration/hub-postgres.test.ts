@@ -1,7 +1,6 @@
 /** Hub processes on one PostgreSQL: started by the command, one killed while a cell sends. */
 import { strict as assert } from "node:assert";
 import { existsSync, readFileSync, renameSync } from "node:fs";
-import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { FleetStatus } from "../../src/api/index.ts";
@@ -47,6 +46,7 @@ import {
 import { createRouter, dial, enrol } from "../../src/transport/index.ts";
 import { batch, readAllOf } from "../contract/data-global.ts";
 import { entry, range, telemetry } from "../support/data.ts";
+import { startHaproxy } from "../support/haproxy.ts";
 import { postgresPassword, startPostgres, type TestPostgres } from "../support/postgres.ts";
 import { makeTempDir, skerryJson, takeDown, type HubInfo } from "../support/site.ts";
 import { testDeps } from "../support/transport.ts";
@@ -64,48 +64,17 @@ after(async () => {
   await server[Symbol.asyncDispose]();
 });
 
+/** Cells reach the hubs by the balancer at this address only. */
+const front = "127.0.65.2";
+
 const startHub = (dataDir: string, url: string) =>
   skerryJson<HubInfo>(
     [
       ...["hub", "--data", dataDir, "--host", "127.0.65.10", "--port", "0", "--detach"],
-      ...["--authority", join(dir, "authority")],
+      ...["--authority", join(dir, "authority"), "--proxy-protocol", front],
     ],
     { env: { SKERRY_HUB_POSTGRES: url }, timeoutMs },
   );
-
-/** One address in front of the hubs, which passes bytes on to the first that takes them. */
-async function startFront(addresses: readonly string[]) {
-  const sockets = new Set<Socket>();
-  const pass = (from: Socket, left: readonly string[]) => {
-    const [address, ...rest] = left;
-    const [host, port] = address?.split(":") ?? [];
-    if (host === undefined) return from.destroy();
-    const to = connect({ host, port: Number(port) });
-    sockets.add(to);
-    let connected = false;
-    to.once("connect", () => {
-      connected = true;
-      from.pipe(to).pipe(from);
-    });
-    to.once("error", () => (connected ? from.destroy() : pass(from, rest)));
-    to.once("close", () => void (connected && from.destroy()));
-    from.once("close", () => to.destroy());
-  };
-  const front = createServer((from) => {
-    sockets.add(from);
-    from.once("error", () => from.destroy());
-    pass(from, addresses);
-  });
-  await new Promise<void>((resolve) => front.listen(0, "127.0.65.2", resolve));
-  return {
-    host: "127.0.65.2",
-    port: (front.address() as { port: number }).port,
-    async close() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => front.close(resolve));
-    },
-  };
-}
 
 async function enrolCell(
   hubDir: string,
@@ -135,8 +104,9 @@ test("D2, D4: a hub process is killed while a cell sends, and the cell goes on w
   const url = await server.freshUrl();
   const a = await startHub(folders[0], url);
   const b = await startHub(folders[1], url);
-  const front = await startFront([a.address, b.address]);
-  const authority = await enrolCell(folders[0], front);
+  const servers = [a.address, b.address];
+  await using balancer = await startHaproxy({ host: front, folder: dir, servers });
+  const authority = await enrolCell(folders[0], balancer);
   const hubTrust = authority.hub?.trust;
   assert.ok(hubTrust);
   const own = await authority.issueCredentials(spiffeId("shop.skerry", "node", "n1"));
@@ -164,7 +134,7 @@ test("D2, D4: a hub process is killed while a cell sends, and the cell goes on w
     { node: "n1", batchBytesMax: 4096 },
   );
   const dialled = dial(testDeps, {
-    address: front,
+    address: balancer,
     expect: hubTrust.trustDomain,
     credentials: () => own,
     trusts: () => [authority.trust, hubTrust],
@@ -209,8 +179,13 @@ test("D2, D4: a hub process is killed while a cell sends, and the cell goes on w
     await dialled.close();
     sync.stop();
     await store.close();
-    await front.close();
   }
+
+  // Who the cell is was told by the balancer: it is in the log, not the balancer's own address.
+  const linked = readFileSync(join(folders[1], "logs", "hub.log"), "utf8")
+    .split("\n")
+    .filter((line) => line.includes('"link up"'));
+  assert.ok(linked.length > 0 && linked.every((line) => line.includes('"remote":"127.0.0.1"')));
 
   // The password is nowhere that people look.
   const cmdline = readFileSync(`/proc/${b.pid}/cmdline`, "utf8");
