@@ -69,7 +69,7 @@ test("T14, T25: clients are told apart behind a balancer, and whoever is none is
       trustDomain,
       pin,
       request: utf8("please"),
-      timeoutMs: 10_000,
+      timeoutMs,
     });
   const refusals = () =>
     log.lines
