@@ -192,7 +192,7 @@ test("no cycles, type-only ones included", () => {
 });
 
 /** Packages that cost an isolate 2 to 5 MB each, and who is started without them. */
-const heavy = /^(zod|fastify|undici|prom-client|mqtt-packet|@grpc\/|@fastify\/|@opentelemetry\/)/;
+const heavy = /^(zod|fastify|undici$|prom-client|mqtt-packet|@grpc\/|@fastify\/|@opentelemetry\/)/;
 const light = ["agent/storage.entry.ts", "hub/storage.entry.ts", "traffic/proxy.entry.ts"];
 
 test("weight: a thread beside the main one, and the keeper, load no heavy package at their start", () => {

@@ -1,5 +1,5 @@
 /** What a node's configuration has values for that no other has: durations, amounts, proxies, or `off`. */
-import { z } from "zod";
+import * as z from "zod";
 import { parseBytes, parseDurationMs } from "../lib/duration.ts";
 import { parseProxy } from "../transport/index.ts";
 

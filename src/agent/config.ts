@@ -3,7 +3,7 @@
  * writes what lasts to `node.json`; later starts need nothing but the data folder.
  */
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { isAddressInNetwork } from "../api/index.ts";
 import { parseJoinToken } from "../identity/index.ts";
 import { SkerryError } from "../lib/errors.ts";

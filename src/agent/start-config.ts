@@ -3,7 +3,7 @@
  * arguments, which everybody on the machine can read. Tokens are struck out once they were spent.
  */
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";

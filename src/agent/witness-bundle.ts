@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { witnessBundleSchema, type WitnessBundle } from "../api/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import {

@@ -1,5 +1,5 @@
 /** A kind's zod schema as JSON Schema, for OpenAPI. */
-import { z } from "zod";
+import * as z from "zod";
 import type { KindDefinition } from "../api/index.ts";
 
 export type JsonSchema = Readonly<Record<string, unknown>>;

@@ -1,5 +1,5 @@
 /** What everybody may know of a backup: it stands beside the sealed file, in the clear. */
-import { z } from "zod";
+import * as z from "zod";
 import { SkerryError } from "../lib/errors.ts";
 
 const metaSchema = z.strictObject({

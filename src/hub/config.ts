@@ -1,6 +1,6 @@
 /** What a hub needs to know to start; what lasts is kept in `hub.json`. */
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { parseDurationMs } from "../lib/duration.ts";
 import { explain, SkerryError } from "../lib/errors.ts";
 import {

@@ -4,7 +4,7 @@
  * own Node whether it could hold it. A kind of its own, because a Service of type LoadBalancer
  * promises a port for each selected pod: this is an address for the cell's own listeners.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { FieldIssue } from "../kind.ts";
 import { count, listOf, time } from "../schema/builders.ts";
 import { conditionsSchema } from "./conditions.ts";

@@ -1,5 +1,5 @@
 /** Fields and indexes of a Collection. */
-import { z } from "zod";
+import * as z from "zod";
 import type { FieldIssue } from "../kind.ts";
 
 const fieldTypes = [

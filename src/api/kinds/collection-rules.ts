@@ -1,5 +1,5 @@
 /** Rules of a Collection between its documents, and towards those of others. */
-import { z } from "zod";
+import * as z from "zod";
 import type { FieldIssue } from "../kind.ts";
 import { pathIssues, type fieldSchema } from "./collection-fields.ts";
 

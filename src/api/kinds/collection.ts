@@ -2,7 +2,7 @@
  * Collection: JSON documents that merge field by field, on every node of the cell. Without `egress`
  * nothing leaves (DESIGN rule P). What is not built yet is refused by name rather than ignored.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { FieldIssue } from "../kind.ts";
 import { egressSchema, egressText } from "../schema/egress.ts";
 import { count, listByKey, listOf, opaque } from "../schema/builders.ts";

@@ -1,5 +1,5 @@
 /** Conditions: what is true of an object, since when, and why. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, listByKey, time } from "../schema/builders.ts";
 
 export const conditionSchema = z.strictObject({

@@ -1,5 +1,5 @@
 /** ConfigMap: configuration that pods read. */
-import { z } from "zod";
+import * as z from "zod";
 import { textMap } from "../schema/builders.ts";
 import { sameValue } from "../../lib/stable.ts";
 import { defineKind } from "./define.ts";

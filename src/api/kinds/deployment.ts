@@ -1,5 +1,5 @@
 /** Deployment: how many pods of a template should run, and how a new template replaces the old. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, intOrString, retainKeys } from "../schema/builders.ts";
 import { conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";

@@ -1,5 +1,5 @@
 /** Endpoints: the addresses behind a service; written by the endpoints controller. */
-import { z } from "zod";
+import * as z from "zod";
 import { listOf, port, protocol } from "../schema/builders.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";

@@ -1,5 +1,5 @@
 /** Event: what happened to an object, for people (`kubectl describe`); not the data of streams. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, opaque, time } from "../schema/builders.ts";
 import { defineKind } from "./define.ts";
 import { ageOf, metadataSchema, nameColumn } from "./metadata.ts";

@@ -1,5 +1,5 @@
 /** Ingress: which host and path reach which service. */
-import { z } from "zod";
+import * as z from "zod";
 import type { FieldIssue } from "../kind.ts";
 import { listOf, opaque, port } from "../schema/builders.ts";
 import { dnsSubdomainProblem } from "../values/names.ts";

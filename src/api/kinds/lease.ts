@@ -1,5 +1,5 @@
 /** Lease: who holds something and since when; nodes renew one as their heartbeat. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, time } from "../schema/builders.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";

@@ -1,5 +1,5 @@
 /** The metadata every kind shares, its rules, and what kinds say about themselves in columns. */
-import { z } from "zod";
+import * as z from "zod";
 import { formatDuration } from "../../lib/duration.ts";
 import type { Column, FieldIssue } from "../kind.ts";
 import type { KubeObject, ObjectMeta } from "../records/object.ts";

@@ -1,5 +1,5 @@
 /** Namespace: a scope for names. */
-import { z } from "zod";
+import * as z from "zod";
 import { setOf } from "../schema/builders.ts";
 import { dnsLabelProblem } from "../values/names.ts";
 import { conditionsSchema } from "./conditions.ts";

@@ -1,5 +1,5 @@
 /** Node: one machine of the cell. */
-import { z } from "zod";
+import * as z from "zod";
 import { listByKey, listOf, opaque, port, quantities, setOf, time } from "../schema/builders.ts";
 import { conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";

@@ -1,5 +1,5 @@
 /** Which pods are meant, and where pods may and should run: selectors, affinity, tolerations, spreading. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, integer, listOf, textMap } from "../schema/builders.ts";
 
 export const labelSelectorSchema = z

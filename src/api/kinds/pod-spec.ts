@@ -1,5 +1,5 @@
 /** The specification of a pod: Kubernetes' names and shapes; what Skerry does not act on is kept. */
-import { z } from "zod";
+import * as z from "zod";
 import {
   count,
   integer,

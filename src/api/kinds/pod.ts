@@ -1,5 +1,5 @@
 /** Pod: what runs. Its spec changes little once written; its status is its node's word. */
-import { z } from "zod";
+import * as z from "zod";
 import type { FieldIssue } from "../kind.ts";
 import { count, integer, listByKey, listOf, opaque, time } from "../schema/builders.ts";
 import { stable } from "../../lib/stable.ts";

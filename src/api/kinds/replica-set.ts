@@ -1,5 +1,5 @@
 /** ReplicaSet: a number of pods of one template; deployments make one for each template. */
-import { z } from "zod";
+import * as z from "zod";
 import { count } from "../schema/builders.ts";
 import { conditionsSchema } from "./conditions.ts";
 import { defineKind } from "./define.ts";

@@ -1,5 +1,5 @@
 /** The scale view (autoscaling/v1) of kinds that have one. */
-import { z } from "zod";
+import * as z from "zod";
 import type { KubeObject } from "../records/object.ts";
 import { count } from "../schema/builders.ts";
 import { formatLabelSelector } from "../values/label-selector.ts";

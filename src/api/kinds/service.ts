@@ -1,5 +1,5 @@
 /** Service: a name for the ready pods that a selector finds. */
-import { z } from "zod";
+import * as z from "zod";
 import {
   count,
   intOrString,

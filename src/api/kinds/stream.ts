@@ -2,7 +2,7 @@
  * Stream: an append-only sequence of entries, how far a write must reach, how long it is kept, and
  * which fields may leave the cell. Without `egress` nothing leaves (DESIGN rule P).
  */
-import { z } from "zod";
+import * as z from "zod";
 import { formatBytes, parseBytes, parseDurationMs } from "../../lib/duration.ts";
 import type { FieldIssue } from "../kind.ts";
 import { parseDurabilityLevel } from "../records/entry.ts";

@@ -2,7 +2,7 @@
  * What a witness of a cell's ledger starts from: a file, made by a server of the cell and brought to
  * the witness's machine by a person. It holds the witness's key.
  */
-import { z } from "zod";
+import * as z from "zod";
 
 const host = z.string().min(1);
 const port = z.number().int().min(1).max(65_535);

@@ -3,7 +3,7 @@
  * schema's metadata, so that strategic merge, apply and the published OpenAPI read the same facts:
  * `x-kubernetes-list-type` (apply) and `x-kubernetes-patch-merge-key` (strategic merge).
  */
-import { z } from "zod";
+import * as z from "zod";
 import { isQuantity } from "../values/quantity.ts";
 
 /** Items are told apart by `keys` in apply, by `patchKey` (default: the first key) in a strategic merge. */

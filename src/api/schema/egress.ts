@@ -1,5 +1,5 @@
 /** The `egress` section of kinds whose data may leave the cell; how fields are named: `records/egress.ts`. */
-import { z } from "zod";
+import * as z from "zod";
 import type { EgressPolicy } from "../records/egress.ts";
 import { listOf } from "./builders.ts";
 

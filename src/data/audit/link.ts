@@ -1,5 +1,5 @@
 /** Both ends of an audit over a link: every method of a side, its arguments and answers as JSON. */
-import { z } from "zod";
+import * as z from "zod";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Link, Peer, Router } from "../../transport/index.ts";
 import type { AuditSide } from "./sides.ts";

@@ -1,5 +1,5 @@
 /** What crosses the links beside batches: small JSON, checked on arrival (`invalid-message`). */
-import { z } from "zod";
+import * as z from "zod";
 import { SkerryError } from "../../lib/errors.ts";
 import type { FeedStates, FeedWish, FillAnswer, PullQuery } from "../global/documents.ts";
 import type { CopyQuery } from "../streams/repairs.ts";

@@ -2,7 +2,7 @@
  * Consumer groups over HTTP, below `/v1/streams/:name/groups`. A member takes a batch, works on it,
  * and acknowledges it before its deadline; `take` can wait for something to come.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { EntryInput } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";

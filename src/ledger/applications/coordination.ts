@@ -3,7 +3,7 @@
  * this node answers or a server at the other end of a link. Values travel as base64. The schemas
  * judge what comes over HTTP and over links alike; docs/coordination.md says what each part means.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { EncodedError } from "../../lib/errors.ts";
 import { SkerryError } from "../../lib/errors.ts";
 

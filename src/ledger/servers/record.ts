@@ -4,7 +4,7 @@
  */
 import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { SkerryError } from "../../lib/errors.ts";
 import {
   ensureDirectory,

@@ -1,6 +1,6 @@
 /** Fields that configurations of nodes and hubs share; each refuses with what is allowed. */
 import { isIP } from "node:net";
-import { z } from "zod";
+import * as z from "zod";
 
 const labelWords = "expected lower-case letters, digits and dashes, at most 63, as text";
 

@@ -1,33 +1,21 @@
 /**
  * undici's pools and connector without the rest of it. The package's index loads fetch, WebSocket, the
  * cache and the mocks (90 files, 4 MB in every isolate); what a node sends goes through pools only.
- * The parts are files of the package that its documentation does not name, so a release that moves
- * them costs the memory, not the function: then the index is loaded.
+ * The parts are files of the package that its documentation does not name: a release may move them,
+ * which the first test that sends anything tells.
  */
-import { createRequire } from "node:module";
 import type * as Undici from "undici";
-import { systemCode } from "../../lib/errors.ts";
+import api from "undici/lib/api/index.js";
+import buildConnectorPart from "undici/lib/core/connect.js";
+import ClientPart from "undici/lib/dispatcher/client.js";
+import Dispatcher from "undici/lib/dispatcher/dispatcher.js";
+import PoolPart from "undici/lib/dispatcher/pool.js";
 
-type Parts = Pick<typeof Undici, "buildConnector" | "Client" | "Pool">;
+// As the index does: `request`, `stream` and `upgrade` are methods of every dispatcher.
+Object.assign(Dispatcher.prototype, api);
 
-const load = createRequire(import.meta.url);
-
-function loadParts(): Parts {
-  try {
-    const Dispatcher = load("undici/lib/dispatcher/dispatcher.js") as typeof Undici.Dispatcher;
-    // As the index does: `request`, `stream` and `upgrade` are methods of every dispatcher.
-    Object.assign(Dispatcher.prototype, load("undici/lib/api/index.js"));
-    return {
-      buildConnector: load("undici/lib/core/connect.js") as Parts["buildConnector"],
-      Client: load("undici/lib/dispatcher/client.js") as Parts["Client"],
-      Pool: load("undici/lib/dispatcher/pool.js") as Parts["Pool"],
-    };
-  } catch (error) {
-    if (systemCode(error) !== "MODULE_NOT_FOUND") throw error;
-    return load("undici") as Parts;
-  }
-}
-
-export const { buildConnector, Client, Pool } = loadParts();
+export const buildConnector = buildConnectorPart;
+export const Client = ClientPart;
+export const Pool = PoolPart;
 export type Client = Undici.Client;
 export type Pool = Undici.Pool;

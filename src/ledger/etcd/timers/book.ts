@@ -2,7 +2,7 @@
  * What the servers know of their members' timers, in the ledger itself: what each measured, and what
  * all of them shall run with. Whoever coordinates next reads on.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { unavailable } from "../../checks.ts";
 import type { Campaign, KeyValue, Ledger, Operation, Revision } from "../../ledger.ts";
 import type { EtcdTimers } from "../process/flags.ts";
