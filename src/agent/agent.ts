@@ -28,6 +28,7 @@ import { measureAppends, startMetricsPath } from "./paths/metrics-path.ts";
 import { startDamageEvents, startNodeReports, startStreamReports } from "./paths/report-path.ts";
 import { startSensorPath } from "./paths/sensor-path.ts";
 import { startServersPath, wishOf, type ServersPath } from "./paths/servers-path.ts";
+import { startStrongPath } from "./paths/strong-path.ts";
 import { startStatusPath } from "./paths/status-path.ts";
 import { startDocumentsPath } from "./paths/documents-path.ts";
 import { startQueriesPath } from "./paths/queries-path.ts";
@@ -158,12 +159,16 @@ export async function runAgent(
     identity,
   });
   const coordination = await startCoordinationPath(ground, { state, links, identity });
+  const strong = await startStrongPath(ground, { state, links, identity, mirrored });
   const gateway = await startGatewayPath(ground, {
     identity,
     state,
     coordination,
-    streams: [queries],
-    routes: [sensor, sync, documents, queries, audit, status].map(({ routes }) => routes),
+    streams: [queries, strong],
+    routes: [
+      documents.routes(strong),
+      ...[sensor, sync, queries, audit, status].map(({ routes }) => routes),
+    ],
   });
   const api = await startApiPath(ground, {
     state,

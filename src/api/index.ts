@@ -63,7 +63,7 @@ export {
   withoutPrefix,
   type CellAddress,
 } from "./kinds/cell-address.ts";
-export { collectionKind, type Collection } from "./kinds/collection.ts";
+export { collectionKind, isStrong, type Collection } from "./kinds/collection.ts";
 export type { CollectionFieldType } from "./kinds/collection-fields.ts";
 export { conditionIsTrue, withCondition, type Condition } from "./kinds/conditions.ts";
 export { configMapKind, type ConfigMap } from "./kinds/config-map.ts";

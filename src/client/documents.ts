@@ -29,12 +29,20 @@ export type WriteOptions = {
   readonly timeoutMs?: number;
   /** The same key again is the same write: makes it safe to send a count or an insertion again. */
   readonly key?: string;
+  /**
+   * Of a collection with `consistency: strong`: the version that the document has to have, null: it must
+   * not be there. Otherwise `condition-failed` is thrown, and nothing was written.
+   */
+  readonly ifVersion?: string | null;
   readonly signal?: AbortSignal;
 };
 
 export type WriteResult = {
-  /** The level that was seen to hold. */
+  /** The level that was seen to hold; `ledger` in a collection with `consistency: strong`. */
   readonly reached: string;
+  readonly consistency?: "strong";
+  /** With `consistency: strong`: the ledger's, at which this is so. */
+  readonly revision?: number;
   /** Present when time ran out before this level was reached; the write is stored at `reached`. */
   readonly asked?: string;
   /** Documents that are different now. */
@@ -46,7 +54,12 @@ export type WriteResult = {
   readonly warnings?: readonly string[];
 };
 
-export type BatchWrite = { readonly id: string; readonly collection?: string } & (
+export type BatchWrite = {
+  readonly id: string;
+  readonly collection?: string;
+  /** As in `WriteOptions`. */
+  readonly ifVersion?: string | null;
+} & (
   | { readonly put: Body }
   | { readonly merge: Body }
   | { readonly change: readonly FieldChange[] }
@@ -86,6 +99,9 @@ export type StoredDocument = {
   }[];
   /** Texts with attributes, by JSON pointer; the body has their characters only. */
   readonly texts?: Readonly<Record<string, TextDelta>>;
+  readonly consistency?: "strong";
+  /** With `consistency: strong`: the ledger's, of its last change. */
+  readonly revision?: number;
 };
 
 export type ListOptions = {
@@ -169,7 +185,7 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
     method: string,
     path: string,
     body: unknown,
-    { durability, timeoutMs, key, signal }: WriteOptions = {},
+    { durability, timeoutMs, key, ifVersion, signal }: WriteOptions = {},
   ): Promise<WriteResult> => {
     const query = new URLSearchParams();
     if (durability !== undefined) query.set("durability", durability);
@@ -179,6 +195,8 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
       headers: {
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...(key === undefined ? {} : { "idempotency-key": key }),
+        ...(typeof ifVersion === "string" ? { "if-match": `"${ifVersion}"` } : {}),
+        ...(ifVersion === null ? { "if-none-match": "*" } : {}),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       ...(signal && { signal }),

@@ -158,6 +158,13 @@ export {
   type DocumentWrites,
 } from "./durability/document-writes.ts";
 export { createGlobalDocumentRoutes } from "./routes/global-documents.ts";
+export type { StrongCaller, StrongLedger } from "./ports.ts";
+export { createStrongDocuments, type StrongDocuments } from "./strong/documents.ts";
+export { problemOf as strongProblemOf } from "./strong/stored.ts";
+export {
+  createStrongDocumentRoutes,
+  type StrongDocumentRoutes,
+} from "./routes/strong-documents.ts";
 export { createDocumentRoutes, type DocumentRoutesDeps } from "./routes/documents.ts";
 export { createQueries, type Queries } from "./queries/thread.ts";
 export { createLiveQueries, type LiveOptions, type LiveQueries } from "./queries/live-queries.ts";

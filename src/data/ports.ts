@@ -6,6 +6,63 @@ import type { CollectionEgress, OperationLog } from "./documents/store.ts";
 import type { FeedStates, FeedWish, FillAnswer, PullQuery } from "./global/documents.ts";
 import type { LogBatch, Vector } from "./streams/store.ts";
 
+/** Who asks for documents of a strong collection: `id` is the SPIFFE id of the verified `token`. */
+export type StrongCaller = { readonly id: string; readonly token: string };
+export type StrongItem = {
+  readonly key: string;
+  readonly value: Uint8Array;
+  /** Of the ledger, at which it was last written. */
+  readonly revision: number;
+};
+/** `revision` 0: it does not exist. */
+export type StrongCondition = { readonly key: string; readonly revision: number };
+/** Without a value: it is deleted. */
+export type StrongChange = { readonly key: string; readonly value?: Uint8Array };
+
+/**
+ * The part of the cell's ledger where documents of strong collections stand, from any node. Throws
+ * what changed nothing; every answer is linearizable.
+ */
+export interface StrongLedger {
+  /** In the order of the keys, all of one revision. */
+  read(
+    caller: StrongCaller,
+    collection: string,
+    keys: readonly string[],
+  ): Promise<{ readonly revision: number; readonly items: readonly (StrongItem | undefined)[] }>;
+  /** By key; `revision` for further pages of one listing. */
+  list(
+    caller: StrongCaller,
+    collection: string,
+    query: { limit: number; after?: string; revision?: number },
+  ): Promise<{
+    readonly epoch: string;
+    readonly revision: number;
+    readonly items: readonly StrongItem[];
+    readonly more: boolean;
+  }>;
+  /** All or none. `refused`: a condition did not hold. */
+  transact(
+    caller: StrongCaller,
+    collection: string,
+    write: { when: readonly StrongCondition[]; changes: readonly StrongChange[] },
+  ): Promise<
+    | { readonly state: "done"; readonly revision: number }
+    | { readonly state: "refused" }
+    | { readonly state: "unknown"; readonly cause: string }
+  >;
+  /** Whole revisions behind this one, in order, once; without items: nothing up to there. Throws `compacted`. */
+  watch(
+    caller: StrongCaller,
+    collection: string,
+    from: { epoch: string; revision: number; signal: AbortSignal },
+  ): AsyncIterable<{
+    readonly epoch: string;
+    readonly revision: number;
+    readonly items: readonly (StrongItem | { readonly key: string; readonly value?: undefined })[];
+  }>;
+}
+
 /** A piece of a log after the gate. `C` is the type that only the gate can make. */
 export type ClearedLog<C> = {
   readonly origin: string;

@@ -2,8 +2,10 @@
 import { strict as assert } from "node:assert";
 import { after, before, test } from "node:test";
 import { createCoordination, type CoordinationClient } from "../../src/client/index.ts";
+import { strongContract } from "../contract/strong-documents.ts";
 import { patientMs, startGateway, startService } from "../support/coordination.ts";
 import { memoryFolder, startEtcd, type TestEtcd } from "../support/etcd.ts";
+import { startStrongNode, strongService, type StrongNode } from "../support/strong.ts";
 import { waitFor } from "../support/wait.ts";
 
 let folder: Awaited<ReturnType<typeof memoryFolder>>;
@@ -16,6 +18,18 @@ before(async () => {
 after(async () => {
   await etcd[Symbol.asyncDispose]();
   await folder[Symbol.asyncDispose]();
+});
+
+test("T1 to T4: two servers have one strong collection, over etcd", async (t) => {
+  const nodes = await Promise.all(
+    [1, 2].map(async () => {
+      const ledger = await etcd.openLedger();
+      const node = await startStrongNode(t, strongService(t, ledger));
+      t.after(() => ledger.close());
+      return node;
+    }),
+  );
+  await strongContract(nodes as [StrongNode, StrongNode]);
 });
 
 test("keys, sessions, fences and watches on etcd, and what is said when members are lost", async (t) => {

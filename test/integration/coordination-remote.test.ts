@@ -3,8 +3,7 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import {
-  callMethod,
-  streamMethod,
+  applicationMethods,
   type Coordination,
   type StreamItem,
 } from "../../src/ledger/applications/index.ts";
@@ -76,7 +75,7 @@ test("a read goes to the next server when the first one stays silent", async (t)
 test("C2: a server takes nobody's word for whom a request is", async (t) => {
   const service = startService(t, await startLedger(t));
   const { link } = await startServer(t, service);
-  const ask = async (body: unknown, method = callMethod) =>
+  const ask = async (body: unknown, method = applicationMethods.call) =>
     await link()?.request(method, utf8(typeof body === "string" ? body : JSON.stringify(body)));
   const request = { type: "get", key: "k" };
   assert.match(text((await ask({ token: "good-a", request })) ?? utf8("")), /"item":null/);
@@ -102,7 +101,10 @@ test("C2: a server takes nobody's word for whom a request is", async (t) => {
   ];
   for (const [body, code] of refused)
     await assert.rejects(ask(body), { code }, JSON.stringify(body).slice(0, 80));
-  const opened = link()?.open(streamMethod, utf8(JSON.stringify({ token: "forged", request })));
+  const opened = link()?.open(
+    applicationMethods.stream,
+    utf8(JSON.stringify({ token: "forged", request })),
+  );
   await assert.rejects(
     async () => {
       for await (const item of opened ?? []) assert.fail(text(item));

@@ -1,11 +1,11 @@
 /** Coordination as a node that is no server has it: real links, of which each can be cut. */
 import type { TestContext } from "node:test";
 import {
-  callMethod,
+  applicationMethods,
   createRemoteCoordination,
   serveCoordination,
-  streamMethod,
   type Coordination,
+  type LinkMethods,
   type RemoteCoordinationOptions,
 } from "../../src/ledger/applications/index.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
@@ -16,12 +16,16 @@ import { testCell, testPair, type TestPair } from "./transport.ts";
 export type TestServer = { readonly pair: TestPair; readonly link: () => Link | undefined };
 
 /** A server whose link answers with `coordination`; the node at the other end has dialled it. */
-export async function startServer(t: TestContext, coordination: Coordination): Promise<TestServer> {
+export async function startServer(
+  t: TestContext,
+  coordination: Coordination,
+  methods: LinkMethods = applicationMethods,
+): Promise<TestServer> {
   const pair = await testPair(await testCell());
   t.after(() => pair[Symbol.asyncDispose]());
   const handlers = serveCoordination({ coordination, authenticate });
-  pair.acceptor.handle(callMethod, ({ body, signal }) => handlers.call(body, signal));
-  pair.acceptor.handle(streamMethod, ({ body, signal }) => handlers.stream(body, signal));
+  pair.acceptor.handle(methods.call, ({ body, signal }) => handlers.call(body, signal));
+  pair.acceptor.handle(methods.stream, ({ body, signal }) => handlers.stream(body, signal));
   return { pair, link: () => pair.dialled.link };
 }
 

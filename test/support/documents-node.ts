@@ -85,7 +85,7 @@ export async function startDocumentsNode(options: {
   const budget = createHubBudget({ clock: systemClock, log: silentLog, keeper }, {});
   const path = await startDocumentsPath(ground, { mirrored, trustDomain, budget });
   const app = createHttpApp();
-  path.routes(app);
+  path.routes()(app);
   const url = await lifecycle.start(
     "http",
     () => app.listen({ host: "127.0.0.1", port: 0 }),

@@ -1,7 +1,7 @@
 /** The kind Collection: what it refuses, by field, value and what is allowed. */
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import { checkObject, collectionKind } from "../../src/api/index.ts";
+import { checkObject, collectionKind, type Collection } from "../../src/api/index.ts";
 
 function collection(spec: object): string[] {
   const checked = checkObject(collectionKind, {
@@ -31,7 +31,7 @@ test("a collection's fields are checked, and what is not built yet is refused by
     collection({ scope: "all" })[0] ?? "",
     /spec\.scope: "all" must be cell or cellsToHub/,
   );
-  assert.match(collection({ consistency: "strong" })[0] ?? "", /not built yet; it must be merge/);
+  assert.match(collection({ consistency: "none" })[0] ?? "", /"none" must be merge or strong/);
   const egress = { keep: ["a"] };
   assert.deepEqual(collection({ scope: "cellsToHub", egress }), []);
   assert.match(collection({ egress })[0] ?? "", /spec\.scope: must be cellsToHub/);
@@ -52,6 +52,39 @@ test("a collection's fields are checked, and what is not built yet is refused by
   assert.match(collection({ indexes: twice })[0] ?? "", /indexes\[1\]\.path: .* declared twice/);
   const many = Array.from({ length: 17 }, (_, at) => ({ path: `/f${at}` }));
   assert.match(collection({ indexes: many })[0] ?? "", /indexes: 17 indexes; at most 16/);
+});
+
+test("what has no meaning in a strong collection is refused by name, and none becomes the other kind", () => {
+  const strong = (spec: object) => collection({ consistency: "strong", ...spec });
+  const fields = [field("/name"), field("/stock", "counter"), field("/tags", "set")];
+  assert.deepEqual(strong({ scope: "cell", fields }), []);
+  assert.match(
+    strong({ scope: "hubToCells" })[0] ?? "",
+    /^spec\.scope: "hubToCells" must be cell with consistency: strong/,
+  );
+  assert.match(
+    strong({ fields: [field("/notes", "text")] })[0] ?? "",
+    /^spec\.fields\[0\]\.type: "text" of \/notes .* it must be string/,
+  );
+  for (const [name, value] of Object.entries({
+    indexes: [{ path: "/name" }],
+    unique: [{ paths: ["/name"] }],
+    references: [{ path: "/by", collection: "users" }],
+  }))
+    assert.match(strong({ [name]: value })[0] ?? "", new RegExp(`^spec\\.${name}: must not be`));
+
+  const named = (consistency?: string): Collection => ({
+    apiVersion: "skerry.dev/v1alpha1",
+    kind: "Collection",
+    metadata: { name: "items" },
+    spec: consistency === undefined ? {} : { consistency },
+  });
+  const changed = (now: Collection, before: Collection) =>
+    collectionKind.validate(now, before).map(({ field: at }) => at);
+  assert.deepEqual(changed(named("strong"), named("merge")), ["spec.consistency"]);
+  assert.deepEqual(changed(named("strong"), named()), ["spec.consistency"]);
+  assert.deepEqual(changed(named("merge"), named("strong")), ["spec.consistency"]);
+  assert.deepEqual(changed(named("merge"), named()), []);
 });
 
 test("a collection's rules are checked", () => {

@@ -3,15 +3,18 @@
  * server's → the ledger. The application's token goes all the way and is verified at both ends.
  */
 import {
-  callMethod,
+  applicationMethods,
+  applicationSpace,
   createCoordinationRoutes,
   createCoordinationService,
   createRemoteCoordination,
   measureCoordination,
   serveCoordination,
-  streamMethod,
   type Coordination,
   type CoordinationRoutes,
+  type LinkMethods,
+  type LinkShare,
+  type Space,
 } from "../../ledger/applications/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Peer } from "../../transport/index.ts";
@@ -20,50 +23,65 @@ import type { StatePath } from "./command-path.ts";
 import type { IdentityPath } from "./identity-path.ts";
 import type { LinkPath } from "./link-path.ts";
 
+export type CoordinationDeps = {
+  readonly state: Pick<StatePath, "ledger" | "servers">;
+  readonly links: Pick<LinkPath, "linkTo">;
+  readonly identity: Pick<IdentityPath, "identity" | "authenticateToken">;
+};
+
 export async function startCoordinationPath(
   ground: Ground,
-  deps: {
-    state: Pick<StatePath, "ledger" | "servers">;
-    links: Pick<LinkPath, "linkTo">;
-    identity: Pick<IdentityPath, "identity" | "authenticateToken">;
-  },
+  deps: CoordinationDeps,
 ): Promise<CoordinationRoutes> {
-  const { clock, random, log, metrics, lifecycle, router } = ground;
-  const { ledger } = deps.state;
-  const coordination: Coordination = measureCoordination(
-    ledger
-      ? await lifecycle.start(
-          "coordination",
-          () => createCoordinationService({ ledger, clock, random, log }),
-          (part) => part.close(),
-        )
-      : createRemoteCoordination({ servers: () => serversOf(deps), clock }),
+  const { clock, metrics } = ground;
+  const coordination = measureCoordination(
+    await startSpace(ground, deps, {
+      name: "coordination",
+      space: applicationSpace,
+      methods: applicationMethods,
+    }),
     { metrics },
   );
-  if (ledger) {
-    const { authenticateToken: authenticate } = deps.identity;
-    const { trustDomain } = deps.identity.identity.trust;
-    const handlers = serveCoordination({ coordination, authenticate });
-    router.handle(callMethod, ({ peer, body, signal }) => {
-      requireNode(peer, trustDomain);
-      return handlers.call(body, signal);
-    });
-    router.handle(streamMethod, ({ peer, body, signal }) => {
-      requireNode(peer, trustDomain);
-      return handlers.stream(body, signal);
-    });
-  }
   return createCoordinationRoutes({ coordination, clock });
 }
 
+/** A part of the ledger as every node has it: its own, or that of a server at the other end of a link. */
+export async function startSpace(
+  ground: Ground,
+  deps: CoordinationDeps,
+  how: { name: string; space: Space; methods: LinkMethods; share?: LinkShare },
+): Promise<Coordination> {
+  const { clock, random, log, lifecycle, router } = ground;
+  const { ledger } = deps.state;
+  const { space, methods, share } = how;
+  if (!ledger) {
+    const servers = () => serversOf(deps);
+    return createRemoteCoordination(
+      { servers, clock },
+      { methods, ...(share === undefined ? {} : { share }) },
+    );
+  }
+  const coordination = await lifecycle.start(
+    how.name,
+    () => createCoordinationService({ ledger, clock, random, log }, { space }),
+    (part) => part.close(),
+  );
+  const { authenticateToken: authenticate } = deps.identity;
+  const { trustDomain } = deps.identity.identity.trust;
+  const handlers = serveCoordination({ coordination, authenticate });
+  router.handle(methods.call, ({ peer, body, signal }) => {
+    requireNode(peer, trustDomain);
+    return handlers.call(body, signal);
+  });
+  router.handle(methods.stream, ({ peer, body, signal }) => {
+    requireNode(peer, trustDomain);
+    return handlers.stream(body, signal);
+  });
+  return coordination;
+}
+
 /** Servers that have a link to this node now. */
-function serversOf({
-  state,
-  links,
-}: {
-  state: Pick<StatePath, "servers">;
-  links: Pick<LinkPath, "linkTo">;
-}) {
+function serversOf({ state, links }: Pick<CoordinationDeps, "state" | "links">) {
   return state.servers().flatMap(({ node }) => {
     const link = links.linkTo(node);
     if (!link || link.closed.aborted) return [];

@@ -3,7 +3,7 @@
  * the answer; this store → the other nodes, by position in each origin's log; and [storage thread]
  * the egress gate → the hub's link.
  */
-import { collectionKind, nodeKind, type Collection, type Node } from "../../api/index.ts";
+import { collectionKind, isStrong, nodeKind, type Collection, type Node } from "../../api/index.ts";
 import {
   connectDocumentHub,
   connectDocumentStore,
@@ -18,6 +18,7 @@ import {
   type DocumentStore,
   type HubBudget,
   type FieldType,
+  type StrongDocumentRoutes,
 } from "../../data/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Link } from "../../transport/index.ts";
@@ -26,7 +27,8 @@ import type { Mirrored } from "../mirrored.ts";
 import type { ClearedBytes } from "../storage.ts";
 
 export type DocumentsPath = {
-  readonly routes: Routes;
+  /** With collections that stand in the ledger. */
+  readonly routes: (strong?: StrongDocumentRoutes) => Routes;
   readonly store: Pick<DocumentStore, "on">;
   readonly hub: DocumentsSync<ClearedBytes>;
   /** A link to another node of the cell stands. */
@@ -103,7 +105,7 @@ export async function startDocumentsPath(
   );
 
   mirrored.follow(collectionKind, (now: readonly Collection[]) => {
-    const declarations = now.map(declarationOf);
+    const declarations = now.filter((each) => !isStrong(each)).map(declarationOf);
     store
       .declare(declarations)
       // The gate has to know a policy before anything is asked of it by that.
@@ -123,7 +125,8 @@ export async function startDocumentsPath(
     for (const node of before) if (!nodes.includes(node)) replication.forget(node);
   });
   return {
-    routes: createDocumentRoutes({ store, writes, clock }),
+    routes: (strong) =>
+      createDocumentRoutes({ store, writes, clock, ...(strong ? { strong } : {}) }),
     store,
     hub,
     attachPeer: (link) => replication.attach(link),
@@ -135,7 +138,7 @@ export async function startDocumentsPath(
   };
 }
 
-function declarationOf({ metadata, spec }: Collection): CollectionDeclaration {
+export function declarationOf({ metadata, spec }: Collection): CollectionDeclaration {
   return {
     name: metadata.name,
     schemaVersion: spec?.schemaVersion ?? 1,

@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import {
   collectionKind,
+  isStrong,
   stable,
   streamKind,
   type Collection,
@@ -20,6 +21,7 @@ import {
   type DocumentStore,
   type SqlDeclared,
 } from "../../data/index.ts";
+import { SkerryError } from "../../lib/errors.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
@@ -47,13 +49,24 @@ export async function startQueriesPath(
     namesOf(mirrored, kind),
   ) as [Known, Known];
   const live = createLiveQueries({ thread: queries.live, clock, random, log, metrics });
+  const strong = namesOf(mirrored, collectionKind, (each) => isStrong(each as Collection));
   documents.on("grown", ({ collections }) => live.grown(collections));
   mirrored.follow(collectionKind, (now: readonly Collection[]) =>
     live.declare(new Map(now.map(({ metadata, spec }) => [metadata.name, stable(spec)]))),
   );
   const sql = createSql({ clock, declared: declarations(mirrored) }, files);
   const routes = [
-    createQueryRoutes({ queries, live, declared: { isCollection, isStream } }),
+    createQueryRoutes({
+      queries,
+      live,
+      declared: {
+        isCollection(name) {
+          if (strong(name)) throw notQueried(name);
+          return isCollection(name);
+        },
+        isStream,
+      },
+    }),
     createSqlRoutes(sql),
   ];
   return {
@@ -68,10 +81,12 @@ export async function startQueriesPath(
 function declarations(mirrored: Mirrored): () => SqlDeclared {
   let declared: SqlDeclared = { collections: [], streams: [] };
   mirrored.follow(collectionKind, (now: readonly Collection[]) => {
-    const collections = now.map(({ metadata: { name }, spec }) => ({
-      name,
-      fields: (spec?.fields ?? []).map(({ path }) => path),
-    }));
+    const collections = now
+      .filter((each) => !isStrong(each))
+      .map(({ metadata: { name }, spec }) => ({
+        name,
+        fields: (spec?.fields ?? []).map(({ path }) => path),
+      }));
     declared = { ...declared, collections };
   });
   mirrored.follow(streamKind, (now) => {
@@ -82,10 +97,21 @@ function declarations(mirrored: Mirrored): () => SqlDeclared {
 
 type Known = (name: string) => boolean;
 
-function namesOf(mirrored: Mirrored, kind: KindDefinition<KubeObject>): Known {
+function namesOf(
+  mirrored: Mirrored,
+  kind: KindDefinition<KubeObject>,
+  isMeant: (object: KubeObject) => boolean = () => true,
+): Known {
   let names: ReadonlySet<string> = new Set();
   mirrored.follow(kind, (now) => {
-    names = new Set(now.map(({ metadata }) => metadata.name));
+    names = new Set(now.filter(isMeant).map(({ metadata }) => metadata.name));
   });
   return (name) => names.has(name);
 }
+
+const notQueried = (name: string) =>
+  new SkerryError({
+    code: "invalid-query",
+    message: `collection: ${name} has consistency: strong, and stands in the ledger, which is not queried`,
+    hint: `list it, or follow its changes: GET /v1/documents/${name}`,
+  });

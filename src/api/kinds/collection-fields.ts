@@ -63,6 +63,37 @@ export function indexIssues(indexes: readonly { readonly path: string }[]): Fiel
   ];
 }
 
+type OfStrong = {
+  readonly scope?: string | undefined;
+  readonly fields?: readonly z.infer<typeof fieldSchema>[] | undefined;
+  readonly indexes?: readonly unknown[] | undefined;
+  readonly unique?: readonly unknown[] | undefined;
+  readonly references?: readonly unknown[] | undefined;
+};
+
+/** What has no meaning where nothing merges, nothing leaves, and no store is asked. */
+export function strongIssues({ scope, fields = [], ...rest }: OfStrong): FieldIssue[] {
+  const issues: FieldIssue[] = [];
+  if (scope !== undefined && scope !== "cell")
+    issues.push({
+      field: "spec.scope",
+      message: `"${scope}" must be cell with consistency: strong: what is in the ledger stays there`,
+    });
+  for (const [index, { path, type }] of fields.entries())
+    if (type === "text")
+      issues.push({
+        field: `spec.fields[${index}].type`,
+        message: `"text" of ${path} merges edits; with consistency: strong it must be string`,
+      });
+  for (const name of ["indexes", "unique", "references"] as const)
+    if ((rest[name] ?? []).length > 0)
+      issues.push({
+        field: `spec.${name}`,
+        message: "must not be there with consistency: strong: documents are found by id only",
+      });
+  return issues;
+}
+
 export function pathIssues(path: string, field: string, isTwice: boolean): FieldIssue[] {
   const issues: FieldIssue[] = [];
   if (!pointer.test(path))

@@ -6,7 +6,7 @@ import * as z from "zod";
 import type { FieldIssue } from "../kind.ts";
 import { egressSchema, egressText } from "../schema/egress.ts";
 import { count, listByKey, listOf, opaque } from "../schema/builders.ts";
-import { fieldIssues, fieldSchema, indexIssues } from "./collection-fields.ts";
+import { fieldIssues, fieldSchema, indexIssues, strongIssues } from "./collection-fields.ts";
 import { referenceSchema, ruleIssues, uniqueSchema } from "./collection-rules.ts";
 import { defineKind } from "./define.ts";
 import { metadataSchema } from "./metadata.ts";
@@ -26,7 +26,7 @@ const collectionSchema = z.strictObject({
       onMismatch: z.string(),
       /** Who writes and who has them: `cell`; the hub has them (`cellsToHub`), writes them (`hubToCells`), or `both`. */
       scope: z.string(),
-      /** `merge`: always writable, copies converge. */
+      /** `merge`: always writable, copies converge; `strong`: one copy, in the cell's ledger. */
       consistency: z.string(),
       /** Which fields leave the cell. A value leaves whole or not at all: paths go through maps only. */
       egress: egressSchema,
@@ -48,6 +48,10 @@ const notBuilt = {
   retention: "documents stay until they are deleted",
   priority: "all collections are replicated alike",
 } as const;
+
+/** Whether its documents stand in the cell's ledger. */
+export const isStrong = ({ spec }: Pick<Collection, "spec">): boolean =>
+  spec?.consistency === "strong";
 
 export const collectionKind = defineKind<Collection>({
   group: "skerry.dev",
@@ -90,19 +94,14 @@ export const collectionKind = defineKind<Collection>({
     collection.spec.scope ??= "cell";
     collection.spec.consistency ??= "merge";
   },
-  validate({ spec = {} }) {
+  validate({ spec = {} }, previous) {
     const issues: FieldIssue[] = [];
-    const only = (
-      field: "scope" | "consistency" | "onMismatch",
-      allowed: readonly string[],
-      planned: readonly string[] = [],
-    ) => {
+    const only = (field: "scope" | "consistency" | "onMismatch", allowed: readonly string[]) => {
       const value = spec[field];
       if (value === undefined || allowed.includes(value)) return;
-      const built = planned.includes(value) ? "is not built yet; it must be" : "must be";
       issues.push({
         field: `spec.${field}`,
-        message: `"${value}" ${built} ${allowed.join(" or ")}`,
+        message: `"${value}" must be ${allowed.join(" or ")}`,
       });
     };
     only("scope", ["cell", "cellsToHub", "hubToCells", "both"]);
@@ -117,7 +116,13 @@ export const collectionKind = defineKind<Collection>({
         field: "spec.scope",
         message: "must be cellsToHub or both for documents to leave by spec.egress",
       });
-    only("consistency", ["merge"], ["strong"]);
+    only("consistency", ["merge", "strong"]);
+    if (isStrong({ spec })) issues.push(...strongIssues(spec));
+    if (previous && isStrong({ spec }) !== isStrong(previous))
+      issues.push({
+        field: "spec.consistency",
+        message: `"${spec.consistency}" cannot replace "${previous.spec?.consistency ?? "merge"}": the documents stand elsewhere; make another Collection and write them there`,
+      });
     only("onMismatch", ["refuse", "warn"]);
     for (const [name, instead] of Object.entries(notBuilt)) {
       if (spec[name as keyof typeof notBuilt] !== undefined)

@@ -167,14 +167,18 @@ function checkValue(
 }
 
 /** `text`: a document as JSON. */
-export function tooLarge(at: string, text: string): Complaint | undefined {
+export function tooLarge(
+  at: string,
+  text: string,
+  bytesMax = documentBytesMax,
+): Complaint | undefined {
   const bytes = Buffer.byteLength(text);
-  return bytes <= documentBytesMax
+  return bytes <= bytesMax
     ? undefined
     : {
         code: "document-too-large",
         message: `${at}: ${bytes} bytes`,
-        hint: `a document is at most ${documentBytesMax} bytes; split it, or store a reference`,
+        hint: `a document is at most ${bytesMax} bytes; split it, or store a reference`,
       };
 }
 

@@ -59,7 +59,12 @@ export type FieldDeclaration = {
 
 export type { FieldChange };
 
-export type DocumentWrite = { readonly collection: string; readonly id: string } & (
+export type DocumentWrite = {
+  readonly collection: string;
+  readonly id: string;
+  /** Of a strong collection only: what its version has to be; null: it must not be there. */
+  readonly ifVersion?: string | null;
+} & (
   | { readonly do: "put"; readonly body: JsonObject }
   /** JSON merge patch, RFC 7396. */
   | { readonly do: "merge"; readonly patch: JsonObject }

@@ -7,7 +7,7 @@ import { Readable } from "node:stream";
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { HttpReply } from "../../runtime/http/index.ts";
-import type { ChangesQuery, DocumentChange, DocumentStore } from "../documents/store.ts";
+import type { ChangesQuery, DocumentStore } from "../documents/store.ts";
 import { createBell } from "./bell.ts";
 
 /** Each holds a subscription and up to a page; more than this is a client that forgets to close. */
@@ -86,7 +86,12 @@ async function* eventsOf(
   }
 }
 
-function eventText(change: DocumentChange): string {
+export function eventText(
+  change: { readonly id: string; readonly cursor: string } & (
+    | { readonly deleted: true }
+    | { readonly deleted: false; readonly document: object }
+  ),
+): string {
   const data = JSON.stringify(change.deleted ? { id: change.id } : change.document);
   return `id: ${change.cursor}\nevent: ${change.deleted ? "delete" : "change"}\ndata: ${data}\n\n`;
 }

@@ -12,11 +12,14 @@ import { isObject, type Json, type JsonObject } from "../documents/json.ts";
 import type { DocumentStore, DocumentWrite, FieldChange } from "../documents/store.ts";
 import { sendChanges } from "./document-changes.ts";
 import { parseListQuery, parseWriteQuery } from "./document-query.ts";
+import type { StrongDocumentRoutes } from "./strong-documents.ts";
 
 export type DocumentRoutesDeps = {
   readonly store: Pick<DocumentStore, "read" | "list" | "changes" | "status" | "on">;
   readonly writes: Pick<DocumentWrites, "write">;
   readonly clock: Clock;
+  /** Collections that stand in the ledger instead. */
+  readonly strong?: StrongDocumentRoutes;
 };
 
 const bodyBytesMax = 4 * 1024 * 1024;
@@ -26,15 +29,18 @@ type Named = { Params: { collection: string; id: string }; Body: Buffer };
 type InCollection = { Params: { collection: string }; Body: Buffer };
 
 export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
-  const { store } = deps;
+  const { store, strong } = deps;
   let followers = 0;
   const follow = (count: 1 | -1) => (followers += count);
 
   return (app) => {
     void app.register(async (scope) => {
-      mountDocumentWrites(scope, deps.writes);
-      scope.get<Named>(documentPath, routeOptions("Read a document"), async ({ params }) => {
-        const document = await store.read(params);
+      mountDocumentWrites(scope, deps.writes, strong);
+      scope.get<Named>(documentPath, routeOptions("Read a document"), async (request, reply) => {
+        const { params } = request;
+        const document = strong?.has(params.collection)
+          ? await strong.read(request, reply, params)
+          : await store.read(params);
         if (document) return document;
         throw new SkerryError({
           code: "document-unknown",
@@ -49,6 +55,7 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
         async (request, reply) => {
           const { collection } = request.params;
           const query = parseListQuery(request);
+          if (strong?.has(collection)) return strong.list(request, reply, { collection, ...query });
           if (query.read === "list") return store.list({ collection, ...query.page });
           if (!query.follow) return store.changes({ collection, ...query.page });
           return sendChanges(reply, { ...deps, followers, follow }, { collection, ...query.page });
@@ -57,7 +64,11 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
       scope.get(
         "/v1/documents",
         routeOptions("Collections, and what this store holds of them"),
-        () => store.status(),
+        async () => {
+          const status = await store.status();
+          const inLedger = strong?.names.map((name) => ({ name, consistency: "strong" })) ?? [];
+          return { ...status, collections: [...status.collections, ...inLedger] };
+        },
       );
     });
   };
@@ -73,12 +84,22 @@ const routeOptions = (summary: string) => ({
 export function mountDocumentWrites(
   scope: Parameters<Routes>[0],
   store: Pick<DocumentWrites, "write">,
+  strong?: Pick<StrongDocumentRoutes, "has" | "write">,
 ): void {
   const write = async (
     request: HttpRequest,
     reply: HttpReply,
-    writes: readonly DocumentWrite[],
+    wishes: readonly DocumentWrite[],
   ): Promise<HttpReply> => {
+    const writes = onCondition(request, wishes);
+    if (strong && writes.some(({ collection }) => strong.has(collection)))
+      return strong.write(request, reply, writes);
+    const conditional = writes.find(({ ifVersion }) => ifVersion !== undefined);
+    if (conditional)
+      throw invalid(
+        "if-match",
+        `collection ${conditional.collection} merges, and cannot tell whether anybody else wrote; conditions need consistency: strong`,
+      );
     const query = parseWriteQuery(request);
     const outcome = await store.write(writes, query);
     if (outcome.state === "refused") {
@@ -137,6 +158,24 @@ export function mountDocumentWrites(
   );
 }
 
+/** `if-match: "VERSION"` and `if-none-match: *` (RFC 9110, section 13.1) of a request for one document. */
+function onCondition(
+  { headers }: Pick<HttpRequest, "headers">,
+  writes: readonly DocumentWrite[],
+): readonly DocumentWrite[] {
+  const match = headers["if-match"];
+  const noneMatch = headers["if-none-match"];
+  if (match === undefined && noneMatch === undefined) return writes;
+  const version = /^"([^"]{1,64})"$/.exec(match ?? "")?.[1];
+  const [write] = writes;
+  if (writes.length !== 1 || !write || (match !== undefined && noneMatch !== undefined))
+    throw invalid("if-match", "goes with one document, and not with if-none-match");
+  if (match !== undefined && version === undefined)
+    throw invalid("if-match", `${match.slice(0, 80)} must be one version in quotes`);
+  if (noneMatch !== undefined && noneMatch !== "*") throw invalid("if-none-match", "must be *");
+  return [{ ...write, ifVersion: version ?? null }];
+}
+
 /** Whether a body is what its verb needs is for the store to say, which checks every write. */
 function parseJson(body: Buffer | undefined): Json {
   try {
@@ -154,9 +193,12 @@ function batchOf(body: Json, collection: string): DocumentWrite[] {
   return (writes as readonly Json[]).map((write, index) => {
     const at = `writes[${index}]`;
     if (!isObject(write)) throw invalid(at, "must be an object");
-    const { id, collection: other = collection, ...rest } = write;
+    const { id, collection: other = collection, ifVersion, ...rest } = write;
     const [[verb, value] = ["", null], ...more] = Object.entries(rest);
-    const named = { collection: String(other), id: id as string };
+    if (ifVersion !== undefined && ifVersion !== null && typeof ifVersion !== "string")
+      throw invalid(`${at}.ifVersion`, "must be a version as text, or null: it must not be there");
+    const condition = ifVersion === undefined ? {} : { ifVersion };
+    const named = { collection: String(other), id: id as string, ...condition };
     if (more.length > 0)
       throw invalid(`${at}.${more[0]?.[0]}`, "is one thing too many: a write has one verb");
     switch (verb) {

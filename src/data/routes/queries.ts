@@ -15,6 +15,7 @@ export type QueryRoutesDeps = {
   readonly queries: Pick<Queries, "documents" | "entries">;
   readonly live: Pick<LiveQueries, "open">;
   readonly declared: {
+    /** Throws `invalid-query` for one that no query can read. */
     isCollection(name: string): boolean;
     isStream(name: string): boolean;
   };

@@ -12,6 +12,8 @@ export const nameCharactersMax = 128;
 export const valueBytesMax = 64 * 1024;
 const claimValueCharactersMax = 4096;
 export const pageItemsMax = 1000;
+/** Of one request that names several keys. */
+export const batchKeysMax = 64;
 export const waitMsMax = 60_000;
 
 const segments = /^[\w.~:@=+,-]+(\/[\w.~:@=+,-]+)*$/;
@@ -65,6 +67,14 @@ const requestSchema = z.discriminatedUnion("type", [
     key,
     ifRevision: revision.optional(),
     fence: fence.optional(),
+  }),
+  /** Several keys, all at one revision. */
+  z.strictObject({ type: z.literal("read"), keys: z.array(key).min(1).max(batchKeysMax) }),
+  /** All or none, on condition of each key's last change; 0: it does not exist. */
+  z.strictObject({
+    type: z.literal("transact"),
+    when: z.array(z.strictObject({ key, revision })).max(batchKeysMax),
+    writes: z.array(z.strictObject({ key, value: value.nullable() })).max(batchKeysMax),
   }),
   z.strictObject({
     type: z.literal("session-create"),
@@ -139,6 +149,12 @@ export type Refusal = {
 export type CoordinationAnswer =
   | { readonly state: "description"; readonly description: Description }
   | { readonly state: "item"; readonly revision: number; readonly item: Item | null }
+  /** In the order of the keys that were asked for. */
+  | {
+      readonly state: "items";
+      readonly revision: number;
+      readonly items: readonly (Item | null)[];
+    }
   | {
       readonly state: "page";
       readonly revision: number;
@@ -171,7 +187,12 @@ export type StreamItem = { readonly revision: number; readonly epoch: string } &
 );
 
 /** Who asks: `id` is the SPIFFE id of the verified `token`. */
-export type Caller = { readonly id: string; readonly token: string };
+export type Caller = {
+  readonly id: string;
+  readonly token: string;
+  /** Whose documents are asked for, where it is not the caller's own namespace. */
+  readonly collection?: string;
+};
 
 export interface Coordination {
   /**
@@ -193,7 +214,7 @@ export interface Coordination {
 
 /** Requests that change nothing. */
 export const isRead = ({ type }: CoordinationRequest): boolean =>
-  ["describe", "get", "list", "holder"].includes(type);
+  ["describe", "get", "list", "read", "holder"].includes(type);
 
 /** Requests that change nothing, or may be sent twice: lost answers are asked for again. */
 export const isRepeatable = (request: CoordinationRequest): boolean =>

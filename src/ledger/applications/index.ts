@@ -8,12 +8,27 @@ export type {
   StreamRequest,
 } from "./coordination.ts";
 export { coordinationLimits, type CoordinationLimits } from "./limits.ts";
-export { callMethod, serveCoordination, streamMethod, type CoordinationHandlers } from "./link.ts";
+export {
+  applicationMethods,
+  collectionMethods,
+  serveCoordination,
+  type CoordinationHandlers,
+  type LinkMethods,
+} from "./link.ts";
 export { measureCoordination } from "./measured.ts";
 export {
+  collectionShare,
   createRemoteCoordination,
+  type LinkShare,
   type RemoteCoordinationOptions,
   type ServerLink,
 } from "./remote.ts";
 export { createCoordinationRoutes, type CoordinationRoutes } from "./routes/routes.ts";
+export {
+  applicationSpace,
+  collectionLimits,
+  collectionSpace,
+  type CollectionSpaceDeps,
+  type Space,
+} from "./spaces.ts";
 export { createCoordinationService, type CoordinationService } from "./service/service.ts";

@@ -3,6 +3,9 @@ import { SkerryError } from "../../lib/errors.ts";
 import { valueBytesMax } from "./coordination.ts";
 
 export type CoordinationLimits = {
+  /** Who has these limits, in words, and what to do when one is reached. */
+  readonly of: string;
+  readonly hint: string;
   readonly keys: number;
   /** Of keys and values. */
   readonly bytes: number;
@@ -15,6 +18,8 @@ export type CoordinationLimits = {
 };
 
 export const coordinationLimits: CoordinationLimits = {
+  of: "one application",
+  hint: "delete or end what is not needed; GET /v1/coordination shows usage and limits",
   keys: 4096,
   bytes: 16 * 1024 * 1024,
   sessions: 256,
@@ -26,12 +31,12 @@ export const coordinationLimits: CoordinationLimits = {
 
 export type QuotaName = "keys" | "bytes" | "sessions" | "watches" | "waiters";
 
-export const quotaExceeded = (limit: QuotaName, max: number, used: number) =>
+export const quotaExceeded = (limits: CoordinationLimits, limit: QuotaName, used: number) =>
   new SkerryError({
     code: "quota-exceeded",
-    message: `${limit}: ${used} in use, and at most ${max} are allowed to one application`,
-    hint: "delete or end what is not needed; GET /v1/coordination shows usage and limits",
-    details: { limit, max, used },
+    message: `${limit}: ${used} in use, and at most ${limits[limit]} are allowed to ${limits.of}`,
+    hint: limits.hint,
+    details: { limit, max: limits[limit], used },
   });
 
 export const coordinationBusy = (what: string) =>

@@ -14,10 +14,22 @@ import {
   type StreamRequest,
 } from "./coordination.ts";
 
-export const callMethod = "coordination.call";
-export const streamMethod = "coordination.stream";
+export type LinkMethods = { readonly call: string; readonly stream: string };
 
-type Asked<Request> = { readonly token: string; readonly request: Request };
+export const applicationMethods: LinkMethods = {
+  call: "coordination.call",
+  stream: "coordination.stream",
+};
+export const collectionMethods: LinkMethods = {
+  call: "collections.call",
+  stream: "collections.stream",
+};
+
+type Asked<Request> = {
+  readonly token: string;
+  readonly collection?: string;
+  readonly request: Request;
+};
 
 export interface CoordinationHandlers {
   call(body: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;
@@ -30,9 +42,14 @@ export function serveCoordination(deps: {
   /** Undefined for a token that is not valid now. */
   authenticate: (token: string) => Promise<{ id: string } | undefined>;
 }): CoordinationHandlers {
-  const callerOf = async (token: unknown): Promise<Caller> => {
+  const callerOf = async ({ token, collection }: Asked<unknown>): Promise<Caller> => {
     const subject = typeof token === "string" ? await deps.authenticate(token) : undefined;
-    if (subject && typeof token === "string") return { id: subject.id, token };
+    if (subject)
+      return {
+        id: subject.id,
+        token,
+        ...(typeof collection === "string" ? { collection } : {}),
+      };
     throw new SkerryError({
       code: "unauthenticated",
       message: "the application's token is not valid at the server, or no longer",
@@ -41,21 +58,30 @@ export function serveCoordination(deps: {
   };
   return {
     async call(body, signal) {
-      const { token, request } = decode<Asked<unknown>>(body);
-      const caller = await callerOf(token);
+      const asked = decode<Asked<unknown>>(body);
+      const caller = await callerOf(asked);
+      const { request } = asked;
       return encode(await deps.coordination.call(caller, parseRequest(request), { signal }));
     },
     async *stream(body, signal) {
-      const { token, request } = decode<Asked<unknown>>(body);
-      const caller = await callerOf(token);
+      const asked = decode<Asked<unknown>>(body);
+      const caller = await callerOf(asked);
+      const { request } = asked;
       const items = deps.coordination.stream(caller, parseStreamRequest(request), { signal });
       for await (const item of items) yield encode(item);
     },
   };
 }
 
-export const encodeAsked = (token: string, request: CoordinationRequest | StreamRequest) =>
-  encode({ token, request } satisfies Asked<unknown>);
+export const encodeAsked = (
+  { token, collection }: Caller,
+  request: CoordinationRequest | StreamRequest,
+) =>
+  encode({
+    token,
+    ...(collection === undefined ? {} : { collection }),
+    request,
+  } satisfies Asked<unknown>);
 export const decodeAnswer = (body: Uint8Array) => decode<CoordinationAnswer>(body);
 export const decodeItem = (body: Uint8Array) => decode<StreamItem>(body);
 

@@ -7,6 +7,8 @@ import type { ClaimKind } from "./coordination.ts";
 
 /** Keys below this belong to applications. */
 export const applicationsPrefix = "apps/";
+/** Keys below this are documents of collections with `consistency: strong`. */
+export const collectionsPrefix = "collections/";
 
 /** With the longest key it stays below what a ledger takes (1024 characters). */
 const applicationCharactersMax = 400;
@@ -34,6 +36,7 @@ export function applicationOf(id: string): string {
 }
 
 export type Namespace = {
+  /** Whose it is, for quotas: an application, or a collection. */
   readonly application: string;
   readonly root: string;
   readonly keys: string;
@@ -41,8 +44,8 @@ export type Namespace = {
   claim(kind: ClaimKind, name: string): string;
 };
 
-export function namespaceOf(application: string): Namespace {
-  const root = `${applicationsPrefix}${application}/`;
+export function namespaceOf(application: string, prefix = applicationsPrefix): Namespace {
+  const root = `${prefix}${application}/`;
   return {
     application,
     root,
@@ -52,9 +55,12 @@ export function namespaceOf(application: string): Namespace {
   };
 }
 
-/** Whose a ledger key is, and whether it is a session; undefined outside of all namespaces. */
-export function placeOf(key: string): { application: string; isSession: boolean } | undefined {
-  if (!key.startsWith(applicationsPrefix)) return undefined;
-  const [, application = "", folder] = key.split("/", 3);
+/** Whose a ledger key is, and whether it is a session; undefined outside of the prefix. */
+export function placeOf(
+  key: string,
+  prefix: string,
+): { application: string; isSession: boolean } | undefined {
+  if (!key.startsWith(prefix)) return undefined;
+  const [application = "", folder] = key.slice(prefix.length).split("/", 2);
   return { application, isSession: folder === "sessions" };
 }

@@ -14,7 +14,13 @@ import {
   type CoordinationRequest,
   type StreamItem,
 } from "./coordination.ts";
-import { callMethod, decodeAnswer, decodeItem, encodeAsked, streamMethod } from "./link.ts";
+import {
+  applicationMethods,
+  decodeAnswer,
+  decodeItem,
+  encodeAsked,
+  type LinkMethods,
+} from "./link.ts";
 import { coordinationBusy } from "./limits.ts";
 
 /** A link to a server, as far as it is needed here. */
@@ -33,16 +39,25 @@ export type ServerLink = {
 };
 
 export type RemoteCoordinationOptions = {
+  /** Default: those of applications. */
+  readonly methods?: LinkMethods;
+  /** How much of a link these requests together may take (C9). */
+  readonly share?: LinkShare;
   /** More than a server takes to say `unknown`. Default 7 s. */
   readonly timeoutMs?: number;
   /** For what may be asked of another server instead. Default 2.5 s. */
   readonly hurriedMs?: number;
 };
 
-/** A link carries 256 calls and other things besides: all of these together take about half (C9). */
-const streamsMax = 64;
-const waitsMax = 48;
-const callsMax = 32;
+export type LinkShare = {
+  readonly streams: number;
+  readonly waits: number;
+  readonly calls: number;
+};
+
+/** A link carries 256 calls and other things besides: all shares together leave it a quarter (C9). */
+const applicationShare: LinkShare = { streams: 64, waits: 48, calls: 32 };
+export const collectionShare: LinkShare = { streams: 16, waits: 0, calls: 16 };
 
 /** The server said, or the link knows, that nothing was done; another server may do it. */
 const undone = ["link-closed", "link-busy", "unknown-method", "ledger-unavailable", "quorum-lost"];
@@ -54,10 +69,11 @@ export function createRemoteCoordination(
   deps: { servers: () => readonly ServerLink[]; clock: Clock },
   options: RemoteCoordinationOptions = {},
 ): Coordination {
-  const { timeoutMs = 7000, hurriedMs = 2500 } = options;
-  const calls = share(callsMax);
-  const waits = share(waitsMax);
-  const streams = share(streamsMax);
+  const { timeoutMs = 7000, hurriedMs = 2500, methods = applicationMethods } = options;
+  const most = options.share ?? applicationShare;
+  const calls = share(most.calls);
+  const waits = share(most.waits);
+  const streams = share(most.streams);
   let preferred: string | undefined;
 
   const candidates = () => {
@@ -78,7 +94,7 @@ export function createRemoteCoordination(
     for (const [index, server] of servers.entries()) {
       const isHurried = index < servers.length - 1 && isRepeatable(request);
       try {
-        const answer = await server.request(callMethod, body, {
+        const answer = await server.request(methods.call, body, {
           timeoutMs: waitMs + (isHurried ? hurriedMs : timeoutMs),
           ...(signal ? { signal } : {}),
         });
@@ -104,24 +120,30 @@ export function createRemoteCoordination(
   };
 
   return {
-    async call({ id, token }, request, { signal } = {}) {
+    async call(caller, request, { signal } = {}) {
+      const { id } = caller;
       const isWait = request.type === "claim" && (request.waitMs ?? 0) > 0;
       const [shares, what] = isWait ? [waits, "waiting requests"] : [calls, "requests"];
       if (shares.take(id, 1) !== "taken") throw coordinationBusy(what);
       try {
-        return await ask(encodeAsked(token, request), request, signal);
+        return await ask(encodeAsked(caller, request), request, signal);
       } finally {
         shares.release(id, 1);
       }
     },
 
-    async *stream({ id, token }, request, { signal } = {}) {
+    async *stream(caller, request, { signal } = {}) {
+      const { id } = caller;
       if (streams.take(id, 1) !== "taken") throw coordinationBusy("watches");
       try {
-        const body = encodeAsked(token, request);
+        const body = encodeAsked(caller, request);
         let failure: unknown;
         for (const server of candidates()) {
-          const opened = await firstItem(deps.clock, server, body, { signal, timeoutMs });
+          const opened = await firstItem(deps.clock, server, body, {
+            method: methods.stream,
+            signal,
+            timeoutMs,
+          });
           if (signal?.aborted) return;
           if ("failure" in opened) {
             ({ failure } = opened);
@@ -149,7 +171,11 @@ async function firstItem(
   clock: Clock,
   server: ServerLink,
   body: Uint8Array,
-  { signal, timeoutMs }: { signal: AbortSignal | undefined; timeoutMs: number },
+  {
+    method,
+    signal,
+    timeoutMs,
+  }: { method: string; signal: AbortSignal | undefined; timeoutMs: number },
 ): Promise<{ items: AsyncGenerator<StreamItem> } | { failure: unknown }> {
   const limit = deadline(clock, timeoutMs, {
     ...(signal ? { parent: signal } : {}),
@@ -163,7 +189,7 @@ async function firstItem(
   const ended = new AbortController();
   const end = () => ended.abort(limit.signal.reason);
   limit.signal.addEventListener("abort", end, { once: true });
-  const items = server.open(streamMethod, body, { signal: ended.signal })[Symbol.asyncIterator]();
+  const items = server.open(method, body, { signal: ended.signal })[Symbol.asyncIterator]();
   const forward = () => ended.abort(signal?.reason);
   try {
     const first = await items.next();

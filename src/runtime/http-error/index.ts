@@ -26,6 +26,9 @@ const statusByCode: Readonly<Record<string, number>> = {
   "document-referenced": 409,
   "delivery-unknown": 409,
   "delivery-overtaken": 409,
+  compacted: 410,
+  "future-revision": 410,
+  "condition-failed": 412,
   "body-too-large": 413,
   "batch-too-large": 413,
   "document-too-large": 413,
@@ -35,6 +38,8 @@ const statusByCode: Readonly<Record<string, number>> = {
   "store-busy": 429,
   "producer-too-fast": 429,
   "rate-limited": 429,
+  "quota-exceeded": 429,
+  "coordination-busy": 429,
   "disk-full": 507,
 };
 

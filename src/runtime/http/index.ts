@@ -7,7 +7,7 @@ export {
   type HttpRequest,
   type Routes,
 } from "./app.ts";
-export { callerOf, isPerson, setCaller } from "./caller.ts";
+export { callerOf, isPerson, setCaller, tokenCallerOf } from "./caller.ts";
 export { createEmbeddedHttpApp, type EmbeddedHttpApp } from "./embedded.ts";
 export {
   answerClientError,

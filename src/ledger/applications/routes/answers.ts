@@ -11,10 +11,6 @@ export type HttpAnswer = {
 
 const statusByCode: Readonly<Record<string, number>> = {
   "session-unknown": 404,
-  compacted: 410,
-  "future-revision": 410,
-  "quota-exceeded": 429,
-  "coordination-busy": 429,
 };
 
 /** `unknown` must not be answered with a status that clients and proxies repeat by themselves. */
@@ -26,6 +22,10 @@ export function answerOf(answer: CoordinationAnswer): HttpAnswer {
       return { status: 200, body: answer.description };
     case "item":
       return itemAnswer(answer);
+    case "items": {
+      const { revision, items } = answer;
+      return { status: 200, headers: seen(revision), body: { revision, items } };
+    }
     case "page": {
       const { revision, epoch, more, items } = answer;
       return { status: 200, headers: seen(revision), body: { revision, epoch, more, items } };

@@ -1,5 +1,6 @@
 /** Streams as server-sent events (WHATWG HTML, section 9.2), with comments that keep them alive. */
 import type { Clock } from "../../../lib/clock.ts";
+import { orSilence } from "../../../lib/silence.ts";
 import type { StreamItem } from "../coordination.ts";
 import { errorAnswer } from "./answers.ts";
 
@@ -16,7 +17,7 @@ export async function* serverSentEvents(
   try {
     let next = Promise.resolve(first);
     for (;;) {
-      const result = await orSilence(clock, next);
+      const result = await orSilence(clock, next, keepAliveMs);
       if (result === "silence") {
         yield ":\n\n";
         continue;
@@ -47,15 +48,5 @@ function eventOf(item: StreamItem, holderName: "holder" | "leader"): string {
       return text("compacted", { revision, epoch });
     case "holder":
       return id + text(holderName, { revision, [holderName]: item.holder });
-  }
-}
-
-async function orSilence<T>(clock: Clock, next: Promise<T>): Promise<T | "silence"> {
-  const { promise, resolve } = Promise.withResolvers<"silence">();
-  const timer = clock.after(keepAliveMs, () => resolve("silence"));
-  try {
-    return await Promise.race([next, promise]);
-  } finally {
-    timer.cancel();
   }
 }

@@ -6,9 +6,9 @@ import { Readable } from "node:stream";
 import type { Clock } from "../../../lib/clock.ts";
 import { SkerryError } from "../../../lib/errors.ts";
 import {
-  callerOf,
   type HttpApp,
   type HttpReply,
+  tokenCallerOf,
   type HttpRequest,
   type Routes,
 } from "../../../runtime/http/index.ts";
@@ -16,7 +16,6 @@ import {
   parseRequest,
   parseStreamRequest,
   valueBytesMax,
-  type Caller,
   type ClaimKind,
   type Coordination,
 } from "../coordination.ts";
@@ -72,7 +71,7 @@ export function createCoordinationRoutes(deps: {
       try {
         const asked = parseRequest(parse(request));
         const signal = goneSignal(reply, { lasts: asked.type === "claim" });
-        const answer = await coordination.call(whoAsks(request), asked, { signal });
+        const answer = await coordination.call(tokenCallerOf(request), asked, { signal });
         return send(reply, show(answerOf(answer)));
       } catch (error) {
         return sendError(reply, error);
@@ -85,7 +84,7 @@ export function createCoordinationRoutes(deps: {
       try {
         const asked = parseStreamRequest(parse(request));
         const signal = goneSignal(reply, { lasts: true });
-        const opened = coordination.stream(whoAsks(request), asked, { signal });
+        const opened = coordination.stream(tokenCallerOf(request), asked, { signal });
         const items = opened[Symbol.asyncIterator]();
         // What is wrong with it is known with the first item, and still an HTTP error then.
         const first = await items.next();
@@ -210,17 +209,6 @@ function renameHolder(answer: HttpAnswer, name: "holder" | "leader"): HttpAnswer
   if (answer.status !== 200 || name === "holder") return answer;
   const { holder, ...rest } = answer.body as { holder: unknown };
   return { ...answer, body: { ...rest, leader: holder } };
-}
-
-function whoAsks(request: HttpRequest): Caller {
-  const id = callerOf(request);
-  const token = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
-  if (id !== undefined && token !== undefined) return { id, token };
-  throw new SkerryError({
-    code: "unauthenticated",
-    message: "there is no token",
-    hint: "send authorization: Bearer TOKEN",
-  });
 }
 
 function sendError(reply: HttpReply, error: unknown): HttpReply {

@@ -64,7 +64,7 @@ export function createClaims(
       // A try that holds it already, or waits for it, needs no room.
       const now = await look(namespace, request, call);
       if (now.state !== "refused" || now.current) return now;
-      throw quotaExceeded(full, limits[full], used[full]);
+      throw quotaExceeded(limits, full, used[full]);
     }
     const reservation = usage.reserve(namespace.application, growth);
     let settled: number | "unknown" | undefined;
@@ -125,7 +125,7 @@ export function createClaims(
   ): Answer => {
     const { application } = namespace;
     const waiting = waitersBy.get(application) ?? 0;
-    if (waiting >= limits.waiters) throw quotaExceeded("waiters", limits.waiters, waiting);
+    if (waiting >= limits.waiters) throw quotaExceeded(limits, "waiters", waiting);
     waitersBy.set(application, waiting + 1);
     const limit = deadline(clock, request.waitMs ?? 0, { parent: call.signal });
     try {

@@ -1,11 +1,11 @@
 /** Keys of one application: each write is one transaction, conditions and fence included. */
 import type { Condition, KeyValue, Ledger, Operation, Revision } from "../../ledger.ts";
 import type { CoordinationAnswer, FenceCondition, Refusal, RequestOf } from "../coordination.ts";
-import { quotaExceeded, sessionUnknown, type CoordinationLimits } from "../limits.ts";
+import { sessionUnknown } from "../limits.ts";
 import type { Namespace } from "../namespace.ts";
 import { holderOf, itemOf, unknownOf } from "./items.ts";
+import type { Reserve } from "./room.ts";
 import { isGone, type CallOptions, type Sessions } from "./sessions.ts";
-import type { Usage } from "./usage.ts";
 
 export interface Keys {
   get(namespace: Namespace, request: RequestOf<"get">, call: CallOptions): Answer;
@@ -20,31 +20,8 @@ const pageItemsDefault = 100;
 const chunkItems = 64;
 const pageBytesMax = 1024 * 1024;
 
-export function createKeys(
-  deps: { ledger: Ledger; usage: Usage; sessions: Sessions },
-  limits: CoordinationLimits,
-): Keys {
-  const { ledger, usage, sessions } = deps;
-
-  /** Whether there is room for it; a key that stands already is looked at only near a limit. */
-  const reserve = async (
-    { application }: Namespace,
-    write: { key: string; bytes: number },
-    call: CallOptions,
-  ) => {
-    const used = await usage.of(application, call);
-    let growth = { keys: 1, bytes: write.bytes, sessions: 0 };
-    if (used.keys + 1 > limits.keys || used.bytes + write.bytes > limits.bytes) {
-      const { keyValue } = await ledger.get(write.key, { stale: true, ...call });
-      const before = keyValue ? keyValue.key.length + keyValue.value.byteLength : 0;
-      growth = { keys: keyValue ? 0 : 1, bytes: Math.max(0, write.bytes - before), sessions: 0 };
-      if (used.keys + growth.keys > limits.keys)
-        throw quotaExceeded("keys", limits.keys, used.keys);
-      if (growth.bytes > 0 && used.bytes + growth.bytes > limits.bytes)
-        throw quotaExceeded("bytes", limits.bytes, used.bytes);
-    }
-    return usage.reserve(application, growth);
-  };
+export function createKeys(deps: { ledger: Ledger; reserve: Reserve; sessions: Sessions }): Keys {
+  const { ledger, reserve, sessions } = deps;
 
   const refusal = async (
     namespace: Namespace,
@@ -91,15 +68,7 @@ export function createKeys(
       const claim = namespace.claim(fence.kind, fence.name);
       when.push({ key: claim, modRevision: fence.token as Revision });
     }
-    const bytes = operation.type === "put" ? operation.value.byteLength : 0;
-    const reservation =
-      operation.type === "put"
-        ? await reserve(
-            namespace,
-            { key: operation.key, bytes: operation.key.length + bytes },
-            call,
-          )
-        : undefined;
+    const reservation = await reserve(namespace, [operation], call);
     let settled: number | "unknown" | undefined;
     try {
       const outcome = await ledger.transact(when, [operation], call);
@@ -112,7 +81,7 @@ export function createKeys(
       settled = "unknown";
       return unknownOf(outcome);
     } finally {
-      reservation?.settle(settled);
+      reservation.settle(settled);
     }
   };
 

@@ -9,21 +9,24 @@ import { createShares, type Shares } from "../../../lib/shares.ts";
 import type { Ledger } from "../../ledger.ts";
 import {
   isRead,
+  type Caller,
   type Coordination,
   type CoordinationAnswer,
   type CoordinationRequest,
 } from "../coordination.ts";
 import {
   coordinationBusy,
-  coordinationLimits,
   quotaExceeded,
   shownLimits,
   type CoordinationLimits,
 } from "../limits.ts";
-import { applicationOf, namespaceOf, type Namespace } from "../namespace.ts";
+import type { Namespace } from "../namespace.ts";
+import { applicationSpace, type Space } from "../spaces.ts";
+import { createBatches } from "./batches.ts";
 import { createClaims } from "./claims.ts";
 import { createKeys } from "./keys.ts";
 import { createQuorumView } from "./quorum.ts";
+import { createReserve } from "./room.ts";
 import { createSessions, type CallOptions } from "./sessions.ts";
 import { observeClaim, watchKeys } from "./streams.ts";
 import { createUsage } from "./usage.ts";
@@ -39,18 +42,22 @@ const readTimeoutMs = 3000;
 export function createCoordinationService(
   deps: { ledger: Ledger; clock: Clock; random: Random; log: Log },
   options: {
+    /** Default: that of applications. */
+    space?: Space;
     limits?: Partial<CoordinationLimits>;
     /** Within which a write is answered, or its outcome unknown. Default 5 s. */
     timeoutMs?: number;
   } = {},
 ): CoordinationService {
   const { ledger, clock } = deps;
-  const timeoutMs = options.timeoutMs ?? 5000;
-  const limits = { ...coordinationLimits, ...options.limits };
+  const { space = applicationSpace, timeoutMs = 5000 } = options;
+  const limits = { ...space.limits, ...options.limits };
   const quorum = createQuorumView(deps);
-  const usage = createUsage(deps);
-  const sessions = createSessions({ ledger, usage }, { sessionsMax: limits.sessions });
-  const keys = createKeys({ ledger, usage, sessions }, limits);
+  const usage = createUsage(deps, space.prefix);
+  const sessions = createSessions({ ledger, usage }, limits);
+  const reserve = createReserve({ ledger, usage }, limits);
+  const keys = createKeys({ ledger, reserve, sessions });
+  const batches = createBatches({ ledger, reserve });
   const claims = createClaims({ ledger, usage, sessions, clock }, limits);
   const calls = createShares({
     perTakerMax: limits.callsOfOne,
@@ -66,13 +73,14 @@ export function createCoordinationService(
   });
 
   const answer = (
+    caller: Caller,
     namespace: Namespace,
     request: CoordinationRequest,
     call: CallOptions,
   ): Promise<CoordinationAnswer> => {
     switch (request.type) {
       case "describe":
-        return describe(namespace, call);
+        return describe(caller, namespace, call);
       case "get":
         return keys.get(namespace, request, call);
       case "list":
@@ -81,6 +89,10 @@ export function createCoordinationService(
         return keys.put(namespace, request, call);
       case "delete":
         return keys.delete(namespace, request, call);
+      case "read":
+        return batches.read(namespace, request, call);
+      case "transact":
+        return batches.transact(namespace, request, call);
       case "session-create":
         return sessions.create(namespace, request.ttlMs ?? ttlMsDefault, call);
       case "session-renew":
@@ -96,14 +108,18 @@ export function createCoordinationService(
     }
   };
 
-  const describe = async (namespace: Namespace, call: CallOptions): Promise<CoordinationAnswer> => {
+  const describe = async (
+    { id }: Caller,
+    namespace: Namespace,
+    call: CallOptions,
+  ): Promise<CoordinationAnswer> => {
     const { application } = namespace;
     const { keys: held, bytes, sessions: open } = await usage.of(application, call);
     const used = {
       keys: held,
       bytes,
       sessions: open,
-      watches: watches.heldBy(application),
+      watches: watches.heldBy(id),
       waiters: claims.waiting(application),
     };
     const description = { application, usage: used, limits: shownLimits(limits) };
@@ -112,7 +128,7 @@ export function createCoordinationService(
 
   return {
     async call(caller, request, { signal } = {}) {
-      const namespace = namespaceOf(applicationOf(caller.id));
+      const namespace = space.admit(caller, request);
       const call = {
         timeoutMs: isRead(request) ? Math.min(timeoutMs, readTimeoutMs) : timeoutMs,
         signal: signal ?? new AbortController().signal,
@@ -120,9 +136,9 @@ export function createCoordinationService(
       if (!("stale" in request && request.stale)) quorum.assertNotLost();
       // Who waits has a limit of its own, and holds up nobody meanwhile.
       const isWait = request.type === "claim" && (request.waitMs ?? 0) > 0;
-      const release = isWait ? undefined : take(calls, namespace.application);
+      const release = isWait ? undefined : take(calls, caller.id);
       try {
-        const answered = await answer(namespace, request, call);
+        const answered = await answer(caller, namespace, request, call);
         if (answered.state === "unknown") quorum.suspect();
         return answered;
       } catch (error) {
@@ -132,10 +148,10 @@ export function createCoordinationService(
       }
     },
     async *stream(caller, request, { signal = new AbortController().signal } = {}) {
-      const namespace = namespaceOf(applicationOf(caller.id));
-      const { application } = namespace;
-      if (watches.take(application, 1) === "taker-full")
-        throw quotaExceeded("watches", limits.watches, watches.heldBy(application));
+      const namespace = space.admit(caller, request);
+      const { id } = caller;
+      if (watches.take(id, 1) === "taker-full")
+        throw quotaExceeded(limits, "watches", watches.heldBy(id));
       try {
         yield* request.type === "watch"
           ? watchKeys(ledger, namespace, request, signal)
@@ -144,7 +160,7 @@ export function createCoordinationService(
         if (signal.aborted) return;
         throw await quorum.explain(error);
       } finally {
-        watches.release(application, 1);
+        watches.release(id, 1);
       }
     },
     close: () => usage.close(),

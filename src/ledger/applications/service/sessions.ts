@@ -5,7 +5,7 @@
 import { encodeError, SkerryError } from "../../../lib/errors.ts";
 import type { LeaseId, Ledger } from "../../ledger.ts";
 import type { CoordinationAnswer } from "../coordination.ts";
-import { quotaExceeded, sessionUnknown } from "../limits.ts";
+import { quotaExceeded, sessionUnknown, type CoordinationLimits } from "../limits.ts";
 import type { Namespace } from "../namespace.ts";
 import { unknownOf } from "./items.ts";
 import type { Usage } from "./usage.ts";
@@ -24,7 +24,7 @@ const rememberedMax = 4096;
 
 export function createSessions(
   deps: { ledger: Ledger; usage: Usage },
-  options: { sessionsMax: number },
+  limits: CoordinationLimits,
 ): Sessions {
   const { ledger, usage } = deps;
   const owners = new Map<string, string>();
@@ -48,8 +48,7 @@ export function createSessions(
     async create(namespace, ttlMs, call) {
       const { application } = namespace;
       const { sessions } = await usage.of(application, call);
-      if (sessions >= options.sessionsMax)
-        throw quotaExceeded("sessions", options.sessionsMax, sessions);
+      if (sessions >= limits.sessions) throw quotaExceeded(limits, "sessions", sessions);
       const reservation = usage.reserve(application, { keys: 0, bytes: 0, sessions: 1 });
       try {
         const granted = await ledger.grant(ttlMs);

@@ -9,7 +9,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { Random } from "../../../lib/random.ts";
 import type { KeyValue, Ledger, LedgerEvent, Revision } from "../../ledger.ts";
-import { applicationsPrefix, placeOf } from "../namespace.ts";
+import { placeOf } from "../namespace.ts";
 
 export type Amount = {
   readonly keys: number;
@@ -34,13 +34,11 @@ const unknownMs = 30_000;
 const pageKeys = 64;
 const nothing: Amount = { keys: 0, bytes: 0, sessions: 0 };
 
-/** Starts to count when it is first asked. */
-export function createUsage(deps: {
-  ledger: Pick<Ledger, "list" | "watch">;
-  clock: Clock;
-  random: Random;
-  log: Log;
-}): Usage {
+/** Counts what is below `prefix`; starts when it is first asked. */
+export function createUsage(
+  deps: { ledger: Pick<Ledger, "list" | "watch">; clock: Clock; random: Random; log: Log },
+  prefix: string,
+): Usage {
   const { ledger, clock, log } = deps;
   const stop = new AbortController();
   const reserved = new Map<string, Amount>();
@@ -63,14 +61,14 @@ export function createUsage(deps: {
     const fresh = new Map<string, Amount>();
     let revision: Revision | undefined;
     for (let after: string | undefined; ;) {
-      const page = await ledger.list(applicationsPrefix, {
+      const page = await ledger.list(prefix, {
         limit: pageKeys,
         ...(after === undefined ? {} : { after }),
         ...(revision === undefined ? {} : { atRevision: revision }),
         signal: stop.signal,
       });
       revision ??= page.revision;
-      for (const item of page.items) add(fresh, item.key, weightOf(item), 1);
+      for (const item of page.items) add(fresh, placeOf(item.key, prefix), weightOf(item), 1);
       after = page.items.at(-1)?.key;
       if (!page.more || after === undefined) break;
     }
@@ -85,12 +83,12 @@ export function createUsage(deps: {
       try {
         const after = await count();
         onCounted();
-        for await (const batch of ledger.watch(applicationsPrefix, {
+        for await (const batch of ledger.watch(prefix, {
           after,
           signal: stop.signal,
         })) {
           backoff.reset();
-          for (const event of batch.events) apply(counted, event);
+          for (const event of batch.events) apply(counted, event, prefix);
           reached(batch.revision);
         }
       } catch (error) {
@@ -145,11 +143,10 @@ const weightOf = ({ key, value }: KeyValue): number => key.length + value.byteLe
 
 function add(
   counted: Map<string, Amount>,
-  key: string,
+  place: ReturnType<typeof placeOf>,
   bytes: Weight["bytes"],
   sign: 1 | -1,
 ): void {
-  const place = placeOf(key);
   if (!place) return;
   const amount = place.isSession
     ? { keys: 0, bytes: 0, sessions: 1 }
@@ -159,9 +156,11 @@ function add(
   else counted.set(place.application, left);
 }
 
-function apply(counted: Map<string, Amount>, event: LedgerEvent): void {
-  if (event.previous) add(counted, event.previous.key, weightOf(event.previous), -1);
-  if (event.type === "put") add(counted, event.keyValue.key, weightOf(event.keyValue), 1);
+function apply(counted: Map<string, Amount>, event: LedgerEvent, prefix: string): void {
+  const change = (keyValue: KeyValue, sign: 1 | -1) =>
+    add(counted, placeOf(keyValue.key, prefix), weightOf(keyValue), sign);
+  if (event.previous) change(event.previous, -1);
+  if (event.type === "put") change(event.keyValue, 1);
 }
 
 const sum = (left: Amount, right: Amount, sign: 1 | -1): Amount => ({

@@ -1,0 +1,171 @@
+/**
+ * Documents of collections with `consistency: strong`: read, decided (`plan.ts`) and written on
+ * condition that nobody wrote meanwhile, in the cell's ledger. Invariants T1 to T6 stand in the README.
+ */
+import { createBackoff } from "../../lib/backoff.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import type { Random } from "../../lib/random.ts";
+import { checkWrites, unknownCollection } from "../documents/check.ts";
+import type { CollectionDeclaration, DocumentWrite } from "../documents/store.ts";
+import type { StrongCaller, StrongLedger } from "../ports.ts";
+import { followChanges, type StrongChangeSet } from "./follow.ts";
+import { planWrites, strongWritesMax } from "./plan.ts";
+import { decodeStored, idOf, keyOf, shown, type Stored, type StrongDocument } from "./stored.ts";
+
+export type StrongAnswer =
+  | {
+      readonly state: "done";
+      /** Of the ledger, at which this is so. */
+      readonly revision: number;
+      /** Documents that are different now. */
+      readonly changed: number;
+      readonly warnings: readonly string[];
+      /** In the order of the request. Absent: there is no such document now. */
+      readonly versions: readonly (string | undefined)[];
+    }
+  /** A condition did not hold; nothing changed. `current` is what stands there. */
+  | {
+      readonly state: "refused";
+      readonly message: string;
+      readonly current: StrongDocument | undefined;
+    }
+  | { readonly state: "unknown"; readonly cause: string };
+
+export interface StrongDocuments {
+  /** Replaces the declared collections: those with `consistency: strong`. */
+  declare(collections: readonly CollectionDeclaration[]): void;
+  has(collection: string): boolean;
+  readonly names: readonly string[];
+  /**
+   * All or none. Throws what changed nothing: `invalid-document`, `document-too-large`,
+   * `batch-too-large`, `quota-exceeded`, `write-contended`, `quorum-lost`, `server-lost`,
+   * `ledger-unavailable`, `coordination-busy`, `disk-full`.
+   */
+  write(caller: StrongCaller, writes: readonly DocumentWrite[]): Promise<StrongAnswer>;
+  read(
+    caller: StrongCaller,
+    place: { collection: string; id: string },
+  ): Promise<StrongDocument | undefined>;
+  list(
+    caller: StrongCaller,
+    query: { collection: string; after?: string; limit?: number },
+  ): Promise<{ documents: readonly StrongDocument[]; next?: string }>;
+  /** Every document, then each change, until `signal` aborts. Throws `compacted`, `invalid-cursor`. */
+  follow(
+    caller: StrongCaller,
+    query: { collection: string; since?: string },
+    signal: AbortSignal,
+  ): AsyncIterable<StrongChangeSet>;
+}
+
+/** Writers that meet take turns by chance; this many losses in a row are no chance any more. */
+const attemptsMax = 16;
+const pageDefault = 100;
+
+export function createStrongDocuments(deps: {
+  ledger: StrongLedger;
+  clock: Clock;
+  random: Random;
+}): StrongDocuments {
+  const { ledger, clock } = deps;
+  let declared: ReadonlyMap<string, CollectionDeclaration> = new Map();
+
+  const declarationOf = (writes: readonly DocumentWrite[]): CollectionDeclaration => {
+    const [name = "", other] = [...new Set(writes.map(({ collection }) => collection))];
+    if (other !== undefined)
+      throw new SkerryError({
+        code: "invalid-document",
+        message: `writes: both of ${name} and of ${other}`,
+        hint: "a batch stays within one collection when that has consistency: strong",
+      });
+    const collection = declared.get(name);
+    if (!collection) throw new SkerryError(unknownCollection(name, declared.keys()));
+    return collection;
+  };
+
+  return {
+    declare(collections) {
+      declared = new Map(collections.map((collection) => [collection.name, collection]));
+    },
+    has: (collection) => declared.has(collection),
+    get names() {
+      return [...declared.keys()];
+    },
+
+    async write(caller, writes) {
+      const collection = declarationOf(writes);
+      if (writes.length > strongWritesMax)
+        throw new SkerryError({
+          code: "batch-too-large",
+          message: `writes: ${writes.length} in one request`,
+          hint: `send at most ${strongWritesMax} at a time to a collection with consistency: strong`,
+        });
+      const complaint = checkWrites(writes, undefined, declared);
+      if (complaint) throw new SkerryError(complaint);
+      const { name } = collection;
+      const ids = [...new Set(writes.map(({ id }) => id))];
+      const backoff = createBackoff(deps, { initialMs: 2, maxMs: 100 });
+      for (let attempt = 0; attempt < attemptsMax; attempt++) {
+        if (attempt > 0) await clock.sleep(backoff.nextMs());
+        const { revision, items } = await ledger.read(caller, name, ids.map(keyOf));
+        const standing = new Map<string, Stored>();
+        for (const item of items) if (item) standing.set(idOf(item.key), decodeStored(item));
+        const plan = planWrites(collection, writes, standing);
+        if (plan.state === "refused") throw new SkerryError(plan.complaint);
+        if (plan.state === "mismatch") {
+          const stored = standing.get(plan.id);
+          const current = stored && shown(name, plan.id, stored);
+          return { state: "refused", message: plan.message, current };
+        }
+        const { when, changes, warnings } = plan;
+        const outcome =
+          when.length === 0
+            ? ({ state: "done", revision } as const)
+            : await ledger.transact(caller, name, { when, changes });
+        if (outcome.state === "refused") continue;
+        if (outcome.state === "unknown") return { state: "unknown", cause: outcome.cause };
+        const written = new Map(changes.map(({ key, value }) => [idOf(key), value]));
+        const versionOf = (id: string) => {
+          if (!written.has(id)) return standing.get(id)?.revision;
+          return written.get(id) === undefined ? undefined : outcome.revision;
+        };
+        const versions = writes.map(({ id }) => versionOf(id)?.toString());
+        return {
+          state: "done",
+          revision: outcome.revision,
+          changed: changes.length,
+          warnings,
+          versions,
+        };
+      }
+      throw new SkerryError({
+        code: "write-contended",
+        message: `${ids.length === 1 ? `${name}/${ids[0]}` : name}: others wrote there ${attemptsMax} times while this write was tried`,
+        hint: "nothing was written; send it again, or let one writer write what all of them do",
+        retryable: true,
+      });
+    },
+
+    async read(caller, { collection, id }) {
+      if (id === "" || Buffer.byteLength(id) > 256) return undefined;
+      const { items } = await ledger.read(caller, collection, [keyOf(id)]);
+      const [item] = items;
+      return item ? shown(collection, id, decodeStored(item)) : undefined;
+    },
+
+    async list(caller, { collection, after, limit = pageDefault }) {
+      const page = await ledger.list(caller, collection, {
+        limit,
+        ...(after === undefined ? {} : { after: keyOf(after) }),
+      });
+      const documents = page.items.map((item) =>
+        shown(collection, idOf(item.key), decodeStored(item)),
+      );
+      const next = page.more ? documents.at(-1)?.id : undefined;
+      return { documents, ...(next === undefined ? {} : { next }) };
+    },
+
+    follow: (caller, query, signal) => followChanges(ledger, caller, query, signal),
+  };
+}
