@@ -1,6 +1,7 @@
 // What runs from dist/, and why it is bundled: every isolate of a node keeps the text of each module
 // that it loads and a dozen objects around it. docs/decisions/0016-the-weight-of-a-node.md has figures.
 import { globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join, relative, sep } from "node:path";
 import { build } from "esbuild";
 import { thirdParty } from "./third-party.mjs";
@@ -20,6 +21,12 @@ const loadedWhenUsed = [
 
 /** Optional, or loaded at the first use through `createRequire`: they come from node_modules/. */
 const packages = ["@opentelemetry/*", "pg", "yaml", "yjs"];
+
+/**
+ * What undici's pools load only when a parser starts or a body asks for it, by name from node_modules/:
+ * four builds of its parser (300 KB of base64), of which one is used, and the forms of fetch.
+ */
+const undiciWhenUsed = /^\.\.\/(?:(?:llhttp|milo)\/[\w-]*(?:wasm|simd)|web\/[\w/]+)(?:\.js)?$/;
 
 /** Stands for the way from a built file to dist/, blanks included: source maps count columns. */
 const placeholder = '"@dist/.......';
@@ -54,7 +61,7 @@ export async function bundle({ root, out }) {
     write: false,
     metafile: true,
     logLevel: "warning",
-    plugins: [ownUrls(source)],
+    plugins: [ownUrls(source), undici()],
   });
   for (const { path, text } of outputFiles) {
     mkdirSync(dirname(path), { recursive: true });
@@ -73,6 +80,21 @@ function ownUrls(source) {
         const place = relative(source, path).replaceAll(sep, "/").replace(/\.ts$/, ".js");
         const url = `new URL(${placeholder}${place}",import.meta.url).href`;
         return { loader: "ts", contents: text.replaceAll("import.meta.url", url) };
+      });
+    },
+  };
+}
+
+/** Its pools are bundled; the rest of it is for commands, which have the package as it is. */
+function undici() {
+  return {
+    name: "undici",
+    setup({ onResolve }) {
+      onResolve({ filter: /^undici$/ }, ({ path }) => ({ path, external: true }));
+      onResolve({ filter: undiciWhenUsed }, ({ path, importer }) => {
+        const file = createRequire(importer).resolve(path).replaceAll(sep, "/");
+        const inPackage = /node_modules\/(undici\/lib\/.*)$/.exec(file)?.[1];
+        return inPackage === undefined ? undefined : { path: inPackage, external: true };
       });
     },
   };

@@ -5,9 +5,9 @@ import { createEtcdClient, type EtcdClient } from "./client/client.ts";
 import * as wire from "./client/messages.ts";
 import { EtcdFailure } from "./client/outcome.ts";
 import type { OutputOf } from "./client/wire.ts";
+import { successorOf } from "./successor.ts";
 import { createWitnessProbe, witnessStatus, type WitnessProbe } from "./witnesses.ts";
 import type {
-  AnsweringMember,
   EtcdAlarm,
   EtcdCluster,
   EtcdConnectOptions,
@@ -214,17 +214,6 @@ export function clusterOf(client: EtcdClient, witnesses?: WitnessProbe): EtcdClu
       return { hash, compactRevision };
     },
   };
-}
-
-/** The voter, other than `id` and no witness, that has applied the most. */
-export function successorOf(
-  statuses: readonly EtcdMemberStatus[],
-  id: string,
-): AnsweringMember | undefined {
-  return statuses
-    .filter((one) => one.state === "answers")
-    .filter((one) => one.id !== id && !one.isLearner && !one.isWitness)
-    .toSorted((a, b) => b.raftAppliedIndex - a.raftAppliedIndex)[0];
 }
 
 function memberOf(member: OutputOf<typeof wire.member>): EtcdMember {

@@ -5,7 +5,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { SkerryError } from "../../../lib/errors.ts";
 import type { Log } from "../../../lib/log.ts";
-import { successorOf } from "../cluster.ts";
+import { successorOf } from "../successor.ts";
 import type { AnsweringMember, EtcdCluster, EtcdLedger, EtcdMemberStatus } from "../types.ts";
 import type { EtcdSupervisor } from "./supervisor.ts";
 
