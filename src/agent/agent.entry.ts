@@ -1,6 +1,7 @@
 /** The agent's process; the keeper starts it. Its only argument is its data folder. */
 import { explain } from "../lib/errors.ts";
 import { environment, stopSignal, version } from "../runtime/process/index.ts";
+import { settleOwnHeap } from "../runtime/heap/index.ts";
 import { startProxyThread } from "../traffic/thread/index.ts";
 import { exitCodeOf } from "./exit.ts";
 
@@ -17,6 +18,7 @@ try {
   const load = () => import("./agent.ts");
   const opened = await openGround({ config, version: version(), proxyThread, meanwhile: load });
   const { runAgent } = await load();
+  settleOwnHeap();
   await runAgent(opened, { config, searchPath: environment["PATH"] ?? "/usr/bin:/bin", signal });
   process.exit(0);
 } catch (error) {

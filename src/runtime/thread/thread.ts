@@ -5,6 +5,7 @@
  */
 import { flushCompileCache } from "node:module";
 import { parentPort, Worker, workerData, type Transferable } from "node:worker_threads";
+import { settleOwnHeap } from "../heap/index.ts";
 import {
   decodeError,
   encodeError,
@@ -185,6 +186,7 @@ export function serveThread<Events extends ThreadEvents = Record<string, never>>
   port.postMessage({ type: "ready" } satisfies Reply);
   // A thread has a cache of its own; a process that is killed keeps none by itself.
   setImmediate(flushCompileCache);
+  settleOwnHeap();
   return {
     emit(name, event, transfer) {
       port.postMessage({ type: "event", name, event } satisfies Reply, transfer ?? []);
