@@ -203,6 +203,7 @@ export async function runAgent(
       strikeOut({ log }, dataDir, ["hubToken"]);
       await renewal.refreshTrust();
     },
+    onOutcome: (failure) => links.hub.enrolment(failure),
   });
   await startHubHeartbeat(ground, { links, membership, report });
   await startStreamReports(ground, { state, sync });

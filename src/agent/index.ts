@@ -2,6 +2,7 @@ export { agentConfigKeys } from "./config-keys.ts";
 export { agentConfigSchema, type AgentConfig } from "./config.ts";
 export { findEtcd } from "./etcd-runner.ts";
 export { examineHost, type Finding } from "./doctor.ts";
+export { hubFindings } from "./hub-words.ts";
 export { timerFindings } from "./timer-words.ts";
 export { followNode, startNode, stopNode } from "./launch.ts";
 export { examineNodeConfig, type Preflight } from "./preflight.ts";

@@ -20,6 +20,7 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
     ...status.words.map((words) => `  ${words}`),
     ...promiseLines(status),
     ...backupLines(reports),
+    ...hubFailureLines(reports),
     "",
     table(
       ["NODE", "ROLE", "STATE", "PODS", "HUB", "WAITING FOR HUB", "MEMORY", "ADDRESS"],
@@ -173,6 +174,10 @@ export function renderFleetStatus(status: FleetStatus, options: RenderOptions): 
           `  streams are in PostgreSQL at ${status.store.place}; links are those of this hub process`,
         ]
       : []),
+    ...(status.refused ?? []).map(
+      ({ count, why, hint, agoMs }) =>
+        `  ${count} connection${count === 1 ? "" : "s"} refused, the last ${ago(agoMs)} ago: ${why}\n    ${hint}`,
+    ),
     ...words,
     "",
     table(
@@ -207,6 +212,20 @@ function hubWords({ hub }: NodeReport): string {
   if (hub.state === "none") return "none";
   const ago = hub.lastContactMs === undefined ? "" : ` for ${formatDuration(hub.lastContactMs)}`;
   return hub.state === "lost" ? `lost${ago}` : "connected";
+}
+
+/** A way that is broken is so for all nodes: each failure once. */
+function hubFailureLines(reports: readonly NodeReport[]): string[] {
+  const nodesByFailure = new Map<string, string[]>();
+  for (const { node, hub } of reports) {
+    if (!hub.failure) continue;
+    const { message, hint } = hub.failure;
+    const text = hint === undefined ? message : `${message}\n    ${hint}`;
+    nodesByFailure.set(text, [...(nodesByFailure.get(text) ?? []), node]);
+  }
+  return [...nodesByFailure].map(
+    ([text, nodes]) => `  no link to the hub (${nodes.join(", ")}): ${text}`,
+  );
 }
 
 function backlogWords({

@@ -4,6 +4,7 @@
  */
 import { TLSSocket } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
+import type { FleetStatus } from "../api/index.ts";
 import {
   connectGlobalStore,
   createGlobalRoutes,
@@ -35,6 +36,7 @@ import {
   verifyPeer,
   type Listener,
   type Peer,
+  type Refusal,
 } from "../transport/index.ts";
 import {
   postgresOf,
@@ -176,6 +178,7 @@ export async function runHub(
   const status = async () => ({
     ...book.status(record.name, registry.cells(), await store.streams()),
     store: kind,
+    ...refusedOf(listener?.refusals() ?? [], clock.monotonicMs()),
   });
   documents.routes(app);
   app.get("/v1/status", status);
@@ -268,4 +271,11 @@ export async function runHub(
       retryable: true,
       cause: lost.cause,
     });
+}
+
+function refusedOf(refusals: readonly Refusal[], nowMs: number): Pick<FleetStatus, "refused"> {
+  if (refusals.length === 0) return {};
+  return {
+    refused: refusals.map(({ atMs, ...told }) => ({ ...told, agoMs: Math.round(nowMs - atMs) })),
+  };
 }

@@ -14,6 +14,7 @@ import { defaultLimits, type LinkLimits } from "./link/limits.ts";
 import { createLink, type OwnedLink } from "./link/link.ts";
 import { isMachine, judgePeer, linkTime, type PeerTime } from "./peers.ts";
 import type { HandlerRouter } from "./router.ts";
+import { foreignAnswer, refuseForeign } from "./terminated.ts";
 import { connectThrough, type Proxy } from "./through-proxy.ts";
 import { alpn, identityServerName, peerRefused } from "./tls.ts";
 import type { Address, Dialled, Link, Peer } from "./transport.ts";
@@ -157,6 +158,7 @@ export function dial(deps: DialDeps, options: DialOptions): DialledLink {
       });
       socket.setNoDelay(true);
       await secured(socket, where);
+      refuseForeign(socket, where);
       if (socket.alpnProtocol !== alpn.link) {
         throw peerRefused({ reason: "protocol", message: `${where} does not speak ${alpn.link}` });
       }
@@ -251,12 +253,13 @@ function secured(socket: TLSSocket, where: string): Promise<void> {
       reject(
         cause instanceof SkerryError
           ? cause
-          : new SkerryError({
-              code: "peer-unreachable",
-              message: `cannot reach ${where}`,
-              retryable: true,
-              cause,
-            }),
+          : (foreignAnswer(cause, where) ??
+              new SkerryError({
+                code: "peer-unreachable",
+                message: `cannot reach ${where}`,
+                retryable: true,
+                cause,
+              })),
       );
     };
     socket.on("error", onError);

@@ -1,4 +1,5 @@
 export { parseBalancers, type Balancers } from "./balancers.ts";
+export type { Refusal } from "./audit.ts";
 export type { BeatRefusal } from "./beats/judge-beat.ts";
 export { listenBeats, type BeatListener, type BeatListenOptions } from "./beats/listen-beats.ts";
 export { dial, type DialDeps, type DialledLink, type DialOptions } from "./dial.ts";

@@ -9,7 +9,7 @@ import type { Clock, Timer } from "../lib/clock.ts";
 import { encodeError, SkerryError, systemCode } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { createSignals } from "../lib/signals.ts";
-import { createAudit, type Audit } from "./audit.ts";
+import { createAudit, type Audit, type Refusal } from "./audit.ts";
 import { createFront, type Balancers } from "./balancers.ts";
 import { createEnrolServer, type EnrolHandler } from "./enrolment/serve.ts";
 import { encodeFrame } from "./link/frames.ts";
@@ -17,6 +17,7 @@ import { defaultLimits, type LinkLimits } from "./link/limits.ts";
 import { createLink, flushMs, type OwnedLink } from "./link/link.ts";
 import { isMachine, judgePeer, linkTime, type PeerTime } from "./peers.ts";
 import type { HandlerRouter } from "./router.ts";
+import { hintOfTls, watchForeign } from "./terminated.ts";
 import { alpn, identityServerName, peerRefused } from "./tls.ts";
 import type { Link, Peer } from "./transport.ts";
 
@@ -62,6 +63,8 @@ export interface Listener {
   /** Call after credentials or trust changed: new connections use them, links of refused peers end. */
   refresh(): void;
   readonly refusedByReason: ReadonlyMap<string, number>;
+  /** Those with a hint what to do. */
+  refusals(): readonly Refusal[];
   close(): Promise<void>;
 }
 
@@ -153,6 +156,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
     socket.setNoDelay(true);
     // Until somebody owns the socket, a reset must not end the process.
     socket.on("error", (error) => deps.log.debug("connection broke", { error }));
+    if (socket.alpnProtocol !== alpn.enrol) watchForeign(audit, socket);
     if (socket.alpnProtocol === alpn.link) acceptLink(socket);
     else if (socket.alpnProtocol === alpn.enrol && enrolServer)
       enrolServer.accept(socket, contexts.anchorsPem());
@@ -190,6 +194,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
       recheck();
     },
     refusedByReason: audit.refusedByReason,
+    refusals: audit.refusals,
     async close() {
       timer.cancel();
       const closed = new Promise<void>((resolve) => port.close(() => resolve()));
@@ -233,6 +238,7 @@ function refusedByTls(audit: Audit, error: Error, socket: TLSSocket): void {
   audit.refused("tls", {
     remote: socket.remoteAddress,
     why: systemCode(error) ?? error.message,
+    ...hintOfTls(error),
   });
   socket.destroy();
 }

@@ -1,6 +1,10 @@
 /** A port behind a balancer: who the client is, and who may say so. */
 import { strict as assert } from "node:assert";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
 import { test } from "node:test";
 import {
   createJoinToken,
@@ -8,7 +12,8 @@ import {
   parseJoinToken,
 } from "../../src/identity/index.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
-import { createRouter, enrol, listen, parseBalancers } from "../../src/transport/index.ts";
+import { createRouter, dial, enrol, listen, parseBalancers } from "../../src/transport/index.ts";
+import { startHaproxy } from "../support/haproxy.ts";
 import { temporaryFolder } from "../support/identity.ts";
 import { proxyHeader } from "../support/proxy-header.ts";
 import { collectingLog, testCell, testDeps, utf8 } from "../support/transport.ts";
@@ -110,5 +115,90 @@ test("T14, T25: clients are told apart behind a balancer, and whoever is none is
   } finally {
     await listener.close();
     await new Promise((resolve) => balancer.close(resolve));
+  }
+});
+
+test("T26: a balancer that ends TLS is named as such at both of its sides, and so is what speaks no TLS", async () => {
+  const cell = await testCell();
+  const n1 = await cell.credentials("node", "n1");
+  using folder = temporaryFolder();
+  const log = collectingLog();
+  let arrived = 0;
+  const listener = await listen(
+    { ...testDeps, log },
+    {
+      host: "127.0.0.1",
+      port: 0,
+      credentials: () => n1,
+      trusts: () => [cell.trust],
+      router: createRouter(),
+      http(socket) {
+        socket.resume();
+        arrived++;
+      },
+    },
+  );
+  const [keyPath, certificatePath] = [join(folder.path, "key.pem"), join(folder.path, "cert.pem")];
+  execFileSync(
+    "openssl",
+    [
+      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+      ...["-subj", "/CN=edge.example", "-keyout", keyPath, "-out", certificatePath],
+    ],
+    { stdio: "pipe" },
+  );
+  await using balancer = await startHaproxy({
+    host: "127.0.66.2",
+    folder: folder.path,
+    servers: [`127.0.0.1:${listener.port}`],
+    ownPem: `${readFileSync(certificatePath, "utf8")}${readFileSync(keyPath, "utf8")}`,
+  });
+  const { host, port } = balancer;
+  const expect = cell.authority.trustDomain;
+  const dialled = dial(testDeps, {
+    address: balancer,
+    expect,
+    credentials: () => n1,
+    trusts: () => [cell.trust],
+    router: createRouter(),
+  });
+  const wanted = {
+    code: "tls-terminated",
+    retryable: true,
+    message: `${host}:${port} shows a certificate for edge.example, issued by edge.example: something on the way ends TLS, or another program listens there`,
+  };
+  try {
+    const { pin } = cell.authority;
+    const request = utf8("please");
+    await assert.rejects(
+      enrol(testDeps, { host, port, trustDomain: expect, pin, request, timeoutMs }),
+      wanted,
+    );
+    await waitFor(() => dialled.lastFailure !== undefined, { what: "a failure", timeoutMs });
+    const { code, message, hint } = dialled.lastFailure as Error & { code: string; hint: string };
+    assert.deepEqual({ code, message }, { code: wanted.code, message: wanted.message });
+    assert.match(hint, /pass TCP through/);
+    const refusal = () => listener.refusals().find(({ reason }) => reason === "tls-terminated");
+    for (const count of [1, 2]) {
+      const client = connectTls({ host, port, rejectUnauthorized: false });
+      client.on("error", () => {});
+      await waitFor(() => arrived === count, { what: "the balancer's own TLS", timeoutMs });
+      client.destroy();
+      await waitFor(() => refusal()?.count === count, { what: "a refusal", timeoutMs });
+    }
+    assert.match(refusal()?.hint ?? "", /pass TCP through/);
+    // Counted each time, told once.
+    assert.equal(log.lines.filter(({ message: said }) => said === "connection refused").length, 1);
+
+    const plain = connect({ host: "127.0.0.1", port: listener.port });
+    plain.on("error", () => {});
+    plain.resume().write("GET / HTTP/1.1\r\n\r\n");
+    const spoken = () => listener.refusals().find(({ reason }) => reason === "tls");
+    await waitFor(() => spoken() !== undefined, { what: "a refusal of what is no TLS", timeoutMs });
+    assert.match(spoken()?.hint ?? "", /speaks no TLS 1.3\. pass TCP through/);
+    plain.destroy();
+  } finally {
+    await dialled.close();
+    await listener.close();
   }
 });

@@ -1,4 +1,4 @@
-/** A real HAProxy, from Debian's package, that passes TCP through with PROXY protocol version 2. */
+/** A real HAProxy, from Debian's package: passes TCP through with PROXY protocol version 2, or ends TLS. */
 import { spawn, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -18,8 +18,14 @@ export async function startHaproxy(options: {
   host: string;
   folder: string;
   servers: readonly string[];
+  /** Certificate and key, PEM: it ends TLS with it, and begins it anew towards the servers. */
+  ownPem?: string;
 }): Promise<Haproxy> {
-  const { host, folder, servers } = options;
+  const { host, folder, servers, ownPem } = options;
+  const pemPath = join(folder, "haproxy.pem");
+  if (ownPem !== undefined) writeFileSync(pemPath, ownPem);
+  const toServer =
+    ownPem === undefined ? "send-proxy-v2 check check-send-proxy inter 200ms" : "ssl verify none";
   const path = `${process.env["PATH"]}:/usr/sbin`;
   if (spawnSync("haproxy", ["-v"], { env: { PATH: path } }).error)
     throw new Error("there is no HAProxy here: apt-get install haproxy");
@@ -27,7 +33,7 @@ export async function startHaproxy(options: {
   const configPath = join(folder, "haproxy.cfg");
   const lines = servers.map(
     (address, index) =>
-      `  server s${index} ${address} source ${host} send-proxy-v2 check check-send-proxy inter 200ms${index > 0 ? " backup" : ""}`,
+      `  server s${index} ${address} source ${host} ${toServer}${index > 0 ? " backup" : ""}`,
   );
   writeFileSync(
     configPath,
@@ -39,7 +45,7 @@ export async function startHaproxy(options: {
   timeout check 5s
   option redispatch 1
 listen hub
-  bind ${host}:${port}
+  bind ${host}:${port}${ownPem === undefined ? "" : ` ssl crt ${pemPath}`}
 ${lines.join("\n")}
 `,
   );

@@ -36,6 +36,8 @@ export async function startHubEnrolment(
     resources: Resources;
     hubToken: string | undefined;
     onEnrolled: () => Promise<unknown>;
+    /** After each try; undefined when nothing is wrong. */
+    onOutcome: (failure: Error | undefined) => void;
   },
 ): Promise<void> {
   const { clock, log, lifecycle, record } = ground;
@@ -44,6 +46,15 @@ export async function startHubEnrolment(
   let isTold = false;
   let isTrusted = false;
   const run = async () => {
+    try {
+      await enrolOnce();
+      deps.onOutcome(undefined);
+    } catch (error) {
+      deps.onOutcome(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    }
+  };
+  const enrolOnce = async () => {
     isTold ||= await tellNodes(deps.resources, hub, log);
     const isNew = await enrolAtHub({ clock, log }, deps.identity, {
       address: hub,

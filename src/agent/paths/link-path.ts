@@ -40,7 +40,14 @@ export type LinkPath = {
   linkTo(node: string): Link | undefined;
   /** Whom there is a link with now, nodes among them that desired state does not know (yet). */
   linked(): readonly string[];
-  readonly hub: { readonly link: Link | undefined; readonly address: string | undefined };
+  readonly hub: {
+    readonly link: Link | undefined;
+    readonly address: string | undefined;
+    /** Why there is no link, or why the cell is not enrolled: what a hub that is missing is about. */
+    readonly failure: Error | undefined;
+    /** The outcome of an enrolment at the hub. */
+    enrolment(failure: Error | undefined): void;
+  };
 };
 
 const isNode = ({ path }: Peer) => path[0] === "node" && path.length === 2;
@@ -156,6 +163,7 @@ export async function startLinkPath(
 
   let hubAddress = record.hub;
   let hub: DialledLink | undefined;
+  let enrolmentFailure: Error | undefined;
   const dialHub = async () => {
     if (hub || hubAddress === undefined || !identity.hubTrust) return;
     const { trustDomain: expect } = identity.hubTrust;
@@ -212,6 +220,12 @@ export async function startLinkPath(
       },
       get address() {
         return hubAddress;
+      },
+      get failure() {
+        return hub?.link ? undefined : (enrolmentFailure ?? hub?.lastFailure);
+      },
+      enrolment(failure) {
+        enrolmentFailure = failure;
       },
     },
   };

@@ -23,6 +23,7 @@ import type { Routes } from "../../runtime/http/index.ts";
 import type { PodRunner } from "../../workloads/index.ts";
 import { addressViews } from "../address-promise.ts";
 import type { HostStrain } from "../host-strain.ts";
+import { hubFailure } from "../hub-words.ts";
 import { ledgerReport } from "../ledger-watch.ts";
 import type { Ground } from "../ground.ts";
 import { cellStatus, podLine } from "../status.ts";
@@ -91,6 +92,7 @@ export function startStatusPath(
         state: ladder.hub,
         ...(links.hub.address === undefined ? {} : { address: links.hub.address }),
         ...(hubAgoMs === undefined ? {} : { lastContactMs: hubAgoMs }),
+        ...hubFailure(links.hub.failure),
         ...(usedUpForMs === undefined ? {} : { budgetUsedUpForMs: Math.round(usedUpForMs) }),
         backlog: {
           entries: store.backlog.entries,

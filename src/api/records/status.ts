@@ -49,6 +49,8 @@ export type HubStatus = {
   readonly address?: string;
   /** Since the last answer. */
   readonly lastContactMs?: number;
+  /** Why there is no link, as last seen; absent while there is one. */
+  readonly failure?: { readonly code: string; readonly message: string; readonly hint?: string };
   readonly backlog: BacklogStatus;
   /** Something waits because the day's budget towards the hub is used up; the next day begins in so long. */
   readonly budgetUsedUpForMs?: number;
@@ -132,6 +134,15 @@ export type FleetStatus = {
   readonly hub: string;
   /** Where it keeps the streams of cells. */
   readonly store?: { readonly engine: "sqlite" | "postgres"; readonly place: string };
+  /** Connections that this hub process refused, where somebody can mend it; absent when there are none. */
+  readonly refused?: readonly {
+    readonly reason: string;
+    readonly count: number;
+    /** Of the last one. */
+    readonly why: string;
+    readonly hint: string;
+    readonly agoMs: number;
+  }[];
   readonly cells: readonly {
     readonly cell: string;
     readonly enrolledAt: string;

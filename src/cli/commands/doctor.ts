@@ -1,11 +1,11 @@
 import type { Command } from "commander";
-import { examineHost, timerFindings, type Finding } from "../../agent/index.ts";
-import type { LedgerTimersView } from "../../api/index.ts";
+import { examineHost, hubFindings, timerFindings, type Finding } from "../../agent/index.ts";
+import type { CellStatus, LedgerTimersView } from "../../api/index.ts";
 import { explain } from "../../lib/errors.ts";
 import { hasAccess, isNodeFolder } from "../../runtime/local/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
-import { callJson, withAdminApi } from "../local-api.ts";
+import { callJson, openLocalApi, withAdminApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
 export function registerDoctor(program: Command, context: Context): void {
@@ -24,6 +24,7 @@ export function registerDoctor(program: Command, context: Context): void {
       const findings = [
         ...examineHost({ dataDir, clock, searchPath: env["PATH"] ?? "" }),
         ...(await ledgerTimers(dataDir)),
+        ...(await wayToHub(dataDir, context)),
       ];
       if (flags.json) output.line(JSON.stringify(findings));
       else {
@@ -57,6 +58,27 @@ async function ledgerTimers(dataDir: string): Promise<readonly Finding[]> {
         found: `not known: ${explain(error)}`,
         meaning:
           "disks and paths of the ledger's members are measured by the agents while they run",
+        mend: `skerry up --data ${dataDir}`,
+      },
+    ];
+  }
+}
+
+/** Of a node: what its agent last saw on the way to its hub. */
+async function wayToHub(dataDir: string, context: Context): Promise<readonly Finding[]> {
+  if (!isNodeFolder(dataDir)) return [];
+  try {
+    const api = await openLocalApi(dataDir, context);
+    const { nodes, seenFrom } = await callJson<CellStatus>(api, "/v1/status");
+    const report = nodes.find(({ name }) => name === seenFrom)?.report;
+    return report ? hubFindings(report.hub) : [];
+  } catch (error) {
+    return [
+      {
+        check: "hub",
+        state: "limited",
+        found: `not known: ${explain(error)}`,
+        meaning: "the way to the hub is seen by the agent while it runs",
         mend: `skerry up --data ${dataDir}`,
       },
     ];

@@ -15,6 +15,7 @@ import {
 import { deadline, type Clock } from "../../lib/clock.ts";
 import { decodeError, SkerryError, type EncodedError } from "../../lib/errors.ts";
 import { isMachine } from "../peers.ts";
+import { foreignAnswer, refuseForeign } from "../terminated.ts";
 import { connectThrough, type Proxy } from "../through-proxy.ts";
 import { alpn, identityServerName, peerRefused } from "../tls.ts";
 import { answerBytesMax, createMessageReader, writeMessage } from "./message.ts";
@@ -35,7 +36,7 @@ export type EnrolOptions = {
 
 /**
  * Sends one request, gives its answer. Throws `enrol-wrong-authority` when the pin does not match,
- * `peer-refused`, `peer-unreachable`, `enrol-protocol`, `enrol-timeout`, and what the other side threw.
+ * `peer-refused`, `peer-unreachable`, `tls-terminated`, `enrol-protocol`, `enrol-timeout`, and what the other side threw.
  *
  * A clock that lies before the server's leaf is raised to it: a machine that never knew the time may
  * join, since the pin, not the clock, decides whom it believes.
@@ -68,6 +69,7 @@ export async function enrol(
       servername: identityServerName,
     });
     await connected(socket, options);
+    refuseForeign(socket, `${host}:${port}`);
     if (socket.alpnProtocol !== alpn.enrol) {
       throw new SkerryError({
         code: "enrol-protocol",
@@ -95,12 +97,13 @@ function connected(socket: TLSSocket, { host, port }: EnrolOptions): Promise<voi
       reject(
         cause instanceof SkerryError
           ? cause
-          : new SkerryError({
-              code: "peer-unreachable",
-              message: `cannot reach ${host}:${port}`,
-              retryable: true,
-              cause,
-            }),
+          : (foreignAnswer(cause, `${host}:${port}`) ??
+              new SkerryError({
+                code: "peer-unreachable",
+                message: `cannot reach ${host}:${port}`,
+                retryable: true,
+                cause,
+              })),
       );
     });
   });
