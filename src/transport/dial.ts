@@ -14,7 +14,7 @@ import { defaultLimits, type LinkLimits } from "./link/limits.ts";
 import { createLink, type OwnedLink } from "./link/link.ts";
 import { isMachine, judgePeer, linkTime, type PeerTime } from "./peers.ts";
 import type { HandlerRouter } from "./router.ts";
-import { foreignAnswer, refuseForeign } from "./terminated.ts";
+import { refuseForeign, secured } from "./terminated.ts";
 import { connectThrough, type Proxy } from "./through-proxy.ts";
 import { alpn, identityServerName, peerRefused } from "./tls.ts";
 import type { Address, Dialled, Link, Peer } from "./transport.ts";
@@ -244,28 +244,6 @@ function isExpected(expect: string): (peer: Peer) => boolean {
   return expect.startsWith("spiffe://")
     ? (peer) => peer.id === expect
     : (peer) => peer.trustDomain === expect && isMachine(peer);
-}
-
-function secured(socket: TLSSocket, where: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onClose = () => onError(new Error("the connection ended"));
-    const onError = (cause: Error) => {
-      reject(
-        cause instanceof SkerryError
-          ? cause
-          : (foreignAnswer(cause, where) ??
-              new SkerryError({
-                code: "peer-unreachable",
-                message: `cannot reach ${where}`,
-                retryable: true,
-                cause,
-              })),
-      );
-    };
-    socket.on("error", onError);
-    socket.once("close", onClose);
-    socket.once("secureConnect", resolve);
-  });
 }
 
 function waitFor(options: {

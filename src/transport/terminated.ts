@@ -23,22 +23,40 @@ export function refuseForeign(socket: TLSSocket, where: string): void {
     String(CN ?? O ?? "nobody")
       .replaceAll(/[^\x20-\x7e]+/g, "?")
       .slice(0, 100);
-  throw terminated(
-    `${where} shows a certificate for ${name(subject)}, issued by ${name(issuer)}`,
-  );
+  throw terminated(`${where} shows a certificate for ${name(subject)}, issued by ${name(issuer)}`);
 }
 
-/** The dialling side, of a handshake that failed: an alert, or no TLS at all, is none of Skerry's. */
-export function foreignAnswer(cause: unknown, where: string): SkerryError | undefined {
-  const code = systemCode(cause) ?? "";
-  if (!/^ERR_SSL_|^EPROTO$/.test(code)) return undefined;
-  return terminated(`${where} does not take the TLS of cells and hubs (${code})`, cause);
+/** The dialling side: the handshake is done. Throws `peer-unreachable`, `tls-terminated`, or why it was ended. */
+export function secured(socket: TLSSocket, where: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onClose = () => onError(new Error("the connection ended"));
+    const onError = (cause: Error) => {
+      if (cause instanceof SkerryError) return reject(cause);
+      const code = systemCode(cause) ?? "";
+      // An alert, or no TLS at all, is none of Skerry's.
+      if (/^ERR_SSL_|^EPROTO$/.test(code))
+        return reject(
+          terminated(`${where} does not take the TLS of cells and hubs (${code})`, cause),
+        );
+      reject(
+        new SkerryError({
+          code: "peer-unreachable",
+          message: `cannot reach ${where}`,
+          retryable: true,
+          cause,
+        }),
+      );
+    };
+    socket.on("error", onError);
+    socket.once("close", onClose);
+    socket.once("secureConnect", resolve);
+  });
 }
 
 const terminated = (what: string, cause?: unknown) =>
   new SkerryError({
     code: "tls-terminated",
-    message: `${what}: something on the way ends TLS, or another program listens there`,
+    message: `${what}: something on the way ends TLS, or the port is the wrong one`,
     hint: passThrough,
     retryable: true,
     ...(cause === undefined ? {} : { cause }),

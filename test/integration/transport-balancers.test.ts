@@ -165,7 +165,7 @@ test("T26: a balancer that ends TLS is named as such at both of its sides, and s
   const wanted = {
     code: "tls-terminated",
     retryable: true,
-    message: `${host}:${port} shows a certificate for edge.example, issued by edge.example: something on the way ends TLS, or another program listens there`,
+    message: `${host}:${port} shows a certificate for edge.example, issued by edge.example: something on the way ends TLS, or the port is the wrong one`,
   };
   try {
     const { pin } = cell.authority;

@@ -15,7 +15,7 @@ import {
 import { deadline, type Clock } from "../../lib/clock.ts";
 import { decodeError, SkerryError, type EncodedError } from "../../lib/errors.ts";
 import { isMachine } from "../peers.ts";
-import { foreignAnswer, refuseForeign } from "../terminated.ts";
+import { refuseForeign, secured } from "../terminated.ts";
 import { connectThrough, type Proxy } from "../through-proxy.ts";
 import { alpn, identityServerName, peerRefused } from "../tls.ts";
 import { answerBytesMax, createMessageReader, writeMessage } from "./message.ts";
@@ -68,7 +68,7 @@ export async function enrol(
       ...way,
       servername: identityServerName,
     });
-    await connected(socket, options);
+    await secured(socket, `${host}:${port}`);
     refuseForeign(socket, `${host}:${port}`);
     if (socket.alpnProtocol !== alpn.enrol) {
       throw new SkerryError({
@@ -88,25 +88,6 @@ export async function enrol(
     signal.removeEventListener("abort", onAbort);
     socket?.destroy();
   }
-}
-
-function connected(socket: TLSSocket, { host, port }: EnrolOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    socket.once("secureConnect", resolve);
-    socket.once("error", (cause) => {
-      reject(
-        cause instanceof SkerryError
-          ? cause
-          : (foreignAnswer(cause, `${host}:${port}`) ??
-              new SkerryError({
-                code: "peer-unreachable",
-                message: `cannot reach ${host}:${port}`,
-                retryable: true,
-                cause,
-              })),
-      );
-    });
-  });
 }
 
 /** Throws unless the server proved to hold a machine's leaf under the pinned anchor. */
