@@ -15,6 +15,7 @@ import { startAuditPath } from "./paths/audit-path.ts";
 import { foundCellAddress, startAddressPath } from "./paths/address-path.ts";
 import { startBackupPath } from "./paths/backup-path.ts";
 import { startApiPath, startStatePath } from "./paths/command-path.ts";
+import { startCellGroupsPath } from "./paths/cell-groups-path.ts";
 import { startCoordinationPath } from "./paths/coordination-path.ts";
 import { openEnrolment } from "./paths/enrolment-path.ts";
 import { startFailoverPath } from "./paths/failover-path.ts";
@@ -160,6 +161,10 @@ export async function runAgent(
   });
   const coordination = await startCoordinationPath(ground, { state, links, identity });
   const strong = await startStrongPath(ground, { state, links, identity, mirrored });
+  const cellGroups = await startCellGroupsPath(ground, {
+    ...{ state, links, identity },
+    store: sync.readable,
+  });
   const gateway = await startGatewayPath(ground, {
     identity,
     state,
@@ -167,7 +172,7 @@ export async function runAgent(
     streams: [queries, strong],
     routes: [
       documents.routes(strong),
-      ...[sensor, sync, queries, audit, status].map(({ routes }) => routes),
+      ...[sensor, sync, cellGroups, queries, audit, status].map(({ routes }) => routes),
     ],
   });
   const api = await startApiPath(ground, {

@@ -20,11 +20,16 @@ export type GroupStart =
 export type GroupStatus = {
   readonly stream: string;
   readonly group: string;
-  /** Everything up to this cursor is acknowledged. */
-  readonly position: string;
-  readonly lag: number;
+  /** Everything up to this cursor is acknowledged; not of a group of the cell. */
+  readonly position?: string;
+  /** Entries behind it; not of a group of the cell. */
+  readonly lag?: number;
   readonly underWay: number;
   readonly members: readonly string[];
+  /** Of a group of the cell: the node that delivers now. */
+  readonly holder?: string | null;
+  /** Of a group of the cell: up to where everything is acknowledged, by the log's origin. */
+  readonly positions?: Readonly<Record<string, number>>;
 };
 
 /** An entry to be stored with an acknowledgement, in one transaction. */
@@ -45,7 +50,7 @@ export type GroupBatch = {
    * Durable when it resolves, with the results. `done-before`: another member was faster, or this is
    * the answer to a repeated call; the results of one of them are stored, once. Tries on while the
    * node is away. Throws `delivery-overtaken` and `delivery-unknown` (nothing was stored, the entries
-   * come again), and `not-answering`: then it may have been stored or not, and comes again if not.
+   * come again), of a group of the cell `fenced` (another node has it, and what was not acknowledged), and `not-answering`: then it may have been stored or not, and comes again if not.
    */
   ack(results?: readonly GroupResult[]): Promise<"acknowledged" | "done-before">;
   /** More time; false when the deadline is over and somebody else may have it. */
@@ -79,6 +84,11 @@ export type GroupOptions = {
   readonly start?: GroupStart;
   /** This program's name in the group's status. */
   readonly member?: string;
+  /**
+   * `node` (default): the group lives on the node that is asked. `cell`: it is one group for the cell,
+   * one node at a time delivers, and another takes over; results do not go with its acknowledgements.
+   */
+  readonly scope?: "node" | "cell";
 };
 
 const waitMs = 20_000;
@@ -92,7 +102,8 @@ export function createGroup(
   { stream, name }: { stream: string; name: string },
   options: GroupOptions = {},
 ): ConsumerGroup {
-  const root = `/v1/streams/${encodeURIComponent(stream)}/groups/${encodeURIComponent(name)}`;
+  const folder = options.scope === "cell" ? "cell-groups" : "groups";
+  const root = `/v1/streams/${encodeURIComponent(stream)}/${folder}/${encodeURIComponent(name)}`;
 
   const ask = async <T>(path: string, init: RequestInit, signal?: AbortSignal): Promise<T> => {
     const limit = deadline(ambientClock, waitMs + answerMs, {

@@ -158,7 +158,7 @@ export {
   type DocumentWrites,
 } from "./durability/document-writes.ts";
 export { createGlobalDocumentRoutes } from "./routes/global-documents.ts";
-export type { StrongCaller, StrongLedger } from "./ports.ts";
+export type { GroupLedger, StrongCaller, StrongLedger } from "./ports.ts";
 export { createStrongDocuments, type StrongDocuments } from "./strong/documents.ts";
 export { problemOf as strongProblemOf } from "./strong/stored.ts";
 export {
@@ -187,6 +187,11 @@ export type {
   GroupStatus,
   TakeOptions,
 } from "./streams/groups/groups.ts";
+export {
+  createCellGroups,
+  type CellGroups,
+  type CellGroupStatus,
+} from "./streams/cell-groups/cell-groups.ts";
 export { createSqlRoutes } from "./routes/sql.ts";
 export { createGroupRoutes } from "./routes/groups.ts";
 export { createGlobalRoutes, createStreamRoutes } from "./routes/routes.ts";

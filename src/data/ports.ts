@@ -63,6 +63,40 @@ export interface StrongLedger {
   }>;
 }
 
+/**
+ * The part of the cell's ledger where groups of the cell stand, from any node. Throws what changed
+ * nothing; nodes ask for themselves, not for applications.
+ */
+export interface GroupLedger {
+  /** This one. */
+  readonly node: string;
+  open(ttlMs: number): Promise<{ readonly session: string; readonly ttlMs: number }>;
+  /** False: it is over, and so is all that hung on it. */
+  renew(session: string): Promise<boolean>;
+  end(session: string): Promise<void>;
+  /** With the fencing token; undefined: another holds it, or nobody knows. The same session gets what it holds already. */
+  claim(
+    name: string,
+    by: { session: string; waitMs: number; signal: AbortSignal },
+  ): Promise<{ readonly token: number } | "session-over" | undefined>;
+  release(name: string, token: number): Promise<void>;
+  /** The node that holds it. */
+  holder(name: string): Promise<string | undefined>;
+  read(key: string): Promise<{ readonly text: string; readonly revision: number } | undefined>;
+  list(
+    prefix: string,
+  ): Promise<readonly { readonly key: string; readonly text: string; readonly revision: number }[]>;
+  /** On condition of its last change (0: it is not there) and of the claim. Without text it is deleted. */
+  write(
+    key: string,
+    text: string | undefined,
+    when: { revision: number; fence?: { name: string; token: number } },
+  ): Promise<
+    | { readonly state: "done"; readonly revision: number }
+    | { readonly state: "fenced" | "changed" | "unknown" }
+  >;
+}
+
 /** A piece of a log after the gate. `C` is the type that only the gate can make. */
 export type ClearedLog<C> = {
   readonly origin: string;

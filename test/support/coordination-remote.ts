@@ -24,8 +24,12 @@ export async function startServer(
   const pair = await testPair(await testCell());
   t.after(() => pair[Symbol.asyncDispose]());
   const handlers = serveCoordination({ coordination, authenticate });
-  pair.acceptor.handle(methods.call, ({ body, signal }) => handlers.call(body, signal));
-  pair.acceptor.handle(methods.stream, ({ body, signal }) => handlers.stream(body, signal));
+  pair.acceptor.handle(methods.call, ({ peer, body, signal }) =>
+    handlers.call(body, peer.id, signal),
+  );
+  pair.acceptor.handle(methods.stream, ({ peer, body, signal }) =>
+    handlers.stream(body, peer.id, signal),
+  );
   return { pair, link: () => pair.dialled.link };
 }
 

@@ -49,7 +49,14 @@ export async function startCoordinationPath(
 export async function startSpace(
   ground: Ground,
   deps: CoordinationDeps,
-  how: { name: string; space: Space; methods: LinkMethods; share?: LinkShare },
+  how: {
+    name: string;
+    space: Space;
+    methods: LinkMethods;
+    share?: LinkShare;
+    /** Nodes ask for themselves, known by their links. */
+    byNode?: boolean;
+  },
 ): Promise<Coordination> {
   const { clock, random, log, lifecycle, router } = ground;
   const { ledger } = deps.state;
@@ -66,16 +73,19 @@ export async function startSpace(
     () => createCoordinationService({ ledger, clock, random, log }, { space }),
     (part) => part.close(),
   );
-  const { authenticateToken: authenticate } = deps.identity;
+  const { authenticateToken } = deps.identity;
+  const authenticate = how.byNode
+    ? async (_token: string, id: string) => ({ id })
+    : authenticateToken;
   const { trustDomain } = deps.identity.identity.trust;
   const handlers = serveCoordination({ coordination, authenticate });
   router.handle(methods.call, ({ peer, body, signal }) => {
     requireNode(peer, trustDomain);
-    return handlers.call(body, signal);
+    return handlers.call(body, peer.id, signal);
   });
   router.handle(methods.stream, ({ peer, body, signal }) => {
     requireNode(peer, trustDomain);
-    return handlers.stream(body, signal);
+    return handlers.stream(body, peer.id, signal);
   });
   return coordination;
 }

@@ -38,6 +38,8 @@ import { startHubBudget } from "./hub-budget-path.ts";
 
 export type SyncPath = {
   readonly store: StreamStore;
+  /** The same, whose readers get what is damaged here from a copy. */
+  readonly readable: StreamStore;
   readonly durability: Durability;
   readonly hub: HubSync<ClearedBytes>;
   /** What may go to the hub, of documents too. */
@@ -135,6 +137,7 @@ export async function startSyncPath(
 
   return {
     store,
+    readable,
     durability,
     hub,
     budget,

@@ -9,6 +9,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { HttpApp, Routes } from "../../runtime/http/index.ts";
 import { atMsMax } from "../streams/check.ts";
 import type { AckAnswer, Delivery, GroupStart } from "../streams/groups/groups.ts";
+import type { ConsumerGroups } from "../streams/groups/groups.ts";
 import type { StreamStore } from "../streams/store.ts";
 import { descriptions } from "./groups-openapi.ts";
 import { entryJson } from "./lines.ts";
@@ -52,13 +53,15 @@ const releaseSchema = z.strictObject({ delivery });
 
 type Call = { Params: { name: string; group: string }; Body: unknown };
 
-/** For the gateway of a node: groups live in its own store. */
+type Grouped = Pick<StreamStore, "on"> & { readonly groups: ConsumerGroups<object> };
+
+/** For the gateway of a node: `groups` live in its own store, `cell-groups` in the cell's ledger. */
 export function createGroupRoutes(
-  store: Pick<StreamStore, "groups" | "on">,
-  deps: { clock: Clock },
+  store: Grouped,
+  deps: { clock: Clock; folder?: "groups" | "cell-groups" },
 ): Routes {
   const { groups } = store;
-  const root = "/v1/streams/:name/groups";
+  const root = `/v1/streams/:name/${deps.folder ?? "groups"}`;
   const idOf = ({ params }: { params: Call["Params"] }) => ({
     stream: params.name,
     group: params.group,
@@ -111,7 +114,7 @@ export function createGroupRoutes(
 }
 
 /** Takes, waiting for entries or for another member's deadline. */
-function createTake({ groups, on }: Pick<StreamStore, "groups" | "on">, clock: Clock) {
+function createTake({ groups, on }: Grouped, clock: Clock) {
   let waiters = 0;
   return async (
     id: { stream: string; group: string },
@@ -167,6 +170,12 @@ function acknowledged(answer: AckAnswer) {
     }
     case "done-before":
       return { state: answer.state };
+    case "fenced":
+      throw new SkerryError({
+        code: "fenced",
+        message: "delivery: the group is another node's by now; nothing was changed",
+        hint: "drop what was made of it: what was not acknowledged is delivered there again",
+      });
     case "overtaken":
       throw new SkerryError({
         code: "delivery-overtaken",

@@ -11,6 +11,7 @@ export { coordinationLimits, type CoordinationLimits } from "./limits.ts";
 export {
   applicationMethods,
   collectionMethods,
+  groupMethods,
   serveCoordination,
   type CoordinationHandlers,
   type LinkMethods,
@@ -18,6 +19,7 @@ export {
 export { measureCoordination } from "./measured.ts";
 export {
   collectionShare,
+  groupShare,
   createRemoteCoordination,
   type LinkShare,
   type RemoteCoordinationOptions,
@@ -28,6 +30,7 @@ export {
   applicationSpace,
   collectionLimits,
   collectionSpace,
+  groupSpace,
   type CollectionSpaceDeps,
   type Space,
 } from "./spaces.ts";

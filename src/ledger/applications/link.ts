@@ -25,6 +25,9 @@ export const collectionMethods: LinkMethods = {
   stream: "collections.stream",
 };
 
+/** No stream is opened by it. */
+export const groupMethods: LinkMethods = { call: "groups.call", stream: "groups.stream" };
+
 type Asked<Request> = {
   readonly token: string;
   readonly collection?: string;
@@ -32,18 +35,19 @@ type Asked<Request> = {
 };
 
 export interface CoordinationHandlers {
-  call(body: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;
-  stream(body: Uint8Array, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** `peer`: the SPIFFE id of the node at the other end. */
+  call(body: Uint8Array, peer: string, signal: AbortSignal): Promise<Uint8Array>;
+  stream(body: Uint8Array, peer: string, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
 /** What a server answers on its links; the caller has judged that the peer is a node of the cell. */
 export function serveCoordination(deps: {
   coordination: Coordination;
-  /** Undefined for a token that is not valid now. */
-  authenticate: (token: string) => Promise<{ id: string } | undefined>;
+  /** Undefined for a token that is not valid now, or where nodes ask for themselves, for a peer that may not. */
+  authenticate: (token: string, peer: string) => Promise<{ id: string } | undefined>;
 }): CoordinationHandlers {
-  const callerOf = async ({ token, collection }: Asked<unknown>): Promise<Caller> => {
-    const subject = typeof token === "string" ? await deps.authenticate(token) : undefined;
+  const callerOf = async ({ token, collection }: Asked<unknown>, peer: string): Promise<Caller> => {
+    const subject = typeof token === "string" ? await deps.authenticate(token, peer) : undefined;
     if (subject)
       return {
         id: subject.id,
@@ -57,15 +61,15 @@ export function serveCoordination(deps: {
     });
   };
   return {
-    async call(body, signal) {
+    async call(body, peer, signal) {
       const asked = decode<Asked<unknown>>(body);
-      const caller = await callerOf(asked);
+      const caller = await callerOf(asked, peer);
       const { request } = asked;
       return encode(await deps.coordination.call(caller, parseRequest(request), { signal }));
     },
-    async *stream(body, signal) {
+    async *stream(body, peer, signal) {
       const asked = decode<Asked<unknown>>(body);
-      const caller = await callerOf(asked);
+      const caller = await callerOf(asked, peer);
       const { request } = asked;
       const items = deps.coordination.stream(caller, parseStreamRequest(request), { signal });
       for await (const item of items) yield encode(item);

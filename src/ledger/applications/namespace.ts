@@ -9,6 +9,8 @@ import type { ClaimKind } from "./coordination.ts";
 export const applicationsPrefix = "apps/";
 /** Keys below this are documents of collections with `consistency: strong`. */
 export const collectionsPrefix = "collections/";
+/** Keys below this are consumer groups of the cell. */
+export const groupsPrefix = "groups/";
 
 /** With the longest key it stays below what a ledger takes (1024 characters). */
 const applicationCharactersMax = 400;

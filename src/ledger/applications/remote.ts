@@ -55,9 +55,10 @@ export type LinkShare = {
   readonly calls: number;
 };
 
-/** A link carries 256 calls and other things besides: all shares together leave it a quarter (C9). */
+/** A link carries 256 calls and other things besides: all shares together leave room for the rest (C9). */
 const applicationShare: LinkShare = { streams: 64, waits: 48, calls: 32 };
 export const collectionShare: LinkShare = { streams: 16, waits: 0, calls: 16 };
+export const groupShare: LinkShare = { streams: 0, waits: 24, calls: 16 };
 
 /** The server said, or the link knows, that nothing was done; another server may do it. */
 const undone = ["link-closed", "link-busy", "unknown-method", "ledger-unavailable", "quorum-lost"];

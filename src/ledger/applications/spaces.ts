@@ -1,6 +1,6 @@
 /**
  * Whose keys a caller may ask for: its own as an application, or the documents of a collection with
- * `consistency: strong`. Each kind of namespace has a part of the ledger, limits and link methods of
+ * `consistency: strong`; or, as a node, consumer groups of the cell. Each kind of namespace has a part of the ledger, limits and link methods of
  * its own.
  */
 import { SkerryError } from "../../lib/errors.ts";
@@ -10,6 +10,7 @@ import {
   applicationOf,
   applicationsPrefix,
   collectionsPrefix,
+  groupsPrefix,
   namespaceOf,
   type Namespace,
 } from "./namespace.ts";
@@ -72,6 +73,30 @@ export function collectionSpace({ isStrong, problemOf }: CollectionSpaceDeps): S
     },
   };
 }
+
+/** Of all consumer groups of the cell together. */
+export const groupLimits: CoordinationLimits = {
+  ...coordinationLimits,
+  of: "consumer groups of the cell",
+  hint: "delete groups that nobody reads with: DELETE /v1/streams/STREAM/cell-groups/GROUP",
+};
+
+const groupRequests: readonly string[] = [
+  ...["session-create", "session-renew", "session-end"],
+  ...["claim", "release", "holder", "get", "list", "put", "delete"],
+];
+
+/** C11: nodes ask for themselves; callers are what their certificates say. */
+export const groupSpace: Space = {
+  prefix: groupsPrefix,
+  limits: groupLimits,
+  admit({ id }, { type }) {
+    if (!/^spiffe:\/\/[^/]+\/node\/[^/]+$/.test(id))
+      throw new SkerryError({ code: "forbidden", message: `${id} is no node of the cell` });
+    if (!groupRequests.includes(type)) throw invalid("type", `"${type}" is not for groups`);
+    return namespaceOf("cell", groupsPrefix);
+  },
+};
 
 const invalid = (field: string, problem: string) =>
   new SkerryError({ code: "invalid-request", message: `${field}: ${problem}` });

@@ -26,6 +26,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   "document-referenced": 409,
   "delivery-unknown": 409,
   "delivery-overtaken": 409,
+  fenced: 409,
   compacted: 410,
   "future-revision": 410,
   "condition-failed": 412,

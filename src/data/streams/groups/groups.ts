@@ -4,6 +4,7 @@
  * Every entry is delivered at least once; what is acknowledged is durable. A group lives in the store
  * of one node: on another node a group of the same name is another group.
  */
+import { SkerryError } from "../../../lib/errors.ts";
 import type { EntryInput } from "../../../api/index.ts";
 import type { AppendAnswer, ReadEntry, Refused } from "../answers.ts";
 
@@ -51,6 +52,8 @@ export type AckAnswer =
     }
   /** Acknowledged already, by this member or by one that it was delivered to later: nothing was changed. */
   | { readonly state: "done-before" }
+  /** Of a group of the cell: another node holds it by now, and has what was not acknowledged. Nothing was changed. */
+  | { readonly state: "fenced" }
   /** Part of it was: nothing was changed, and the rest is delivered again. */
   | { readonly state: "overtaken" }
   /** No delivery of this group, or from before it was moved: nothing was changed. */
@@ -58,14 +61,14 @@ export type AckAnswer =
   | Refused;
 
 /** All throw `stream-unknown` and, but for `create` and `list`, `group-unknown`. */
-export interface ConsumerGroups {
+export interface ConsumerGroups<Status = GroupStatus> {
   /** One that is there stays as it is. Throws `invalid-group`, `invalid-cursor`, `groups-too-many`. */
-  create(id: GroupId, start: GroupStart): Promise<GroupStatus & { readonly created: boolean }>;
+  create(id: GroupId, start: GroupStart): Promise<Status & { readonly created: boolean }>;
   /** Replay, or skip: deliveries under way count for nothing any more. Throws `invalid-cursor`. */
-  seek(id: GroupId, start: GroupStart): Promise<GroupStatus>;
+  seek(id: GroupId, start: GroupStart): Promise<Status>;
   remove(id: GroupId): Promise<void>;
-  list(stream: string): Promise<readonly GroupStatus[]>;
-  status(id: GroupId): Promise<GroupStatus>;
+  list(stream: string): Promise<readonly Status[]>;
+  status(id: GroupId): Promise<Status>;
   /**
    * The next batch for a member; undefined when there is none now. Throws `invalid-limit`,
    * `store-busy` when too many wait for their acknowledgement, and `segment-damaged` as `read` does.
@@ -80,4 +83,27 @@ export interface ConsumerGroups {
   extend(id: GroupId, delivery: string, ackMs: number): Promise<boolean>;
   /** Gives it back at once; false when it was not this member's. */
   release(id: GroupId, delivery: string): Promise<boolean>;
+}
+
+const ackMsMin = 100;
+const ackMsMax = 12 * 3_600_000;
+const groupName = /^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$/;
+
+/** Throws `invalid-group`. */
+export function checkGroupName(group: string): void {
+  if (groupName.test(group)) return;
+  throw new SkerryError({
+    code: "invalid-group",
+    message: `group: "${group.slice(0, 100)}" is no name for a consumer group`,
+    hint: "use 1 to 63 lower-case letters, digits, dots and dashes",
+  });
+}
+
+/** Throws `invalid-limit`. */
+export function checkAckMs(ackMs: number): number {
+  if (Number.isSafeInteger(ackMs) && ackMs >= ackMsMin && ackMs <= ackMsMax) return ackMs;
+  throw new SkerryError({
+    code: "invalid-limit",
+    message: `ackMs: ${ackMs} must be whole milliseconds from ${ackMsMin} to ${ackMsMax}`,
+  });
 }

@@ -11,7 +11,15 @@ import { pageLimit } from "../cursor.ts";
 import type { AppendAnswer, ReadEntry, Refused } from "../store.ts";
 import { addBlock, coverage, firstGap, type Block } from "./blocks.ts";
 import { groupKey, type GroupRow, type GroupTable } from "./group-table.ts";
-import type { ConsumerGroups, Delivery, GroupId, GroupStart, GroupStatus } from "./groups.ts";
+import {
+  checkAckMs,
+  checkGroupName,
+  type ConsumerGroups,
+  type Delivery,
+  type GroupId,
+  type GroupStart,
+  type GroupStatus,
+} from "./groups.ts";
 
 /** What groups need of the store they are in; ids are places in its merged view. */
 export type GroupSource = {
@@ -44,9 +52,6 @@ export type GroupSource = {
 const groupsMax = 1000;
 const underWayMax = 256;
 const ackMsDefault = 30_000;
-const ackMsMin = 100;
-const ackMsMax = 12 * 3_600_000;
-const groupName = /^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$/;
 
 type UnderWay = {
   readonly block: Block;
@@ -161,13 +166,7 @@ export function createGroups(
   return {
     async create(id, start) {
       source.require(id.stream);
-      if (!groupName.test(id.group)) {
-        throw new SkerryError({
-          code: "invalid-group",
-          message: `group: "${id.group.slice(0, 100)}" is no name for a consumer group`,
-          hint: "use 1 to 63 lower-case letters, digits, dots and dashes",
-        });
-      }
+      checkGroupName(id.group);
       const known = table.find(id);
       if (known) return { ...statusOf(id, known), created: false };
       if (table.count >= groupsMax) {
@@ -283,11 +282,3 @@ export function createGroups(
 
 const byBlock = (a: readonly [string, UnderWay], b: readonly [string, UnderWay]) =>
   a[1].block[0] - b[1].block[0];
-
-function checkAckMs(ackMs: number): number {
-  if (Number.isSafeInteger(ackMs) && ackMs >= ackMsMin && ackMs <= ackMsMax) return ackMs;
-  throw new SkerryError({
-    code: "invalid-limit",
-    message: `ackMs: ${ackMs} must be whole milliseconds from ${ackMsMin} to ${ackMsMax}`,
-  });
-}

@@ -1,0 +1,35 @@
+/**
+ * The way of consumer groups of the cell: gateway → entries of this node's store, on condition of a
+ * claim in the ledger of this node, or over a link in any server's.
+ */
+import { createCellGroups, createGroupRoutes, type StreamStore } from "../../data/index.ts";
+import { groupMethods, groupShare, groupSpace } from "../../ledger/applications/index.ts";
+import type { Routes } from "../../runtime/http/index.ts";
+import type { Ground } from "../ground.ts";
+import { groupLedgerOf } from "../group-ledger.ts";
+import { startSpace, type CoordinationDeps } from "./coordination-path.ts";
+
+export async function startCellGroupsPath(
+  ground: Ground,
+  deps: CoordinationDeps & { store: Pick<StreamStore, "read" | "vector" | "on"> },
+): Promise<{ readonly routes: Routes }> {
+  const { clock, log, lifecycle, record } = ground;
+  const { store, identity } = deps;
+  const coordination = await startSpace(ground, deps, {
+    name: "ledger of consumer groups",
+    space: groupSpace,
+    methods: groupMethods,
+    share: groupShare,
+    byNode: true,
+  });
+  const { node } = record;
+  const id = `spiffe://${identity.identity.trust.trustDomain}/node/${node}`;
+  const groups = await lifecycle.start(
+    "consumer groups of the cell",
+    () =>
+      createCellGroups({ store, ledger: groupLedgerOf(coordination, { node, id }), clock, log }),
+    (part) => part.stop(),
+  );
+  const on: StreamStore["on"] = (event, listener) => store.on(event, listener);
+  return { routes: createGroupRoutes({ groups, on }, { clock, folder: "cell-groups" }) };
+}
