@@ -166,7 +166,12 @@ export {
   type StrongDocumentRoutes,
 } from "./routes/strong-documents.ts";
 export { createDocumentRoutes, type DocumentRoutesDeps } from "./routes/documents.ts";
-export { createQueries, type Queries } from "./queries/thread.ts";
+export {
+  createGlobalQueries,
+  createQueries,
+  type GlobalQueries,
+  type Queries,
+} from "./queries/thread.ts";
 export { createLiveQueries, type LiveOptions, type LiveQueries } from "./queries/live-queries.ts";
 export type { LiveReader } from "./queries/subscription.ts";
 export type { SqlDeclared } from "./queries/sql/request.ts";

@@ -2,6 +2,7 @@
  * The hub's root: constructs, connects and orders. One port takes links from cells, enrolments and
  * the hub's own HTTPS API, told apart by ALPN.
  */
+import { join } from "node:path";
 import { TLSSocket } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import type { FleetStatus } from "../api/index.ts";
@@ -138,7 +139,12 @@ export async function runHub(
   const cellOf = (peer: Peer) =>
     peer.path[0] === "node" ? registry.cellOf(peer.trustDomain) : undefined;
   registerGlobalStore(router, store, cellOf);
-  const documents = await startDocumentsPath(ground, { router, thread: documentsThread, cellOf });
+  const documents = await startDocumentsPath(ground, {
+    router,
+    thread: documentsThread,
+    cellOf,
+    global: postgres ? { address: postgres } : { path: join(dataDir, "documents.db") },
+  });
   await startAuditPath(ground, { router, cellOf });
   startBackupPath(ground, { router, cellOf: (domain) => registry.cellOf(domain) });
   router.handle("hub.heartbeat", async ({ peer, body }) => {

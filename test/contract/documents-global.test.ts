@@ -7,8 +7,11 @@ import { shapeOf } from "../../src/data/documents/leaving.ts";
 import { bodies, clear, globalDocuments, originOf, sendAll } from "../support/documents-global.ts";
 import { put, replicate, write } from "../support/documents.ts";
 import { waitFor } from "../support/wait.ts";
+import { globalQueries } from "./global-queries.ts";
 
-for (const { name, withParts } of globalDocuments) {
+for (const kind of globalDocuments) {
+  const { name, withParts } = kind;
+  globalQueries(kind);
   test(
     `D2, M12 ${name}: a batch counts once, a gap changes nothing, and all of it is there after a start`,
     withParts(async ({ hub, nodes: [node], reopen }) => {

@@ -104,6 +104,21 @@ test("M13, M18: what is published at the hub is read in the cell, and with the h
     what: "the hub's hours in the cell",
     timeoutMs,
   });
+  const asked = async (body: object) => {
+    const answer = await fetch(`${hub.url}/v1/documents/tickets/query`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    return { status: answer.status, body: (await answer.json()) as { rows?: object[] } };
+  };
+  assert.deepEqual((await asked({ where: "hours = 7", fields: ["hours"] })).body.rows, [
+    { id: "t1", body: { hours: 7 } },
+  ]);
+  assert.deepEqual((await asked({ where: "hours = 7", fields: ["hours"], cell: "a" })).body.rows, [
+    { cell: "a", id: "t1", body: { hours: 7 } },
+  ]);
+  assert.equal((await asked({ live: true })).status, 400);
   await hub.client.merge("tickets", "t1", { cells: [] });
   await waitFor(async () => (await ticket(node.client)) === "null", {
     what: "it to go",

@@ -15,6 +15,7 @@ import {
   type GlobalDocumentStore,
   type LocalDocumentStore,
 } from "../../src/data/index.ts";
+import type { GlobalQueryFiles } from "../../src/data/global/queries.ts";
 import { decodeError, encodeError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { createOperationGate, createOperationRecheck } from "../../src/privacy/gate/index.ts";
@@ -31,6 +32,8 @@ type Kind = {
   open(path: string, options?: Options): Promise<GlobalDocumentStore>;
   /** What a statement that counts answers of the tables below it. */
   countOf(path: string, sql: string): Promise<number>;
+  /** For queries beside the store. */
+  files(path: string): Promise<GlobalQueryFiles["global"]>;
 };
 
 const deps = () => ({
@@ -67,6 +70,7 @@ export const openOnPostgres = async (
 
 const onPostgres: Kind = {
   open: openOnPostgres,
+  files: async (path) => ({ address: parsePostgresUrl(await postgresUrl(path)) }),
   async countOf(path, sql) {
     await using control = await (await postgresServer()).open(await postgresUrl(path));
     return await control.use(async (session) => {
@@ -78,6 +82,7 @@ const onPostgres: Kind = {
 };
 const onSqlite = (open: (path: string, options?: Options) => GlobalDocumentStore): Kind => ({
   open: async (path, options) => open(path, options),
+  files: async (path) => ({ path }),
   async countOf(path, sql) {
     const db = openDatabase(path);
     try {
@@ -180,7 +185,7 @@ export const globalDocuments = (
     ["across a thread", onSqlite(acrossThread)],
     ["postgresql", onPostgres],
   ] as const
-).map(([name, { open, countOf }]) => ({
+).map(([name, { open, countOf, files }]) => ({
   name,
   withParts:
     (
@@ -188,6 +193,7 @@ export const globalDocuments = (
         hub: GlobalDocumentStore;
         nodes: readonly [LocalDocumentStore, LocalDocumentStore];
         countOf(sql: string): Promise<number>;
+        files(): Promise<GlobalQueryFiles["global"]>;
         reopen(options?: Options): Promise<GlobalDocumentStore>;
       }) => Promise<void>,
       options?: Options,
@@ -205,7 +211,8 @@ export const globalDocuments = (
         return (hub = await open(path, again));
       };
       try {
-        await run({ hub, nodes, countOf: (sql) => countOf(path, sql), reopen });
+        const own = { countOf: (sql: string) => countOf(path, sql), files: () => files(path) };
+        await run({ hub, nodes, reopen, ...own });
       } finally {
         await hub.close();
         for (const node of nodes) await node.close();

@@ -1,4 +1,5 @@
 /** The documents of a hub as it starts them: the storage thread, the way of documents, the routes over HTTP. */
+import { join } from "node:path";
 import { mkdirSync } from "node:fs";
 import { createDocuments } from "../../src/client/index.ts";
 import type {
@@ -30,7 +31,7 @@ export async function startHubOfDocuments(dataDir: string, router: Pick<Router, 
   const cellOf = ({ path }: { path: readonly string[] }) => (path[0] === "node" ? "a" : undefined);
   const path = await startDocumentsPath(
     { lifecycle, clock: systemClock },
-    { router, thread, cellOf },
+    { router, thread, cellOf, global: { path: join(dataDir, "documents.db") } },
   );
   const app = createHttpApp();
   path.routes(app);

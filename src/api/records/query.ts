@@ -27,7 +27,12 @@ export type RowsRequest = {
   /** How long each page may take, 1 to 30000. Default 2000. */
   readonly timeoutMs?: number;
 };
-export type QueryRow = { readonly id: string; readonly body: JsonObject };
+export type QueryRow = {
+  /** At a hub, of what cells sent. */
+  readonly cell?: string;
+  readonly id: string;
+  readonly body: JsonObject;
+};
 
 /**
  * One difference of a live query. Places are those in the list as all differences before left it; a

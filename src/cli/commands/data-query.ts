@@ -44,7 +44,7 @@ const queryFlags = [
 ] as const;
 const onlyOf = {
   collection: ["sort", "explain", "live"],
-  stream: ["from", "to", "window", "points", "cell"],
+  stream: ["from", "to", "window", "points"],
 } as const;
 
 /** `readEntries`: entries of a time range, as they are. */
@@ -77,7 +77,7 @@ export function registerQuery(
     )
     .option("--from <time>", "of a stream: not before, ISO 8601")
     .option("--to <time>", "of a stream: before, ISO 8601")
-    .option("--cell <name>", "of a stream, on a hub: of this cell")
+    .option("--cell <name>", "on a hub: of this cell")
     .option("--of <kind>", "collection or stream, where both have this name")
     .option("--explain", "also tell how it was looked for")
     .option("--live", "go on with what changes until Ctrl-C")
@@ -110,9 +110,9 @@ async function run(
     if (flags[flag] !== undefined) instant(flags[flag], `--${flag}`);
   const dataDir = dataDirOf(flags.data, context);
   const onHub = isHubFolder(dataDir);
-  const api = onHub ? undefined : await openLocalApi(dataDir, context);
+  const api = await openLocalApi(dataDir, context);
   try {
-    const kind = api ? await kindOf(api, name, flags) : "stream";
+    const kind = await kindOf(api, name, flags);
     const other = kind === "stream" ? "collection" : "stream";
     const flag = onlyOf[other].find((one) => flags[one] !== undefined);
     if (flag !== undefined)
@@ -122,15 +122,16 @@ async function run(
       });
     const asked = queryFlags.find((one) => flags[one] !== undefined);
     if (kind === "stream" && asked === undefined) return await readEntries(name, flags);
-    if (api && flags.live) return await followLive(api, name, flags, context);
-    if (api) return await query(api, kind, name, flags, context);
+    if (flags.live && !onHub) return await followLive(api, name, flags, context);
+    const isAnswered = !onHub || (kind === "collection" && !flags.live);
+    if (isAnswered) return await query(api, kind, name, flags, context);
     throw new SkerryError({
       code: "invalid-argument",
       message: `--${asked}: is answered by a node, and ${dataDir} is a hub's`,
-      hint: "name the data folder of a node; a hub's entries are read by --from, --to and --limit",
+      hint: "name the data folder of a node; at a hub entries are read by --from, --to and --limit, and queries are not live",
     });
   } finally {
-    await api?.close();
+    await api.close();
   }
 }
 
@@ -174,13 +175,15 @@ async function query(
   kind: "collection" | "stream",
   name: string,
   flags: QueryFlags,
-  { output }: Context,
+  context: Context,
 ): Promise<void> {
-  const { where, sort, fields, aggregate, by, explain, from, to, window, points } = flags;
+  const { output } = context;
+  const { where, sort, fields, aggregate, by, explain, from, to, window, points, cell } = flags;
   const isWindowed = window !== undefined || points !== undefined;
   const isGrouped = aggregate !== undefined || by !== undefined || isWindowed;
-  const given = { where, sort, fields, aggregate, by, explain, from, to, window, points };
-  const columns = isGrouped ? groupColumns(flags) : rowColumns(flags, kind);
+  const given = { where, sort, fields, aggregate, by, explain, from, to, window, points, cell };
+  const onHub = isHubFolder(dataDirOf(flags.data, context));
+  const columns = isGrouped ? groupColumns(flags) : rowColumns(flags, kind, { onHub });
   const root = kind === "stream" ? "/v1/streams" : "/v1/documents";
   const print = printer(columns, flags, output.isTerminal);
   let left = flags.limit;

@@ -85,7 +85,7 @@ export function createConnections<Reads>(
 }
 
 /** Steps through the work, and lets others in when its slice is used up. */
-async function inSlices<T>(clock: Clock, work: Generator<void, T>): Promise<T> {
+export async function inSlices<T>(clock: Clock, work: Generator<void, T>): Promise<T> {
   for (let untilMs = clock.monotonicMs() + sliceMs; ;) {
     const step = work.next();
     if (step.done) return step.value;

@@ -5,7 +5,14 @@ import type { Comparison, Condition } from "./query.ts";
 import { compareLike, isSame } from "./values.ts";
 
 /** `id`: of an entry, its cursor; `atMs`: of an entry, its time. */
-export type Subject = { readonly id: string; readonly body: Json; readonly atMs?: number };
+export type Subject = {
+  readonly id: string;
+  readonly body: Json;
+  readonly atMs?: number;
+  /** As of what was found. */
+  readonly cell?: string;
+  readonly place?: string;
+};
 export type Predicate = (subject: Subject) => boolean;
 
 /** Compiled once, asked for each document. */

@@ -5,12 +5,21 @@ import { parsePath } from "../../api/records/index.ts";
 import type { KeyRange } from "./keys.ts";
 import { fewMax, type IdRange } from "./plan.ts";
 
-export type Found = { readonly id: string; readonly body: string; readonly key?: Buffer };
+export type Found = {
+  readonly id: string;
+  readonly body: string;
+  readonly key?: Buffer;
+  /** Where documents of many cells are walked: whose it is (empty: the hub's), and what it is called among all. */
+  readonly cell?: string;
+  readonly place?: string;
+};
 export type Changed = { readonly id: string; readonly body: string | null };
 export type After = { readonly id: string; readonly key?: Buffer };
 
-export interface Reads {
-  collection(name: string): { readonly number: number; readonly documents: number } | undefined;
+/** What a query walks over. */
+export interface QueryReads {
+  /** Of many cells, in the order of cells: not in that of ids. */
+  readonly isMany?: boolean;
   /** Those that are whole. */
   indexes(collection: number): Index[];
   /** Entries in these ranges, counted up to `fewMax`. */
@@ -20,12 +29,18 @@ export interface Reads {
     collection: number,
     walk: { index: number; range: KeyRange; after?: After; descending: boolean },
   ): Iterable<Found>;
+  /** By its place in the walk. */
+  found(collection: number, place: string): Found | undefined;
+  explain(walk: "ids" | "index", descending: boolean): string[];
+}
+
+export interface Reads extends QueryReads {
+  collection(name: string): { readonly number: number; readonly documents: number } | undefined;
   body(collection: number, id: string): string | undefined;
   /** The change that a document of it was last written by; 0 without any. */
   lastChange(collection: number): number;
   /** Every document that was written since, once, as it is now; null: it is not there. */
   changed(collection: number, since: number): Iterable<Changed>;
-  explain(walk: "ids" | "index", descending: boolean): string[];
 }
 
 // Text compares below every blob: an empty one is above all ids.
@@ -67,6 +82,11 @@ export function createReads(db: Database): Reads {
     }
   };
 
+  const bodyOf = (collection: number, id: string) => {
+    const body = findBody.get(collection, id)?.["body"];
+    return typeof body === "string" ? body : undefined;
+  };
+
   return {
     collection(name) {
       const row = findCollection.get(name);
@@ -97,10 +117,11 @@ export function createReads(db: Database): Reads {
       const from = [after?.key ?? near, after?.id ?? (descending ? top : "")] as const;
       yield* found(statement("index", descending).iterate(collection, index, ...from, far));
     },
-    body(collection, id) {
-      const body = findBody.get(collection, id)?.["body"];
-      return typeof body === "string" ? body : undefined;
+    found(collection, id) {
+      const body = bodyOf(collection, id);
+      return body === undefined ? undefined : { id, body };
     },
+    body: bodyOf,
     lastChange: (collection) => Number(findLast.get(collection)?.["last"] ?? 0),
     *changed(collection, since) {
       for (const { id, body } of findChanged.iterate(collection, since))

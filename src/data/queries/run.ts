@@ -11,7 +11,7 @@ import { decodeCursor, encodeCursor, fingerprint, type Place } from "./cursor.ts
 import { compile, type Predicate, type Subject } from "./evaluate.ts";
 import { planQuery, type Plan } from "./plan.ts";
 import type { DocumentsShape, Explained, Query, QueryPage, Shape, SortKey } from "./query.ts";
-import type { Found, Reads } from "./reads.ts";
+import type { Found, QueryReads } from "./reads.ts";
 import { compareText, sortKey } from "./values.ts";
 
 export type Asked = {
@@ -31,7 +31,7 @@ const pieceRows = 64;
 const pieceBytes = 256 * 1024;
 
 /** Throws `invalid-cursor`, `query-too-dear`. */
-export function* runQuery(reads: Reads, asked: Asked): Generator<void, QueryPage> {
+export function* runQuery(reads: QueryReads, asked: Asked): Generator<void, QueryPage> {
   const { query } = asked;
   const plan = planOf(reads, asked);
   const looked = { rows: 0 };
@@ -47,7 +47,7 @@ export function* runQuery(reads: Reads, asked: Asked): Generator<void, QueryPage
  * nothing is behind them. Throws `query-too-dear` where a page would end with less than `least`.
  */
 export function* readWindow(
-  reads: Reads,
+  reads: QueryReads,
   asked: Asked,
   { shape, after, least }: { shape: DocumentsShape; after?: Place; least: number },
 ): Generator<void, { readonly rows: readonly PlacedRow[]; readonly isLast: boolean }> {
@@ -59,11 +59,14 @@ export function* readWindow(
   return { rows, isLast: end === "last" };
 }
 
-const planOf = (reads: Reads, { query, number }: Asked): Plan =>
-  planQuery(query, {
+function planOf(reads: QueryReads, { query, number }: Asked): Plan {
+  const plan = planQuery(query, {
     indexes: reads.indexes(number),
     count: (index, ranges) => reads.count(index, ranges),
   });
+  const isSorted = query.shape.rows === "documents" && query.shape.sort.length > 0;
+  return reads.isMany && isSorted ? { ...plan, ordered: false, descending: false } : plan;
+}
 
 type Work<Rows extends Shape["rows"]> = {
   readonly plan: Plan;
@@ -72,7 +75,7 @@ type Work<Rows extends Shape["rows"]> = {
 };
 
 function* groupsOf(
-  reads: Reads,
+  reads: QueryReads,
   asked: Asked,
   { plan, shape, looked }: Work<"groups">,
 ): Generator<void, QueryPage> {
@@ -97,7 +100,11 @@ function* groupsOf(
   return { rows: all.map((group) => JSON.stringify(group)) };
 }
 
-function* pageOf(reads: Reads, asked: Asked, work: Work<"documents">): Generator<void, QueryPage> {
+function* pageOf(
+  reads: QueryReads,
+  asked: Asked,
+  work: Work<"documents">,
+): Generator<void, QueryPage> {
   const { query, collection } = asked;
   const of = fingerprint(collection, query);
   const after = query.cursor === undefined ? undefined : decodeCursor(of, query.cursor);
@@ -120,7 +127,7 @@ type Collected = {
 };
 
 function* documentsOf(
-  reads: Reads,
+  reads: QueryReads,
   asked: Asked,
   { plan, shape, looked }: Work<"documents">,
   after: Place | undefined,
@@ -154,15 +161,15 @@ function* documentsOf(
   const best = yield* firstOf(reads, asked, { plan, holds, sort, after, looked });
   for (const place of best.slice(0, query.limit)) {
     if (bytes >= pageBytesMax) return { rows, end: "bytes" };
-    const body = reads.body(number, place.id);
-    if (body !== undefined) add(subjectOf({ id: place.id, body }), place);
+    const found = reads.found(number, place.id);
+    if (found) add(subjectOf(found), place);
   }
   return { rows, end: best.length > query.limit ? "limit" : "last" };
 }
 
 /** The first places behind the cursor in the order of the answer, one more than asked for. */
 function* firstOf(
-  reads: Reads,
+  reads: QueryReads,
   asked: Asked,
   on: {
     plan: Plan;
@@ -192,7 +199,7 @@ function* firstOf(
   return cut();
 }
 
-function* walk(reads: Reads, collection: number, plan: Plan, after?: Place): Generator<Found> {
+function* walk(reads: QueryReads, collection: number, plan: Plan, after?: Place): Generator<Found> {
   const { descending } = plan;
   if (plan.walk === "ids") {
     const from = after ? { after: after.id } : {};
@@ -217,12 +224,18 @@ function isPieceDone(looked: { rows: number; bytes?: number }, { body }: Found):
   return true;
 }
 
-export const subjectOf = ({ id, body }: Found): Subject => ({ id, body: JSON.parse(body) as Json });
+/** Of many cells: with a field to ask by that is in no answer. */
+export function subjectOf({ id, body, cell, place }: Found): Subject {
+  const value = JSON.parse(body) as Json;
+  if (cell === undefined || place === undefined) return { id, body: value };
+  Object.defineProperty(value, "@cell", { value: cell });
+  return { id, body: value, cell, place };
+}
 
 export const placing =
   (sort: readonly SortKey[]) =>
   (subject: Subject): Place => ({
-    id: subject.id,
+    id: subject.place ?? subject.id,
     keys: sort.map(({ path }) => sortKey(valueAtPath(subject, path))),
   });
 
@@ -241,14 +254,17 @@ export function orderingBy<Key>(
   };
 }
 type PlacedBy<Key> = { readonly id: string; readonly keys: readonly Key[] };
-
 export const ordering = (sort: readonly SortKey[]): ((a: Place, b: Place) => number) =>
   orderingBy<Buffer>(sort, (a = nothing, b = nothing) => Buffer.compare(a, b));
 
 const nothing = Buffer.alloc(0);
 
 export const rowOf = (subject: Subject, fields: readonly Path[] | undefined): string =>
-  JSON.stringify({ id: subject.id, body: fields ? projected(subject, fields) : subject.body });
+  JSON.stringify({
+    ...(subject.cell ? { cell: subject.cell } : {}),
+    id: subject.id,
+    body: fields ? projected(subject, fields) : subject.body,
+  });
 
 /** Only these fields, where they stand; elements of an array under their number. */
 export function projected(subject: Subject, fields: readonly Path[]): JsonObject {
@@ -260,7 +276,7 @@ export function projected(subject: Subject, fields: readonly Path[]): JsonObject
   return body;
 }
 
-function explained(reads: Reads, plan: Plan, looked: number): Explained {
+function explained(reads: QueryReads, plan: Plan, looked: number): Explained {
   return {
     plan: `${plan.words}${plan.ordered ? ", in the order of the answer" : ", sorted or gathered in memory"}`,
     indexes: plan.walk === "index" ? [pointerOf(plan.index.path)] : [],

@@ -6,6 +6,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { entryUrl } from "../../runtime/child/index.ts";
 import { createOnDemandThread, startThread } from "../../runtime/thread/index.ts";
+import type { GlobalDocumentsRequest, GlobalQueryFiles } from "../global/queries.ts";
 import type { EntriesRequest, QueryEngine, QueryFiles } from "./engine.ts";
 import type { LiveEngine, LiveRequest, Looked } from "./live.ts";
 import type { DocumentsRequest, QueryPage } from "./query.ts";
@@ -33,6 +34,38 @@ export type Queries = Pick<QueryEngine, "documents" | "entries"> & {
 const idleMsDefault = 60_000;
 const heapMbMax = 256;
 
+export type GlobalQueryMethods = {
+  "queries.global"(request: GlobalDocumentsRequest): Promise<QueryPage>;
+};
+export type GlobalQueries = {
+  documents(request: GlobalDocumentsRequest): Promise<QueryPage>;
+  stop(): Promise<void>;
+};
+
+/** Over the hub's documents, in the same kind of thread. */
+export function createGlobalQueries(
+  deps: { clock: Clock },
+  files: GlobalQueryFiles,
+): GlobalQueries {
+  const queries = createOnDemandThread<GlobalQueryMethods>(deps, {
+    ...{ what: "queries", idleMs: idleMsDefault },
+    start: () => startQueries<GlobalQueryMethods>(files),
+  });
+  return {
+    documents: (request) => queries.use((thread) => thread.call("queries.global", request)),
+    stop: () => queries.stop(),
+  };
+}
+
+const startQueries = <Methods extends QueryMethods | GlobalQueryMethods>(
+  data: QueryFiles | GlobalQueryFiles,
+) =>
+  startThread<Methods>(entryUrl(import.meta.url, "./queries.entry"), {
+    name: "queries",
+    data,
+    heapMbMax,
+  });
+
 export function createQueries(
   deps: { clock: Clock },
   options: QueryFiles & { idleMs?: number },
@@ -42,12 +75,7 @@ export function createQueries(
   const queries = createOnDemandThread<QueryMethods>(deps, {
     ...{ what: "queries", idleMs },
     isNeeded: () => lives.size > 0,
-    start: () =>
-      startThread<QueryMethods>(entryUrl(import.meta.url, "./queries.entry"), {
-        name: "queries",
-        data: files satisfies QueryFiles,
-        heapMbMax,
-      }),
+    start: () => startQueries<QueryMethods>(files),
   });
 
   return {

@@ -62,7 +62,7 @@ export function createQueryRoutes({ queries, live, declared }: QueryRoutesDeps):
 }
 
 /** Rows are JSON already; they are put together, not read again. */
-function sendPage(reply: HttpReply, { rows, ...rest }: QueryPage): HttpReply {
+export function sendPage(reply: HttpReply, { rows, ...rest }: QueryPage): HttpReply {
   const end = JSON.stringify(rest).slice(1);
   return reply
     .type("application/json")
