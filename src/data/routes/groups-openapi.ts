@@ -25,12 +25,14 @@ const status = object({
   lag: { ...count, description: "Entries behind it." },
   underWay: { ...count, description: "Deliveries that wait for their acknowledgement." },
   members: { type: "array", items: text },
+  holder: { type: ["string", "null"], description: "Of the cell: the node that delivers now." },
+  positions: { ...object({}), description: "Of the cell: what is acknowledged, by origin." },
 });
 const held = object({ held: { type: "boolean", description: "Whether it was this member's." } });
 
 export const descriptions = {
   list: {
-    summary: "The consumer groups of a stream on this node.",
+    summary: "The consumer groups of a stream.",
     ...answer(object({ groups: { type: "array", items: status } })),
   },
   status: { summary: "How far a consumer group is.", ...answer(status) },

@@ -68,8 +68,13 @@ export function createGroupRoutes(
   });
   const take = createTake(store, deps.clock);
   return (app: HttpApp) => {
-    const described = (description: object) => ({
-      config: { openapi: description },
+    const described = (description: { readonly summary: string }) => ({
+      config: {
+        openapi:
+          deps.folder === "cell-groups"
+            ? { ...description, summary: `Of the cell, by its ledger: ${description.summary}` }
+            : description,
+      },
       bodyLimit: bodyBytesMax,
     });
     app.get<Call>(root, described(descriptions.list), async ({ params }) => ({
