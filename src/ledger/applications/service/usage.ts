@@ -5,7 +5,7 @@
  */
 import { isAbort, SkerryError } from "../../../lib/errors.ts";
 import { createBackoff } from "../../../lib/backoff.ts";
-import type { Clock } from "../../../lib/clock.ts";
+import type { Clock, Timer } from "../../../lib/clock.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { Random } from "../../../lib/random.ts";
 import type { KeyValue, Ledger, LedgerEvent, Revision } from "../../ledger.ts";
@@ -44,6 +44,7 @@ export function createUsage(
   const reserved = new Map<string, Amount>();
   const settledLater: { revision: number; release: () => void }[] = [];
   let counted = new Map<string, Amount>();
+  const unsettled = new Set<Timer>();
   let seen = 0;
   let firstCount: Promise<void> | undefined;
 
@@ -127,13 +128,21 @@ export function createUsage(
       };
       return {
         settle(revision) {
-          if (revision === "unknown") clock.after(unknownMs, release);
-          else if (revision === undefined || revision <= seen) release();
+          if (revision === "unknown") {
+            const timer = clock.after(unknownMs, () => {
+              unsettled.delete(timer);
+              release();
+            });
+            unsettled.add(timer);
+          } else if (revision === undefined || revision <= seen) release();
           else settledLater.push({ revision, release });
         },
       };
     },
-    close: () => stop.abort(),
+    close() {
+      stop.abort();
+      for (const timer of unsettled) timer.cancel();
+    },
   };
 }
 
