@@ -35,10 +35,15 @@ export default async function* report(source) {
 }
 
 function indent(error) {
-  const cause = error?.cause ?? error;
-  const text = cause?.stack ?? String(cause?.message ?? cause ?? "no error given");
-  return text
+  return wordsOf(error?.cause ?? error)
     .split("\n")
     .map((line) => `    ${line}`)
     .join("\n");
+}
+
+/** What failed comes before what failed while it was cleaned up (`SuppressedError`). */
+function wordsOf(error) {
+  if (error?.suppressed !== undefined)
+    return `${wordsOf(error.suppressed)}\nand while that was cleaned up:\n${wordsOf(error.error)}`;
+  return error?.stack ?? String(error?.message ?? error ?? "no error given");
 }

@@ -1,7 +1,7 @@
 /** What goes wrong in or at a PostgreSQL that stays up, and what the hub's store does then. */
 import { strict as assert } from "node:assert";
 import { execFileSync } from "node:child_process";
-import { chownSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openPostgresStore, type GlobalStore } from "../../src/data/index.ts";
@@ -246,7 +246,7 @@ async function smallDisk(server: TestPostgres): Promise<SmallDisk> {
     await database.use((session) => session.query(statement));
   };
   try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=16m", "skerry-test", mount], {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=32m", "skerry-test", mount], {
       stdio: "pipe",
     });
   } catch {
@@ -273,13 +273,16 @@ async function smallDisk(server: TestPostgres): Promise<SmallDisk> {
   return {
     url: await server.url("small"),
     async fill() {
-      writeFileSync(ballast, new Uint8Array(5 * 1024 * 1024));
+      // The database's files have holes until then, which would need room at any moment.
+      await run("CHECKPOINT");
+      const { bavail, bsize } = statfsSync(mount);
+      writeFileSync(ballast, new Uint8Array(bavail * bsize - 1024 * 1024));
     },
     async free() {
       rmSync(ballast);
     },
     async [Symbol.asyncDispose]() {
-      await run("DROP DATABASE small");
+      await run("DROP DATABASE small WITH (FORCE)");
       await run("DROP TABLESPACE small");
       execFileSync("umount", ["--lazy", mount]);
     },
