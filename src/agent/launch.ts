@@ -18,12 +18,13 @@ import {
 } from "../keeper/index.ts";
 import { entryUrl } from "../runtime/child/index.ts";
 import { ensureDirectory, readFileIfExists } from "../runtime/files/index.ts";
+import { mallocEnvironment } from "../runtime/heap/index.ts";
 import { readNodeRecord, resolveNodeRecord, type AgentConfig } from "./config.ts";
 import { hopelessExitCode } from "./exit.ts";
 import { agentLogPath } from "./data-folder.ts";
 import type { AgentInfo } from "./local.ts";
 import { infoOf, keeperOfThisVersion, replaceUnspoken } from "./replace.ts";
-import { agentMemoryEnvironment, agentNodeArgs } from "./node-flags.ts";
+import { agentNodeArgs } from "./node-flags.ts";
 import { writeStartConfig } from "./start-config.ts";
 
 type Deps = { readonly clock: Clock; readonly random: Random };
@@ -61,7 +62,7 @@ export async function startNode(
         entry: fileURLToPath(entryUrl(import.meta.url, "./agent.entry")),
         args: [dataDir],
         // Node keeps what it compiled: an agent that was killed is back in half the time.
-        env: { NODE_COMPILE_CACHE: join(dataDir, "cache"), ...agentMemoryEnvironment },
+        env: { NODE_COMPILE_CACHE: join(dataDir, "cache"), ...mallocEnvironment },
         nodeArgs: agentNodeArgs,
         logPath: agentLogPath(dataDir),
         node: process.execPath,

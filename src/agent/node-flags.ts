@@ -40,12 +40,3 @@ export const agentNodeArgs: readonly string[] = [
   `--initial-old-space-size=${oldSpaceMb}`,
   `--heap-growing-percent=${growingPercent}`,
 ];
-
-/**
- * glibc gives each of a dozen threads an arena and returns little of it: two are enough where one
- * thread allocates most, and what is free at the end of the heap goes back from 128 KiB on.
- */
-export const agentMemoryEnvironment: Readonly<Record<string, string>> = {
-  MALLOC_ARENA_MAX: "2",
-  MALLOC_TRIM_THRESHOLD_: String(128 * 1024),
-};

@@ -5,6 +5,7 @@ import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { entryUrl, exited, startEntry } from "../runtime/child/index.ts";
 import { ensureDirectory } from "../runtime/files/index.ts";
+import { mallocEnvironment } from "../runtime/heap/index.ts";
 import { findInfo } from "../runtime/local/index.ts";
 import { lockHolder, releaseLock, takeLock } from "../runtime/lock/index.ts";
 import { isAlive, type ProcessIdentity } from "../runtime/process/index.ts";
@@ -60,6 +61,7 @@ export async function startHub(config: HubConfig, deps: { clock: Clock }): Promi
   const child = startEntry(entryUrl(import.meta.url, "./hub.entry"), {
     args: [JSON.stringify(open)],
     nodeArgs: hubNodeArgs,
+    env: mallocEnvironment,
     detached: true,
     stdio: ["pipe", logFd, logFd],
   });
