@@ -128,7 +128,7 @@ test("unknown flags and commands, wrong values: the flag is named and what it ta
     [["data", "query", "s", "--limit", "0", ...at("n1")], ['--limit: "0" is not a whole number']],
     [["data", "query", "s", "--from", "soon", ...at("n1")], ['--from: "soon" is not a time']],
     [
-      ["data", "query", "s", "--data", site.hubDir],
+      ["data", "query", "s", "--of", "stream", "--data", site.hubDir],
       ["--cell: missing", "skerry status --data"],
     ],
     [["data", "import", "x.csv", ...at("n1")], ["--stream"]],
@@ -141,6 +141,10 @@ test("unknown flags and commands, wrong values: the flag is named and what it ta
   ];
   await Promise.all(cases.map(([args, says]) => refuses(args, { code: usage, says })));
   assert.ok(!existsSync(dir("fresh")), "a refused start made a folder");
+  await refuses(["data", "query", "s", "--data", site.hubDir], {
+    code: failed,
+    says: ['there is no collection or stream "s"'],
+  });
 });
 
 test("folders that hold nothing, or not what is asked for", async () => {
