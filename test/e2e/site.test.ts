@@ -224,7 +224,7 @@ test("only the fields that were named reach the hub, and a stream without egress
   );
   const diary = await skerry(["data", "query", "diary", ...atHub]);
   assert.equal(diary.code, 1);
-  assert.match(diary.stderr, /there is no stream "diary"/);
+  assert.match(diary.stderr, /there is no collection or stream "diary"/);
 });
 
 test("tail begins with the newest entries and follows, on a node and on the hub, until Ctrl-C", async () => {
