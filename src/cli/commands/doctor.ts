@@ -69,7 +69,9 @@ async function wayToHub(dataDir: string, context: Context): Promise<readonly Fin
   if (!isNodeFolder(dataDir)) return [];
   try {
     const api = await openLocalApi(dataDir, context);
-    const { nodes, seenFrom } = await callJson<CellStatus>(api, "/v1/status");
+    const { nodes, seenFrom } = await callJson<CellStatus>(api, "/v1/status").finally(() =>
+      api.close(),
+    );
     const report = nodes.find(({ name }) => name === seenFrom)?.report;
     return report ? hubFindings(report.hub) : [];
   } catch (error) {

@@ -48,7 +48,8 @@ export function createGlobalQueries(
   files: GlobalQueryFiles,
 ): GlobalQueries {
   const queries = createOnDemandThread<GlobalQueryMethods>(deps, {
-    ...{ what: "queries", idleMs: idleMsDefault },
+    what: "queries",
+    idleMs: idleMsDefault,
     start: () => startQueries<GlobalQueryMethods>(files),
   });
   return {
@@ -73,7 +74,8 @@ export function createQueries(
   const { idleMs = idleMsDefault, ...files } = options;
   const lives = new Set<number>();
   const queries = createOnDemandThread<QueryMethods>(deps, {
-    ...{ what: "queries", idleMs },
+    what: "queries",
+    idleMs,
     isNeeded: () => lives.size > 0,
     start: () => startQueries<QueryMethods>(files),
   });

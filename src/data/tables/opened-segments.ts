@@ -21,19 +21,21 @@ export function createOpenedSegments(bytesMax: number): OpenedSegments {
   const drop = (id: number): void => {
     bytes -= opened.get(id)?.bytes ?? 0;
     opened.delete(id);
+    readLately.delete(id);
   };
 
   return {
     get(id, unpack) {
-      readLately.add(id);
       const known = opened.get(id);
       if (known) {
         opened.delete(id);
         opened.set(id, known);
+        readLately.add(id);
         return known;
       }
       const segment = unpack();
       opened.set(id, segment);
+      readLately.add(id);
       bytes += segment.bytes;
       for (const oldId of opened.keys()) {
         if (bytes <= bytesMax || oldId === id) break;
@@ -48,6 +50,7 @@ export function createOpenedSegments(bytesMax: number): OpenedSegments {
     },
     clear() {
       opened.clear();
+      readLately.clear();
       bytes = 0;
     },
   };
