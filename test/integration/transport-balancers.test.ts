@@ -21,6 +21,18 @@ import { waitFor } from "../support/wait.ts";
 
 const timeoutMs = 30_000;
 
+type Cell = Awaited<ReturnType<typeof testCell>>;
+type Credentials = Awaited<ReturnType<Cell["credentials"]>>;
+
+/** A listener of this cell's machine on a free port. */
+const asOf = (cell: Cell, credentials: Credentials) => ({
+  host: "127.0.0.1",
+  port: 0,
+  credentials: () => credentials,
+  trusts: () => [cell.trust],
+  router: createRouter(),
+});
+
 test("T14, T25: clients are told apart behind a balancer, and whoever is none is refused with the reason", async () => {
   const cell = await testCell();
   const n1 = await cell.credentials("node", "n1");
@@ -35,11 +47,7 @@ test("T14, T25: clients are told apart behind a balancer, and whoever is none is
   const listener = await listen(
     { ...testDeps, log },
     {
-      host: "127.0.0.1",
-      port: 0,
-      credentials: () => n1,
-      trusts: () => [cell.trust],
-      router: createRouter(),
+      ...asOf(cell, n1),
       balancers: parseBalancers("127.0.0.2"),
       enrol: async (_, { address }) => {
         seen.push(address);
@@ -127,11 +135,7 @@ test("T26: a balancer that ends TLS is named as such at both of its sides, and s
   const listener = await listen(
     { ...testDeps, log },
     {
-      host: "127.0.0.1",
-      port: 0,
-      credentials: () => n1,
-      trusts: () => [cell.trust],
-      router: createRouter(),
+      ...asOf(cell, n1),
       http(socket) {
         socket.resume();
         arrived++;
