@@ -1,9 +1,10 @@
 /**
  * `soak-collect.entry PORT`: the debugger's part, run on the machine whose process it is. Prints what is
- * alive in the heaps of all threads afterwards, in bytes. The protocol is Chrome's (HeapProfiler, Runtime),
- * with Node's own domain for threads (NodeWorker).
+ * alive in the heaps of all threads afterwards as JSON, an `Alive`. The protocol is Chrome's (HeapProfiler,
+ * Runtime), with Node's own domain for threads (NodeWorker).
  */
 import { systemClock } from "../../runtime/clock/index.ts";
+import type { Alive } from "./soak-collect.ts";
 
 type Message = {
   readonly id?: number;
@@ -15,6 +16,10 @@ type Message = {
 
 const [, , port] = process.argv;
 const answerWithinMs = 20_000;
+/** Bytes in the spaces where V8 keeps machine code and, as objects it trusts, bytecode (v8.getHeapSpaceStatistics). */
+const codeExpression = `process.getBuiltinModule("node:v8").getHeapSpaceStatistics()
+  .filter(({ space_name }) => /code|trusted/.test(space_name))
+  .reduce((total, { space_used_size }) => total + space_used_size, 0)`;
 
 const targets = (await (
   await fetch(`http://127.0.0.1:${port}/json/list`, { signal: AbortSignal.timeout(answerWithinMs) })
@@ -63,12 +68,20 @@ await new Promise((resolve) => socket.addEventListener("open", resolve, { once: 
 
 // Its answer comes after every thread that runs has been told of.
 await ask("", "NodeWorker.enable", { waitForDebuggerOnStart: false });
-let aliveBytes = 0;
+const alive = { dataBytes: 0, codeBytes: 0 };
 for (const thread of ["", ...threads]) {
   await ask(thread, "HeapProfiler.collectGarbage");
-  const { result } = await ask(thread, "Runtime.getHeapUsage");
+  const { result: code } = await ask(thread, "Runtime.evaluate", {
+    expression: codeExpression,
+    returnByValue: true,
+  });
+  const codeBytes = Number((code?.["result"] as { readonly value?: unknown } | undefined)?.value);
+  if (!Number.isSafeInteger(codeBytes)) fail(`no spaces of code in ${JSON.stringify(code)}`);
+  const { result: heap } = await ask(thread, "Runtime.getHeapUsage");
   for (const part of ["usedSize", "embedderHeapUsedSize", "backingStorageSize"])
-    aliveBytes += Number(result?.[part] ?? 0);
+    alive.dataBytes += Number(heap?.[part] ?? 0);
+  alive.dataBytes -= codeBytes;
+  alive.codeBytes += codeBytes;
 }
 limit.cancel();
-process.stdout.write(`${aliveBytes}\n`, () => process.exit(0));
+process.stdout.write(`${JSON.stringify(alive satisfies Alive)}\n`, () => process.exit(0));

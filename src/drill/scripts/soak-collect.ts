@@ -18,16 +18,22 @@ export const collectableEnvironment = { NODE_OPTIONS: "--inspect-port=127.0.0.1:
 const openWithinMs = 10_000;
 const pollMs = 20;
 
+/** Bytes in the heaps of all threads after a full collection; what lies outside of them (SQLite, TLS, sockets) is not in it. */
+export type Alive = {
+  readonly dataBytes: number;
+  /** What V8 compiled, and optimised later: bounded by the text of the program. */
+  readonly codeBytes: number;
+};
+
 /**
- * Bytes that are alive in its heaps, what lies outside of them (SQLite, TLS, sockets) apart. Undefined
- * when the process ended meanwhile. Throws `drill-step-failed` when it lives and cannot be brought to
+ * What is alive in its heaps. Undefined when the process ended meanwhile. Throws `drill-step-failed` when it lives and cannot be brought to
  * it; not to be asked of one that is stopped.
  */
 export async function collectGarbage(
   machine: MachineName,
   pid: number,
   { network, clock, signal }: { network: Network; clock: Clock; signal: AbortSignal },
-): Promise<number | undefined> {
+): Promise<Alive | undefined> {
   const giveUpMs = clock.monotonicMs() + openWithinMs;
   let port = inspectorPort(pid);
   if (port === undefined) process.kill(pid, "SIGUSR1");
@@ -49,7 +55,7 @@ export async function collectGarbage(
   child.stdout.setEncoding("utf8").on("data", (text: string) => (told += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
   const { code } = await exited(child);
-  if (code === 0) return Number(told);
+  if (code === 0) return JSON.parse(told) as Alive;
   if (state(pid) !== "running") return undefined;
   throw new SkerryError({
     code: "drill-step-failed",

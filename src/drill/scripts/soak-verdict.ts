@@ -4,6 +4,7 @@
  */
 import { ascending, percentile } from "../../lib/percentile.ts";
 import { atLeast, atMost, type PromiseResult } from "../drill.ts";
+import type { Alive } from "./soak-collect.ts";
 import { notMeasured } from "./verdict.ts";
 
 export type SoakSample = {
@@ -18,11 +19,8 @@ export type SoakSample = {
   readonly threads: number;
 };
 
-/** Weighed right after a full collection in all its threads. */
-export type HeldSample = Pick<SoakSample, "atMs" | "place" | "pid" | "ownBytes"> & {
-  /** Of these, what is alive in the heaps of its threads. */
-  readonly aliveBytes: number;
-};
+/** Weighed right after a full collection in all its threads; what is alive in their heaps is a part of its own bytes. */
+export type HeldSample = Pick<SoakSample, "atMs" | "place" | "pid" | "ownBytes"> & Alive;
 
 export type SoakSeen = {
   readonly samples: readonly SoakSample[];
@@ -87,14 +85,10 @@ export type Growth = {
   readonly pid: number;
   /** Of all that it holds. */
   readonly held: Trend;
-  /** Of what is alive in its heaps. */
+  /** Of the data that is alive in its heaps: what V8 compiles late is none. */
   readonly alive: Trend;
   /** What it held after its warm-up, oldest first. */
-  readonly points: readonly {
-    readonly atMs: number;
-    readonly value: number;
-    readonly aliveBytes: number;
-  }[];
+  readonly points: readonly HeldSample[];
 };
 
 /** Of every process that was watched long enough after its warm-up, in bytes a minute. */
@@ -104,12 +98,10 @@ export function growthOf({ held, warmUpMs }: Pick<SoakSeen, "held" | "warmUpMs">
     .flatMap((series) => {
       const [first] = series;
       if (!first) return [];
-      const points = series
-        .filter(({ atMs }) => atMs - first.atMs >= warmUpMs)
-        .map(({ atMs, ownBytes, aliveBytes }) => ({ atMs, value: ownBytes, aliveBytes }));
+      const points = series.filter(({ atMs }) => atMs - first.atMs >= warmUpMs);
       if (points.length < pointsMin) return [];
-      const trend = trendOf(points);
-      const alive = trendOf(points.map(({ atMs, aliveBytes }) => ({ atMs, value: aliveBytes })));
+      const trend = trendOf(points.map(({ atMs, ownBytes }) => ({ atMs, value: ownBytes })));
+      const alive = trendOf(points.map(({ atMs, dataBytes }) => ({ atMs, value: dataBytes })));
       return trend && alive
         ? [{ held: trend, alive, place: first.place, pid: first.pid, points }]
         : [];
@@ -141,7 +133,7 @@ export function soakPromises(seen: SoakSeen): PromiseResult[] {
   return [
     atMost(
       "W1",
-      "growth of what is alive in the heaps of the process that grows fastest, surely at least",
+      "growth of the data alive in the heaps of the process that grows fastest, surely at least",
       fastest("alive"),
       growthMbPerMinute,
       "MB/min",
@@ -199,8 +191,8 @@ export function growthLine({ place, pid, held, alive, points }: Growth): string 
   const pace = ({ slope, atLeast: least }: Trend) =>
     `${inMb(slope, 3)} MB/min, surely at least ${inMb(least, 3)}`;
   const series = points.map(
-    ({ atMs, value, aliveBytes }) =>
-      `${inMb(value)} (${inMb(aliveBytes)}) at ${Math.round(atMs / 1000)}`,
+    ({ atMs, ownBytes, dataBytes, codeBytes }) =>
+      `${inMb(ownBytes)} (${inMb(dataBytes)} + ${inMb(codeBytes)}) at ${Math.round(atMs / 1000)}`,
   );
-  return `${place} (pid ${pid}): holds ${pace(held)}; alive in heaps ${pace(alive)}; held (alive), in MB at seconds: ${series.join(", ")}`;
+  return `${place} (pid ${pid}): holds ${pace(held)}; data alive in heaps ${pace(alive)}; held (data + code alive), in MB at seconds: ${series.join(", ")}`;
 }

@@ -53,10 +53,10 @@ export function watchProcesses(
   const lookWithoutGarbage = async () => {
     for (const { machine, place, pid } of found()) {
       if (state(pid) !== "running") continue;
-      const aliveBytes = await collectGarbage(machine, pid, stage);
-      const weight = aliveBytes === undefined ? undefined : weigh(pid);
-      if (aliveBytes === undefined || !weight || weight.pssBytes === 0) continue;
-      held.push({ atMs: since(), place, pid, ownBytes: weight.anonymousBytes, aliveBytes });
+      const alive = await collectGarbage(machine, pid, stage);
+      const weight = alive && weigh(pid);
+      if (!alive || !weight || weight.pssBytes === 0) continue;
+      held.push({ atMs: since(), place, pid, ownBytes: weight.anonymousBytes, ...alive });
     }
   };
   const timers = [
