@@ -10,8 +10,9 @@ import type { SqlDatabase } from "../../runtime/sqlite/index.ts";
 import { unknownCollection } from "../documents/check.ts";
 import { createConnections, inSlices, type Connections } from "../queries/connections.ts";
 import type { Query, QueryPage } from "../queries/query.ts";
-import type { Found, QueryReads } from "../queries/reads.ts";
+import { foundText, subjectOfText, type FoundText } from "../queries/reads.ts";
 import { runQuery } from "../queries/run.ts";
+import type { QuerySource } from "../queries/source.ts";
 import { compareText } from "../queries/values.ts";
 import { createDialect } from "./postgres/dialect.ts";
 
@@ -51,7 +52,6 @@ export function openGlobalQueries(
         const endMs = clock.monotonicMs() + query.timeoutMs;
         return runQuery(walkOf(reads, copies), {
           collection: cell === undefined ? collection : `${collection} ${cell}`,
-          number: 0,
           documents: copies.reduce((sum, { documents }) => sum + documents, 0),
           query,
           isOver: () => clock.monotonicMs() >= endMs,
@@ -125,27 +125,34 @@ function createGlobalReads(db: SqlDatabase) {
 const separator = "\0";
 const placeOf = (cell: string, id: string) => `${cell}${separator}${id}`;
 
-function walkOf(reads: GlobalReads, copies: readonly Copy[]): QueryReads {
-  const foundIn = ({ cell }: Copy, { id, body }: { id: string; body: string }): Found => ({
-    id,
-    body,
+type GlobalFound = FoundText & { readonly cell: string };
+
+function walkOf(reads: GlobalReads, copies: readonly Copy[]): QuerySource<GlobalFound> {
+  const foundIn = ({ cell }: Copy, { id, body }: { id: string; body: string }): GlobalFound => ({
+    ...foundText(id, body),
     cell,
-    place: placeOf(cell, id),
   });
   return {
-    isMany: true,
+    isById: false,
     indexes: () => [],
     count: () => 0,
     keys: () => [],
     explain: () => [],
-    found(_collection, place) {
+    subjectOf({ cell, ...found }) {
+      const subject = subjectOfText(found);
+      // A field to ask by that is in no answer.
+      Object.defineProperty(subject.body, "@cell", { value: cell });
+      const beside = cell === "" ? {} : { beside: { cell } };
+      return { ...subject, ...beside, place: placeOf(cell, found.id) };
+    },
+    found(place) {
       const at = place.indexOf(separator);
       const copy = copies.find(({ cell }) => cell === place.slice(0, at));
       const id = place.slice(at + 1);
       const body = copy && reads.body(copy.number, id);
       return copy && body !== undefined ? foundIn(copy, { id, body }) : undefined;
     },
-    *ids(_collection, { low = "", high, after }) {
+    *ids({ low = "", high, after }) {
       const at = after?.indexOf(separator) ?? -1;
       const afterCell = after?.slice(0, Math.max(0, at)) ?? "";
       for (const copy of copies) {

@@ -7,7 +7,7 @@ import { createConnections } from "./connections.ts";
 import { createEntryReading, noEntries, runEntries, type EntriesQuery } from "./entries.ts";
 import type { DocumentsRequest, QueryPage } from "./query.ts";
 import { createLiveEngine, type LiveEngine } from "./live.ts";
-import { createReads, type Reads } from "./reads.ts";
+import { createReads, sourceOf, type Reads } from "./reads.ts";
 import { runQuery } from "./run.ts";
 
 export type EntriesRequest = {
@@ -49,7 +49,8 @@ export function createQueryEngine(deps: { clock: Clock }, files: QueryFiles): Qu
       documents.use((reads) => {
         const { collection, query } = request;
         const isOver = until(query.timeoutMs);
-        return runQuery(reads, { ...find(reads, request), collection, query, isOver });
+        const { number, documents: count } = find(reads, request);
+        return runQuery(sourceOf(reads, number), { collection, documents: count, query, isOver });
       }),
     entries: ({ stream, isDeclared, query }) =>
       streams.use((reading) => {

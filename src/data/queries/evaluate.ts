@@ -9,9 +9,10 @@ export type Subject = {
   readonly id: string;
   readonly body: Json;
   readonly atMs?: number;
-  /** As of what was found. */
-  readonly cell?: string;
+  /** Where it stands in the order of documents, where ids alone do not say it. Default: the id. */
   readonly place?: string;
+  /** What its row says beside id and body. */
+  readonly beside?: Readonly<Record<string, string>>;
 };
 export type Predicate = (subject: Subject) => boolean;
 

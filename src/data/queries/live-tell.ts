@@ -2,8 +2,8 @@
 import { SkerryError } from "../../lib/errors.ts";
 import type { Predicate } from "./evaluate.ts";
 import type { DocumentsShape, Query } from "./query.ts";
-import type { Reads } from "./reads.ts";
-import { pageBytesMax, readWindow, rowOf, subjectOf, tooLarge } from "./run.ts";
+import { sourceOf, subjectOfText, type Reads } from "./reads.ts";
+import { pageBytesMax, readWindow, rowOf, tooLarge } from "./run.ts";
 import { digestOf, heldOf, reserveOf, type Held, type Step, type Window } from "./window.ts";
 
 export type Live = {
@@ -43,12 +43,15 @@ export function* tell(
     const limit = least + reserveOf(query.limit);
     const asked = {
       collection,
-      number,
       documents,
       query: { ...query, limit },
       isOver: on.until(query.timeoutMs),
     };
-    const { rows, isLast } = yield* readWindow(reads, asked, { shape, after, least });
+    const { rows, isLast } = yield* readWindow(sourceOf(reads, number), asked, {
+      shape,
+      after,
+      least,
+    });
     window.fill(
       rows.map(({ row, place }) => heldOf(place, digestOf(row))),
       isLast,
@@ -59,7 +62,7 @@ export function* tell(
       const body = bodies.get(id) ?? reads.body(number, id);
       if (body === undefined)
         throw new SkerryError({ code: "internal", message: `a row of a snapshot is gone: ${id}` });
-      return rowOf(subjectOf({ id, body }), shape.fields);
+      return rowOf(subjectOfText({ id, body }), shape.fields);
     });
   const steps = window.differences();
   if (steps.length === 0) return undefined;

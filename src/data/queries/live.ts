@@ -8,7 +8,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { encodeError, SkerryError, type EncodedError } from "../../lib/errors.ts";
 import { stable } from "../../lib/stable.ts";
-import type { Json } from "../documents/json.ts";
 import type { Connections } from "./connections.ts";
 import {
   bodiesBytesMax,
@@ -20,7 +19,7 @@ import {
 } from "./live-tell.ts";
 import { compile, type Subject } from "./evaluate.ts";
 import type { DocumentsRequest, DocumentsShape } from "./query.ts";
-import type { Changed, Reads } from "./reads.ts";
+import { sourceOf, subjectOfText, type Changed, type Reads } from "./reads.ts";
 import { placing, readWindow, rowOf } from "./run.ts";
 import { createWindow, digestOf, heldOf, reserveOf, type Held } from "./window.ts";
 
@@ -87,12 +86,14 @@ export function createLiveEngine(
     const version = reads.lastChange(number);
     const asked = {
       collection,
-      number,
       documents: count,
       query: { ...query, limit: query.limit + reserveOf(query.limit) },
       isOver: until(query.timeoutMs),
     };
-    const { rows, isLast } = yield* readWindow(reads, asked, { shape, least: query.limit });
+    const { rows, isLast } = yield* readWindow(sourceOf(reads, number), asked, {
+      shape,
+      least: query.limit,
+    });
     const held = rows.map(({ row, place }) => heldOf(place, digestOf(row)));
     const window = createWindow({ sort, limit: query.limit }, { rows: held, isLast });
     const live: Live = {
@@ -213,7 +214,7 @@ function* takeChanges(
 }
 
 const touchedBy = ({ id, body }: Changed): Touched =>
-  body === null ? {} : { subject: { id, body: JSON.parse(body) as Json } };
+  body === null ? {} : { subject: subjectOfText({ id, body }) };
 
 /** Undefined: it does not belong to the result. */
 function heldBy({ holds, shape: { sort, fields } }: Live, touched: Touched): Held | undefined {

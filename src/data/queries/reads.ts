@@ -1,47 +1,57 @@
 /** The statements of queries over documents, on a read-only connection. Every value is bound; paths stay outside. */
 import type { Database, Statement } from "../../runtime/sqlite/index.ts";
+import type { Json } from "../documents/json.ts";
+import type { Subject } from "./evaluate.ts";
 import type { Index } from "./query.ts";
 import { parsePath } from "../../api/records/index.ts";
 import type { KeyRange } from "./keys.ts";
-import { fewMax, type IdRange } from "./plan.ts";
+import { fewMax } from "./plan.ts";
+import type { Found, IdWalk, KeyWalk, QuerySource } from "./source.ts";
 
-export type Found = {
-  readonly id: string;
-  readonly body: string;
-  readonly key?: Buffer;
-  /** Where documents of many cells are walked: whose it is (empty: the hub's), and what it is called among all. */
-  readonly cell?: string;
-  readonly place?: string;
-};
+/** A document in a store. */
+export type FoundText = Found & { readonly id: string; readonly body: string };
 export type Changed = { readonly id: string; readonly body: string | null };
-export type After = { readonly id: string; readonly key?: Buffer };
 
-/** What a query walks over. */
-export interface QueryReads {
-  /** Of many cells, in the order of cells: not in that of ids. */
-  readonly isMany?: boolean;
+export interface Reads {
+  collection(name: string): { readonly number: number; readonly documents: number } | undefined;
   /** Those that are whole. */
   indexes(collection: number): Index[];
   /** Entries in these ranges, counted up to `fewMax`. */
   count(index: Index, ranges: readonly KeyRange[]): number;
-  ids(collection: number, walk: IdRange & { after?: string; descending: boolean }): Iterable<Found>;
-  keys(
-    collection: number,
-    walk: { index: number; range: KeyRange; after?: After; descending: boolean },
-  ): Iterable<Found>;
-  /** By its place in the walk. */
-  found(collection: number, place: string): Found | undefined;
+  ids(collection: number, walk: IdWalk): Iterable<FoundText>;
+  keys(collection: number, walk: KeyWalk): Iterable<FoundText>;
   explain(walk: "ids" | "index", descending: boolean): string[];
-}
-
-export interface Reads extends QueryReads {
-  collection(name: string): { readonly number: number; readonly documents: number } | undefined;
   body(collection: number, id: string): string | undefined;
   /** The change that a document of it was last written by; 0 without any. */
   lastChange(collection: number): number;
   /** Every document that was written since, once, as it is now; null: it is not there. */
   changed(collection: number, since: number): Iterable<Changed>;
 }
+
+/** The documents of one collection of this store. */
+export const sourceOf = (reads: Reads, collection: number): QuerySource<FoundText> => ({
+  isById: true,
+  indexes: () => reads.indexes(collection),
+  count: (index, ranges) => reads.count(index, ranges),
+  ids: (walk) => reads.ids(collection, walk),
+  keys: (walk) => reads.keys(collection, walk),
+  found(id) {
+    const body = reads.body(collection, id);
+    return body === undefined ? undefined : foundText(id, body);
+  },
+  subjectOf: subjectOfText,
+  explain: (walk, descending) => reads.explain(walk, descending),
+});
+
+export const foundText = (id: string, body: string): FoundText => ({
+  id,
+  body,
+  bytes: body.length,
+});
+export const subjectOfText = ({ id, body }: { id: string; body: string }): Subject => ({
+  id,
+  body: JSON.parse(body) as Json,
+});
 
 // Text compares below every blob: an empty one is above all ids.
 const top = new Uint8Array(0);
@@ -75,16 +85,8 @@ export function createReads(db: Database): Reads {
   };
   const statement = (walk: "ids" | "index", descending: boolean): Statement =>
     prepared[walk][descending ? 1 : 0] as Statement;
-  const found = function* (rows: Iterable<Record<string, unknown>>): Generator<Found> {
-    for (const { id, body, key } of rows) {
-      const row = { id: String(id), body: String(body) };
-      yield key instanceof Uint8Array ? { ...row, key: Buffer.from(key) } : row;
-    }
-  };
-
-  const bodyOf = (collection: number, id: string) => {
-    const body = findBody.get(collection, id)?.["body"];
-    return typeof body === "string" ? body : undefined;
+  const found = function* (rows: Iterable<Record<string, unknown>>): Generator<FoundText> {
+    for (const { id, body } of rows) yield foundText(String(id), String(body));
   };
 
   return {
@@ -117,11 +119,10 @@ export function createReads(db: Database): Reads {
       const from = [after?.key ?? near, after?.id ?? (descending ? top : "")] as const;
       yield* found(statement("index", descending).iterate(collection, index, ...from, far));
     },
-    found(collection, id) {
-      const body = bodyOf(collection, id);
-      return body === undefined ? undefined : { id, body };
+    body(collection, id) {
+      const body = findBody.get(collection, id)?.["body"];
+      return typeof body === "string" ? body : undefined;
     },
-    body: bodyOf,
     lastChange: (collection) => Number(findLast.get(collection)?.["last"] ?? 0),
     *changed(collection, since) {
       for (const { id, body } of findChanged.iterate(collection, since))

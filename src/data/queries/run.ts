@@ -5,19 +5,18 @@
  */
 import { pointerOf, valueAtPath, type Path } from "../../api/records/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import { withValue, type Json, type JsonObject } from "../documents/json.ts";
+import { withValue, type JsonObject } from "../documents/json.ts";
 import { createGroups } from "./aggregate.ts";
 import { decodeCursor, encodeCursor, fingerprint, type Place } from "./cursor.ts";
 import { compile, type Predicate, type Subject } from "./evaluate.ts";
 import { planQuery, type Plan } from "./plan.ts";
 import type { DocumentsShape, Explained, Query, QueryPage, Shape, SortKey } from "./query.ts";
-import type { Found, QueryReads } from "./reads.ts";
+import type { Found, QuerySource } from "./source.ts";
 import { compareText, sortKey } from "./values.ts";
 
 export type Asked = {
   readonly collection: string;
-  /** As the tables know it, and how many documents it has. */
-  readonly number: number;
+  /** That it has. */
   readonly documents: number;
   readonly query: Query;
   /** Whether its time is over. */
@@ -31,41 +30,44 @@ const pieceRows = 64;
 const pieceBytes = 256 * 1024;
 
 /** Throws `invalid-cursor`, `query-too-dear`. */
-export function* runQuery(reads: QueryReads, asked: Asked): Generator<void, QueryPage> {
+export function* runQuery<F extends Found>(
+  source: QuerySource<F>,
+  asked: Asked,
+): Generator<void, QueryPage> {
   const { query } = asked;
-  const plan = planOf(reads, asked);
+  const plan = planOf(source, asked);
   const looked = { rows: 0 };
   const page =
     query.shape.rows === "groups"
-      ? yield* groupsOf(reads, asked, { plan, shape: query.shape, looked })
-      : yield* pageOf(reads, asked, { plan, shape: query.shape, looked });
-  return query.explain ? { ...page, explain: explained(reads, plan, looked.rows) } : page;
+      ? yield* groupsOf(source, asked, { plan, shape: query.shape, looked })
+      : yield* pageOf(source, asked, { plan, shape: query.shape, looked });
+  return query.explain ? { ...page, explain: explained(source, plan, looked.rows) } : page;
 }
 
 /**
  * Up to `limit` documents in the order of the answer behind a place, with their places; `isLast`:
  * nothing is behind them. Throws `query-too-dear` where a page would end with less than `least`.
  */
-export function* readWindow(
-  reads: QueryReads,
+export function* readWindow<F extends Found>(
+  source: QuerySource<F>,
   asked: Asked,
   { shape, after, least }: { shape: DocumentsShape; after?: Place; least: number },
 ): Generator<void, { readonly rows: readonly PlacedRow[]; readonly isLast: boolean }> {
-  const plan = planOf(reads, asked);
+  const plan = planOf(source, asked);
   const looked = { rows: 0 };
-  const { rows, end } = yield* documentsOf(reads, asked, { plan, shape, looked }, after);
+  const { rows, end } = yield* documentsOf(source, asked, { plan, shape, looked }, after);
   if (end === "time" && rows.length < least) throw tooDear(asked, looked.rows);
   if (end === "bytes" && rows.length < least) throw tooLarge("the result");
   return { rows, isLast: end === "last" };
 }
 
-function planOf(reads: QueryReads, { query, number }: Asked): Plan {
+function planOf<F extends Found>(source: QuerySource<F>, { query }: Asked): Plan {
   const plan = planQuery(query, {
-    indexes: reads.indexes(number),
-    count: (index, ranges) => reads.count(index, ranges),
+    indexes: source.indexes(),
+    count: (index, ranges) => source.count(index, ranges),
   });
   const isSorted = query.shape.rows === "documents" && query.shape.sort.length > 0;
-  return reads.isMany && isSorted ? { ...plan, ordered: false, descending: false } : plan;
+  return !source.isById && isSorted ? { ...plan, ordered: false, descending: false } : plan;
 }
 
 type Work<Rows extends Shape["rows"]> = {
@@ -74,15 +76,15 @@ type Work<Rows extends Shape["rows"]> = {
   readonly looked: { rows: number };
 };
 
-function* groupsOf(
-  reads: QueryReads,
+function* groupsOf<F extends Found>(
+  source: QuerySource<F>,
   asked: Asked,
   { plan, shape, looked }: Work<"groups">,
 ): Generator<void, QueryPage> {
   const holds = compile(asked.query.where);
   const groups = createGroups(shape.by, shape.aggregates);
-  for (const found of walk(reads, asked.number, plan)) {
-    const subject = subjectOf(found);
+  for (const found of walk(source, plan)) {
+    const subject = source.subjectOf(found);
     if (holds(subject)) groups.add(subject);
     if (!isPieceDone(looked, found)) continue;
     yield;
@@ -100,15 +102,15 @@ function* groupsOf(
   return { rows: all.map((group) => JSON.stringify(group)) };
 }
 
-function* pageOf(
-  reads: QueryReads,
+function* pageOf<F extends Found>(
+  source: QuerySource<F>,
   asked: Asked,
   work: Work<"documents">,
 ): Generator<void, QueryPage> {
   const { query, collection } = asked;
   const of = fingerprint(collection, query);
   const after = query.cursor === undefined ? undefined : decodeCursor(of, query.cursor);
-  const { rows, end, at } = yield* documentsOf(reads, asked, work, after);
+  const { rows, end, at } = yield* documentsOf(source, asked, work, after);
   const last = end === "last" ? undefined : (at ?? rows.at(-1)?.place);
   return {
     rows: rows.map(({ row }) => row),
@@ -126,13 +128,13 @@ type Collected = {
   readonly at?: Place;
 };
 
-function* documentsOf(
-  reads: QueryReads,
+function* documentsOf<F extends Found>(
+  source: QuerySource<F>,
   asked: Asked,
   { plan, shape, looked }: Work<"documents">,
   after: Place | undefined,
 ): Generator<void, Collected> {
-  const { query, number } = asked;
+  const { query } = asked;
   const { sort, fields } = shape;
   const holds = compile(query.where);
   const placeOf = placing(sort);
@@ -145,8 +147,8 @@ function* documentsOf(
   };
 
   if (plan.ordered) {
-    for (const found of walk(reads, number, plan, after)) {
-      const subject = subjectOf(found);
+    for (const found of walk(source, plan, after)) {
+      const subject = source.subjectOf(found);
       if (holds(subject)) {
         if (rows.length >= query.limit) return { rows, end: "limit" };
         if (bytes >= pageBytesMax) return { rows, end: "bytes" };
@@ -158,18 +160,18 @@ function* documentsOf(
     }
     return { rows, end: "last" };
   }
-  const best = yield* firstOf(reads, asked, { plan, holds, sort, after, looked });
+  const best = yield* firstOf(source, asked, { plan, holds, sort, after, looked });
   for (const place of best.slice(0, query.limit)) {
     if (bytes >= pageBytesMax) return { rows, end: "bytes" };
-    const found = reads.found(number, place.id);
-    if (found) add(subjectOf(found), place);
+    const found = source.found(place.id);
+    if (found) add(source.subjectOf(found), place);
   }
   return { rows, end: best.length > query.limit ? "limit" : "last" };
 }
 
 /** The first places behind the cursor in the order of the answer, one more than asked for. */
-function* firstOf(
-  reads: QueryReads,
+function* firstOf<F extends Found>(
+  source: QuerySource<F>,
   asked: Asked,
   on: {
     plan: Plan;
@@ -185,8 +187,8 @@ function* firstOf(
   const wanted = asked.query.limit + 1;
   let best: Place[] = [];
   const cut = () => (best = best.sort(compare).slice(0, wanted));
-  for (const found of walk(reads, asked.number, plan)) {
-    const subject = subjectOf(found);
+  for (const found of walk(source, plan)) {
+    const subject = source.subjectOf(found);
     if (holds(subject)) {
       const place = placeOf(subject);
       if (!after || compare(place, after) > 0) best.push(place);
@@ -199,11 +201,11 @@ function* firstOf(
   return cut();
 }
 
-function* walk(reads: QueryReads, collection: number, plan: Plan, after?: Place): Generator<Found> {
+function* walk<F extends Found>(source: QuerySource<F>, plan: Plan, after?: Place): Generator<F> {
   const { descending } = plan;
   if (plan.walk === "ids") {
     const from = after ? { after: after.id } : {};
-    yield* reads.ids(collection, { ...plan.ids, ...from, descending });
+    yield* source.ids({ ...plan.ids, ...from, descending });
     return;
   }
   for (const range of plan.ranges) {
@@ -211,25 +213,17 @@ function* walk(reads: QueryReads, collection: number, plan: Plan, after?: Place)
     const from = after && {
       after: { id: after.id, key: key ? Buffer.concat([Buffer.of(0x01), key]) : range.low },
     };
-    yield* reads.keys(collection, { index: plan.index.number, range, ...from, descending });
+    yield* source.keys({ index: plan.index.number, range, ...from, descending });
   }
 }
 
 /** Asked for each document, so it is no generator itself. */
-function isPieceDone(looked: { rows: number; bytes?: number }, { body }: Found): boolean {
+function isPieceDone(looked: { rows: number; bytes?: number }, { bytes }: Found): boolean {
   looked.rows++;
-  looked.bytes = (looked.bytes ?? 0) + body.length;
+  looked.bytes = (looked.bytes ?? 0) + bytes;
   if (looked.rows % pieceRows !== 0 && looked.bytes < pieceBytes) return false;
   looked.bytes = 0;
   return true;
-}
-
-/** Of many cells: with a field to ask by that is in no answer. */
-export function subjectOf({ id, body, cell, place }: Found): Subject {
-  const value = JSON.parse(body) as Json;
-  if (cell === undefined || place === undefined) return { id, body: value };
-  Object.defineProperty(value, "@cell", { value: cell });
-  return { id, body: value, cell, place };
 }
 
 export const placing =
@@ -261,7 +255,7 @@ const nothing = Buffer.alloc(0);
 
 export const rowOf = (subject: Subject, fields: readonly Path[] | undefined): string =>
   JSON.stringify({
-    ...(subject.cell ? { cell: subject.cell } : {}),
+    ...subject.beside,
     id: subject.id,
     body: fields ? projected(subject, fields) : subject.body,
   });
@@ -276,11 +270,11 @@ export function projected(subject: Subject, fields: readonly Path[]): JsonObject
   return body;
 }
 
-function explained(reads: QueryReads, plan: Plan, looked: number): Explained {
+function explained<F extends Found>(source: QuerySource<F>, plan: Plan, looked: number): Explained {
   return {
     plan: `${plan.words}${plan.ordered ? ", in the order of the answer" : ", sorted or gathered in memory"}`,
     indexes: plan.walk === "index" ? [pointerOf(plan.index.path)] : [],
-    sqlite: reads.explain(plan.walk, plan.descending),
+    sqlite: source.explain(plan.walk, plan.descending),
     looked,
   };
 }
