@@ -172,7 +172,8 @@ export async function runAgent(
     streams: [queries, strong],
     routes: [
       documents.routes(strong),
-      ...[sensor, sync, cellGroups, queries, audit, status].map(({ routes }) => routes),
+      queries.routes(strong),
+      ...[sensor, sync, cellGroups, audit, status].map(({ routes }) => routes),
     ],
   });
   const api = await startApiPath(ground, {

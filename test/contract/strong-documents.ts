@@ -105,6 +105,24 @@ async function check(nodes: readonly [StrongNode, StrongNode], signal: AbortSign
   assert.deepEqual(await ids("limit=3&after=n0"), ["n1,n2,n3", undefined]);
   assert.deepEqual(await ids("conflicted=1"), ["", undefined]);
 
+  // T7: a query sees what was answered before it, at any node, and says which version it saw.
+  const rows = [];
+  for await (const row of there.query(at, { where: "balance >= 1", sort: ["-balance"] }))
+    rows.push(row);
+  assert.deepEqual(
+    rows.map(({ id, version: seenAt, body: { balance } }) => [id, seenAt, balance]),
+    [
+      ["ann/é 1", String(batch.revision), 3],
+      ["bob", String(batch.revision), 1],
+    ],
+  );
+  const owners = await here.groups(at, { aggregate: ["count", "sum(balance)"] });
+  assert.deepEqual(owners, [{ group: {}, values: { count: 6, "sum(balance)": 4 } }]);
+  await assert.rejects(here.live(at, { where: "balance > 0" })[Symbol.asyncIterator]().next(), {
+    code: "invalid-query",
+    message: /^live: accounts has consistency: strong/,
+  });
+
   // T4: who follows sees every document as it ends, and what went.
   await here.delete(at, "bob");
   assert.equal((await here.delete(at, "bob")).changed, 0);

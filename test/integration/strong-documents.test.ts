@@ -1,4 +1,4 @@
-/** Strong collections over real HTTP, on a server and on a node beyond a link: what they promise (T1 to T6). */
+/** Strong collections over real HTTP, on a server and on a node beyond a link: what they promise (T1 to T7). */
 import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -70,8 +70,8 @@ test("T1, T2: docs/data.md as it teaches strong collections", async (t) => {
   const AsyncFunction = (async () => {}).constructor as new (
     ...parts: string[]
   ) => (...parts: unknown[]) => Promise<unknown>;
-  const late = await new AsyncFunction("documents", `${example}; return late;`)(client);
-  assert.equal(late, "condition-failed");
+  const told = await new AsyncFunction("documents", `${example}; return [late, taken];`)(client);
+  assert.deepEqual(told, ["condition-failed", ["12B"]]);
   const seats: unknown[] = [];
   for await (const { id, body } of client.list("seats")) seats.push([id, body]);
   assert.deepEqual(seats, [["12B", { holder: "bob" }]]);

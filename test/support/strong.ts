@@ -7,6 +7,8 @@ import {
   createDocumentRoutes,
   createStrongDocumentRoutes,
   createStrongDocuments,
+  createStrongQueries,
+  createQueryRoutes,
   strongProblemOf,
   type CollectionDeclaration,
 } from "../../src/data/index.ts";
@@ -76,18 +78,30 @@ export async function startStrongNode(
   const { clock, random, log } = hostDeps;
   const folder = await temporaryFolder();
   const store = await openDocuments(join(folder.path, "documents.db"));
-  const documents = createStrongDocuments({ ledger: strongLedgerOf(coordination), clock, random });
+  const ledger = strongLedgerOf(coordination);
+  const documents = createStrongDocuments({ ledger, clock, random });
   documents.declare([declared]);
-  const strong = createStrongDocumentRoutes({ strong: documents, clock });
-  const writes = {
-    async write() {
-      throw new Error("no test here writes to a collection that merges");
-    },
+  const strong = createStrongDocumentRoutes({
+    strong: documents,
+    queries: createStrongQueries({ ledger, clock }),
+    clock,
+  });
+  const notHere = async () => {
+    throw new Error("no test here asks for a collection that merges");
   };
+  const writes = { write: notHere };
   const gateway = await createGateway(
     {
       authenticate,
-      routes: [createDocumentRoutes({ store, writes, clock, strong })],
+      routes: [
+        createDocumentRoutes({ store, writes, clock, strong }),
+        createQueryRoutes({
+          queries: { documents: notHere, entries: notHere },
+          live: { open: notHere },
+          strong,
+          declared: { isCollection: () => false, isStream: () => false },
+        }),
+      ],
       clock,
       log,
       metrics: createMetrics(),

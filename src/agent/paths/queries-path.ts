@@ -20,14 +20,15 @@ import {
   createSqlRoutes,
   type DocumentStore,
   type SqlDeclared,
+  type StrongDocumentRoutes,
 } from "../../data/index.ts";
-import { SkerryError } from "../../lib/errors.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
 
 export type QueriesPath = {
-  readonly routes: Routes;
+  /** With `strong`, also of collections that stand in the ledger. */
+  routes(strong: StrongDocumentRoutes): Routes;
   /** Ends live queries: their clients go on elsewhere, or here after a restart. */
   endStreams(): void;
 };
@@ -49,29 +50,24 @@ export async function startQueriesPath(
     namesOf(mirrored, kind),
   ) as [Known, Known];
   const live = createLiveQueries({ thread: queries.live, clock, random, log, metrics });
-  const strong = namesOf(mirrored, collectionKind, (each) => isStrong(each as Collection));
   documents.on("grown", ({ collections }) => live.grown(collections));
   mirrored.follow(collectionKind, (now: readonly Collection[]) =>
     live.declare(new Map(now.map(({ metadata, spec }) => [metadata.name, stable(spec)]))),
   );
   const sql = createSql({ clock, declared: declarations(mirrored) }, files);
-  const routes = [
-    createQueryRoutes({
-      queries,
-      live,
-      declared: {
-        isCollection(name) {
-          if (strong(name)) throw notQueried(name);
-          return isCollection(name);
-        },
-        isStream,
-      },
-    }),
-    createSqlRoutes(sql),
-  ];
+  const ofSql = createSqlRoutes(sql);
   return {
-    routes: (app) => {
-      for (const mount of routes) mount(app);
+    routes(strong) {
+      const ofQueries = createQueryRoutes({
+        queries,
+        live,
+        strong,
+        declared: { isCollection, isStream },
+      });
+      return (app) => {
+        ofQueries(app);
+        ofSql(app);
+      };
     },
     endStreams: () => live.stop(),
   };
@@ -97,21 +93,10 @@ function declarations(mirrored: Mirrored): () => SqlDeclared {
 
 type Known = (name: string) => boolean;
 
-function namesOf(
-  mirrored: Mirrored,
-  kind: KindDefinition<KubeObject>,
-  isMeant: (object: KubeObject) => boolean = () => true,
-): Known {
+function namesOf(mirrored: Mirrored, kind: KindDefinition<KubeObject>): Known {
   let names: ReadonlySet<string> = new Set();
   mirrored.follow(kind, (now) => {
-    names = new Set(now.filter(isMeant).map(({ metadata }) => metadata.name));
+    names = new Set(now.map(({ metadata }) => metadata.name));
   });
   return (name) => names.has(name);
 }
-
-const notQueried = (name: string) =>
-  new SkerryError({
-    code: "invalid-query",
-    message: `collection: ${name} has consistency: strong, and stands in the ledger, which is not queried`,
-    hint: `list it, or follow its changes: GET /v1/documents/${name}`,
-  });

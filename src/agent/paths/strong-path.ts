@@ -6,6 +6,7 @@ import { collectionKind, isStrong, type Collection } from "../../api/index.ts";
 import {
   createStrongDocumentRoutes,
   createStrongDocuments,
+  createStrongQueries,
   strongProblemOf,
   type StrongDocumentRoutes,
 } from "../../data/index.ts";
@@ -31,9 +32,11 @@ export async function startStrongPath(
     methods: collectionMethods,
     share: collectionShare,
   });
-  const strong = createStrongDocuments({ ledger: strongLedgerOf(coordination), clock, random });
+  const ofStrong = strongLedgerOf(coordination);
+  const strong = createStrongDocuments({ ledger: ofStrong, clock, random });
+  const queries = createStrongQueries({ ledger: ofStrong, clock });
   deps.mirrored.follow(collectionKind, (now: readonly Collection[]) =>
     strong.declare(now.filter(isStrong).map(declarationOf)),
   );
-  return createStrongDocumentRoutes({ strong, clock });
+  return createStrongDocumentRoutes({ strong, queries, clock });
 }

@@ -31,6 +31,8 @@ export type QueryRow = {
   /** At a hub, of what cells sent. */
   readonly cell?: string;
   readonly id: string;
+  /** Of a collection with `consistency: strong`: what `ifVersion` is compared with. */
+  readonly version?: string;
   readonly body: JsonObject;
 };
 
@@ -64,6 +66,9 @@ export type QueryAnswer<Row> = {
   readonly rows: readonly Row[];
   /** Where the next page begins; absent at the end. */
   readonly cursor?: string;
+  /** Of a collection with `consistency: strong`: the ledger's revision that all pages are of. */
+  readonly revision?: number;
+  readonly consistency?: "strong";
   readonly explain?: QueryExplained;
 };
 

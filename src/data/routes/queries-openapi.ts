@@ -92,11 +92,17 @@ export const queryDocuments = {
         type: "object",
         properties: { plan: text, indexes: texts, sqlite: texts, looked: count },
       },
+      consistency: { ...text, description: "strong: of a collection with consistency: strong." },
+      revision: { ...count, description: "Of the ledger, with consistency: all pages are of it." },
     },
     {
       type: "object",
       required: ["id", "body"],
-      properties: { id: text, body: { type: "object" } },
+      properties: {
+        id: text,
+        version: { ...text, description: "With consistency: strong, for a condition." },
+        body: { type: "object" },
+      },
     },
   ),
 };

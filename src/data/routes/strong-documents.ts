@@ -9,8 +9,10 @@ import { orSilence } from "../../lib/silence.ts";
 import { tokenCallerOf, type HttpReply, type HttpRequest } from "../../runtime/http/index.ts";
 import type { DocumentWrite } from "../documents/store.ts";
 import { beforeDeadline } from "../durability/durability.ts";
+import type { Query } from "../queries/query.ts";
 import type { StrongDocuments } from "../strong/documents.ts";
 import type { StrongChangeSet } from "../strong/follow.ts";
+import type { StrongPage, StrongQueries } from "../strong/queries.ts";
 import { eventText } from "./document-changes.ts";
 import { parseWriteQuery, type DocumentsQuery } from "./document-query.ts";
 
@@ -32,6 +34,7 @@ export interface StrongDocumentRoutes {
     reply: HttpReply,
     query: { collection: string } & DocumentsQuery,
   ): Promise<unknown>;
+  query(request: HttpRequest, asked: { collection: string; query: Query }): Promise<StrongPage>;
   /** Ends who follows, so that a gateway that stops does not wait for them. */
   endStreams(): void;
 }
@@ -41,9 +44,11 @@ const beatMs = 15_000;
 
 export function createStrongDocumentRoutes({
   strong,
+  queries,
   clock,
 }: {
   strong: StrongDocuments;
+  queries: StrongQueries;
   clock: Clock;
 }): StrongDocumentRoutes {
   const followers = new Set<AbortController>();
@@ -149,6 +154,8 @@ export function createStrongDocumentRoutes({
         .header("cache-control", "no-store")
         .send(Readable.from(eventsOf(clock, first, sets), { objectMode: false }));
     },
+
+    query: (request, asked) => queries.documents(tokenCallerOf(request), asked),
 
     endStreams() {
       for (const gone of followers) gone.abort();
