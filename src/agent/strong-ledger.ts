@@ -8,14 +8,18 @@ type Item = { readonly key: string; readonly value: string; readonly modRevision
 export function strongLedgerOf(coordination: Coordination): StrongLedger {
   const callerOf = (caller: StrongCaller, collection: string) => ({ ...caller, collection });
   return {
-    async read(caller, collection, keys) {
+    async read(caller, collection, keys, once) {
       const answer = await coordination.call(callerOf(caller, collection), {
         type: "read",
         keys: [...keys],
+        ...(once === undefined ? {} : { once }),
       });
       if (answer.state !== "items") throw unexpected(answer);
       const items = answer.items.map((item) => (item ? itemOf(item) : undefined));
-      return { revision: answer.revision, items };
+      const { receipt } = answer;
+      if (!receipt) return { revision: answer.revision, items };
+      const value = Buffer.from(receipt.value, "base64");
+      return { revision: answer.revision, items, receipt: { ...receipt, value } };
     },
     async list(caller, collection, { limit, after, revision }) {
       const answer = await coordination.call(callerOf(caller, collection), {
@@ -28,7 +32,7 @@ export function strongLedgerOf(coordination: Coordination): StrongLedger {
       if (answer.state !== "page") throw unexpected(answer);
       return { ...answer, items: answer.items.map(itemOf) };
     },
-    async transact(caller, collection, { when, changes }) {
+    async transact(caller, collection, { when, changes, once }) {
       const answer = await coordination.call(callerOf(caller, collection), {
         type: "transact",
         when: [...when],
@@ -36,6 +40,9 @@ export function strongLedgerOf(coordination: Coordination): StrongLedger {
           key,
           value: value === undefined ? null : Buffer.from(value).toString("base64"),
         })),
+        ...(once
+          ? { once: { id: once.id, value: Buffer.from(once.value).toString("base64") } }
+          : {}),
       });
       switch (answer.state) {
         case "done":

@@ -13,12 +13,14 @@ import type {
 import { createBackoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
+import { uuid } from "../lib/random.ts";
 import type { Json, JsonObject } from "../lib/json.ts";
 import { ambientClock, ambientRandom } from "./ambient.ts";
 import { createCaller, type ClientOptions } from "./caller.ts";
 import { eventsOf, type ServerEvent } from "./events.ts";
 import { followQuery, type LiveRequest, type LiveUpdate } from "./live.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
+import { untilKnown } from "./repeat.ts";
 
 export type { FieldChange, Json, TextDelta };
 export type Body = JsonObject;
@@ -27,7 +29,10 @@ export type WriteOptions = {
   /** `local` (default), `peer(1)`, … */
   readonly durability?: string;
   readonly timeoutMs?: number;
-  /** The same key again is the same write: makes it safe to send a count or an insertion again. */
+  /**
+   * The same key again is the same write: makes it safe to send a count or an insertion again; in a
+   * collection with `consistency: strong` for two minutes.
+   */
   readonly key?: string;
   /**
    * Of a collection with `consistency: strong`: the version that the document has to have, null: it must
@@ -52,6 +57,8 @@ export type WriteResult = {
   /** Of a batch, in its order; null for a document that is not there now. */
   readonly versions?: readonly (string | null)[];
   readonly warnings?: readonly string[];
+  /** With `consistency: strong`: it was done when it was sent before; its warnings were told then. */
+  readonly repeated?: true;
 };
 
 export type BatchWrite = {
@@ -175,7 +182,10 @@ export interface DocumentClient {
 
 const pageDocuments = 500;
 
-/** Calls throw `not-answering` when nobody does, else what the server said. */
+/**
+ * Calls throw `not-answering` when nobody does, else what the server said. A write to a collection with
+ * `consistency: strong` whose outcome is unknown is sent again, to take effect once, for 30 s.
+ */
 export function createDocuments(options: ClientOptions & { clock?: Clock }): DocumentClient {
   const call = createCaller(options);
   const clock = options.clock ?? ambientClock;
@@ -190,17 +200,22 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
     const query = new URLSearchParams();
     if (durability !== undefined) query.set("durability", durability);
     if (timeoutMs !== undefined) query.set("timeoutMs", String(timeoutMs));
-    const answer = await call(`${path}?${query}`, {
-      method,
-      headers: {
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
-        ...(key === undefined ? {} : { "idempotency-key": key }),
-        ...(typeof ifVersion === "string" ? { "if-match": `"${ifVersion}"` } : {}),
-        ...(ifVersion === null ? { "if-none-match": "*" } : {}),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      ...(signal && { signal }),
-    });
+    const id = uuid(ambientRandom);
+    const send = (isRepeated: boolean) =>
+      call(`${path}?${query}`, {
+        method,
+        headers: {
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+          ...(key === undefined
+            ? { "write-id": isRepeated ? `${id}; repeat` : id }
+            : { "idempotency-key": key }),
+          ...(typeof ifVersion === "string" ? { "if-match": `"${ifVersion}"` } : {}),
+          ...(ifVersion === null ? { "if-none-match": "*" } : {}),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        ...(signal && { signal }),
+      });
+    const answer = await untilKnown(clock, send, signal);
     return (await answer.json()) as WriteResult;
   };
 

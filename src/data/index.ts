@@ -161,6 +161,7 @@ export { createGlobalDocumentRoutes } from "./routes/global-documents.ts";
 export type { GroupLedger, StrongCaller, StrongLedger } from "./ports.ts";
 export { createStrongDocuments, type StrongDocuments } from "./strong/documents.ts";
 export { createStrongQueries, type StrongQueries } from "./strong/queries.ts";
+export { receiptProblemOf as strongReceiptProblemOf } from "./strong/once.ts";
 export { problemOf as strongProblemOf } from "./strong/stored.ts";
 export {
   createStrongDocumentRoutes,

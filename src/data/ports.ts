@@ -18,18 +18,25 @@ export type StrongItem = {
 export type StrongCondition = { readonly key: string; readonly revision: number };
 /** Without a value: it is deleted. */
 export type StrongChange = { readonly key: string; readonly value?: Uint8Array };
+/** A write that takes effect once under an id (a SHA-256, base64url), and what is kept to know it again. */
+export type StrongOnce = { readonly id: string; readonly value: Uint8Array };
 
 /**
  * The part of the cell's ledger where documents of strong collections stand, from any node. Throws
  * what changed nothing; every answer is linearizable.
  */
 export interface StrongLedger {
-  /** In the order of the keys, all of one revision. */
+  /** In the order of the keys, all of one revision; or, without items, what was written under the id `once`. */
   read(
     caller: StrongCaller,
     collection: string,
     keys: readonly string[],
-  ): Promise<{ readonly revision: number; readonly items: readonly (StrongItem | undefined)[] }>;
+    once?: string,
+  ): Promise<{
+    readonly revision: number;
+    readonly items: readonly (StrongItem | undefined)[];
+    readonly receipt?: { readonly value: Uint8Array; readonly revision: number };
+  }>;
   /** By key; `revision` for further pages of one listing. */
   list(
     caller: StrongCaller,
@@ -41,11 +48,15 @@ export interface StrongLedger {
     readonly items: readonly StrongItem[];
     readonly more: boolean;
   }>;
-  /** All or none. `refused`: a condition did not hold. */
+  /** All or none. `refused`: a condition did not hold, or something was written under the id of `once`. */
   transact(
     caller: StrongCaller,
     collection: string,
-    write: { when: readonly StrongCondition[]; changes: readonly StrongChange[] },
+    write: {
+      when: readonly StrongCondition[];
+      changes: readonly StrongChange[];
+      once?: StrongOnce;
+    },
   ): Promise<
     | { readonly state: "done"; readonly revision: number }
     | { readonly state: "refused" }

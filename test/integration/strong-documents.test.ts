@@ -1,4 +1,4 @@
-/** Strong collections over real HTTP, on a server and on a node beyond a link: what they promise (T1 to T7). */
+/** Strong collections over real HTTP, on a server and on a node beyond a link: what they promise (T1 to T8). */
 import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -131,6 +131,56 @@ test("T5: with no quorum a write is refused and changes nothing; a lost answer i
   await assert.rejects(far.client.put(at, "ann", ann), { code: "server-lost", retryable: true });
 });
 
+test("T8: whose answer was lost may send it again under its key; clients do so by themselves", async (t) => {
+  const ledger = await startLedger(t);
+  let fault: () => TransactFault | undefined = () => undefined;
+  const faulty = withFaults(ledger, { transact: () => fault() });
+  const service = strongService(t, faulty);
+  const server = await startStrongServer(t, service);
+  const { url } = await startStrongNode(t, service);
+  const far = await startStrongNode(t, strongRemote([server]));
+  const deposit = [{ change: "increment", path: "/balance", by: 5 }] as const;
+  const send = async (at_: string, key: string, body: object = deposit) => {
+    const answer = await fetch(`${at_}/v1/documents/${at}/ann`, {
+      method: "PATCH",
+      headers: {
+        authorization: "Bearer good-a",
+        "content-type": "application/json",
+        "idempotency-key": key,
+      },
+      body: JSON.stringify(body),
+    });
+    const told = (await answer.json()) as Record<string, unknown>;
+    return { ...told, status: answer.status } as Record<string, unknown>;
+  };
+  await far.client.put(at, "ann", ann);
+  fault = failing({ state: "lose-answer" });
+  const lost = await send(url, "sale-1");
+  assert.deepEqual(
+    [lost.status, lost["state"], (lost["error"] as { retryable: boolean }).retryable],
+    [504, "unknown", true],
+  );
+  const told = await send(far.url, "sale-1");
+  const { version } = (await far.client.get(at, "ann")) ?? {};
+  assert.deepEqual(
+    [told.status, told["repeated"], told["version"], told["changed"]],
+    [200, true, version, 1],
+  );
+  assert.equal((await send(url, "sale-1", [...deposit, ...deposit])).status, 400);
+
+  for (const state of ["lose-answer", "lose-request"] as const) {
+    fault = failing({ state }, 2);
+    await far.client.change(at, "ann", deposit);
+  }
+  fault = failing({ state: "lose-answer" });
+  await far.client.change(at, "ann", deposit, { key: "sale-2" });
+  assert.equal((await far.client.change(at, "ann", deposit, { key: "sale-2" })).repeated, true);
+  assert.deepEqual((await far.client.get(at, "ann"))?.body, { balance: 20, owner: "ann" });
+  fault = failing({ state: "lose-answer" });
+  const made = await far.client.put(at, "bob", { owner: "bob" }, { ifVersion: null });
+  assert.equal(made.repeated, true);
+});
+
 test("T6: a link answers for strong collections only, to a token that is good, and takes documents only", async (t) => {
   const ledger = await startLedger(t);
   const { link } = await startStrongServer(t, strongService(t, ledger));
@@ -163,6 +213,19 @@ test("T6: a link answers for strong collections only, to a token that is good, a
     [{ ...good, request: put({ schemaVersion: 1, body: {} }, "c3") }, "invalid-request"],
     [{ ...good, request: put("x".repeat(70_000)) }, "invalid-request"],
     [{ ...good, request: { type: "transact", when: [] } }, "invalid-request"],
+    [{ ...good, request: { ...read, once: "../keys/00" } }, "invalid-request"],
+    [
+      {
+        ...good,
+        request: {
+          type: "transact",
+          when: [],
+          writes: [],
+          once: { id: "x".repeat(43), value: "" },
+        },
+      },
+      "invalid-request",
+    ],
   ];
   for (const [body, expected] of refused)
     assert.equal(await code(ask(body)), expected, JSON.stringify(body).slice(0, 120));
@@ -210,7 +273,9 @@ test("T6: every route wants a token, and what is wrong with a request is named a
   };
   const one = `${at}/ann`;
   const cases: [string, Parameters<typeof send>][] = [
-    ["400 invalid-query", ["PUT", one, ann, { "idempotency-key": "k" }]],
+    ["400 invalid-query", ["PUT", one, ann, { "idempotency-key": "k".repeat(257) }]],
+    ["400 invalid-query", ["PUT", one, ann, { "write-id": "short" }]],
+    ["400 invalid-query", ["PUT", one, ann, { "write-id": `${"k".repeat(16)}; once` }]],
     ["400 level-impossible", ["PUT", `${one}?durability=peer(1)`, ann]],
     ["400 level-impossible", ["PUT", `${one}?durability=hub`, ann]],
     ["400 invalid-document", ["PUT", one, ann, { "if-match": "12" }]],

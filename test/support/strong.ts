@@ -10,6 +10,7 @@ import {
   createStrongQueries,
   createQueryRoutes,
   strongProblemOf,
+  strongReceiptProblemOf,
   type CollectionDeclaration,
 } from "../../src/data/index.ts";
 import { createGateway } from "../../src/gateway/index.ts";
@@ -22,6 +23,7 @@ import {
   type CoordinationLimits,
 } from "../../src/ledger/applications/index.ts";
 import type { Ledger } from "../../src/ledger/index.ts";
+import type { Clock } from "../../src/lib/clock.ts";
 import { createMetrics } from "../../src/runtime/metrics/index.ts";
 import { authenticate, patientMs } from "./coordination.ts";
 import { remoteOf, startServer, type TestServer } from "./coordination-remote.ts";
@@ -44,14 +46,21 @@ export const accounts: CollectionDeclaration = {
 export function strongService(
   t: TestContext,
   ledger: Ledger,
-  options: { limits?: Partial<CoordinationLimits>; timeoutMs?: number } = {},
+  {
+    clock = hostDeps.clock,
+    ...options
+  }: { limits?: Partial<CoordinationLimits>; timeoutMs?: number; clock?: Clock } = {},
   collection = accounts.name,
 ): Coordination {
   const isStrong = (name: string) => name === collection;
   const service = createCoordinationService(
-    { ...hostDeps, ledger },
+    { ...hostDeps, clock, ledger },
     {
-      space: collectionSpace({ isStrong, problemOf: strongProblemOf }),
+      space: collectionSpace({
+        isStrong,
+        problemOf: strongProblemOf,
+        receiptProblemOf: strongReceiptProblemOf,
+      }),
       timeoutMs: patientMs,
       ...options,
     },

@@ -10,6 +10,7 @@ import {
   createRemoteCoordination,
   type Coordination,
 } from "../../src/ledger/applications/index.ts";
+import { SkerryError } from "../../src/lib/errors.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
 import { unavailableError, withFaults, type TransactFault } from "../support/ledger-faults.ts";
 import { hostDeps, openTestLedger, temporaryFolder } from "../support/ledger.ts";
@@ -111,12 +112,16 @@ async function startCell(
   });
 }
 
-const record = async (nodes: readonly StrongActor[], seed: number): Promise<StrongHistory> =>
+const record = async (
+  nodes: readonly StrongActor[],
+  seed: number,
+  most = 60,
+): Promise<StrongHistory> =>
   await recordStrongHistory(nodes, {
     seed,
     clients: 2,
     keys: 3,
-    isOver: (operations) => operations >= 60,
+    isOver: (operations) => operations >= most,
   });
 
 const found = ({ registers, log, torn }: StrongHistory) => ({
@@ -133,6 +138,52 @@ for (const seed of [1, 2, 3])
       assert.ok(times > 0, `${outcome}: none, which tests nothing`);
     assert.deepEqual(found(history), nothing);
   });
+
+/** Each write under a key of its own, sent to one node after the other until it is known what became of it. */
+function repeating(nodes: readonly StrongActor[]): StrongActor[] {
+  let keys = 0;
+  return nodes.map((node, at) => ({
+    ...node,
+    async write(caller, writes) {
+      const key = `key-${keys++}`;
+      let answer = await node.write(caller, writes, { key, isFirst: true });
+      for (let turn = 1; turn < 40 && answer.state === "unknown"; turn++) {
+        try {
+          const next = nodes[(at + turn) % nodes.length] ?? node;
+          answer = await next.write(caller, writes, { key, isFirst: false });
+        } catch (error) {
+          // This sending changed nothing, which says nothing of the one before.
+          if (!(error instanceof SkerryError && error.retryable)) throw error;
+        }
+      }
+      return answer;
+    },
+  }));
+}
+
+for (const seed of [11, 12, 13])
+  test(`T8: what is sent again under its key takes effect once, and all of it is linearizable (seed ${seed})`, async (t) => {
+    const history = await record(repeating(await startCell(t, seed)), seed);
+    const { unknown, ...known } = history.outcomes;
+    assert.equal(unknown, 0, "every write was settled");
+    for (const [outcome, times] of Object.entries(known))
+      assert.ok(times > 0, `${outcome}: none, which tests nothing`);
+    assert.deepEqual(found(history), nothing);
+  });
+
+test("T8: planted keys that are not held against the ledger are found", async (t) => {
+  const nodes = await startCell(t, 14, (ledger) => ({
+    ...ledger,
+    read: (caller, collection, keys) => ledger.read(caller, collection, keys),
+    transact: (caller, collection, { when, changes }) =>
+      ledger.transact(caller, collection, { when, changes }),
+  }));
+  const { log } = found(await record(repeating(nodes), 14, 200));
+  assert.ok(
+    log.some((problem) => problem.endsWith("was appended twice")),
+    log.join("\n"),
+  );
+});
 
 test("T1: a planted stale read is found", async (t) => {
   let reads = 0;

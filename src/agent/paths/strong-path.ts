@@ -8,6 +8,7 @@ import {
   createStrongDocuments,
   createStrongQueries,
   strongProblemOf,
+  strongReceiptProblemOf,
   type StrongDocumentRoutes,
 } from "../../data/index.ts";
 import {
@@ -28,7 +29,11 @@ export async function startStrongPath(
   const { clock, random } = ground;
   const coordination = await startSpace(ground, deps, {
     name: "strong collections",
-    space: collectionSpace({ isStrong: (name) => strong.has(name), problemOf: strongProblemOf }),
+    space: collectionSpace({
+      isStrong: (name) => strong.has(name),
+      problemOf: strongProblemOf,
+      receiptProblemOf: strongReceiptProblemOf,
+    }),
     methods: collectionMethods,
     share: collectionShare,
   });

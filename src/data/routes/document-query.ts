@@ -4,6 +4,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { HttpRequest } from "../../runtime/http/index.ts";
 import { documentsPerPageMax } from "../documents/reading.ts";
 import type { GlobalListQuery } from "../global/documents.ts";
+import type { StrongKey } from "../strong/once.ts";
 
 const timeoutMsDefault = 10_000;
 const timeoutMsMax = 60_000;
@@ -54,6 +55,36 @@ export function parseListQuery({
   if (after !== undefined || conflicted)
     throw invalid(conflicted ? "conflicted" : "after", "does not go with changes", "leave it out");
   return { read: "changes", follow, page: { ...page, ...(since ? { since } : {}) } };
+}
+
+const keyBytesMax = 256;
+
+/**
+ * Under which a write to a strong collection takes effect once: an `idempotency-key`, or the `write-id`
+ * that clients send with every write, which says when it is sent again. Throws `invalid-query`.
+ */
+export function parseStrongKey(
+  { headers }: Pick<HttpRequest, "headers">,
+  key: string | undefined,
+): StrongKey | undefined {
+  if (key !== undefined) {
+    if (key !== "" && Buffer.byteLength(key) <= keyBytesMax)
+      return { key: `key ${key}`, isFirst: false };
+    throw invalid(
+      "idempotency-key",
+      `has ${Buffer.byteLength(key)} bytes`,
+      `1 to ${keyBytesMax} bytes`,
+    );
+  }
+  const given = [headers["write-id"]].flat()[0];
+  if (given === undefined) return undefined;
+  const [, id, again] = /^([\w-]{16,64})(; ?repeat)?$/.exec(given) ?? [];
+  if (id !== undefined) return { key: `id ${id}`, isFirst: again === undefined };
+  throw invalid(
+    "write-id",
+    `"${given.slice(0, 80)}" is none`,
+    "16 to 64 letters, digits, - and _; with `; repeat` behind it when the write is sent again",
+  );
 }
 
 /** At the hub. Throws `invalid-query`. */

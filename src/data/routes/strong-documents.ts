@@ -1,6 +1,7 @@
 /**
  * The document routes for collections with `consistency: strong`: the same requests, answered by the
- * cell's ledger. A write is `done`, `refused` (412) or `unknown` (504); everything else changed nothing.
+ * cell's ledger. A write is `done`, `refused` (412) or `unknown` (504, which under a key may be sent
+ * again); everything else changed nothing.
  */
 import { Readable } from "node:stream";
 import type { Clock } from "../../lib/clock.ts";
@@ -14,7 +15,7 @@ import type { StrongDocuments } from "../strong/documents.ts";
 import type { StrongChangeSet } from "../strong/follow.ts";
 import type { StrongPage, StrongQueries } from "../strong/queries.ts";
 import { eventText } from "./document-changes.ts";
-import { parseWriteQuery, type DocumentsQuery } from "./document-query.ts";
+import { parseStrongKey, parseWriteQuery, type DocumentsQuery } from "./document-query.ts";
 
 export interface StrongDocumentRoutes {
   readonly names: readonly string[];
@@ -66,20 +67,15 @@ export function createStrongDocumentRoutes({
           message: "durability: a collection with consistency: strong is stored by the ledger",
           hint: "leave it out: what is done is on the disks of most servers",
         });
-      if (key !== undefined)
-        throw new SkerryError({
-          code: "invalid-query",
-          message: "idempotency-key: not for a collection with consistency: strong",
-          hint: 'send if-match: "VERSION" of what was read: the same write sent again is refused then',
-        });
-      const writing = strong.write(tokenCallerOf(request), writes);
+      const once = parseStrongKey(request, key);
+      const writing = strong.write(tokenCallerOf(request), writes, once);
       const answer = (await beforeDeadline(clock, writing, timeoutMs)) ?? {
         state: "unknown",
         cause: `there was no answer within ${timeoutMs} ms`,
       };
       switch (answer.state) {
         case "done": {
-          const { revision, changed, versions, warnings } = answer;
+          const { revision, changed, versions, warnings, isRepeated } = answer;
           const [version] = versions;
           return reply.send({
             state: "done",
@@ -93,6 +89,7 @@ export function createStrongDocumentRoutes({
                 : { version }
               : { versions: versions.map((each) => each ?? null) }),
             ...(warnings.length > 0 ? { warnings } : {}),
+            ...(isRepeated ? { repeated: true } : {}),
           });
         }
         case "refused":
@@ -112,8 +109,10 @@ export function createStrongDocumentRoutes({
             error: {
               code: "outcome-unknown",
               message: `this write may have happened, or may still happen: ${answer.cause}`,
-              hint: "read and compare before anything is sent again",
-              retryable: false,
+              hint: once
+                ? "send the same again, under the same key, within two minutes: it takes effect once"
+                : "read and compare before anything is sent again; with an idempotency-key it may be",
+              retryable: once !== undefined,
             },
           });
       }

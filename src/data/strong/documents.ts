@@ -1,6 +1,6 @@
 /**
  * Documents of collections with `consistency: strong`: read, decided (`plan.ts`) and written on
- * condition that nobody wrote meanwhile, in the cell's ledger. Invariants T1 to T6 stand in the README.
+ * condition that nobody wrote meanwhile, in the cell's ledger. Invariants T1 to T8 stand in the README.
  */
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -10,6 +10,7 @@ import { checkWrites, unknownCollection } from "../documents/check.ts";
 import type { CollectionDeclaration, DocumentWrite } from "../documents/store.ts";
 import type { StrongCaller, StrongLedger } from "../ports.ts";
 import { followChanges, type StrongChangeSet } from "./follow.ts";
+import { decodeReceipt, encodeReceipt, onceOf, type Receipt, type StrongKey } from "./once.ts";
 import { planWrites, strongWritesMax } from "./plan.ts";
 import { decodeStored, idOf, keyOf, shown, type Stored, type StrongDocument } from "./stored.ts";
 
@@ -23,6 +24,8 @@ export type StrongAnswer =
       readonly warnings: readonly string[];
       /** In the order of the request. Absent: there is no such document now. */
       readonly versions: readonly (string | undefined)[];
+      /** It was done when it was sent before. */
+      readonly isRepeated?: true;
     }
   /** A condition did not hold; nothing changed. `current` is what stands there. */
   | {
@@ -40,9 +43,15 @@ export interface StrongDocuments {
   /**
    * All or none. Throws what changed nothing: `invalid-document`, `document-too-large`,
    * `batch-too-large`, `quota-exceeded`, `write-contended`, `quorum-lost`, `server-lost`,
-   * `ledger-unavailable`, `coordination-busy`, `disk-full`.
+   * `ledger-unavailable`, `coordination-busy`, `disk-full`. With `key` the same may be sent again, to
+   * any node, for two minutes: it takes effect once, and what is then answered or thrown about the
+   * documents (`refused`, `invalid-document`, …) holds for all that was sent under the key.
    */
-  write(caller: StrongCaller, writes: readonly DocumentWrite[]): Promise<StrongAnswer>;
+  write(
+    caller: StrongCaller,
+    writes: readonly DocumentWrite[],
+    key?: StrongKey,
+  ): Promise<StrongAnswer>;
   read(
     caller: StrongCaller,
     place: { collection: string; id: string },
@@ -84,6 +93,13 @@ export function createStrongDocuments(deps: {
     return collection;
   };
 
+  const readOne = async (caller: StrongCaller, collection: string, id: string) => {
+    if (id === "" || Buffer.byteLength(id) > 256) return undefined;
+    const { items } = await ledger.read(caller, collection, [keyOf(id)]);
+    const [item] = items;
+    return item ? shown(collection, id, decodeStored(item)) : undefined;
+  };
+
   return {
     declare(collections) {
       declared = new Map(collections.map((collection) => [collection.name, collection]));
@@ -93,7 +109,7 @@ export function createStrongDocuments(deps: {
       return [...declared.keys()];
     },
 
-    async write(caller, writes) {
+    async write(caller, writes, key) {
       const collection = declarationOf(writes);
       if (writes.length > strongWritesMax)
         throw new SkerryError({
@@ -105,38 +121,78 @@ export function createStrongDocuments(deps: {
       if (complaint) throw new SkerryError(complaint);
       const { name } = collection;
       const ids = [...new Set(writes.map(({ id }) => id))];
+      const once = key && onceOf(caller, key.key, writes);
       const backoff = createBackoff(deps, { initialMs: 2, maxMs: 100 });
       for (let attempt = 0; attempt < attemptsMax; attempt++) {
         if (attempt > 0) await clock.sleep(backoff.nextMs());
-        const { revision, items } = await ledger.read(caller, name, ids.map(keyOf));
+        // What was sent before may be under way until something stands under its id (T8).
+        const mayBeUnderWay = once !== undefined && !(key?.isFirst && attempt === 0);
+        const { revision, items, receipt } = await ledger.read(
+          caller,
+          name,
+          ids.map(keyOf),
+          mayBeUnderWay ? once.id : undefined,
+        );
+        if (receipt && once) {
+          const kept = decodeReceipt(receipt.value, once);
+          if ("done" in kept) return doneBefore(kept.done, receipt.revision);
+          const { id, message } = kept.refused;
+          const current = id === undefined ? undefined : await readOne(caller, name, id);
+          return { state: "refused", message, current };
+        }
         const standing = new Map<string, Stored>();
         for (const item of items) if (item) standing.set(idOf(item.key), decodeStored(item));
         const plan = planWrites(collection, writes, standing);
-        if (plan.state === "refused") throw new SkerryError(plan.complaint);
-        if (plan.state === "mismatch") {
+        if (plan.state !== "planned") {
+          const message = plan.state === "mismatch" ? plan.message : plan.complaint.message;
+          const id = plan.state === "mismatch" ? { id: plan.id } : {};
+          if (mayBeUnderWay) {
+            const value = encodeReceipt({ of: once.of, refused: { ...id, message } });
+            const barred = await ledger.transact(caller, name, {
+              when: [],
+              changes: [],
+              once: { id: once.id, value },
+            });
+            if (barred.state === "refused") continue;
+            if (barred.state === "unknown") return { state: "unknown", cause: barred.cause };
+          }
+          if (plan.state === "refused") throw new SkerryError(plan.complaint);
           const stored = standing.get(plan.id);
           const current = stored && shown(name, plan.id, stored);
-          return { state: "refused", message: plan.message, current };
+          return { state: "refused", message, current };
         }
-        const { when, changes, warnings } = plan;
+        const { changes, warnings } = plan;
+        const written = new Map(changes.map(({ key: at, value }) => [idOf(at), value]));
+        /** `at`: what stands for the revision of this write. */
+        const versionsAt = <At>(at: At) =>
+          writes.map(({ id }) => {
+            if (!written.has(id)) return standing.get(id)?.revision ?? null;
+            return written.get(id) === undefined ? null : at;
+          });
+        // Nothing to change is told at once, unless it has to be kept that it was.
+        const when =
+          plan.when.length > 0 || !mayBeUnderWay
+            ? plan.when
+            : ids.map((id) => ({ key: keyOf(id), revision: standing.get(id)?.revision ?? 0 }));
+        const done = { changed: changes.length, versions: versionsAt<true>(true) };
         const outcome =
           when.length === 0
             ? ({ state: "done", revision } as const)
-            : await ledger.transact(caller, name, { when, changes });
+            : await ledger.transact(caller, name, {
+                when,
+                changes,
+                ...(once
+                  ? { once: { id: once.id, value: encodeReceipt({ of: once.of, done }) } }
+                  : {}),
+              });
         if (outcome.state === "refused") continue;
         if (outcome.state === "unknown") return { state: "unknown", cause: outcome.cause };
-        const written = new Map(changes.map(({ key, value }) => [idOf(key), value]));
-        const versionOf = (id: string) => {
-          if (!written.has(id)) return standing.get(id)?.revision;
-          return written.get(id) === undefined ? undefined : outcome.revision;
-        };
-        const versions = writes.map(({ id }) => versionOf(id)?.toString());
         return {
           state: "done",
           revision: outcome.revision,
           changed: changes.length,
           warnings,
-          versions,
+          versions: versionsAt(outcome.revision).map((version) => version?.toString()),
         };
       }
       throw new SkerryError({
@@ -147,12 +203,7 @@ export function createStrongDocuments(deps: {
       });
     },
 
-    async read(caller, { collection, id }) {
-      if (id === "" || Buffer.byteLength(id) > 256) return undefined;
-      const { items } = await ledger.read(caller, collection, [keyOf(id)]);
-      const [item] = items;
-      return item ? shown(collection, id, decodeStored(item)) : undefined;
-    },
+    read: (caller, { collection, id }) => readOne(caller, collection, id),
 
     async list(caller, { collection, after, limit = pageDefault }) {
       const page = await ledger.list(caller, collection, {
@@ -169,3 +220,15 @@ export function createStrongDocuments(deps: {
     follow: (caller, query, signal) => followChanges(ledger, caller, query, signal),
   };
 }
+
+const doneBefore = (
+  { changed, versions }: Extract<Receipt, { done: unknown }>["done"],
+  revision: number,
+): StrongAnswer => ({
+  state: "done",
+  revision,
+  changed,
+  warnings: [],
+  versions: versions.map((each) => (each === true ? revision : each)?.toString()),
+  isRepeated: true,
+});

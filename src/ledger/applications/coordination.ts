@@ -11,6 +11,8 @@ export const keyCharactersMax = 512;
 export const nameCharactersMax = 128;
 export const valueBytesMax = 64 * 1024;
 const claimValueCharactersMax = 4096;
+/** Of what is kept to know a write again. */
+export const receiptBytesMax = 4096;
 export const pageItemsMax = 1000;
 /** Of one request that names several keys. */
 export const batchKeysMax = 64;
@@ -40,7 +42,10 @@ const kind = z.enum(["lock", "election"]);
 const stale = z.boolean().optional();
 const fence = z.strictObject({ kind, name, token: revision.min(1) });
 /** Base64 grows by a third. */
-const value = z.base64().max(Math.ceil(valueBytesMax / 3) * 4, `at most ${valueBytesMax} bytes`);
+const base64 = (bytesMax: number) =>
+  z.base64().max(Math.ceil(bytesMax / 3) * 4, `at most ${bytesMax} bytes`);
+const value = base64(valueBytesMax);
+const receipt = z.string().regex(/^[\w-]{43}$/, "43 letters, digits and _-: a SHA-256");
 
 const requestSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("describe") }),
@@ -69,12 +74,21 @@ const requestSchema = z.discriminatedUnion("type", [
     fence: fence.optional(),
   }),
   /** Several keys, all at one revision. */
-  z.strictObject({ type: z.literal("read"), keys: z.array(key).min(1).max(batchKeysMax) }),
-  /** All or none, on condition of each key's last change; 0: it does not exist. */
+  z.strictObject({
+    type: z.literal("read"),
+    keys: z.array(key).min(1).max(batchKeysMax),
+    /** Of a write that may have been done: the keys are read only if it was not. */
+    once: receipt.optional(),
+  }),
+  /**
+   * All or none, on condition of each key's last change; 0: it does not exist. With `once` only if
+   * nothing was done under that id, which is then known for two minutes at least, by this value.
+   */
   z.strictObject({
     type: z.literal("transact"),
     when: z.array(z.strictObject({ key, revision })).max(batchKeysMax),
     writes: z.array(z.strictObject({ key, value: value.nullable() })).max(batchKeysMax),
+    once: z.strictObject({ id: receipt, value: base64(receiptBytesMax) }).optional(),
   }),
   z.strictObject({
     type: z.literal("session-create"),
@@ -154,6 +168,8 @@ export type CoordinationAnswer =
       readonly state: "items";
       readonly revision: number;
       readonly items: readonly (Item | null)[];
+      /** What was done under the id of `once`; then there are no items. */
+      readonly receipt?: { readonly value: string; readonly revision: number };
     }
   | {
       readonly state: "page";

@@ -12,6 +12,8 @@ export type CoordinationLimits = {
   readonly sessions: number;
   readonly watches: number;
   readonly waiters: number;
+  /** Kept at a time to know writes again. */
+  readonly receipts: number;
   /** Requests under way: of one application, and of all. */
   readonly callsOfOne: number;
   readonly calls: number;
@@ -25,6 +27,7 @@ export const coordinationLimits: CoordinationLimits = {
   sessions: 256,
   watches: 64,
   waiters: 256,
+  receipts: 32_768,
   callsOfOne: 64,
   calls: 256,
 };

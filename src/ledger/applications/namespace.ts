@@ -43,6 +43,8 @@ export type Namespace = {
   readonly root: string;
   readonly keys: string;
   session(id: string): string;
+  /** Of a write that is done once. */
+  receipt(id: string): string;
   claim(kind: ClaimKind, name: string): string;
 };
 
@@ -53,16 +55,18 @@ export function namespaceOf(application: string, prefix = applicationsPrefix): N
     root,
     keys: `${root}keys/`,
     session: (id) => `${root}sessions/${id}`,
+    receipt: (id) => `${root}receipts/${id}`,
     claim: (kind, name) => `${root}${kind}s/${name}`,
   };
 }
 
-/** Whose a ledger key is, and whether it is a session; undefined outside of the prefix. */
+/** Whose a ledger key is, and what it counts as; undefined outside of the prefix. */
 export function placeOf(
   key: string,
   prefix: string,
-): { application: string; isSession: boolean } | undefined {
+): { application: string; kind: "key" | "session" | "receipt" } | undefined {
   if (!key.startsWith(prefix)) return undefined;
   const [application = "", folder] = key.slice(prefix.length).split("/", 2);
-  return { application, isSession: folder === "sessions" };
+  const kind = folder === "sessions" ? "session" : folder === "receipts" ? "receipt" : "key";
+  return { application, kind };
 }

@@ -45,10 +45,16 @@ export type CollectionSpaceDeps = {
   readonly isStrong: (collection: string) => boolean;
   /** What is wrong with a key, or with a value as bytes; undefined when it is a document's. */
   readonly problemOf: (key: string, value?: Uint8Array) => string | undefined;
+  /** What is wrong with what is kept of a write that is done once. */
+  readonly receiptProblemOf: (value: Uint8Array) => string | undefined;
 };
 
 /** C10: what another node sends is held to the same as what this node writes. */
-export function collectionSpace({ isStrong, problemOf }: CollectionSpaceDeps): Space {
+export function collectionSpace({
+  isStrong,
+  problemOf,
+  receiptProblemOf,
+}: CollectionSpaceDeps): Space {
   return {
     prefix: collectionsPrefix,
     limits: collectionLimits,
@@ -68,6 +74,9 @@ export function collectionSpace({ isStrong, problemOf }: CollectionSpaceDeps): S
           const problem = problemOf(key, bytes);
           if (problem !== undefined) throw invalid(`writes[${index}]`, problem);
         }
+        const { once } = request;
+        const problem = once && receiptProblemOf(Buffer.from(once.value, "base64"));
+        if (problem !== undefined) throw invalid("once.value", problem);
       }
       return namespaceOf(collection, collectionsPrefix);
     },

@@ -12,7 +12,7 @@ import type { Namespace } from "../namespace.ts";
 import { claimBytes, holderOf, unknownOf } from "./items.ts";
 import { isGone, type CallOptions, type Sessions } from "./sessions.ts";
 import { createTurns } from "./turns.ts";
-import type { Usage } from "./usage.ts";
+import { nothing, type Usage } from "./usage.ts";
 
 export interface Claims {
   claim(namespace: Namespace, request: RequestOf<"claim">, call: CallOptions): Answer;
@@ -55,7 +55,7 @@ export function createClaims(
     const { timeoutMs } = call;
     const key = namespace.claim(request.kind, request.name);
     const bytes = claimBytes(request);
-    const growth = { keys: 1, bytes: key.length + bytes.byteLength, sessions: 0 };
+    const growth = { ...nothing, keys: 1, bytes: key.length + bytes.byteLength };
     const used = await usage.of(namespace.application, call);
     const full = (["keys", "bytes"] as const).find(
       (limit) => used[limit] + growth[limit] > limits[limit],

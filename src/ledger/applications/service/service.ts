@@ -26,6 +26,7 @@ import { createBatches } from "./batches.ts";
 import { createClaims } from "./claims.ts";
 import { createKeys } from "./keys.ts";
 import { createQuorumView } from "./quorum.ts";
+import { createReceipts } from "./receipts.ts";
 import { createReserve } from "./room.ts";
 import { createSessions, type CallOptions } from "./sessions.ts";
 import { observeClaim, watchKeys } from "./streams.ts";
@@ -57,7 +58,7 @@ export function createCoordinationService(
   const sessions = createSessions({ ledger, usage }, limits);
   const reserve = createReserve({ ledger, usage }, limits);
   const keys = createKeys({ ledger, reserve, sessions });
-  const batches = createBatches({ ledger, reserve });
+  const batches = createBatches({ ledger, reserve, receipts: createReceipts({ ledger, clock }) });
   const claims = createClaims({ ledger, usage, sessions, clock }, limits);
   const calls = createShares({
     perTakerMax: limits.callsOfOne,

@@ -8,7 +8,7 @@ import type { CoordinationAnswer } from "../coordination.ts";
 import { quotaExceeded, sessionUnknown, type CoordinationLimits } from "../limits.ts";
 import type { Namespace } from "../namespace.ts";
 import { unknownOf } from "./items.ts";
-import type { Usage } from "./usage.ts";
+import { nothing, type Usage } from "./usage.ts";
 
 export interface Sessions {
   create(namespace: Namespace, ttlMs: number, options: CallOptions): Promise<CoordinationAnswer>;
@@ -49,7 +49,7 @@ export function createSessions(
       const { application } = namespace;
       const { sessions } = await usage.of(application, call);
       if (sessions >= limits.sessions) throw quotaExceeded(limits, "sessions", sessions);
-      const reservation = usage.reserve(application, { keys: 0, bytes: 0, sessions: 1 });
+      const reservation = usage.reserve(application, { ...nothing, sessions: 1 });
       try {
         const granted = await ledger.grant(ttlMs);
         const key = namespace.session(granted.lease);

@@ -16,6 +16,8 @@ export type Amount = {
   /** Of keys and values. */
   readonly bytes: number;
   readonly sessions: number;
+  /** Of writes that are done once; small, and gone by themselves. */
+  readonly receipts: number;
 };
 
 export interface Usage {
@@ -32,7 +34,7 @@ export interface Usage {
 /** A write whose outcome is unknown counts for as long as it may still be on its way. */
 const unknownMs = 30_000;
 const pageKeys = 64;
-const nothing: Amount = { keys: 0, bytes: 0, sessions: 0 };
+export const nothing: Amount = { keys: 0, bytes: 0, sessions: 0, receipts: 0 };
 
 /** Counts what is below `prefix`; starts when it is first asked. */
 export function createUsage(
@@ -122,8 +124,7 @@ export function createUsage(
         if (!isHeld) return;
         isHeld = false;
         const left = sum(reserved.get(application) ?? nothing, amount, -1);
-        if (left.keys === 0 && left.bytes === 0 && left.sessions === 0)
-          reserved.delete(application);
+        if (isNothing(left)) reserved.delete(application);
         else reserved.set(application, left);
       };
       return {
@@ -146,22 +147,18 @@ export function createUsage(
   };
 }
 
-type Weight = { readonly bytes: number; readonly isSession: boolean };
-
 const weightOf = ({ key, value }: KeyValue): number => key.length + value.byteLength;
 
 function add(
   counted: Map<string, Amount>,
   place: ReturnType<typeof placeOf>,
-  bytes: Weight["bytes"],
+  bytes: number,
   sign: 1 | -1,
 ): void {
   if (!place) return;
-  const amount = place.isSession
-    ? { keys: 0, bytes: 0, sessions: 1 }
-    : { keys: 1, bytes, sessions: 0 };
+  const amount = amountOf(place.kind, bytes);
   const left = sum(counted.get(place.application) ?? nothing, amount, sign);
-  if (left.keys === 0 && left.sessions === 0) counted.delete(place.application);
+  if (isNothing({ ...left, bytes: 0 })) counted.delete(place.application);
   else counted.set(place.application, left);
 }
 
@@ -176,7 +173,21 @@ const sum = (left: Amount, right: Amount, sign: 1 | -1): Amount => ({
   keys: left.keys + sign * right.keys,
   bytes: left.bytes + sign * right.bytes,
   sessions: left.sessions + sign * right.sessions,
+  receipts: left.receipts + sign * right.receipts,
 });
+
+const isNothing = (amount: Amount): boolean => Object.values(amount).every((each) => each === 0);
+
+function amountOf(kind: "key" | "session" | "receipt", bytes: number): Amount {
+  switch (kind) {
+    case "key":
+      return { ...nothing, keys: 1, bytes };
+    case "session":
+      return { ...nothing, sessions: 1 };
+    case "receipt":
+      return { ...nothing, receipts: 1 };
+  }
+}
 
 async function orAbort(promise: Promise<void>, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();

@@ -1,0 +1,45 @@
+/**
+ * The leases that receipts of writes hang on, by which the ledger forgets them: one for all that are
+ * written within a minute, so that each is known for two minutes at least, and three at most.
+ */
+import type { Clock } from "../../../lib/clock.ts";
+import type { LeaseId, Ledger } from "../../ledger.ts";
+
+export interface Receipts {
+  lease(): Promise<LeaseId>;
+  /** It is gone, whatever its time. */
+  forget(lease: LeaseId): void;
+}
+
+const usedMs = 60_000;
+const ttlMs = 180_000;
+
+export function createReceipts({
+  ledger,
+  clock,
+}: {
+  ledger: Pick<Ledger, "grant">;
+  clock: Clock;
+}): Receipts {
+  let current: { readonly granted: Promise<LeaseId>; readonly untilMs: number } | undefined;
+
+  const renew = (): Promise<LeaseId> => {
+    const granted = ledger.grant(ttlMs).then(({ lease }) => lease);
+    const next = { granted, untilMs: clock.monotonicMs() + usedMs };
+    current = next;
+    granted.catch(() => {
+      if (current === next) current = undefined;
+    });
+    return granted;
+  };
+
+  return {
+    lease: () => (current && clock.monotonicMs() < current.untilMs ? current.granted : renew()),
+    forget(lease) {
+      const before = current;
+      void before?.granted.then((known) => {
+        if (known === lease && current === before) current = undefined;
+      });
+    },
+  };
+}
