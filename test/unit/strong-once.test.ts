@@ -8,9 +8,15 @@ import type { StrongCaller } from "../../src/data/index.ts";
 import { createStrongDocuments } from "../../src/data/strong/documents.ts";
 import { encodeReceipt, receiptProblemOf } from "../../src/data/strong/once.ts";
 import type { CoordinationLimits } from "../../src/ledger/applications/index.ts";
-import { openSqliteLedger, type Ledger } from "../../src/ledger/index.ts";
+import { createReceipts } from "../../src/ledger/applications/service/receipts.ts";
+import { openSqliteLedger, type LeaseId, type Ledger } from "../../src/ledger/index.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
-import { failing, withFaults, type TransactFault } from "../support/ledger-faults.ts";
+import {
+  failing,
+  unavailableError,
+  withFaults,
+  type TransactFault,
+} from "../support/ledger-faults.ts";
 import { hostDeps, openTestLedger, temporaryFolder } from "../support/ledger.ts";
 import { accounts, strongService } from "../support/strong.ts";
 
@@ -127,6 +133,20 @@ test("T8: a refusal bars what may still be under way, also where a document come
   await assert.rejects(here.write(caller, [wrong], again("w")), { code: "invalid-document" });
   const barred = await there.write(caller, [wrong], again("w"));
   assert.ok(barred.state === "refused" && barred.message.includes("/owner is required"));
+  // And where the fields are declared otherwise by then.
+  await here.write(caller, [put("ann")]);
+  const later = Promise.withResolvers<void>();
+  fail({ state: "apply-later", release: later.promise });
+  assert.equal((await here.write(caller, [deposit], first("d"))).state, "unknown");
+  const fields = [{ path: "/balance", type: "string", required: false }] as const;
+  there.declare([{ ...accounts, fields }]);
+  await assert.rejects(there.write(caller, [deposit], again("d")), { code: "invalid-document" });
+  later.resolve();
+  await here.write(caller, [{ ...put("y"), id: "behind" }]);
+  assert.deepEqual(await read(), { owner: "ann" });
+  const told = await there.write(caller, [deposit], again("d"));
+  assert.ok(told.state === "refused" && told.message.includes("/balance"));
+  await here.write(caller, [remove]);
   const nothing = await here.write(caller, [remove], again("n"));
   assert.ok(nothing.state === "done" && nothing.changed === 0 && !nothing.isRepeated);
   await here.write(caller, [put("kept")]);
@@ -170,6 +190,37 @@ test("T8: keys are known for two minutes, and not much longer", async (t) => {
   assert.ok(told.state === "done" && told.isRepeated);
   await clock.advance(180_000);
   assert.equal(await receipts(), 0);
+});
+
+test("T8: a lease that receipts hang on is shared for a minute, by a few hundred, and not once it is gone", async () => {
+  const clock = createSimulatedClock();
+  let granted = 0;
+  let isRefused = false;
+  const receipts = createReceipts({
+    clock,
+    ledger: {
+      async grant(ttlMs) {
+        if (isRefused) throw unavailableError();
+        return { lease: `lease-${++granted}` as LeaseId, ttlMs };
+      },
+    },
+  });
+  const many = await Promise.all(Array.from({ length: 1200 }, () => receipts.lease()));
+  const sizes = [...Map.groupBy(many, (lease) => lease).values()].map(({ length }) => length);
+  assert.deepEqual(sizes, [500, 500, 200]);
+  await clock.advance(59_000);
+  assert.equal(await receipts.lease(), "lease-3");
+  await clock.advance(1000);
+  assert.equal(await receipts.lease(), "lease-4");
+  receipts.forget("lease-3" as LeaseId);
+  await clock.advance(0);
+  assert.equal(await receipts.lease(), "lease-4");
+  receipts.forget("lease-4" as LeaseId);
+  await clock.advance(0);
+  isRefused = true;
+  await assert.rejects(receipts.lease(), { code: "ledger-unavailable" });
+  isRefused = false;
+  assert.equal(await receipts.lease(), "lease-5");
 });
 
 test("T8: how many keys are known is bounded; who is over is told that nothing was written", async (t) => {

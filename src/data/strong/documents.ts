@@ -10,7 +10,14 @@ import { checkWrites, unknownCollection } from "../documents/check.ts";
 import type { CollectionDeclaration, DocumentWrite } from "../documents/store.ts";
 import type { StrongCaller, StrongLedger } from "../ports.ts";
 import { followChanges, type StrongChangeSet } from "./follow.ts";
-import { decodeReceipt, encodeReceipt, onceOf, type Receipt, type StrongKey } from "./once.ts";
+import {
+  decodeReceipt,
+  encodeReceipt,
+  onceOf,
+  type Once,
+  type Receipt,
+  type StrongKey,
+} from "./once.ts";
 import { planWrites, strongWritesMax } from "./plan.ts";
 import { decodeStored, idOf, keyOf, shown, type Stored, type StrongDocument } from "./stored.ts";
 
@@ -100,6 +107,38 @@ export function createStrongDocuments(deps: {
     return item ? shown(collection, id, decodeStored(item)) : undefined;
   };
 
+  const keptAnswer = async (
+    caller: StrongCaller,
+    collection: string,
+    { once, receipt }: { once: Once; receipt: { value: Uint8Array; revision: number } },
+  ): Promise<StrongAnswer> => {
+    const kept = decodeReceipt(receipt.value, once);
+    if ("done" in kept) return doneBefore(kept.done, receipt.revision);
+    const { id, message } = kept.refused;
+    const current = id === undefined ? undefined : await readOne(caller, collection, id);
+    return { state: "refused", message, current };
+  };
+  /** Undefined: nothing that was sent under the key takes effect any more; else what became of it. */
+  const bar = async (
+    caller: StrongCaller,
+    collection: string,
+    once: Once,
+    { id, message }: { readonly id?: string; readonly message: string },
+  ): Promise<StrongAnswer | undefined> => {
+    const refused = { ...(id === undefined ? {} : { id }), message };
+    const barred = await ledger.transact(caller, collection, {
+      when: [],
+      changes: [],
+      once: { id: once.id, value: encodeReceipt({ of: once.of, refused }) },
+    });
+    if (barred.state === "done") return undefined;
+    if (barred.state === "unknown") return barred;
+    // Any key: what stands under the id is asked for, and told instead.
+    const { receipt } = await ledger.read(caller, collection, [keyOf("-")], once.id);
+    if (receipt) return await keptAnswer(caller, collection, { once, receipt });
+    return { state: "unknown", cause: "what was known of the key was forgotten meanwhile" };
+  };
+
   return {
     declare(collections) {
       declared = new Map(collections.map((collection) => [collection.name, collection]));
@@ -117,11 +156,16 @@ export function createStrongDocuments(deps: {
           message: `writes: ${writes.length} in one request`,
           hint: `send at most ${strongWritesMax} at a time to a collection with consistency: strong`,
         });
-      const complaint = checkWrites(writes, undefined, declared);
-      if (complaint) throw new SkerryError(complaint);
       const { name } = collection;
       const ids = [...new Set(writes.map(({ id }) => id))];
       const once = key && onceOf(caller, key.key, writes);
+      const complaint = checkWrites(writes, undefined, declared);
+      if (complaint) {
+        // The declaration may have been another one when it was sent before.
+        const before = once && !key?.isFirst ? await bar(caller, name, once, complaint) : undefined;
+        if (before) return before;
+        throw new SkerryError(complaint);
+      }
       const backoff = createBackoff(deps, { initialMs: 2, maxMs: 100 });
       for (let attempt = 0; attempt < attemptsMax; attempt++) {
         if (attempt > 0) await clock.sleep(backoff.nextMs());
@@ -133,33 +177,18 @@ export function createStrongDocuments(deps: {
           ids.map(keyOf),
           mayBeUnderWay ? once.id : undefined,
         );
-        if (receipt && once) {
-          const kept = decodeReceipt(receipt.value, once);
-          if ("done" in kept) return doneBefore(kept.done, receipt.revision);
-          const { id, message } = kept.refused;
-          const current = id === undefined ? undefined : await readOne(caller, name, id);
-          return { state: "refused", message, current };
-        }
+        if (receipt && once) return await keptAnswer(caller, name, { once, receipt });
         const standing = new Map<string, Stored>();
         for (const item of items) if (item) standing.set(idOf(item.key), decodeStored(item));
         const plan = planWrites(collection, writes, standing);
         if (plan.state !== "planned") {
-          const message = plan.state === "mismatch" ? plan.message : plan.complaint.message;
-          const id = plan.state === "mismatch" ? { id: plan.id } : {};
-          if (mayBeUnderWay) {
-            const value = encodeReceipt({ of: once.of, refused: { ...id, message } });
-            const barred = await ledger.transact(caller, name, {
-              when: [],
-              changes: [],
-              once: { id: once.id, value },
-            });
-            if (barred.state === "refused") continue;
-            if (barred.state === "unknown") return { state: "unknown", cause: barred.cause };
-          }
+          const refused = plan.state === "mismatch" ? plan : plan.complaint;
+          const before = mayBeUnderWay ? await bar(caller, name, once, refused) : undefined;
+          if (before) return before;
           if (plan.state === "refused") throw new SkerryError(plan.complaint);
-          const stored = standing.get(plan.id);
-          const current = stored && shown(name, plan.id, stored);
-          return { state: "refused", message, current };
+          const { id, message } = plan;
+          const stored = standing.get(id);
+          return { state: "refused", message, current: stored && shown(name, id, stored) };
         }
         const { changes, warnings } = plan;
         const written = new Map(changes.map(({ key: at, value }) => [idOf(at), value]));

@@ -1,6 +1,7 @@
 /**
- * The leases that receipts of writes hang on, by which the ledger forgets them: one for all that are
- * written within a minute, so that each is known for two minutes at least, and three at most.
+ * The leases that receipts of writes hang on, by which the ledger forgets them: one for what is written
+ * within a minute, so that each is known for two minutes at least, and three at most; and not for more
+ * than a few hundred, since what hangs on a lease goes in one revision, which every watch is told whole.
  */
 import type { Clock } from "../../../lib/clock.ts";
 import type { LeaseId, Ledger } from "../../ledger.ts";
@@ -12,6 +13,7 @@ export interface Receipts {
 }
 
 const usedMs = 60_000;
+const usesMax = 500;
 const ttlMs = 180_000;
 
 export function createReceipts({
@@ -21,11 +23,13 @@ export function createReceipts({
   ledger: Pick<Ledger, "grant">;
   clock: Clock;
 }): Receipts {
-  let current: { readonly granted: Promise<LeaseId>; readonly untilMs: number } | undefined;
+  let current:
+    | { readonly granted: Promise<LeaseId>; readonly untilMs: number; uses: number }
+    | undefined;
 
   const renew = (): Promise<LeaseId> => {
     const granted = ledger.grant(ttlMs).then(({ lease }) => lease);
-    const next = { granted, untilMs: clock.monotonicMs() + usedMs };
+    const next = { granted, untilMs: clock.monotonicMs() + usedMs, uses: 1 };
     current = next;
     granted.catch(() => {
       if (current === next) current = undefined;
@@ -34,7 +38,12 @@ export function createReceipts({
   };
 
   return {
-    lease: () => (current && clock.monotonicMs() < current.untilMs ? current.granted : renew()),
+    lease() {
+      if (!current || current.uses >= usesMax || clock.monotonicMs() >= current.untilMs)
+        return renew();
+      current.uses++;
+      return current.granted;
+    },
     forget(lease) {
       const before = current;
       void before?.granted.then((known) => {
