@@ -3,13 +3,16 @@ import type { KindDefinition, KubeObject } from "../api/index.ts";
 import { isAbort } from "../lib/errors.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
-import type { Resources } from "../resources/index.ts";
+import type { ListOptions, Resources } from "../resources/index.ts";
+
+export type MirroredSelection = Pick<ListOptions, "namespace" | "fieldSelector">;
 
 export type Mirrored = {
-  /** Calls `listener` with all objects once they are known, and again after each burst of changes. */
+  /** Calls `listener` with all objects once they are known, or those selected, and again after each burst of changes. */
   follow<T extends KubeObject>(
     kind: KindDefinition<T>,
     listener: (objects: readonly T[]) => void,
+    selection?: MirroredSelection,
   ): void;
 };
 
@@ -23,7 +26,7 @@ export function createMirrored(deps: {
 }): Mirrored {
   const { resources, clock, log, signal } = deps;
   return {
-    follow(kind, listener) {
+    follow(kind, listener, selection = {}) {
       // One object that a part cannot read must not end the agent, and again at every start of it.
       const tellSafely: typeof listener = (objects) => {
         try {
@@ -35,7 +38,7 @@ export function createMirrored(deps: {
       void (async () => {
         while (!signal.aborted) {
           try {
-            await followOnce(resources, kind, tellSafely, signal);
+            await followOnce(resources, kind, tellSafely, { ...selection, signal });
           } catch (error) {
             if (signal.aborted || isAbort(error)) return;
             log.warn("following the mirror failed; it begins anew", { kind: kind.kind, error });
@@ -51,8 +54,9 @@ async function followOnce<T extends KubeObject>(
   resources: Resources,
   kind: KindDefinition<T>,
   listener: (objects: readonly T[]) => void,
-  signal: AbortSignal,
+  options: MirroredSelection & { signal: AbortSignal },
 ): Promise<void> {
+  const { signal } = options;
   const byKey = new Map<string, T>();
   let complete = false;
   let scheduled = false;
@@ -65,7 +69,7 @@ async function followOnce<T extends KubeObject>(
       if (!signal.aborted) listener([...byKey.values()]);
     });
   };
-  for await (const event of resources.watch(kind, { signal })) {
+  for await (const event of resources.watch(kind, options)) {
     if (event.type === "BOOKMARK") {
       if (complete) continue;
       complete = true;

@@ -277,7 +277,7 @@ test("R11: kinds that are not kept, and all writes, go upstream", async () => {
   assert.equal((await mirror.update(streamKind, made)).state, "unknown");
 });
 
-test("R11: readers may change what they were given", async () => {
+test("R14: what was got by name may be changed, what was listed is shared and may not", async () => {
   await using fixture = await openLedgerResources();
   const store: MirrorStore = { load: async () => [], apply: async () => {} };
   done(await fixture.resources.create(configMapKind, configMap("a", { n: "1" })));
@@ -287,7 +287,9 @@ test("R11: readers may change what they were given", async () => {
   const read = async () =>
     (await mirror.get(configMapKind, { namespace: "default", name: "a" })) as ConfigMap;
   (await read()).data = { n: "spoilt" };
-  for (const object of (await mirror.list(configMapKind)).items) object.data = { n: "spoilt" };
+  const { items } = await mirror.list(configMapKind);
+  for (const object of items) assert.throws(() => (object.data = { n: "spoilt" }), TypeError);
+  assert.equal((await mirror.list(configMapKind)).items[0], items[0]);
   assert.deepEqual((await read()).data, { n: "1" });
 });
 

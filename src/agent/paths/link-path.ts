@@ -185,12 +185,14 @@ export async function startLinkPath(
     );
     hub.on("up", (link) => listeners.onHub(link));
   };
-  deps.mirrored.follow(configMapKind, (maps: readonly ConfigMap[]) => {
-    const told = maps.find(
-      ({ metadata }) => metadata.name === cellConfigName && metadata.namespace === "kube-system",
-    )?.data?.["hub"];
-    if (told !== undefined) hubAddress = told;
-  });
+  deps.mirrored.follow(
+    configMapKind,
+    ([map]: readonly ConfigMap[]) => {
+      const told = map?.data?.["hub"];
+      if (told !== undefined) hubAddress = told;
+    },
+    { namespace: "kube-system", fieldSelector: `metadata.name=${cellConfigName}` },
+  );
   // Trust in the hub may come later, with the next answer of a server.
   await lifecycle.start(
     "hub dialler",

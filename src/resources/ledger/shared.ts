@@ -5,6 +5,7 @@
  */
 import type { KubeObject } from "../../api/index.ts";
 import type { KeyValue } from "../../ledger/index.ts";
+import { deepFreeze } from "../../lib/freeze.ts";
 import { decodeObject } from "./storage.ts";
 
 /** The object at this key and revision. */
@@ -20,7 +21,7 @@ export function createSharedDecode(): SharedDecode {
     const seen = seenByKey.get(key);
     const known = seen?.revision === modRevision ? seen.object.deref() : undefined;
     if (known) return known as T;
-    const object = freeze(decodeObject<T>(keyValue));
+    const object = deepFreeze(decodeObject<T>(keyValue));
     // What was read last goes last: the first is the one to forget.
     seenByKey.delete(key);
     seenByKey.set(key, { revision: modRevision, object: new WeakRef<KubeObject>(object) });
@@ -31,11 +32,4 @@ export function createSharedDecode(): SharedDecode {
       }
     return object;
   };
-}
-
-/** JSON, so there are no cycles. */
-function freeze<T>(value: T): T {
-  if (typeof value !== "object" || value === null) return value;
-  for (const part of Object.values(value)) freeze(part);
-  return Object.freeze(value);
 }

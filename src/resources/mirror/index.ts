@@ -76,16 +76,16 @@ export function createMirror(
       log.error("desired state could not be read from disk; it is fetched anew", { error });
       persister.rewrite();
     }
-    const byResource = new Map<string, KubeObject[]>();
-    for (const object of stored) {
-      const parsed = parseStored(object);
-      if (!parsed) {
-        log.error("an object on disk cannot be read; it is fetched anew", { key: object.key });
-        continue;
-      }
-      byResource.set(object.resource, [...(byResource.get(object.resource) ?? []), parsed]);
-    }
-    for (const { resource, reflection } of parts) reflection.load(byResource.get(resource) ?? []);
+    const byResource = Map.groupBy(stored, ({ resource }) => resource);
+    for (const { resource, reflection } of parts)
+      reflection.load(
+        (byResource.get(resource) ?? []).flatMap((object) => {
+          const parsed = parseStored(object);
+          if (!parsed)
+            log.error("an object on disk cannot be read; it is fetched anew", { key: object.key });
+          return parsed ?? [];
+        }),
+      );
   };
 
   return {

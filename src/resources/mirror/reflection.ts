@@ -1,9 +1,11 @@
 /**
  * What a mirror knows of one kind, in memory: the objects, the changes of late, and who watches.
- * Applying the same event twice, or an older one, changes nothing.
+ * Applying the same event twice, or an older one, changes nothing. Its objects are frozen, and all
+ * readers share them (R14).
  */
 import type { KindDefinition, KubeObject, ObjectKey } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
+import { deepFreeze } from "../../lib/freeze.ts";
 import { generationOf } from "../../lib/history.ts";
 import { createQueue, type Queue } from "../../lib/queue.ts";
 import type { ListOptions, ListResult, WatchEvent } from "../resources.ts";
@@ -63,6 +65,7 @@ export function createReflection(kind: KindDefinition): Reflection {
   };
   const set = (change: Change<KubeObject>): Reflected => {
     const key = keyOf(change.object);
+    deepFreeze(change.object);
     if (change.type === "DELETED") objects.delete(key);
     else objects.set(key, change.object);
     record(change);
@@ -115,7 +118,7 @@ export function createReflection(kind: KindDefinition): Reflection {
     if (options.signal?.aborted) end();
     options.signal?.addEventListener("abort", end, { once: true });
     try {
-      for (const object of present) yield { type: "ADDED", object: copyOf(object) } as const;
+      for (const object of present) yield { type: "ADDED", object } as const;
       if (fromStart) yield { type: "BOOKMARK", resourceVersion: String(after) } as const;
       for (const item of missed) {
         const event = eventOf(selection, item);
@@ -140,16 +143,16 @@ export function createReflection(kind: KindDefinition): Reflection {
   return {
     kind,
     get: (key) =>
-      copyOf(objects.get(`${kind.namespaced ? (key.namespace ?? "") : ""}/${key.name}`)),
+      structuredClone(objects.get(`${kind.namespaced ? (key.namespace ?? "") : ""}/${key.name}`)),
     all: () => objects.values(),
     list(options) {
       if (options.continueToken) throw compacted("a mirror answers a list as a whole");
-      return { items: itemsOf(select(options)).map(copyOf), resourceVersion: String(revision) };
+      return { items: itemsOf(select(options)), resourceVersion: String(revision) };
     },
     watch,
     load(loaded) {
-      objects = new Map(loaded.map((object) => [keyOf(object), object]));
-      revision = Math.max(0, ...loaded.map(revisionOf));
+      objects = new Map(loaded.map((object) => [keyOf(object), deepFreeze(object)]));
+      revision = loaded.reduce((latest, object) => Math.max(latest, revisionOf(object)), 0);
       floor = revision;
     },
     replace(next, resourceVersion) {
@@ -221,12 +224,7 @@ function eventOf(
 ): WatchEvent<KubeObject> | undefined {
   return change === "bookmark"
     ? { type: "BOOKMARK", resourceVersion: String(revision) }
-    : copyOf(selectEvent(selection, change));
-}
-
-/** Readers may change what they were given; what the mirror knows must not change with it. */
-function copyOf<T>(value: T): T {
-  return structuredClone(value);
+    : selectEvent(selection, change);
 }
 
 export function keyOf({ metadata }: KubeObject): string {
