@@ -124,7 +124,9 @@ function joinLists(a: readonly Element[], b: readonly Element[]): readonly Eleme
       for (let last = open.at(-1); last && isBefore(last, element); last = open.at(-1)) open.pop();
       if (!isKnown(element)) {
         const after = open.at(-1)?.id;
-        behind.set(after, [...(behind.get(after) ?? []), element]);
+        const siblings = behind.get(after);
+        if (siblings) siblings.push(element);
+        else behind.set(after, [element]);
       }
       open.push(element);
     }
