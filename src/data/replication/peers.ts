@@ -1,7 +1,8 @@
 /**
  * Replication between the nodes of a cell. A node pushes its own log to every peer as it grows, a few
  * batches under way at a time; and once a second it compares vectors and pulls what it lacks, from
- * whoever has it: so the log of a dead node goes on spreading. Vectors told are durable ones (D2).
+ * whoever has it: so the log of a dead node goes on spreading. Two that have the same compare again when
+ * one of them has grown, and else seldom. Vectors told are durable ones (D2).
  */
 import { every, type Clock } from "../../lib/clock.ts";
 import { isAbort, SkerryError } from "../../lib/errors.ts";
@@ -14,6 +15,7 @@ import { decodePull, decodeSnapshotWish, decodeVector, encodeJson } from "./mess
 import { peerNode } from "./peer-node.ts";
 import { createPuller } from "./pull.ts";
 import { createPush, type Push } from "./push.ts";
+import { covers } from "./vectors.ts";
 
 export type ReplicationOptions = {
   readonly node: string;
@@ -21,7 +23,7 @@ export type ReplicationOptions = {
   readonly methods?: string;
   /** Only nodes of this trust domain are peers. */
   readonly trustDomain: string;
-  /** Between two comparisons of vectors; each may be shorter. Default 1000. */
+  /** Between two comparisons of vectors while stores differ or grow; each may be shorter. Default 1000. */
   readonly periodMs?: number;
   /** Default 256 KiB. */
   readonly batchBytesMax?: number;
@@ -50,7 +52,12 @@ type PeerState = {
   link: Link | undefined;
   push: Push | undefined;
   comparing: Link | undefined;
+  /** Since when both had the same and nothing was under way; undefined: compare in the next round. */
+  calmFromMs: number | undefined;
 };
+
+/** Between two comparisons of stores that had the same and have not grown since: for what no event tells. */
+const calmMs = 10_000;
 
 export type ReplicationDeps = {
   readonly store: ReplicatedStore;
@@ -72,11 +79,20 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
   const puller = createPuller({ store, log }, { methods, batchBytesMax, timeoutMs });
   let stopped = false;
   let latest: Vector = {};
+  /** Counts what makes a comparison old that is under way. */
+  let growths = 0;
 
   const stateOf = (node: string): PeerState => {
     const known = peersByNode.get(node);
     if (known) return known;
-    const state = { node, vector: {}, link: undefined, push: undefined, comparing: undefined };
+    const state: PeerState = {
+      node,
+      vector: {},
+      link: undefined,
+      push: undefined,
+      comparing: undefined,
+      calmFromMs: undefined,
+    };
     peersByNode.set(node, state);
     return state;
   };
@@ -101,7 +117,9 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
   const compare = async (state: PeerState, link: Link) => {
     if (state.comparing === link) return;
     state.comparing = link;
+    state.calmFromMs = undefined;
     const ackedBefore = state.push?.acked ?? 0;
+    const growthsBefore = growths;
     try {
       const mine = await store.vector();
       const answer = await link.request(`${methods}.vector`, encodeJson(mine), {
@@ -120,7 +138,13 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
       );
       const top = Math.max(mine[origin] ?? 0, latest[origin] ?? 0);
       state.push.resume({ origin, after: theirs[origin] ?? 0, top, ackedBefore });
-      void puller.pull(link, { origin, mine, theirs }).catch(complain(state, link));
+      void puller.pull(link, { origin, mine, theirs }).then(
+        (hasAll) => {
+          if (hasAll && isSame(mine, theirs) && growths === growthsBefore && state.link === link)
+            state.calmFromMs = clock.monotonicMs();
+        },
+        complain(state, link),
+      );
     } catch (error) {
       complain(state, link)(error);
     } finally {
@@ -128,19 +152,26 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
     }
   };
 
-  const compareAll = () => {
-    for (const state of peersByNode.values()) if (state.link) void compare(state, state.link);
+  const compareAll = (isDue: (state: PeerState) => boolean = () => true) => {
+    for (const state of peersByNode.values())
+      if (state.link && isDue(state)) void compare(state, state.link);
   };
+  const isDue = ({ calmFromMs }: PeerState) =>
+    calmFromMs === undefined || clock.monotonicMs() - calmFromMs >= calmMs;
   const rounds = every(
     clock,
     // Streams and documents compare in one turn where the clock has a grid: their frames share a write.
     () => clock.untilNext?.(periodMs) ?? periodMs * (1 - random.float() / 4),
-    compareAll,
+    () => compareAll(isDue),
     (error) => log.error("a round of replication failed", { error }),
   );
   const unsubscribe = store.on("grown", ({ vector }) => {
     latest = vector;
-    for (const { push } of peersByNode.values()) push?.grown(vector);
+    growths++;
+    for (const state of peersByNode.values()) {
+      state.calmFromMs = undefined;
+      state.push?.grown(vector);
+    }
   });
 
   return {
@@ -164,7 +195,9 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
         const state = stateOf(nodeOf(peer));
         state.vector = { ...decodeVector(body) };
         tell(state, {});
-        return encodeJson(await store.vector());
+        const mine = await store.vector();
+        if (!isSame(mine, state.vector)) state.calmFromMs = undefined;
+        return encodeJson(mine);
       });
     },
     attach(link) {
@@ -184,7 +217,7 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
       );
       if (!link.closed.aborted) void compare(state, link);
     },
-    hint: compareAll,
+    hint: () => compareAll(),
     vectorsByNode: () => new Map([...peersByNode].map(([node, { vector }]) => [node, vector])),
     forget(node) {
       peersByNode.get(node)?.push?.stop();
@@ -199,3 +232,6 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
     },
   };
 }
+
+/** Whether both hold the same of every log; of one that is not named, nothing. */
+const isSame = (one: Vector, other: Vector) => covers(one, other) && covers(other, one);

@@ -10,7 +10,8 @@ import { encodeJson } from "./messages.ts";
 import { createSnapshotPuller } from "./snapshot-pull.ts";
 
 export interface Puller {
-  pull(link: Link, vectors: { origin: string; mine: Vector; theirs: Vector }): Promise<void>;
+  /** Whether there was nothing to pull, and nobody is about to. */
+  pull(link: Link, vectors: { origin: string; mine: Vector; theirs: Vector }): Promise<boolean>;
 }
 
 export function createPuller(
@@ -44,19 +45,22 @@ export function createPuller(
 
   return {
     async pull(link, { origin: own, mine, theirs }) {
-      if (busy.has(link)) return;
+      if (busy.has(link)) return false;
       const last = lastTops.get(link);
       const now = new Map<string, number>();
       lastTops.set(link, now);
       busy.add(link);
       const [, peerNode = ""] = link.peer.path;
       let isForgotten = false;
+      let hasAll = true;
       try {
         for (const [origin, until] of Object.entries(theirs)) {
           const top = mine[origin] ?? 0;
           now.set(origin, top);
           const moving = origin.startsWith(`${peerNode}.`) && last?.get(origin) !== top;
-          if (origin === own || until <= top || moving || pulling.has(origin)) continue;
+          if (origin === own || until <= top) continue;
+          hasAll = false;
+          if (moving || pulling.has(origin)) continue;
           pulling.add(origin);
           try {
             if (!(await pullOrigin(link, origin, top, until))) isForgotten = true;
@@ -64,9 +68,11 @@ export function createPuller(
             pulling.delete(origin);
           }
         }
-        if (!whole || !snapshots) return;
+        if (!whole || !snapshots) return hasAll;
         const { isNeeded } = await snapshots.place();
-        if (isForgotten || isNeeded) await whole.pull(link, isNeeded);
+        if (!isForgotten && !isNeeded) return hasAll;
+        await whole.pull(link, isNeeded);
+        return false;
       } finally {
         busy.delete(link);
       }
