@@ -45,23 +45,35 @@ test("after its start, and after work, a heap is collected once it is calm", asy
   assert.deepEqual(await pass(300, busy), []);
   assert.deepEqual(await pass(20, idle), []);
   assert.deepEqual(await pass(20, idle), ["once", "all"]);
-  assert.deepEqual(await pass(3600, idle), [], "nothing has grown since");
+  assert.deepEqual(await pass(150, idle), [], "nothing has grown since");
   assert.deepEqual(await pass(60, busy), []);
   assert.deepEqual(await pass(60, idle), ["once", "all"]);
 });
 
-test("work that comes and goes is not stopped each time", async () => {
+test("work that comes and goes is not stopped each time: at first sooner, then every ten minutes", async () => {
   const { pass } = heap();
-  const seen: string[] = [];
-  for (let minute = 0; minute < 60; minute++)
-    seen.push(...(await pass(15, busy)), ...(await pass(45, idle)));
-  const times = seen.filter((what) => what === "all").length;
-  assert.ok(times >= 4 && times <= 6, `${times} times in an hour`);
+  const minutes: number[] = [];
+  for (let minute = 0; minute < 120; minute++) {
+    const seen = [...(await pass(15, busy)), ...(await pass(45, idle))];
+    if (seen.includes("all")) minutes.push(minute);
+  }
+  const apart = minutes.slice(1).map((minute, index) => minute - (minutes[index] ?? 0));
+  assert.deepEqual(apart.slice(0, 4), [1, 2, 4, 8]);
+  assert.deepEqual(new Set(apart.slice(4)), new Set([10]));
+});
+
+test("what gathers while nothing happens is collected every three minutes", async () => {
+  const { pass } = heap();
+  await pass(60, idle);
+  const hour = await pass(3600, idle);
+  assert.deepEqual(new Set(hour), new Set(["once"]));
+  assert.equal(hour.length, 20);
 });
 
 test("where one collection takes long, no more follow", async () => {
   const { pass } = heap({ collectMs: 300 });
   assert.deepEqual(await pass(60, idle), ["once"]);
+  assert.deepEqual(await pass(3600, idle), []);
 });
 
 test("isolates of a process take turns", async () => {

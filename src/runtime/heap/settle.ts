@@ -24,8 +24,16 @@ const busyShare = 0.15;
 const periodMs = 10_000;
 /** Periods without work, after which it is over. */
 const calmPeriods = 3;
-/** Work that comes and goes is stopped no oftener. */
-const apartMs = 600_000;
+/**
+ * Work that comes and goes is stopped no oftener than at the last of these. At first sooner, each twice as
+ * long as the one before: what comes after a start (pods, connections, peers) comes in parts.
+ */
+const apartMs = { first: 60_000, last: 600_000 };
+/**
+ * What an idle node allocates becomes garbage of the old generation, of which V8 lets some 6 MB gather on
+ * a main thread. One collection, as Go's runtime has it every two minutes, and none that frees all.
+ */
+const idleMs = 180_000;
 /** A node that is silent for longer than a second is taken for lost; freeing all takes up to seven times this. */
 const collectMsMax = 120;
 
@@ -41,18 +49,28 @@ export function settleHeap(
   let seen = now();
   let calm = 0;
   let hasGrown = true;
+  let isSlow = false;
+  let collectedMs: number = seen.atMs;
   let notBeforeMs: number = seen.atMs;
+  let nextApartMs = apartMs.first;
   const look = () => {
     const before = seen;
     seen = now();
     const share = (seen.processorMs - before.processorMs) / (seen.atMs - before.atMs);
     calm = share < busyShare ? calm + 1 : 0;
     hasGrown ||= calm === 0;
-    if (!hasGrown || calm < calmPeriods + turns || seen.atMs < notBeforeMs) return;
-    hasGrown = false;
-    notBeforeMs = seen.atMs + apartMs;
+    if (calm < calmPeriods + turns) return;
+    const isOver = hasGrown && seen.atMs >= notBeforeMs;
+    const isIdle = !isSlow && seen.atMs - collectedMs >= idleMs;
+    if (!isOver && !isIdle) return;
     collect();
-    if (clock.monotonicMs() - seen.atMs <= collectMsMax) collectAll();
+    collectedMs = seen.atMs;
+    isSlow = clock.monotonicMs() - seen.atMs > collectMsMax;
+    if (!isOver) return;
+    hasGrown = false;
+    notBeforeMs = seen.atMs + nextApartMs;
+    nextApartMs = Math.min(2 * nextApartMs, apartMs.last);
+    if (!isSlow) collectAll();
   };
   return every(clock, periodMs, look, (error) => {
     throw error;
