@@ -58,6 +58,7 @@ export {
   type DocumentEvents,
   type DocumentMethods,
 } from "./documents/thread.ts";
+export { createExpiring, type Expiring } from "./documents/expiring.ts";
 export { decodeBatch, encodeBatch } from "./batch/codec.ts";
 export { decodeLeaving, encodeLeaving, encodeLeavingSnapshot } from "./documents/leaving.ts";
 export type {

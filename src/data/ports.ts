@@ -186,7 +186,7 @@ export interface Egress<C> {
 /** The hub's copies of this cell's collections, at the other end of a link. */
 export interface DocumentHub<C> {
   /** Tops of the batch's origin, by collection, after the hub committed it. */
-  push(bytes: C, options: { signal: AbortSignal }): Promise<FeedStates>;
+  push(bytes: C, options: { signal: AbortSignal; isUrgent?: boolean }): Promise<FeedStates>;
   feeds(
     wishes: Readonly<Record<string, FeedWish>>,
     options: { signal: AbortSignal },

@@ -11,6 +11,7 @@ import { createDocuments, type DocumentClient } from "../../src/client/index.ts"
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { createHttpApp } from "../../src/runtime/http/index.ts";
+import { createMetrics } from "../../src/runtime/metrics/index.ts";
 import { createLifecycle, type Lifecycle } from "../../src/runtime/lifecycle/index.ts";
 import { startThread } from "../../src/runtime/thread/index.ts";
 import { virtualRouter, type VirtualRouter } from "../../src/drill/simulated/convergence/links.ts";
@@ -21,6 +22,8 @@ export type DocumentsNode = {
   readonly router: VirtualRouter;
   readonly path: DocumentsPath;
   readonly client: DocumentClient;
+  /** What `/metrics` would answer. */
+  metrics(): Promise<string>;
 };
 
 /** As far as this path looks at the mirror: nodes and collections; `tell` after a change of these. */
@@ -72,10 +75,12 @@ export async function startDocumentsNode(options: {
     (part) => part.terminate(),
   );
   const router = virtualRouter();
+  const metrics = createMetrics();
   const ground = {
     clock: systemClock,
     random: systemRandom,
     log: silentLog,
+    metrics,
     lifecycle,
     storage,
     router,
@@ -91,5 +96,12 @@ export async function startDocumentsNode(options: {
     () => app.listen({ host: "127.0.0.1", port: 0 }),
     () => app.close(),
   );
-  return { name, lifecycle, router, path, client: createDocuments({ url }) };
+  return {
+    name,
+    lifecycle,
+    router,
+    path,
+    client: createDocuments({ url }),
+    metrics: () => metrics.render(),
+  };
 }

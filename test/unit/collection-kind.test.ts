@@ -14,7 +14,7 @@ function collection(spec: object): string[] {
 }
 const field = (path: string, type = "string") => ({ path, type });
 
-test("a collection's fields are checked, and what is not built yet is refused by name", () => {
+test("a collection's fields are checked", () => {
   assert.deepEqual(
     collection({
       schemaVersion: 2,
@@ -85,6 +85,34 @@ test("what has no meaning in a strong collection is refused by name, and none be
   assert.deepEqual(changed(named("strong"), named()), ["spec.consistency"]);
   assert.deepEqual(changed(named("merge"), named("strong")), ["spec.consistency"]);
   assert.deepEqual(changed(named("merge"), named()), []);
+});
+
+test("how long documents stay and which go first is checked", () => {
+  const egress = { drop: [] };
+  assert.deepEqual(collection({ retention: { maxAge: "90d" } }), []);
+  assert.deepEqual(
+    collection({ retention: { maxAge: "1h30m" }, priority: -3, scope: "both", egress }),
+    [],
+  );
+  for (const [spec, problem] of [
+    [{ retention: { maxAge: "90" } }, /^spec\.retention\.maxAge: "90" is not a duration$/],
+    [{ retention: { maxAge: "0s" } }, /^spec\.retention\.maxAge: must be more than 0/],
+    [{ retention: {} }, /^spec\.retention\.maxAge/],
+    [
+      { retention: { maxAge: "1d" }, scope: "hubToCells" },
+      /^spec\.retention: must not be there: the hub writes these documents/,
+    ],
+    [
+      { retention: { maxAge: "1d" }, consistency: "strong" },
+      /^spec\.retention: must not be there with consistency: strong/,
+    ],
+    [
+      { priority: 1 },
+      /^spec\.priority: orders what goes to the hub: spec\.scope must be cellsToHub/,
+    ],
+    [{ priority: 1.5, scope: "both", egress }, /^spec\.priority/],
+  ] as const)
+    assert.match(collection(spec)[0] ?? "", problem);
 });
 
 test("a collection's rules are checked", () => {

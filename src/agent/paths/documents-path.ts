@@ -11,6 +11,7 @@ import {
   createDocumentsPull,
   createDocumentsSync,
   createDocumentWrites,
+  createExpiring,
   createReplication,
   createTruncation,
   type CollectionDeclaration,
@@ -20,6 +21,7 @@ import {
   type FieldType,
   type StrongDocumentRoutes,
 } from "../../data/index.ts";
+import { parseDurationMs } from "../../lib/duration.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Link } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
@@ -104,6 +106,27 @@ export async function startDocumentsPath(
     (part) => part.stop(),
   );
 
+  const expired = ground.metrics.counter(
+    "skerry_documents_expired_total",
+    "Documents that this node deleted because nobody had changed them for the retention of their collection.",
+    ["collection"],
+  );
+  const expiring = await lifecycle.start(
+    "documents retention",
+    () =>
+      createExpiring(
+        {
+          store,
+          nodes: () => nodes,
+          clock,
+          log,
+          onDeleted: (collection, documents) => expired.inc({ collection }, documents),
+        },
+        { node: record.node },
+      ),
+    (part) => part.stop(),
+  );
+
   mirrored.follow(collectionKind, (now: readonly Collection[]) => {
     const declarations = now.filter((each) => !isStrong(each)).map(declarationOf);
     store
@@ -111,6 +134,7 @@ export async function startDocumentsPath(
       // The gate has to know a policy before anything is asked of it by that.
       .then(() => {
         hub.declare(declarations);
+        expiring.declare(declarations);
         pull.declare(
           declarations.flatMap(({ name, readOnly, fromHub }) =>
             readOnly || fromHub ? [name] : [],
@@ -159,6 +183,10 @@ export function declarationOf({ metadata, spec }: Collection): CollectionDeclara
             revision: Number(metadata.resourceVersion ?? 0),
           },
         }),
+    ...(spec?.retention === undefined
+      ? {}
+      : { retention: { maxAgeMs: parseDurationMs(spec.retention.maxAge, "maxAge") } }),
+    ...(spec?.priority === undefined ? {} : { priority: spec.priority }),
     indexes: (spec?.indexes ?? []).map(({ path }) => path),
     unique: (spec?.unique ?? []).map(({ paths }) => ({ paths })),
     references: (spec?.references ?? []).map(({ path, collection, onDelete }) => ({

@@ -1,11 +1,12 @@
 /**
  * Collection: JSON documents that merge field by field, on every node of the cell. Without `egress`
- * nothing leaves (DESIGN rule P). What is not built yet is refused by name rather than ignored.
+ * nothing leaves (DESIGN rule P).
  */
 import * as z from "zod";
 import type { FieldIssue } from "../kind.ts";
 import { egressSchema, egressText } from "../schema/egress.ts";
-import { count, listByKey, listOf, opaque } from "../schema/builders.ts";
+import { count, integer, listByKey, listOf } from "../schema/builders.ts";
+import { keepingIssues } from "./collection-keeping.ts";
 import { fieldIssues, fieldSchema, indexIssues, strongIssues } from "./collection-fields.ts";
 import { referenceSchema, ruleIssues, uniqueSchema } from "./collection-rules.ts";
 import { defineKind } from "./define.ts";
@@ -36,18 +37,15 @@ const collectionSchema = z.strictObject({
       unique: listOf(uniqueSchema),
       /** Fields that name documents of a collection. */
       references: listByKey(referenceSchema, ["path"]),
-      retention: opaque,
-      priority: z.int(),
+      /** What nobody changed for `maxAge` is deleted; without it documents stay until somebody deletes them. */
+      retention: z.strictObject({ maxAge: z.string() }),
+      /** Towards the hub the higher goes first. 0 when absent. */
+      priority: integer,
     })
     .partial()
     .optional(),
 });
 export type Collection = z.infer<typeof collectionSchema>;
-
-const notBuilt = {
-  retention: "documents stay until they are deleted",
-  priority: "all collections are replicated alike",
-} as const;
 
 /** Whether its documents stand in the cell's ledger. */
 export const isStrong = ({ spec }: Pick<Collection, "spec">): boolean =>
@@ -124,18 +122,12 @@ export const collectionKind = defineKind<Collection>({
         message: `"${spec.consistency}" cannot replace "${previous.spec?.consistency ?? "merge"}": the documents stand elsewhere; make another Collection and write them there`,
       });
     only("onMismatch", ["refuse", "warn"]);
-    for (const [name, instead] of Object.entries(notBuilt)) {
-      if (spec[name as keyof typeof notBuilt] !== undefined)
-        issues.push({
-          field: `spec.${name}`,
-          message: `is not built yet: ${instead}; leave it out`,
-        });
-    }
     return [
       ...issues,
       ...fieldIssues(spec.fields ?? []),
       ...indexIssues(spec.indexes ?? []),
       ...ruleIssues(spec),
+      ...keepingIssues(spec),
     ];
   },
 });

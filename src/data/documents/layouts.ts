@@ -62,4 +62,8 @@ CREATE TABLE staged(
 CREATE TABLE staged_key(name TEXT PRIMARY KEY) WITHOUT ROWID;
 `,
   claimLayout,
+  // How old what stands before a change is, by the clock of this store (`ages.ts`).
+  `
+CREATE TABLE age_mark(first_change INTEGER PRIMARY KEY, age_ms INTEGER NOT NULL) WITHOUT ROWID;
+`,
 ];

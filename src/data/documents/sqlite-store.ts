@@ -13,8 +13,11 @@ import { claimIdentity } from "../streams/claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "../streams/identity.ts";
 import { refuse } from "../streams/refusal.ts";
 import { checkWrites, unknownCollection } from "./check.ts";
+import { createAges } from "./ages.ts";
+import { createAgeTables } from "./age-tables.ts";
 import { createClaims } from "./claims.ts";
 import { createEngine, type Rescued } from "./engine.ts";
+import { createExpiry } from "./expiry.ts";
 import { createHybridClock } from "./hybrid-clock.ts";
 import { readOperation } from "./operation.ts";
 import { createIndexing } from "./indexing.ts";
@@ -95,6 +98,7 @@ export function openDocumentStore(
       tables.forget();
       claims.forget();
       engine.forget();
+      expiry.forget();
     },
   });
   if (tables.leftOut() !== undefined) {
@@ -125,6 +129,18 @@ export function openDocumentStore(
       [{ collection, id, ...(body === undefined ? { do: "delete" } : { do: "put", body }) }],
       { isAgain: true },
     );
+  const ageTables = createAgeTables(db, tables);
+  const expiry = createExpiry({
+    ages: createAges({ tables: ageTables, clock }),
+    unchanged: (query) => ageTables.unchanged(query),
+    state(collection, id) {
+      const row = tables.document(collection, id);
+      return row && engine.documents.read(row);
+    },
+    write: (request, { isOwn = false } = {}) =>
+      writeNow(request, { isAgain: isOwn }).state === "stored",
+    monotonicMs: () => clock.monotonicMs(),
+  });
   let { view } = identity;
 
   const store: LocalDocumentStore = {
@@ -216,6 +232,7 @@ export function openDocumentStore(
       return { origin, rotated: true };
     },
     truncate: (limits) => writer.write(() => engine.truncate(limits)),
+    expire: (query) => writer.write(() => expiry.step(declared.values(), query)),
     snapshots: {
       async give({ after, ...wish }) {
         if (!isSnapshotFor(engine, wish)) return undefined;

@@ -34,6 +34,10 @@ export type CollectionDeclaration = {
   readonly indexes?: readonly string[];
   readonly unique?: readonly UniqueRule[];
   readonly references?: readonly ReferenceRule[];
+  /** What nobody changed for so long is deleted. */
+  readonly retention?: { readonly maxAgeMs: number };
+  /** Towards the hub the higher goes first; 0 when absent. */
+  readonly priority?: number;
 };
 
 /** Of two policies of a collection, the one of the later revision of its object holds. */
@@ -152,6 +156,21 @@ export type DocumentsStatus = {
   readonly clockAheadMs: number;
 };
 
+export type ExpireQuery = {
+  /** This node's place among the nodes of the cell, from 0: who deletes first. */
+  readonly rank: number;
+};
+
+export type Expired = {
+  /** Documents deleted in this step, by collection. */
+  readonly deleted: Readonly<Record<string, number>>;
+  /** Deleted ones that hold nothing any more. */
+  readonly cleared: number;
+  /** Old enough, and kept because a rule between documents refuses the deletion. */
+  readonly kept: number;
+  readonly more: boolean;
+};
+
 /** After each commit that changed documents or took operations. */
 export type DocumentsGrown = { readonly collections: readonly string[]; readonly vector: Vector };
 
@@ -184,6 +203,8 @@ export interface DocumentStore {
   observe(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
   /** A piece of it; what is forgotten, others have from `snapshots`. */
   truncate(limits: TruncateLimits): Promise<Truncated>;
+  /** Deletes a piece of what is older than its collection keeps it. */
+  expire(query: ExpireQuery): Promise<Expired>;
   readonly snapshots: ReplicatedSnapshots;
   on(event: "grown", listener: (grown: DocumentsGrown) => void): () => void;
   close(): Promise<void>;

@@ -18,6 +18,8 @@ import type {
   DocumentsStatus,
   DocumentStore,
   DocumentWrite,
+  Expired,
+  ExpireQuery,
   ListPage,
   LeavingSnapshotQuery,
   ListQuery,
@@ -45,6 +47,7 @@ export type DocumentMethods<C = unknown> = {
     vector: Vector,
   ): Promise<{ readonly origin: string; readonly rotated: boolean }>;
   "documents.truncate"(limits: TruncateLimits): Promise<Truncated>;
+  "documents.expire"(query: ExpireQuery): Promise<Expired>;
   "documents.give"(query: GiveQuery): Promise<Uint8Array | undefined>;
   "documents.take"(bytes: Uint8Array): Promise<SnapshotTaken>;
   "documents.place"(): ReturnType<ReplicatedSnapshots["place"]>;
@@ -84,6 +87,7 @@ export function serveDocumentStore<C>(
     "documents.vector": () => store.vector(),
     "documents.observe": (vector) => store.observe(vector),
     "documents.truncate": (limits) => store.truncate(limits),
+    "documents.expire": (query) => store.expire(query),
     "documents.give": (query) => store.snapshots.give(query),
     "documents.take": (bytes) => store.snapshots.take(bytes),
     "documents.place": () => store.snapshots.place(),
@@ -137,6 +141,7 @@ export function connectDocumentStore<C = unknown>(
     vector: () => thread.call("documents.vector", nothing),
     observe: (vector) => thread.call("documents.observe", vector),
     truncate: (limits) => thread.call("documents.truncate", limits),
+    expire: (query) => thread.call("documents.expire", query),
     snapshots: {
       give: (query) => thread.call("documents.give", query),
       take(bytes) {

@@ -58,7 +58,8 @@ export function createDocumentWrites(
       const { changed, warnings, versions, cover } = answer;
       // Nothing is answered before its fsync: who asks for `memory` gets more.
       const asked: DurabilityLevel = level.level === "memory" ? { level: "local" } : level;
-      const isReached = await reach.wait(asked, cover, { untilMs });
+      const streams = [...new Set(writes.map(({ collection }) => collection))];
+      const isReached = await reach.wait(asked, cover, { untilMs, streams });
       return {
         state: isReached ? "reached" : "short",
         reached: isReached ? asked : reach.now(cover),

@@ -34,7 +34,7 @@ export type Impossible = {
 export type WaitOptions = {
   /** Of the monotonic clock. */
   readonly untilMs: number;
-  /** What was written to, where each may go to the hub on its own (`tables/lanes.ts`). */
+  /** Streams or collections that were written to, where each may go to the hub on its own (`tables/lanes.ts`). */
   readonly streams?: readonly string[];
 };
 

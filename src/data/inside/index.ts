@@ -4,6 +4,9 @@
  */
 export { show } from "../documents/body.ts";
 export { decodeOperations, encodeOperations } from "../documents/codec.ts";
+export { createAges, type AgeMark, type AgeTables } from "../documents/ages.ts";
+export { createExpiry } from "../documents/expiry.ts";
+export type { Expired, ExpireQuery } from "../documents/store.ts";
 export { createEngine, type Engine } from "../documents/engine.ts";
 export { createFeeds, type Feeds } from "../global/feeds.ts";
 export type { Feed, FeedTables } from "../global/feed-book.ts";

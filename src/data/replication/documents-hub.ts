@@ -3,6 +3,7 @@
  * hub has of an origin is what the collection that is furthest behind has. Collections at the same
  * position go in one batch; one that begins anew (a wider `egress`) is brought up to the others first,
  * or, when the log no longer goes back that far, gets the documents as they are (`documents-fill.ts`).
+ * Collections of another priority go apart from these, on a track of their own (`tracks.ts`).
  */
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
@@ -15,7 +16,9 @@ import type { DocumentEgress, DocumentHub, Hub } from "../ports.ts";
 import type { Vector } from "../streams/store.ts";
 import { createFilling } from "./documents-fill.ts";
 import { createHubSync, type HubSyncOptions } from "./hub-sync.ts";
+import { laneName } from "../tables/lanes.ts";
 import type { ReplicatedStore } from "./replicated.ts";
+import { onTracks, parseTrack } from "./tracks.ts";
 
 export interface DocumentsSync<C> {
   /** What leaves from now on. */
@@ -26,7 +29,10 @@ export interface DocumentsSync<C> {
   attach(hub: DocumentHub<C>, closed: AbortSignal): void;
   /** Whether anything leaves. */
   readonly isFed: boolean;
-  /** What the hub has, durably, of every collection that leaves. */
+  /**
+   * What the hub has, durably, of every collection that leaves; where these have priorities, of each
+   * besides, under the name of a lane (`tables/lanes.ts`).
+   */
   vector(): Vector;
   on(event: "vector", listener: () => void): () => void;
   /** Operations of all origins, as far as this store has them, that the hub has not heard of. */
@@ -36,12 +42,16 @@ export interface DocumentsSync<C> {
 
 type Leaving = FeedWish & {
   readonly name: string;
+  priority: number;
   /** As the hub last said. */
   tops: Record<string, number>;
   superseded: boolean;
   /** Sent as documents now: operations from there on go behind these. */
   filling: boolean;
 };
+
+/** Times what is read at a time otherwise: the store takes no writes meanwhile. */
+const widthMax = 8;
 
 export function createDocumentsSync<C>(
   deps: {
@@ -57,6 +67,7 @@ export function createDocumentsSync<C>(
   let leaving: readonly Leaving[] = [];
   let attached: { readonly hub: DocumentHub<C>; readonly closed: AbortSignal } | undefined;
   const sent = () => leaving.filter(({ superseded, filling }) => !superseded && !filling);
+  const priorities = () => new Set(sent().map(({ priority }) => priority));
   const fillAfterMs = options.foreignLagMs ?? 5000;
 
   /** By origin, what all of these have. */
@@ -69,11 +80,32 @@ export function createDocumentsSync<C>(
       ]),
     );
   };
+  /** Of each track, under the names that its logs have there. */
+  const leastOfTracks = (): Record<string, number> =>
+    Object.fromEntries(
+      [...priorities()].flatMap((priority) => {
+        const tops = least(sent().filter((feed) => feed.priority === priority));
+        return Object.entries(onTracks(tops, [priority]));
+      }),
+    );
+  let told: Vector | undefined;
+  const tell = (): Vector => {
+    const lanes = new Set(leaving.map(({ priority }) => priority)).size > 1 ? leaving : [];
+    return {
+      ...least(leaving),
+      ...Object.fromEntries(
+        lanes.flatMap(({ name, tops }) =>
+          Object.entries(tops).map(([origin, top]) => [laneName(origin, name), top]),
+        ),
+      ),
+    };
+  };
   const learn = (
     states: FeedStates,
     asked: readonly Leaving[],
     take: (feed: Leaving, tops: Vector) => void,
   ) => {
+    told = undefined;
     for (const feed of asked) {
       const state = Object.hasOwn(states, feed.name) ? states[feed.name] : undefined;
       if (!state) continue;
@@ -88,13 +120,13 @@ export function createDocumentsSync<C>(
   };
 
   const hubOf = (hub: DocumentHub<C>): Hub<C> => ({
-    async push(bytes, { signal }) {
+    async push(bytes, options) {
       const asked = leaving;
-      learn(await hub.push(bytes, { signal }), asked, (feed, tops) => {
+      learn(await hub.push(bytes, options), asked, (feed, tops) => {
         for (const [origin, top] of Object.entries(tops))
           feed.tops[origin] = Math.max(feed.tops[origin] ?? 0, top);
       });
-      return least(sent());
+      return leastOfTracks();
     },
     async vector({ signal }) {
       const asked = leaving;
@@ -108,17 +140,24 @@ export function createDocumentsSync<C>(
       });
       for (const { tops } of asked) await store.observe(tops);
       // Nothing is to be sent, as if the hub had it all.
-      return sent().length === 0 ? store.vector() : least(sent());
+      return sent().length === 0 ? store.vector() : leastOfTracks();
     },
   });
 
+  /** By track: how much more of a log is read at a time, while nothing in it is for the hub. */
+  const widths = new Map<string, number>();
   const sync = createHubSync<C>(
     {
-      store: { vector: () => store.vector(), on: (event, listener) => store.on(event, listener) },
+      store: {
+        vector: async () => onTracks(await store.vector(), priorities()),
+        on: (event, listener) =>
+          store.on(event, ({ vector }) => listener({ vector: onTracks(vector, priorities()) })),
+      },
       egress: {
-        async clear(query) {
-          const { origin, from } = query;
-          const behind = sent().filter(({ tops }) => (tops[origin] ?? 0) < from);
+        async clear({ origin: name, from, bytesMax }) {
+          const { origin, priority } = parseTrack(name);
+          const onTrack = sent().filter((feed) => feed.priority === priority);
+          const behind = onTrack.filter(({ tops }) => (tops[origin] ?? 0) < from);
           if (behind.length === 0) return undefined;
           const before = leaving;
           const { floors } = (await store.snapshots?.place()) ?? { floors: {} };
@@ -126,15 +165,25 @@ export function createDocumentsSync<C>(
             if (before === leaving) for (const feed of behind) startFilling(feed);
             return undefined;
           }
-          const ahead = sent().flatMap(({ tops }) => {
+          const ahead = onTrack.flatMap(({ tops }) => {
             const top = tops[origin] ?? 0;
             return top < from ? [] : [top];
           });
-          return egress.clear({
-            ...query,
-            ...(ahead.length > 0 ? { to: Math.min(...ahead) } : {}),
-            collections: behind.map(({ name }) => name),
-          });
+          const width = widths.get(name) ?? 1;
+          const read = (times: number) =>
+            egress.clear({
+              origin,
+              from,
+              ...(bytesMax === undefined ? {} : { bytesMax: bytesMax * times }),
+              ...(ahead.length > 0 ? { to: Math.min(...ahead) } : {}),
+              collections: behind.map((feed) => feed.name),
+            });
+          const wide = await read(width);
+          // An alarm behind a long backlog is not to wait for as many round trips as that has pieces.
+          if (wide?.entries === 0) widths.set(name, Math.min(widthMax, width * 2));
+          else widths.delete(name);
+          const batch = width > 1 && wide && wide.entries > 0 ? await read(1) : wide;
+          return batch && { ...batch, origin: name };
         },
       },
       clock,
@@ -142,7 +191,11 @@ export function createDocumentsSync<C>(
       log,
     },
     // Of the hub's own logs only the positions go back, for what was written in the cell knew of them.
-    { isShared: (origin) => origin.startsWith(hubOriginPrefix), ...options },
+    {
+      isShared: (origin) => origin.startsWith(hubOriginPrefix),
+      priorityOf: (name) => parseTrack(name).priority,
+      ...options,
+    },
   );
   const fillings = createFilling<C>({ egress, clock, random, log }, { afterMs: fillAfterMs });
   /** Others go on meanwhile; afterwards this one goes on by operations. */
@@ -154,6 +207,7 @@ export function createDocumentsSync<C>(
     void fillings
       .fill(now.hub, { name, wish: { shape, kinds, revision } }, now.closed)
       .then((answer) => {
+        told = undefined;
         if (answer?.state === "open") feed.tops = { ...answer.tops };
         else if (answer?.state === "superseded") feed.superseded = true;
       })
@@ -170,14 +224,23 @@ export function createDocumentsSync<C>(
   return {
     declare(collections) {
       const before = new Map(leaving.map((feed) => [feed.name, feed]));
-      const next = collections.flatMap(({ name, egress: wanted }): Leaving[] => {
+      told = undefined;
+      const moved = new Set<Leaving>();
+      const next = collections.flatMap(({ name, egress: wanted, priority = 0 }): Leaving[] => {
         if (!wanted) return [];
         const wish = { ...shapeOf(wanted), revision: wanted.revision };
         const known = before.get(name);
-        if (known && known.shape === wish.shape && known.revision === wish.revision) return [known];
-        return [{ name, ...wish, tops: {}, superseded: false, filling: false }];
+        if (known && known.shape === wish.shape && known.revision === wish.revision) {
+          if (known.priority !== priority) moved.add(known);
+          known.priority = priority;
+          return [known];
+        }
+        return [{ name, priority, ...wish, tops: {}, superseded: false, filling: false }];
       });
-      const isSame = next.length === leaving.length && next.every((feed) => leaving.includes(feed));
+      const isSame =
+        moved.size === 0 &&
+        next.length === leaving.length &&
+        next.every((feed) => leaving.includes(feed));
       leaving = next;
       if (!isSame) restart();
     },
@@ -189,7 +252,7 @@ export function createDocumentsSync<C>(
     get isFed() {
       return leaving.length > 0;
     },
-    vector: () => least(leaving),
+    vector: () => (told ??= tell()),
     on: (event, listener) => sync.on(event, listener),
     async backlog() {
       if (leaving.length === 0) return 0;

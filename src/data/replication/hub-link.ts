@@ -37,8 +37,8 @@ export function connectHub<C extends Uint8Array>(link: Link): Hub<C> {
 /** The hub as a node's documents see it. */
 export function connectDocumentHub<C extends Uint8Array>(link: Link): DocumentHub<C> {
   return {
-    async push(bytes, { signal }) {
-      const options = { signal, priority: 2 } as const;
+    async push(bytes, { signal, isUrgent = false }) {
+      const options = { signal, priority: isUrgent ? 1 : 2 } as const;
       return decodeFeedStates(await link.request("hub.documents.push", bytes, options));
     },
     async feeds(wishes, { signal }) {

@@ -41,7 +41,9 @@ export type Planted =
   /** Now and then a piece of a snapshot lacks a document. */
   | "snapshot-hole"
   /** A snapshot is taken as news, whatever was replaced in it since. */
-  | "snapshot-without-context";
+  | "snapshot-without-context"
+  /** Documents grow old by the time of day. */
+  | "ages-by-day";
 
 export type SimulatedNode = {
   readonly name: string;
@@ -85,6 +87,8 @@ export function createSimulatedCell(
     planted: Planted;
     /** Absent: logs are kept. */
     truncation?: Omit<TruncationOptions, "node">;
+    /** After so long what deleted documents held is cleared, where there is a retention. */
+    awayMs?: number;
     /** Beside what the nodes have. */
     hubOf?: (node: SimulatedNode) => Parameters<typeof createTruncation>[0]["hub"];
   },
@@ -98,7 +102,8 @@ export function createSimulatedCell(
   const nodes: SimulatedNode[] = [];
 
   const open = (node: SimulatedNode): SimulatedNode => {
-    const own = { ...clock, wallMs: () => (clock.wallMs() + node.skewMs) as never };
+    const wallMs = () => (clock.wallMs() + node.skewMs) as never;
+    const own = { ...clock, wallMs, ...(planted === "ages-by-day" ? { monotonicMs: wallMs } : {}) };
     const store = openMemoryStore(
       {
         tables: node.tables,
@@ -106,7 +111,11 @@ export function createSimulatedCell(
         random: seededRandom(random.integer(2 ** 32)),
         onPowerCut: () => cell.crash(node),
       },
-      { node: node.name, collections: options.collections },
+      {
+        node: node.name,
+        collections: options.collections,
+        ...(options.awayMs === undefined ? {} : { awayMs: options.awayMs }),
+      },
     );
     if (planted === "no-waiting" && node.name === "n1") {
       const { apply } = store;

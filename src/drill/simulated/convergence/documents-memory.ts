@@ -9,7 +9,9 @@ import type { Clock } from "../../../lib/clock.ts";
 import { nameSuffix, type Random } from "../../../lib/random.ts";
 import type { CollectionDeclaration, DocumentWrite, Vector } from "../../../data/index.ts";
 import {
+  createAges,
   createEngine,
+  createExpiry,
   createHybridClock,
   decodeSnapshot,
   encodeSnapshot,
@@ -19,9 +21,13 @@ import {
   snapshotAt,
   takeSnapshot,
   writeDocuments,
+  type AgeMark,
+  type AgeTables,
   type DocumentRow,
   type DocumentTables,
   type Engine,
+  type Expired,
+  type ExpireQuery,
   type LoggedOperation,
   type OriginRow,
   type StagedRow,
@@ -36,16 +42,17 @@ export const powerCut = () => new SkerryError({ code: "closed", message: "the po
 
 type SavedOrigin = Omit<OriginRow, "seen">;
 
-export type MemoryTables = DocumentTables & {
-  begin(): void;
-  commit(): void;
-  rollback(): void;
-  /** The power goes after this many more writes; undefined: it stays. */
-  cutAfter: number | undefined;
-  readonly documents: ReadonlyMap<string, DocumentRow>;
-  /** What no store may do: the end of a log is gone. */
-  loseLast(origin: string): void;
-};
+export type MemoryTables = DocumentTables &
+  AgeTables & {
+    begin(): void;
+    commit(): void;
+    rollback(): void;
+    /** The power goes after this many more writes; undefined: it stays. */
+    cutAfter: number | undefined;
+    readonly documents: ReadonlyMap<string, DocumentRow>;
+    /** What no store may do: the end of a log is gone. */
+    loseLast(origin: string): void;
+  };
 
 /** Every operation that was ever committed, by origin, in order: what stores forget is known here. */
 export type Archive = Map<string, LoggedOperation[]>;
@@ -57,6 +64,7 @@ export function createMemoryTables(archive: Archive = new Map()): MemoryTables {
   const documents = new Map<string, DocumentRow>();
   const keys = new Map<string, true>();
   const meta = new Map<string, string>();
+  const marks = new Map<number, AgeMark>();
   const staged = new Map<string, StagedRow>();
   const stagedKeys = new Map<string, true>();
   let undo: (() => void)[] = [];
@@ -189,6 +197,11 @@ export function createMemoryTables(archive: Archive = new Map()): MemoryTables {
       for (const key of [...documents.keys()]) put(documents, key, undefined);
       for (const key of [...seen.keys()]) put(seen, key, undefined);
     },
+    ageMarks: () => [...marks.values()].sort((a, b) => a.firstChange - b.firstChange),
+    addAgeMark: (mark) => put(marks, mark.firstChange, mark),
+    dropAgeMark: ({ firstChange }) => put(marks, firstChange, undefined),
+    storeAgeMs: () => Number(meta.get("age") ?? 0),
+    setStoreAgeMs: (ageMs) => put(meta, "age", String(ageMs)),
     own: () => meta.get("origin"),
     setOwn: (origin) => put(meta, "origin", origin),
     leftOut: () => meta.get("left out"),
@@ -200,6 +213,7 @@ export function createMemoryTables(archive: Archive = new Map()): MemoryTables {
 export type MemoryStore = ReplicatedStore & {
   readonly snapshots: ReplicatedSnapshots;
   truncate(limits: TruncateLimits): Promise<Truncated>;
+  expire(query: ExpireQuery): Promise<Expired>;
   readonly engine: Engine;
   /** Undefined: the power was cut after the commit, before the answer. */
   write(request: readonly DocumentWrite[], cutBeforeAnswer: boolean): Written | undefined;
@@ -210,7 +224,7 @@ export type MemoryStore = ReplicatedStore & {
 /** A start after a power cut: under a new incarnation, as the marker file would have it (D7). */
 export function openMemoryStore(
   deps: { tables: MemoryTables; clock: Clock; random: Random; onPowerCut: () => void },
-  options: { node: string; collections: readonly CollectionDeclaration[] },
+  options: { node: string; collections: readonly CollectionDeclaration[]; awayMs?: number },
 ): MemoryStore {
   const { tables, clock, random } = deps;
   const declared = new Map(options.collections.map((each) => [each.name, each]));
@@ -223,6 +237,25 @@ export function openMemoryStore(
     { origin, node: options.node },
   );
   tables.commit();
+  const expiry = createExpiry(
+    {
+      ages: createAges({ tables, clock }),
+      unchanged: ({ collection, since, below, limit }) =>
+        tables
+          .changes({ collection, since, limit })
+          .filter(({ change }) => change < below)
+          .map(({ id, change, body }) => ({ id, change, isThere: body !== null })),
+      state(collection, id) {
+        const row = tables.document(collection, id);
+        return row && engine.documents.read(row);
+      },
+      write: (request, { isOwn = false } = {}) =>
+        writeDocuments({ engine, tables }, request, { declared, isAgain: isOwn }).state ===
+        "written",
+      monotonicMs: () => clock.monotonicMs(),
+    },
+    options,
+  );
   let isOpen = true;
   const signals = createSignals<{ grown: { vector: Vector } }>({
     onListenerError: (error) => {
@@ -258,6 +291,11 @@ export function openMemoryStore(
     },
     async truncate(limits) {
       return transaction(() => engine.truncate(limits));
+    },
+    async expire(query) {
+      const expired = transaction(() => expiry.step(declared.values(), query));
+      if (Object.keys(expired.deleted).length + expired.cleared > 0) grown();
+      return expired;
     },
     snapshots: {
       async give({ after, ...query }) {
