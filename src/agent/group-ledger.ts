@@ -69,9 +69,16 @@ export function groupLedgerOf(
       return answer.item ? itemOf(answer.item) : undefined;
     },
     async list(prefix) {
-      const answer = await call({ type: "list", prefix, limit: 1000 });
-      if (answer.state !== "page") throw failed(answer);
-      return answer.items.map(itemOf);
+      const items: ReturnType<typeof itemOf>[] = [];
+      let from: { after: string; revision: number } | undefined;
+      for (;;) {
+        const answer = await call({ type: "list", prefix, limit: 1000, ...from });
+        if (answer.state !== "page") throw failed(answer);
+        items.push(...answer.items.map(itemOf));
+        const after = items.at(-1)?.key;
+        if (!answer.more || after === undefined) return items;
+        from = { after, revision: answer.revision };
+      }
     },
     async write(key, text, { revision, fence }) {
       const answer = await call({

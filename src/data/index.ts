@@ -200,6 +200,7 @@ export {
   type CellGroups,
   type CellGroupStatus,
 } from "./streams/cell-groups/cell-groups.ts";
+export { countCellGroups } from "./streams/cell-groups/metrics.ts";
 export { createSqlRoutes } from "./routes/sql.ts";
 export { createGroupRoutes } from "./routes/groups.ts";
 export { createGlobalRoutes, createStreamRoutes } from "./routes/routes.ts";

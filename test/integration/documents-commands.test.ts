@@ -20,15 +20,7 @@ import {
   createStreamRoutes,
   serveAudit,
 } from "../../src/data/index.ts";
-import {
-  createAppTokenVerifier,
-  createAuthority,
-  createFolderTokenStore,
-  createJoinToken,
-  createNodeEnrolment,
-  openNodeIdentity,
-  prepareJoin,
-} from "../../src/identity/index.ts";
+import { createAppTokenVerifier } from "../../src/identity/index.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import {
@@ -41,35 +33,11 @@ import { createHttpApp, setCaller } from "../../src/runtime/http/index.ts";
 import { writeInfo } from "../../src/runtime/local/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { items, notes, openDocuments, put, replicate, write } from "../support/documents.ts";
+import { joined } from "../support/joined.ts";
 import { startLive } from "../support/queries-live.ts";
 import { declareOrders, openReadings, orders } from "../support/orders.ts";
 
 const nowMs = () => Date.now();
-
-/** An identity in the folder, as a node that joined has it. */
-async function joined(dataDir: string) {
-  const authority = await createAuthority(
-    { random: systemRandom, nowMs },
-    { folder: join(dataDir, "ca"), trustDomain: "shop.skerry" },
-  );
-  const store = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
-  const enrol = createNodeEnrolment({
-    authority,
-    tokens: store,
-    nowMs,
-    apiAddress: () => "127.0.0.1:1",
-  });
-  const { token } = await createJoinToken(
-    { random: systemRandom, store, nowMs },
-    { cell: "shop", pin: authority.pin, name: "n1" },
-  );
-  const folder = join(dataDir, "identity");
-  const attempt = await prepareJoin({ folder, token, node: "n1", addresses: ["127.0.0.1"] });
-  attempt.accept(await enrol(attempt.request));
-  const identity = openNodeIdentity(folder);
-  assert.ok(identity);
-  return identity;
-}
 
 test("documents are put, merged, read and listed, and conflicts told with every value", async (t) => {
   const folder = temporaryFolder();

@@ -11,6 +11,7 @@ import { registerDocuments } from "./data-documents.ts";
 import { registerChanges } from "./data-changes.ts";
 import { registerDead } from "./data-dead.ts";
 import { registerExport } from "./data-export.ts";
+import { registerGroups } from "./data-groups.ts";
 import { registerQuery } from "./data-query.ts";
 import { registerSql } from "./data-sql.ts";
 import { registerVerify } from "./data-verify.ts";
@@ -80,6 +81,7 @@ export function registerData(program: Command, context: Context): void {
     .action((file: string, flags: ImportFlags) => runImport(file, flags, context));
 
   registerExport(data, context);
+  registerGroups(data, context);
   registerChanges(data, context);
   registerDocuments(data, context);
   registerSql(data, context);

@@ -13,6 +13,7 @@ import { createBacklog } from "../tables/backlog.ts";
 import type { StreamRow } from "../tables/names.ts";
 import { contentTables, prepareTables } from "../tables/schema.ts";
 import { createTables } from "../tables/tables.ts";
+import { createBeyond } from "./beyond.ts";
 import { checkBody, checkRequest, type Complaint } from "./check.ts";
 import { createAccount } from "./account.ts";
 import { claimIdentity } from "./claim.ts";
@@ -89,6 +90,7 @@ export function openStreamStore(
   const { names, lanes, entries, retention, segments } = tables;
   const backlog = createBacklog(db, tables);
   const groupTable = createGroupTable(db);
+  const beyond = createBeyond(db, tables, scope);
   const merge = createMerge({ clock, db }, { ...tables, backlog }, identity.origin);
   let declared = new Map<string, StreamDeclaration>();
   let declaredOnce = false;
@@ -223,6 +225,10 @@ export function openStreamStore(
     },
     async vector() {
       return merge.vector();
+    },
+    async beyond({ stream, vector }) {
+      const row = reading.readable(stream);
+      return row ? beyond(row, vector) : { entries: 0, origins: [] };
     },
     lanes: async () => ownLanes(),
     markHub: (tops) => writer.write(() => markHub({ names, lanes, backlog }, scope, tops)),

@@ -130,6 +130,13 @@ export type ApplyAnswer = {
   readonly stored: number;
 };
 
+export type Beyond = {
+  /** Behind the positions, those of origins that were not named included. */
+  readonly entries: number;
+  /** That this store has any entry of the stream of. */
+  readonly origins: readonly string[];
+};
+
 /** After each commit that added entries to the merged view. */
 export type Grown = {
   readonly streams: readonly string[];
@@ -175,6 +182,8 @@ export interface StreamStore {
   /** Applies a batch of `log` and commits it with the vector. Throws `invalid-batch`. */
   apply(bytes: Uint8Array): Promise<ApplyAnswer>;
   vector(): Promise<Vector>;
+  /** What it has of a stream beyond these positions by origin. Throws `stream-unknown`. */
+  beyond(query: { readonly stream: string; readonly vector: Vector }): Promise<Beyond>;
   /** What this store has of streams that go to the hub apart from the rest of their log, by lane (`tables/lanes.ts`). */
   lanes(): Promise<Vector>;
   /** The hub's durable vector, as the hub last said; may go back when the hub lost data. */

@@ -12,6 +12,7 @@ import { checkRequest } from "./check.ts";
 import type {
   AppendAnswer,
   ApplyAnswer,
+  Beyond,
   EncodedBatch,
   Grown,
   LocalStreamStore,
@@ -41,6 +42,7 @@ export type StreamMethods<C = unknown> = GroupMethods & {
   "data.log"(query: LogQuery): Promise<EncodedBatch | undefined>;
   "data.apply"(bytes: Uint8Array): Promise<ApplyAnswer>;
   "data.vector"(): Promise<Vector>;
+  "data.beyond"(query: Parameters<StreamStore["beyond"]>[0]): Promise<Beyond>;
   "data.lanes"(): Promise<Vector>;
   "data.account"(account: string | undefined): Promise<string | undefined>;
   "data.markHub"(vector: Vector): Promise<void>;
@@ -97,6 +99,7 @@ export function serveStreamStore<C>(
     },
     "data.apply": (bytes) => store.apply(bytes),
     "data.vector": () => store.vector(),
+    "data.beyond": (query) => store.beyond(query),
     "data.lanes": () => store.lanes(),
     async "data.account"(account) {
       if (account !== undefined) await store.account.write(account);
@@ -256,6 +259,7 @@ export function connectStreamStore<C = unknown>(
       return thread.call("data.apply", copy, { transfer: [copy.buffer] });
     },
     vector: () => thread.call("data.vector", undefined as never),
+    beyond: (query) => thread.call("data.beyond", query),
     lanes: () => thread.call("data.lanes", undefined as never),
     markHub: (vector) => thread.call("data.markHub", vector),
     observe: (vector) => thread.call("data.observe", vector),

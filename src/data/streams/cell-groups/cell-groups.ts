@@ -16,9 +16,11 @@ import {
   type ConsumerGroups,
   type Delivery,
   type GroupId,
+  type GroupStart,
   type TakeOptions,
 } from "../groups/groups.ts";
 import type { StreamStore } from "../store.ts";
+import { bytesOf, foldBytesDefault, folded, requireRoom } from "./fold.ts";
 import { createHolders, type Found, type Known } from "./holders.ts";
 import { beginAt, deliver, readNext, type Holding, type UnderWay } from "./holding.ts";
 import {
@@ -37,27 +39,49 @@ export type CellGroupStatus = GroupId & {
   readonly holder: string | null;
   /** By origin: every entry up to this position is acknowledged. */
   readonly positions: Vector;
+  /** Entries in this node's store that are not, those under way included. */
+  readonly lag: number;
   /** Of this node, when it is the holder. */
   readonly underWay: number;
   readonly members: readonly string[];
 };
 
-export type CellGroups = ConsumerGroups<CellGroupStatus> & { stop(): Promise<void> };
+export type CellGroups = ConsumerGroups<CellGroupStatus> & {
+  /** Those that this node holds, with what it has of them that is not acknowledged. */
+  held(): Promise<readonly (GroupId & { readonly lag: number })[]>;
+  stop(): Promise<void>;
+};
+
+/** What happens to groups at this node. */
+export interface CellGroupCounters {
+  /** This node has the group now. */
+  takenOver(id: GroupId): void;
+  acknowledged(id: GroupId, entries: number): void;
+  /** An acknowledgement of this node came when another had the group. */
+  fenced(id: GroupId): void;
+}
 
 const ackMsDefault = 30_000;
 /** How soon a holder with nothing to deliver notices that the group was moved by another node. */
 const checkMs = 2000;
+/** How soon a record that is large is looked at again for what may leave it. */
+const foldAgainMs = 60_000;
 
 export function createCellGroups(
   deps: {
-    store: Pick<StreamStore, "read" | "vector">;
+    store: Pick<StreamStore, "read" | "vector" | "beyond">;
     ledger: GroupLedger;
     clock: Clock;
     log: Log;
+    /** Default: nobody counts. */
+    counters?: CellGroupCounters;
   },
-  options: { ttlMs?: number } = {},
+  options: { ttlMs?: number; foldBytes?: number } = {},
 ): CellGroups {
-  const { store, ledger, clock } = deps;
+  const { store, ledger, clock, counters } = deps;
+  const { foldBytes = foldBytesDefault } = options;
+  const fold = (id: GroupId, record: GroupRecord) =>
+    folded(store, id, record, { node: ledger.node, bytes: foldBytes });
   const holders = createHolders(deps, options);
   const { find, knownOf, inTurn } = holders;
 
@@ -116,16 +140,18 @@ export function createCellGroups(
     const { holding } = known;
     if (holding?.token !== Number(token)) {
       const { record } = await find(id);
-      return { state: record.last === last ? "done-before" : "fenced" };
+      if (record.last === last) return { state: "done-before" };
+      counters?.fenced(id);
+      return { state: "fenced" };
     }
     if (Number(number) <= holding.acknowledged) return { state: "done-before" };
     const { underWay } = holding;
     if (underWay?.number !== Number(number)) return { state: "unknown" };
-    const record: GroupRecord = {
+    const record = await inShape(id, holding, {
       vector: underWay.vector,
       last,
       places: { ...holding.record.places, [ledger.node]: underWay.place },
-    };
+    });
     const written = await ledger.write(recordKey(id), encodeRecord(record), {
       revision: holding.revision,
       fence: { name: claimName(id), token: holding.token },
@@ -137,9 +163,11 @@ export function createCellGroups(
         holding.place = underWay.place;
         holding.acknowledged = underWay.number;
         holding.underWay = undefined;
+        counters?.acknowledged(id, underWay.entries.length);
         return { state: "acknowledged" };
       case "fenced":
         known.holding = undefined;
+        counters?.fenced(id);
         return { state: "fenced" };
       case "changed": {
         // By this very acknowledgement, whose answer was lost, or by a move of the group.
@@ -154,6 +182,25 @@ export function createCellGroups(
     }
   };
 
+  /** Looked at again once a minute while nothing can leave it. */
+  const inShape = async (
+    id: GroupId,
+    holding: Holding,
+    record: GroupRecord,
+  ): Promise<GroupRecord> => {
+    const nowMs = clock.monotonicMs();
+    if (bytesOf(record) <= foldBytes || nowMs < holding.foldAgainMs) return record;
+    const small = await fold(id, record);
+    if (bytesOf(small) > foldBytes) holding.foldAgainMs = nowMs + foldAgainMs;
+    requireRoom(id, small);
+    return small;
+  };
+  const beginning = async (id: GroupId, start: GroupStart): Promise<GroupRecord> => {
+    const record = await fold(id, { vector: await beginningOf(store, id, start), places: {} });
+    requireRoom(id, record);
+    return record;
+  };
+
   const statusOf = async (id: GroupId, { record }: Found): Promise<CellGroupStatus> => {
     const underWay = holders.underWay(id);
     const isUnderWay = underWay !== undefined && underWay.untilMs > clock.monotonicMs();
@@ -162,6 +209,7 @@ export function createCellGroups(
       scope: "cell",
       holder: (await ledger.holder(claimName(id))) ?? null,
       positions: record.vector,
+      lag: (await store.beyond({ stream: id.stream, vector: record.vector })).entries,
       underWay: isUnderWay ? 1 : 0,
       members: isUnderWay && underWay.member !== undefined ? [underWay.member] : [],
     };
@@ -185,14 +233,14 @@ export function createCellGroups(
           message: `group: ${id.stream} and ${id.group} have ${claimName(id).length - 1} characters`,
           hint: `a stream and its group of the cell have ${claimCharactersMax - 1} characters at most`,
         });
-      const record: GroupRecord = { vector: await beginningOf(store, id, start), places: {} };
+      const record = await beginning(id, start);
       const written = await ledger.write(recordKey(id), encodeRecord(record), { revision: 0 });
       if (written.state === "unknown") throw unknownWrite();
       return { ...(await statusOf(id, await find(id))), created: written.state === "done" };
     },
     async seek(id, start) {
       const { revision } = await find(id);
-      const record: GroupRecord = { vector: await beginningOf(store, id, start), places: {} };
+      const record = await beginning(id, start);
       const written = await ledger.write(recordKey(id), encodeRecord(record), { revision });
       if (written.state === "unknown") throw unknownWrite();
       if (written.state !== "done")
@@ -246,6 +294,18 @@ export function createCellGroups(
     },
     release: (id, delivery) => onUnderWay(id, delivery, clock.monotonicMs()),
 
+    async held() {
+      const held: (GroupId & { lag: number })[] = [];
+      for (const { id, vector } of holders.held()) {
+        try {
+          held.push({ ...id, lag: (await store.beyond({ stream: id.stream, vector })).entries });
+        } catch (error) {
+          // The stream was deleted, and the group is about to be.
+          if (!(error instanceof SkerryError && error.code === "stream-unknown")) throw error;
+        }
+      }
+      return held;
+    },
     stop: () => holders.stop(),
   };
 }

@@ -6,6 +6,7 @@ import type { Clock, Timer } from "../../../lib/clock.ts";
 import { SkerryError } from "../../../lib/errors.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { GroupLedger } from "../../ports.ts";
+import type { Vector } from "../answers.ts";
 import type { GroupId } from "../groups/groups.ts";
 import { beginAt, type Holding, type UnderWay } from "./holding.ts";
 import { claimName, decodeRecord, recordKey, type GroupRecord } from "./record.ts";
@@ -36,6 +37,7 @@ export interface Holders {
   /** Goes on trying while somebody here asks for it. */
   claimLater(known: Known): void;
   giveBack(known: Known): Promise<void>;
+  held(): readonly { readonly id: GroupId; readonly vector: Vector }[];
   stop(): Promise<void>;
 }
 
@@ -46,7 +48,12 @@ const idleMs = 15_000;
 const claimWaitMs = 15_000;
 
 export function createHolders(
-  deps: { ledger: GroupLedger; clock: Clock; log: Log },
+  deps: {
+    ledger: GroupLedger;
+    clock: Clock;
+    log: Log;
+    counters?: { takenOver(id: GroupId): void };
+  },
   { ttlMs = ttlMsDefault }: { ttlMs?: number },
 ): Holders {
   const { ledger, clock, log } = deps;
@@ -106,7 +113,9 @@ export function createHolders(
       acknowledged: 0,
       underWay: undefined,
       checkedMs: clock.monotonicMs(),
+      foldAgainMs: -Infinity,
     };
+    deps.counters?.takenOver(id);
     beginAt(known.holding, found, ledger.node);
     return true;
   };
@@ -161,6 +170,11 @@ export function createHolders(
       known.claiming = claimPatiently(known);
     },
     giveBack,
+    held: () =>
+      [...knownByKey.values()].flatMap((known) => {
+        const holding = holdingOf(known);
+        return holding ? [{ id: known.id, vector: holding.record.vector }] : [];
+      }),
     async stop() {
       stopping.abort();
       try {

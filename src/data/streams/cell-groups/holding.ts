@@ -37,6 +37,8 @@ export type Holding = {
   acknowledged: number;
   underWay: UnderWay | undefined;
   checkedMs: number;
+  /** Not before this is it looked at what may leave the record. */
+  foldAgainMs: number;
 };
 
 /** Looked through at a time for where to begin. */
