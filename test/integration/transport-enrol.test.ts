@@ -1,6 +1,6 @@
 import { strict as assert } from "node:assert";
 import { X509Certificate } from "node:crypto";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { connect as connectTls } from "node:tls";
 import {
   acceptCellAnswer,
@@ -48,12 +48,14 @@ const tokenFor = async (
 };
 const enrolNode = createNodeEnrolment({ authority: cell.authority, tokens, nowMs: testDeps.nowMs });
 
+/** Closed with the test, however that ends. */
 async function server(
+  t: TestContext,
   options: { enrol?: EnrolHandler; of?: TestCell; credentials?: typeof n1 } = {},
 ): Promise<Listener> {
   const { of = cell } = options;
   const credentials = options.credentials ?? (await of.credentials("node", "n1"));
-  return await listen(testDeps, {
+  const listener = await listen(testDeps, {
     host: "127.0.0.1",
     port: 0,
     credentials: () => credentials,
@@ -61,6 +63,8 @@ async function server(
     router: createRouter(),
     enrol: options.enrol ?? enrolNode,
   });
+  t.after(() => listener.close());
+  return listener;
 }
 
 const send = (listener: Listener, token: string, request: Uint8Array, nowMs = Date.now()) => {
@@ -91,69 +95,53 @@ async function join(
   return identity;
 }
 
-test("I10: a node joins with a token and holds a working identity", async () => {
-  const listener = await server();
-  try {
-    const identity = await join(listener, await tokenFor());
-    assert.equal(identity.subject.id, "spiffe://cell-a.skerry/node/n5");
-    assert.ok(verifyChain(derOf(identity.identity.chainPem), cell.trust, Date.now()).ok);
-    assert.deepEqual(identity.trusts, [cell.trust]);
-    assert.deepEqual(identity.pins, [cell.authority.pin]);
-  } finally {
-    await listener.close();
-  }
+test("I10: a node joins with a token and holds a working identity", async (t) => {
+  const listener = await server(t);
+  const identity = await join(listener, await tokenFor());
+  assert.equal(identity.subject.id, "spiffe://cell-a.skerry/node/n5");
+  assert.ok(verifyChain(derOf(identity.identity.chainPem), cell.trust, Date.now()).ok);
+  assert.deepEqual(identity.trusts, [cell.trust]);
+  assert.deepEqual(identity.pins, [cell.authority.pin]);
 });
 
-test("I10: of many nodes with one token one joins, also at the same time", async () => {
-  const listener = await server();
-  try {
-    const token = await tokenFor();
-    const outcomes = await Promise.allSettled(
-      Array.from({ length: 6 }, (_, index) => join(listener, token, { node: `m${index}` })),
-    );
-    assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
-    for (const outcome of outcomes)
-      if (outcome.status === "rejected") assert.equal(outcome.reason.code, "token-used");
-  } finally {
-    await listener.close();
-  }
+test("I10: of many nodes with one token one joins, also at the same time", async (t) => {
+  const listener = await server(t);
+  const token = await tokenFor();
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 6 }, (_, index) => join(listener, token, { node: `m${index}` })),
+  );
+  assert.equal(outcomes.filter(({ status }) => status === "fulfilled").length, 1);
+  for (const outcome of outcomes)
+    if (outcome.status === "rejected") assert.equal(outcome.reason.code, "token-used");
 });
 
-test("I10: an answer lost on the way costs no new token", async () => {
-  const listener = await server();
+test("I10: an answer lost on the way costs no new token", async (t) => {
+  const listener = await server(t);
   using folder = temporaryFolder();
-  try {
-    const token = await tokenFor();
-    const prepared = await prepareJoin({ folder: folder.path, token, node: "n6", addresses: [] });
-    await send(listener, token, prepared.request);
-    assert.equal(openNodeIdentity(folder.path), undefined);
-    prepared.accept(await send(listener, token, prepared.request));
-    assert.equal(openNodeIdentity(folder.path)?.subject.path[1], "n6");
-  } finally {
-    await listener.close();
-  }
+  const token = await tokenFor();
+  const prepared = await prepareJoin({ folder: folder.path, token, node: "n6", addresses: [] });
+  await send(listener, token, prepared.request);
+  assert.equal(openNodeIdentity(folder.path), undefined);
+  prepared.accept(await send(listener, token, prepared.request));
+  assert.equal(openNodeIdentity(folder.path)?.subject.path[1], "n6");
 });
 
-test("I11: expired, misnamed and unknown tokens are refused by name over the wire", async () => {
-  const listener = await server();
-  try {
-    await assert.rejects(join(listener, await tokenFor({ lifetimeMs: -1000 })), {
-      code: "token-expired",
-    });
-    await assert.rejects(join(listener, await tokenFor({ name: "other" })), {
-      code: "token-wrong-name",
-    });
-    const unknown = (await tokenFor()).replace(/\.[a-f0-9]{12}\./, ".abcdefabcdef.");
-    await assert.rejects(join(listener, unknown), { code: "token-unknown" });
-    await assert.rejects(join(listener, await tokenFor(), { node: "Bad Name" }), {
-      code: "invalid-identity",
-    });
-  } finally {
-    await listener.close();
-  }
+test("I11: expired, misnamed and unknown tokens are refused by name over the wire", async (t) => {
+  const listener = await server(t);
+  await assert.rejects(join(listener, await tokenFor({ lifetimeMs: -1000 })), {
+    code: "token-expired",
+  });
+  await assert.rejects(join(listener, await tokenFor({ name: "other" })), {
+    code: "token-wrong-name",
+  });
+  const unknown = (await tokenFor()).replace(/\.[a-f0-9]{12}\./, ".abcdefabcdef.");
+  await assert.rejects(join(listener, unknown), { code: "token-unknown" });
+  await assert.rejects(join(listener, await tokenFor(), { node: "Bad Name" }), {
+    code: "invalid-identity",
+  });
 });
 
-test("I15: the secret goes to nobody but a machine of the pinned authority", async () => {
+test("I15: the secret goes to nobody but a machine of the pinned authority", async (t) => {
   const impostor = await testCell();
   const received: string[] = [];
   const listening: EnrolHandler = async (request) => {
@@ -162,70 +150,58 @@ test("I15: the secret goes to nobody but a machine of the pinned authority", asy
   };
   const servers = [
     // Same name, own authority; and one that shows the true anchor without holding its leaf.
-    await server({ of: impostor, enrol: listening }),
-    await server({
+    await server(t, { of: impostor, enrol: listening }),
+    await server(t, {
       of: { ...impostor, trust: cell.trust },
       credentials: await impostor.credentials("node", "n1"),
       enrol: listening,
     }),
     // A certificate of the right authority, but an application's.
-    await server({ credentials: await cell.credentials("app", "sensor"), enrol: listening }),
+    await server(t, { credentials: await cell.credentials("app", "sensor"), enrol: listening }),
   ];
   const codes = ["enrol-wrong-authority", "peer-refused", "peer-refused"];
-  try {
-    const token = await tokenFor();
-    for (const [index, each] of servers.entries())
-      await assert.rejects(join(each, token), { code: codes[index] });
-    const tampered = `${token.slice(0, -3)}AAA`;
-    const honest = await server({ enrol: listening });
-    servers.push(honest);
-    await assert.rejects(join(honest, tampered), { code: "enrol-wrong-authority" });
-    assert.deepEqual(received, []);
-  } finally {
-    for (const each of servers) await each.close();
-  }
+  const token = await tokenFor();
+  for (const [index, each] of servers.entries())
+    await assert.rejects(join(each, token), { code: codes[index] });
+  const tampered = `${token.slice(0, -3)}AAA`;
+  const honest = await server(t, { enrol: listening });
+  servers.push(honest);
+  await assert.rejects(join(honest, tampered), { code: "enrol-wrong-authority" });
+  assert.deepEqual(received, []);
 });
 
-test("I16: a machine whose clock was never set joins", async () => {
-  const listener = await server();
-  try {
-    const identity = await join(listener, await tokenFor(), { nowMs: 0 });
-    assert.equal(identity.subject.path[1], "n5");
-  } finally {
-    await listener.close();
-  }
+test("I16: a machine whose clock was never set joins", async (t) => {
+  const listener = await server(t);
+  const identity = await join(listener, await tokenFor(), { nowMs: 0 });
+  assert.equal(identity.subject.path[1], "n5");
 });
 
-test("T19: strangers are bounded: size, rate, time; what fails inside is not told", async () => {
-  const listener = await server({
+test("T19: strangers are bounded: size, rate, time; what fails inside is not told", async (t) => {
+  const listener = await server(t, {
     enrol: async () => {
       throw new Error("a secret of the inside");
     },
   });
   const token = await tokenFor();
-  try {
-    await assert.rejects(
-      send(listener, token, utf8("x")),
-      (error: Error & { code: string }) =>
-        error.code === "internal" && !error.message.includes("secret"),
-    );
-    await assert.rejects(send(listener, token, new Uint8Array(65 * 1024)), {
-      code: "enrol-protocol",
-    });
-    const many = await Promise.allSettled(
-      Array.from({ length: 20 }, () => send(listener, token, utf8("x"))),
-    );
-    const busy = many.filter(
-      (outcome) => outcome.status === "rejected" && outcome.reason.code === "enrol-busy",
-    );
-    assert.ok(busy.length >= 8, `${busy.length} were told to wait`);
-    await assert.rejects(send(listener, token, utf8("x")), { code: "enrol-busy", retryable: true });
-  } finally {
-    await listener.close();
-  }
+  await assert.rejects(
+    send(listener, token, utf8("x")),
+    (error: Error & { code: string }) =>
+      error.code === "internal" && !error.message.includes("secret"),
+  );
+  await assert.rejects(send(listener, token, new Uint8Array(65 * 1024)), {
+    code: "enrol-protocol",
+  });
+  const many = await Promise.allSettled(
+    Array.from({ length: 20 }, () => send(listener, token, utf8("x"))),
+  );
+  const busy = many.filter(
+    (outcome) => outcome.status === "rejected" && outcome.reason.code === "enrol-busy",
+  );
+  assert.ok(busy.length >= 8, `${busy.length} were told to wait`);
+  await assert.rejects(send(listener, token, utf8("x")), { code: "enrol-busy", retryable: true });
 });
 
-test("T19: a port that does not enrol, or is closed, is named", async () => {
+test("T19: a port that does not enrol, or is closed, is named", async (t) => {
   const listener = await listen(testDeps, {
     host: "127.0.0.1",
     port: 0,
@@ -233,6 +209,7 @@ test("T19: a port that does not enrol, or is closed, is named", async () => {
     trusts: () => [cell.trust],
     router: createRouter(),
   });
+  t.after(() => listener.close());
   const token = await tokenFor();
   await assert.rejects(send(listener, token, utf8("x")), {
     code: "tls-terminated",
@@ -291,7 +268,7 @@ async function joined(nowMs: () => number, options: { mayRenew?: () => Promise<b
   return { folder, authority, handler, identity };
 }
 
-test("I18: leaves are renewed at half of their life by the old key, an expired one too", async () => {
+test("I18: leaves are renewed at half of their life by the old key, an expired one too", async (t) => {
   const startMs = Date.now() - 200 * dayMs;
   const clock = createSimulatedClock({ wallMs: startMs });
   const { folder, handler, identity } = await joined(() => startMs);
@@ -309,11 +286,11 @@ test("I18: leaves are renewed at half of their life by the old key, an expired o
     },
     { checkMs: 3_600_000 },
   );
+  t.after(() => renewal.stop());
   await clock.advance(10 * dayMs);
   assert.equal(identity.identity, first, "not yet due");
   await clock.advance(5 * dayMs);
   await waitFor(() => changes > 0, { what: "the renewal" });
-  renewal.stop();
   assert.notEqual(identity.identity.keyPem, first.keyPem);
   assert.deepEqual(openNodeIdentity(folder.path)?.identity, identity.identity);
   // Long after its end the stored key is still good for a new leaf: no new token.
@@ -322,14 +299,14 @@ test("I18: leaves are renewed at half of their life by the old key, an expired o
   prepared.accept(await handler(prepared.request));
 });
 
-test("I18: a node that is to serve under further addresses renews for them, and keeps them", async () => {
+test("I18: a node that is to serve under further addresses renews for them, and keeps them", async (t) => {
   const { folder, handler, identity } = await joined(() => Date.now());
   using _folder = folder;
   const addresses = ["127.0.0.11", "192.0.2.50", "2001:db8::50"];
   const renewal = startRenewal({ ...testDeps, nowMs: Date.now, identity, exchange: handler });
+  t.after(() => renewal.stop());
   await renewal.renew({ addresses });
   await renewal.renew();
-  renewal.stop();
   assert.deepEqual(identity.addresses, addresses);
   const leaf = new X509Certificate(identity.serving.chainPem);
   for (const address of addresses) assert.equal(leaf.checkIP(address), address);
@@ -436,9 +413,9 @@ test("I19: a cell enrols at the hub, its nodes learn it without a new leaf, and 
   await assert.rejects(handler(await cellRequest(rival)), { code: "renewal-refused" });
 });
 
-test("T19: a caller that hangs up is noted, and never reaches the handler", async () => {
+test("T19: a caller that hangs up is noted, and never reaches the handler", async (t) => {
   let asked = 0;
-  const listener = await server({
+  const listener = await server(t, {
     enrol: async () => {
       asked++;
       return utf8("");
@@ -449,10 +426,10 @@ test("T19: a caller that hangs up is noted, and never reaches the handler", asyn
     host: "127.0.0.1",
     port: listener.port,
   });
+  t.after(() => void socket.destroy());
   socket.on("error", () => {});
   await new Promise<void>((resolve) => socket.once("data", () => resolve()));
   socket.destroy();
   await waitFor(() => listener.refusedByReason.has("enrol-protocol"), { what: "the audit" });
   assert.equal(asked, 0);
-  await listener.close();
 });
