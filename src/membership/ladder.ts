@@ -28,16 +28,22 @@ const order: { readonly [Name in keyof Ladder]: readonly Ladder[Name][] } = {
   resources: ["enough", "starved"],
 };
 
-/** The first measurement is believed at once. */
+/**
+ * The first measurement is believed at once, unless it says that no quorum or no server is there: at a
+ * start nobody was asked yet.
+ */
 export function climb(
   state: LadderState | undefined,
   measured: Ladder,
   nowMs: MonotonicMs,
   options: LadderOptions,
 ): LadderState {
+  const begun: Partial<LadderState> = {
+    quorum: { value: "held", candidate: "held", sinceMs: nowMs },
+  };
   const step = <Name extends keyof Ladder>(name: Name): Measure<Ladder[Name]> => {
     const now: Ladder[Name] = measured[name];
-    const before = state?.[name] as Measure<Ladder[Name]> | undefined;
+    const before = (state ?? begun)[name] as Measure<Ladder[Name]> | undefined;
     if (!before || now === before.value) return { value: now, candidate: now, sinceMs: nowMs };
     const sinceMs = now === before.candidate ? before.sinceMs : nowMs;
     const worse = order[name].indexOf(now) > order[name].indexOf(before.value);

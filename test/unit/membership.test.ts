@@ -500,6 +500,23 @@ test("M7: a link that comes and goes does not swing the ladder", () => {
   assert.deepEqual([...seen], ["connected"]);
 });
 
+test("M7: a start that has asked nobody yet tells of no lost quorum; one that is missed is told after a second", () => {
+  const bad: Ladder = { hub: "lost", quorum: "lost", peers: "all", resources: "enough" };
+  const first = climb(undefined, bad, at(0), ladderDefaults);
+  assert.deepEqual(ladderOf(first), { ...bad, quorum: "held" }, "the others are believed at once");
+  const answered = climb(first, { ...bad, quorum: "held" }, at(250), ladderDefaults);
+  assert.equal(ladderOf(answered).quorum, "held");
+  for (const quorum of ["lost", "no-server"] as const) {
+    let state = climb(undefined, { ...bad, quorum }, at(0), ladderDefaults);
+    for (let ms = 250; ms < 1000; ms += 250) {
+      state = climb(state, { ...bad, quorum }, at(ms), ladderDefaults);
+      assert.equal(ladderOf(state).quorum, "held");
+    }
+    state = climb(state, { ...bad, quorum }, at(1000), ladderDefaults);
+    assert.equal(ladderOf(state).quorum, quorum);
+  }
+});
+
 test("a port that throws is logged and the next tick goes on; a change is told once", async () => {
   const clock = createSimulatedClock();
   const signals = createSignals<MembershipEvents>({ onListenerError: () => {} });
