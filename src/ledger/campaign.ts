@@ -9,7 +9,7 @@
  * its lease. The usurped one may lead on in its own eyes until it hears of that; safe is this only where
  * all writes of a leader depend on its key, which the election's owner says by allowing it.
  */
-import { deadline, type Clock } from "../lib/clock.ts";
+import { deadline, type Clock, type Timer } from "../lib/clock.ts";
 import { createBackoff } from "../lib/backoff.ts";
 import { isAbort, SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
@@ -46,7 +46,8 @@ export function createCampaigns(
       options.signal?.throwIfAborted();
       try {
         const usurper = createUsurper(deps, ledger, options, usurpedMs);
-        const candidate = await stand(deps, ledger, prefix, options, usurper);
+        const standing = stand(deps, ledger, prefix, options, usurper);
+        const candidate = await withdrawn(deps, standing, options.signal);
         if (candidate) return candidate;
       } catch (error) {
         options.signal?.throwIfAborted();
@@ -60,6 +61,32 @@ export function createCampaigns(
 
 const passes = (error: unknown): boolean =>
   error instanceof SkerryError && (error.retryable || error.code === "compacted");
+
+/** What is given back within this time is there for the next at once; the rest ends with its lease. */
+const withdrawalMs = 1000;
+
+/**
+ * `work`, but no longer than that once `signal` is aborted: a ledger without a quorum answers after its
+ * whole timeout, and who stops would wait for each of its elections. Work goes on and cleans up by itself.
+ */
+async function withdrawn<T>(
+  { clock }: Pick<Deps, "clock">,
+  work: Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (!signal) return await work;
+  const over = Promise.withResolvers<never>();
+  let timer: Timer | undefined;
+  const onAbort = () => (timer = clock.after(withdrawalMs, () => over.reject(signal.reason)));
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([work, over.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    timer?.cancel();
+  }
+}
 
 /** One candidacy with one lease; undefined when the lease or the key was lost before it was elected. */
 async function stand(
@@ -77,6 +104,7 @@ async function stand(
     held.stop();
     await ledger.revoke(lease);
   };
+  const resign = () => withdrawn(deps, give(), options.signal);
   const onAbort = () => held.stop();
   options.signal?.addEventListener("abort", onAbort, { once: true });
   try {
@@ -85,7 +113,7 @@ async function stand(
     await waitForTurn(deps, ledger, { prefix, own, lost: held.lost, usurper });
     options.signal?.throwIfAborted();
     if (held.lost.aborted) return undefined;
-    return { key, fence: own.createRevision as number as Fence, lost: held.lost, resign: give };
+    return { key, fence: own.createRevision as number as Fence, lost: held.lost, resign };
   } catch (error) {
     // The lease ends by itself if this fails too; the first error is the one to report.
     await give().catch((later: unknown) =>

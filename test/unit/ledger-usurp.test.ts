@@ -155,3 +155,39 @@ test("L10: a ledger in trouble costs a candidate neither its place nor its turn"
   assert.ok(before.includes(leader.key), "it stood with the lease it had");
   await leader.resign();
 });
+
+test("L10: who is told to stop waits a second at most for a ledger that does not answer", async () => {
+  await using election = await openElection();
+  const { clock, ledger } = election;
+  const told = new AbortController();
+  const holder = await election.campaigns({
+    ...ledger,
+    // As without a quorum: its answer comes after all of its time.
+    revoke: async (lease) => {
+      await clock.sleep(5000);
+      await ledger.revoke(lease);
+    },
+  })("controllers", { id: "n1", ttlMs, signal: told.signal });
+  const stopping = new AbortController();
+  const stuck = election.campaigns({ ...ledger, grant: () => new Promise(() => {}) });
+  const outcomes: string[] = [];
+  const end = (name: string) => (error?: unknown) =>
+    outcomes.push(`${name} ${error instanceof Error ? error.name : "done"}`);
+  stuck("controllers", { id: "n2", ttlMs, signal: stopping.signal }).then(
+    () => end("candidate")(),
+    end("candidate"),
+  );
+  stopping.abort(new DOMException("stopping", "AbortError"));
+  told.abort(new DOMException("stopping", "AbortError"));
+  holder.resign().then(() => end("holder")(), end("holder"));
+  await clock.advance(900);
+  assert.deepEqual(outcomes, []);
+  await clock.advance(200);
+  assert.deepEqual(outcomes.toSorted(), ["candidate AbortError", "holder AbortError"]);
+  // What was on its way is done all the same.
+  const isGone = async () => (await ledger.list("elections/")).items.length === 0;
+  assert.equal(await isGone(), false);
+  // Its lease ends later, 10 s after the last renewal.
+  while (!(await isGone()) && clock.monotonicMs() < 8000) await clock.advance(100);
+  assert.equal(await isGone(), true);
+});
