@@ -36,6 +36,7 @@ import { startQueriesPath } from "./paths/queries-path.ts";
 import { startSyncPath } from "./paths/sync-path.ts";
 import { startTimersPath } from "./paths/timers-path.ts";
 import { feedProxy } from "./paths/traffic-path.ts";
+import { startWhereaboutsPath } from "./paths/whereabouts-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
 import { correctServerRoles } from "./sole-server.ts";
 import { quorumAtServer } from "./situation.ts";
@@ -100,6 +101,10 @@ export async function runAgent(
     identity,
     enrolHandler,
     isSoleServer,
+    hasMoved: state.hasMoved,
+    // Of a join it is spent by now.
+    pointer: identity.serverApi === undefined ? config.server : undefined,
+    onPointerServed: () => strikeOut({ log }, dataDir, ["server"]),
     listeners: {
       onPeer(link) {
         sync.attachPeer(link);
@@ -196,11 +201,14 @@ export async function runAgent(
     renewal,
   });
   const { meshPort: mesh, ingressPort: ingress } = proxy;
-  await startNodeReports(ground, {
-    state,
-    membership,
-    ports: { api: api.port, mesh, peers: links.port, ingress },
+  const ports = { api: api.port, mesh, peers: links.port, ingress };
+  await startWhereaboutsPath(ground, {
+    whereabouts: state.whereabouts,
+    links,
+    trustDomain,
+    place: { host: record.host, ports },
   });
+  await startNodeReports(ground, { state, membership, ports });
   await startHubEnrolment(ground, {
     identity,
     resources: state.upstream,

@@ -26,7 +26,11 @@ export const agentConfigKeys: Readonly<Record<keyof AgentConfig, ConfigKey>> = {
     secret: true,
     kept: false,
   },
-  server: { text: "further machines: peers port of a server", takes: "<host:port>", kept: false },
+  server: {
+    text: "further machines: peers port of a server; later: of any node, for one that finds no other",
+    takes: "<host:port>",
+    kept: false,
+  },
   hub: { text: "hub to enrol the cell at", takes: "<host:port>", kept: true },
   hubToken: {
     text: "enrol token from `skerry token create` on the hub, good once",

@@ -21,6 +21,8 @@ export type Ground = {
   readonly version: string;
   readonly logLevel: LogLevel;
   readonly record: NodeRecord;
+  /** As the last start kept it. */
+  readonly formerHost?: string;
   readonly storage: StorageThread;
   /** Requests that peers and the hub may make over links. */
   readonly router: HandlerRouter;

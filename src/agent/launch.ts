@@ -19,7 +19,8 @@ import {
 import { entryUrl } from "../runtime/child/index.ts";
 import { ensureDirectory, readFileIfExists } from "../runtime/files/index.ts";
 import { mallocEnvironment } from "../runtime/heap/index.ts";
-import { readNodeRecord, resolveNodeRecord, type AgentConfig } from "./config.ts";
+import { addressesHere, isAddressHere, whyNotListen } from "../runtime/listen/index.ts";
+import { readNodeRecord, resolveNodeRecord, type AgentConfig, type NodeRecord } from "./config.ts";
 import { hopelessExitCode } from "./exit.ts";
 import { agentLogPath } from "./data-folder.ts";
 import type { AgentInfo } from "./local.ts";
@@ -36,7 +37,7 @@ const lastWordsBytes = 64 * 1024;
 /** An agent that died this often before it was ready has told why in its log. */
 const restartsMax = 2;
 
-/** Resolves when the agent is ready. Throws `invalid-config`, `keeper-start`, or `agent-start-failed` with what it said. */
+/** Resolves when the agent is ready. Throws `invalid-config`, `cannot-listen`, `keeper-start`, or `agent-start-failed` with what it said. */
 export async function startNode(
   config: AgentConfig,
   deps: Deps & { progress: (text: string) => void },
@@ -56,6 +57,7 @@ export async function startNode(
           `${record.node} runs already; what was given now takes effect after: skerry down --data ${dataDir}, and skerry up with the same flags`,
         );
     } else {
+      await refuseForeignAddress(record);
       startedHere = true;
       writeStartConfig(config);
       await keeper.startAgent({
@@ -87,6 +89,19 @@ export async function startNode(
   } finally {
     keeper.close();
   }
+}
+
+/** Told before anything is written: a machine whose address changed goes on by itself with the right one. */
+async function refuseForeignAddress({ node, host }: NodeRecord): Promise<void> {
+  const why = await whyNotListen({ host, port: 0, protocol: "tcp", what: "host" });
+  if (why === undefined || isAddressHere(host)) return;
+  const has = addressesHere();
+  throw new SkerryError({
+    code: "cannot-listen",
+    message: `host: ${host} is no address of this machine, which has ${has.length === 0 ? "none" : has.join(", ")}`,
+    hint: `did the machine get another one? skerry up --host ${has[0] ?? "ADDRESS"}: the cell is told that ${node} moved`,
+    retryable: true,
+  });
 }
 
 async function giveUp(keeper: Keeper): Promise<void> {

@@ -18,7 +18,7 @@ import {
   type Revision,
 } from "../ledger/index.ts";
 import { every } from "../lib/clock.ts";
-import { freePort } from "../runtime/listen/index.ts";
+import { freePort, isAddressHere } from "../runtime/listen/index.ts";
 import {
   etcdFiles,
   hasEtcdData,
@@ -30,6 +30,7 @@ import { createEtcdRunner } from "./etcd-runner.ts";
 import type { Ground } from "./ground.ts";
 import type { KeptLedger } from "./kept-ledger.ts";
 import { dataLost } from "./ledger-terms.ts";
+import { isDeaf } from "./member-place.ts";
 
 export type LedgerMember = {
   /** Where it serves clients, and by which name others know it. */
@@ -130,6 +131,14 @@ export async function openLedgerMember(
           timers: wanted.timers,
         };
       });
+      const state = runner.supervisor?.state();
+      const isOutdated = state?.state === "running" && state.isOutdated;
+      if (isOutdated && isDeaf(kept.record() ?? given, node.host, isAddressHere)) {
+        log.warn("the ledger's member listens where this machine no longer is: it is restarted", {
+          to: node.host,
+        });
+        await runner.supervisor?.restart();
+      }
     },
     remove: () => runner.remove(),
     async clear() {

@@ -76,7 +76,8 @@ export async function openGround({
   const opened = { ...resolved, ...(serverApi === undefined ? {} : { serverApi }) };
   // A start changes nothing by itself, and so needs no room on a full disk.
   if (!isDeepStrictEqual(opened, kept)) writeNodeRecord(dataDir, opened);
-  strikeOut({ log }, dataDir, ["join", "server"]);
+  // Without a token `server` says where another node is now: that is good until one was found there.
+  strikeOut({ log }, dataDir, config.join === undefined ? ["join"] : ["join", "server"]);
 
   const proxy = await startProxy(
     { clock, random, log, metrics, lifecycle, record: opened, dataDir },
@@ -112,6 +113,7 @@ export async function openGround({
     version,
     logLevel,
     record: noteLedger(dataDir, opened),
+    ...(kept === undefined ? {} : { formerHost: kept.host }),
     storage,
     router: createRouter(),
     nowMs: () => time.nowMs(),

@@ -21,7 +21,12 @@ import { countVoters } from "./ledger-count.ts";
 
 export type WordsView = {
   readonly self: string;
-  readonly nodes: readonly { readonly name: string; readonly verdict: NodeVerdict }[];
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly verdict: NodeVerdict;
+    /** HOST:PORT of its peers port, as it told. */
+    readonly at?: string;
+  }[];
   readonly reports: ReadonlyMap<string, NodeReport>;
   readonly deployments: readonly Deployment[];
   readonly story: LadderStory;
@@ -34,15 +39,17 @@ export function wordsOf(view: WordsView): string[] {
   const quorum = view.ledger ? ledgerWords(view.ledger) : [];
   const hub = hubWords(view);
   const links = linkWords(view);
+  const addresses = sharedAddressWords(nodes);
   const missing = nodes
     .filter(({ verdict }) => verdict.state !== "alive" && verdict.state !== "unknown")
     .map(({ name }) => name);
   return [
-    ...titleWords(asServersTell(story, view.ledger), missing, { links, quorum, hub }),
+    ...titleWords(asServersTell(story, view.ledger), missing, { links, quorum, hub, addresses }),
     ...hub,
     ...quorum,
     ...nodes.flatMap(({ name, verdict }) => verdictWords(name, verdict, view)),
     ...links,
+    ...addresses,
     ...deploymentWords(view.deployments),
     ...budgetWords(view),
     ...damageWords(view),
@@ -91,15 +98,16 @@ function asServersTell(story: LadderStory, ledger: CellStatus["ledger"]): Ladder
 function titleWords(
   story: Pick<LadderStory, "rung" | "title" | "toDo">,
   missing: readonly string[],
-  about: Readonly<Record<"links" | "quorum" | "hub", readonly string[]>>,
+  about: Readonly<Record<"links" | "quorum" | "hub" | "addresses", readonly string[]>>,
 ): string[] {
-  const { links, quorum, hub } = about;
+  const { links, quorum, hub, addresses } = about;
   if (story.rung !== "whole") return [`${story.title}.`, `To do: ${story.toDo}`];
   const wrong = [
     ...missing,
     ...(missing.length === 0 && links.length > 0 ? ["links between nodes"] : []),
     ...(quorum.length > 0 ? ["the ledger"] : []),
     ...(hub.length > 0 ? ["ways to the hub"] : []),
+    ...(addresses.length > 0 ? ["addresses of nodes"] : []),
   ];
   return wrong.length === 0
     ? [story.title]
@@ -200,6 +208,18 @@ function linkWords({ self, reach, nodes }: WordsView): string[] {
     if (back === "deaf") return from < to && from !== self ? [bothWays(link)] : [];
     return [
       `${to} does not hear ${from}${since(link)}${back === "heard" ? `, while ${from} hears ${to}: the link is cut in one direction, from ${from} to ${to}.` : "."}`,
+    ];
+  });
+}
+
+/** At most one of them can be there. */
+function sharedAddressWords(nodes: WordsView["nodes"]): string[] {
+  const places = Map.groupBy(nodes, ({ at }) => at ?? "");
+  return [...places].flatMap(([at, there]) => {
+    if (at === "" || there.length < 2) return [];
+    const names = there.map(({ name }) => name);
+    return [
+      `${names.join(" and ")} say that they are at ${at}: only one of them can be. Start the other where its machine is (skerry up --host ADDRESS); if it never comes back: kubectl delete node NAME.`,
     ];
   });
 }

@@ -67,7 +67,11 @@ export function cellStatus(view: CellView): CellStatus {
     pods: allPods(view),
     words: wordsOf({
       ...view,
-      nodes: view.nodes.map(({ name }) => ({ name, verdict: verdictOf(name) })),
+      nodes: view.nodes.map(({ name, endpoints }) => ({
+        name,
+        verdict: verdictOf(name),
+        ...(endpoints && { at: `${endpoints.host}:${endpoints.ports.peers}` }),
+      })),
       ledger,
     }),
     ...(ledger === undefined ? {} : { ledger }),

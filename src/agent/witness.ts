@@ -1,5 +1,4 @@
 /** A witness on the machine where it runs: its place there, its one process, how it is. */
-import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { isIP } from "node:net";
 import type { WitnessBundle } from "../api/index.ts";
@@ -16,7 +15,7 @@ import type { Clock } from "../lib/clock.ts";
 import { explain, SkerryError } from "../lib/errors.ts";
 import type { Random } from "../lib/random.ts";
 import { readRecord, writeRecord } from "../runtime/files/index.ts";
-import { freePort } from "../runtime/listen/index.ts";
+import { addressesHere, freePort, isAddressHere } from "../runtime/listen/index.ts";
 import { lockHolder, releaseLock, takeLock } from "../runtime/lock/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { etcdBinary } from "./etcd-runner.ts";
@@ -112,14 +111,11 @@ async function placeOf(config: WitnessHostConfig, bundle: WitnessBundle): Promis
     config.listen === undefined
       ? (before?.listen ?? bundle.address)
       : parseListen(config.listen, bundle.address.port);
-  const own = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
-  const isHere =
-    listen.host.startsWith("127.") || own.some(({ address }) => address === listen.host);
-  if (isIP(listen.host) === 0 || !isHere)
+  if (isIP(listen.host) === 0 || !isAddressHere(listen.host))
     throw new SkerryError({
       code: "invalid-argument",
       message: `--listen: ${listen.host} is no address of this machine`,
-      hint: `behind a NAT say where its calls arrive: skerry witness run --listen ${own.find(({ internal }) => !internal)?.address ?? "192.0.2.7"}:${listen.port}`,
+      hint: `behind a NAT say where its calls arrive: skerry witness run --listen ${addressesHere()[0] ?? "192.0.2.7"}:${listen.port}`,
     });
   return {
     listen,

@@ -3,6 +3,7 @@ import { mintLocalToken, readAgentInfo } from "../agent/index.ts";
 import { readAccess, isHubFolder } from "../runtime/local/index.ts";
 import { createCluster, type Cluster } from "../client/index.ts";
 import { SkerryError } from "../lib/errors.ts";
+import { addressesHere, isAddressHere } from "../runtime/listen/index.ts";
 import { createTlsFetch } from "../runtime/tls-fetch/index.ts";
 import type { Context } from "./context.ts";
 
@@ -96,7 +97,9 @@ export async function call(
     throw new SkerryError({
       code: "not-answering",
       message: `nothing answers at ${api.url}`,
-      hint: "is it running? start it with skerry up (or skerry hub); its log stands in logs/ of the data folder",
+      hint: isAddressHere(new URL(api.url).hostname.replace(/^\[|\]$/g, ""))
+        ? "is it running? start it with skerry up (or skerry hub); its log stands in logs/ of the data folder"
+        : `that is no address of this machine any more, which has ${addressesHere().join(", ") || "none"}: stop the node (skerry down) and start it there (skerry up --host ADDRESS)`,
       retryable: true,
       cause,
     });

@@ -72,7 +72,27 @@ test("one server becomes three while the cell is written to, and nothing is lost
   assert.match(again.stdout, /n2 is a server; three servers survive the loss of any one/);
 });
 
-test("the first server is killed whole: writes go on through another, and it returns", async () => {
+test("L18: a server whose address changed is called where it is now", async () => {
+  // As a machine that got another address while it ran: its member of the ledger outlives the agent.
+  await site.down("n3", ["--pods", "keep"]);
+  await site.up("n3", ["--host", "127.0.34.23"]);
+  await waitFor(
+    () =>
+      /members know where this one is/.test(
+        readFileSync(join(site.dataDir("n3"), "logs", "agent.log"), "utf8"),
+      ),
+    { what: "the members to be told where n3 is", timeoutMs: 60_000 },
+  );
+  await waitFor(
+    async () =>
+      (await servers("n1")).servers.find(({ name }) => name === "n3")?.address ===
+      "127.0.34.23:7446",
+    { what: "n1 to see n3 where it is", timeoutMs: 30_000 },
+  );
+  await waitForServers("n1", ["n1", "n2", "n3"]);
+});
+
+test("the first server is killed whole: writes go on through another and the one that moved, and it returns", async () => {
   load().aim("n2");
   // The keeper first: it would start the others again.
   for (const pid of processesOf(site.dataDir("n1"))) process.kill(pid, "SIGKILL");

@@ -3,76 +3,24 @@ import { strict as assert } from "node:assert";
 import { mkdirSync } from "node:fs";
 import { test, type TestContext } from "node:test";
 import { join } from "node:path";
-import type { Node } from "../../src/api/index.ts";
 import { historyPath } from "../../src/agent/data-folder.ts";
-import type { Ground } from "../../src/agent/ground.ts";
 import { startHistoryPath } from "../../src/agent/paths/history-path.ts";
-import type { IdentityPath } from "../../src/agent/paths/identity-path.ts";
-import { startLinkPath } from "../../src/agent/paths/link-path.ts";
 import { signHistory, type SignedHistory } from "../../src/identity/index.ts";
 import { readRecord, writeRecord } from "../../src/runtime/files/index.ts";
-import { createLifecycle } from "../../src/runtime/lifecycle/index.ts";
-import { createRouter } from "../../src/transport/index.ts";
-import { recordOf } from "../support/backup.ts";
 import { temporaryFolder } from "../support/ledger.ts";
-import { testCell, testDeps } from "../support/transport.ts";
+import { nodeAt, startLinkedNode } from "../support/linked-node.ts";
+import { testCell } from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
 
 const cell = await testCell("mill");
-/** Looks again ten times as often. */
-const clock = { ...testDeps.clock, untilNext: (periodMs: number) => periodMs / 10 };
 const patience = { timeoutMs: 30_000 };
 
-function nodeAt(name: string, host: string, peers: number): Node {
-  return {
-    apiVersion: "v1",
-    kind: "Node",
-    metadata: {
-      name,
-      annotations: { "skerry.dev/ports": `api=7443,mesh=7444,peers=${peers},ingress=8080` },
-    },
-    status: { addresses: [{ type: "InternalIP", address: host }] },
-  };
-}
-
-/** A node's links and its ear for another history; desired state is told by hand. */
+/** A node's links and its ear for another history. */
 async function startNode(
   t: TestContext,
   options: { name: string; host: string; role: "server" | "worker"; dataDir: string },
 ) {
-  const { name, host, role, dataDir } = options;
-  const lifecycle = createLifecycle(testDeps);
-  t.after(() => lifecycle.stop());
-  const record = recordOf(name);
-  const ground = {
-    ...testDeps,
-    clock,
-    lifecycle,
-    dataDir,
-    router: createRouter(),
-    record: { ...record, role, host, ports: { ...record.ports, peers: 0 } },
-  } as Partial<Ground> as Ground;
-  const credentials = await cell.credentials("node", name);
-  const identity = {
-    identity: {
-      trust: cell.trust,
-      trusts: [cell.trust],
-      identity: credentials,
-      onChange: () => () => undefined,
-    },
-  } as unknown as IdentityPath;
-  const followers: ((nodes: readonly Node[]) => void)[] = [];
-  const mirrored = {
-    follow: (kind: { plural: string }, listener: (objects: never) => void) =>
-      void (kind.plural === "nodes" && followers.push(listener as (typeof followers)[number])),
-  };
-  const links = await startLinkPath(ground, {
-    mirrored,
-    identity,
-    enrolHandler: undefined,
-    isSoleServer: () => role === "server",
-    listeners: { onPeer: () => undefined, onHub: () => undefined },
-  });
+  const { ground, identity, mirrored, links, tell } = await startLinkedNode(t, cell, options);
   const learnt: string[] = [];
   await startHistoryPath(ground, {
     state: { ledger: undefined, mirrored, learnServer: (api) => void learnt.push(api) },
@@ -80,11 +28,7 @@ async function startNode(
     links,
     restart: () => assert.fail("nobody steps down here"),
   });
-  return {
-    links,
-    learnt,
-    tell: (nodes: readonly Node[]) => followers.forEach((listener) => listener(nodes)),
-  };
+  return { links, learnt, tell };
 }
 
 test("B9: a worker whose name comes first hears of a server restored under another name and address", async (t) => {

@@ -101,6 +101,24 @@ test("words: a healthy cell has one line, and every trouble a sentence that says
     assert.doesNotMatch(say(n2)[0] ?? "", /All is well/);
 });
 
+test("words: two nodes that say they are at one address are told apart from a cell that is well", () => {
+  const at = (name: string, host: string, peers = 3) => {
+    const known = endpoints(name, false);
+    return { name, endpoints: { ...known, host, ports: { ...known.ports, peers } } };
+  };
+  const say = (...nodes: CellView["nodes"]) => cellStatus(view({ nodes })).words;
+  const [title, words] = say(at("n1", "10.0.0.7"), at("n2", "10.0.0.7"));
+  assert.equal(title, "Not whole: addresses of nodes. Everything else goes on.");
+  assert.match(
+    words ?? "",
+    /^n1 and n2 say that they are at 10\.0\.0\.7:3: only one of them can be/,
+  );
+  assert.match(words ?? "", /skerry up --host ADDRESS/);
+  assert.deepEqual(say(at("n1", "10.0.0.7"), at("n2", "10.0.0.7", 5)), ["All is well"]);
+  const silent = { name: "n2", endpoints: undefined };
+  assert.deepEqual(say(silent, { ...silent, name: "n3" }), ["All is well"], "not told yet");
+});
+
 test("words: on a lower rung stands what is the matter and what to do", () => {
   const { words } = cellStatus(view({ story: tellLadder({ ...whole, hub: "lost" }) }));
   assert.match(words[0] ?? "", /^The hub cannot be reached\.$/);

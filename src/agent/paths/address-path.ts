@@ -112,6 +112,7 @@ export async function startAddressPath(
       ...addresses.flatMap(({ spec }) => spec.addresses.map(withoutPrefix)),
     ]),
   ];
+  let isToldUnnamed = false;
   await lifecycle.start(
     "names of the certificate",
     () =>
@@ -120,11 +121,17 @@ export async function startAddressPath(
         namesEveryMs,
         async () => {
           const wanted = names();
-          if (addresses.length === 0 || wanted.every((name) => identity.addresses.includes(name)))
-            return;
+          if (wanted.every((name) => identity.addresses.includes(name))) return;
           await deps.renewal.renew({ addresses: wanted });
+          isToldUnnamed = false;
         },
-        (error) => log.warn("the serving certificate does not name the cell's address", { error }),
+        (error) => {
+          log[isToldUnnamed ? "debug" : "warn"](
+            "the serving certificate does not name all of this node's addresses yet",
+            { wanted: names(), error },
+          );
+          isToldUnnamed = true;
+        },
       ),
     (timer) => timer.cancel(),
   );

@@ -12,6 +12,7 @@ import {
 } from "../../apiserver/index.ts";
 import { authorize } from "../../authorization/index.ts";
 import {
+  addressOf as addressOfNode,
   kinds,
   nodeKind,
   endpointsOf,
@@ -37,6 +38,7 @@ import { addressOf } from "../host-port.ts";
 import { readsWithoutQuorum } from "../quorum-resources.ts";
 import { createMirrored, type Mirrored } from "../mirrored.ts";
 import { createSilence, type Silence } from "../silence.ts";
+import { createWhereabouts, type Whereabouts } from "../whereabouts.ts";
 import type { IdentityPath } from "./identity-path.ts";
 import { measureApi } from "./metrics-path.ts";
 
@@ -49,6 +51,9 @@ export type StatePath = {
   readonly fenced: LedgerResources["fenced"] | undefined;
   readonly mirror: Mirror;
   readonly mirrored: Mirrored;
+  readonly whereabouts: Whereabouts;
+  /** Whether others may look for this node where it was before. */
+  readonly hasMoved: boolean;
   /** What the disk or a server said; false on a cold start that has seen neither. */
   readonly isKnown: () => boolean;
   /** Servers of the cell, this node excluded. */
@@ -125,13 +130,20 @@ export async function startStatePath(
     (part) => part.stop(),
   );
   // This node's own Node is in every mirror that was ever filled.
-  const hadState = (await mirror.get(nodeKind, { name: record.node })) !== undefined;
+  const own = await mirror.get(nodeKind, { name: record.node });
+  const hadState = own !== undefined;
+  const told = own && addressOfNode(own, "InternalIP");
+  const hasMoved = [told, ground.formerHost].some(
+    (host) => host !== undefined && host !== record.host,
+  );
   const stopping = new AbortController();
-  const mirrored = await lifecycle.start(
+  const plain = await lifecycle.start(
     "mirror's followers",
     () => createMirrored({ resources: mirror, clock, log, signal: stopping.signal }),
     () => stopping.abort(),
   );
+  const whereabouts = createWhereabouts({ log }, plain);
+  const { mirrored } = whereabouts;
   mirrored.follow(nodeKind, (objects: readonly Node[]) => {
     nodes = objects.flatMap((node) => endpointsOf(node) ?? []);
   });
@@ -140,7 +152,10 @@ export async function startStatePath(
   const learnServer = (api: string) => {
     learnt = api;
   };
-  return { ledger, upstream, fenced, mirror, mirrored, isKnown, servers, learnServer, silence };
+  return {
+    ...{ ledger, upstream, fenced, mirror, mirrored, whereabouts, hasMoved },
+    ...{ isKnown, servers, learnServer, silence },
+  };
 }
 
 export type ApiPath = {

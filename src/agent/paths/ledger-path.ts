@@ -16,6 +16,7 @@ import {
 } from "../../ledger/index.ts";
 import { every } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
 import { hasEtcdData, putSqliteAside } from "../etcd-files.ts";
 import { findEtcd } from "../etcd-runner.ts";
 import type { Ground } from "../ground.ts";
@@ -23,6 +24,7 @@ import { openKeptLedger, type KeptLedger } from "../kept-ledger.ts";
 import { convertToEtcd } from "../ledger-conversion.ts";
 import { openLedgerMember, type LedgerMember } from "../ledger-member.ts";
 import { endpointOf } from "../ledger-endpoints.ts";
+import { tellMemberPlace } from "../member-place.ts";
 import { noQuorumYet } from "../ledger-terms.ts";
 import { takeOverTokens } from "../ledger-tokens.ts";
 import { createServerRole, forgetMember, type ServerRole } from "../server-role.ts";
@@ -88,7 +90,7 @@ export async function startLedgerPath(
         ground.clock,
         lookEveryMs,
         () => tend(ground, { kept, member, role, signal }),
-        (error) => log.debug("the ledger's member cannot be looked after now", { error }),
+        tellTending(log),
       ),
     (timer) => timer.cancel(),
   );
@@ -189,4 +191,20 @@ async function tend(
   // Adopted as an earlier start left it: the binary or its flags are others by now.
   if (supervisor && state?.state === "running" && state.isOutdated)
     await restartSafely({ clock, log }, { ledger: engine, supervisor, name: node.node, signal });
+  const { memberId } = kept.record() ?? {};
+  const { node: name, host } = node;
+  const place = { node: name, host, memberId, peerUrl: member.peerUrl };
+  await tellMemberPlace({ log }, engine.cluster, members, place);
+}
+
+/** What waits for a person, or for other servers, is said once; the rest passes. */
+function tellTending(log: Log): (error: unknown) => void {
+  let told: string | undefined;
+  return (error) => {
+    const waits =
+      error instanceof SkerryError && /^(?:restart-unsafe|address-taken)$/.test(error.code);
+    const isNews = waits && error.message !== told;
+    if (waits) told = error.message;
+    log[isNews ? "warn" : "debug"]("the ledger's member cannot be looked after now", { error });
+  };
 }

@@ -3,8 +3,9 @@
  * with the smaller name dials), and from every node to the hub. What travels on them are requests by
  * method name, which other paths register on the router.
  *
- * A cell's only server, restored under another name or address, is where nobody looks for it: it dials
- * those as well that should dial it and do not.
+ * Who is where nobody looks for it dials those as well that should dial it and do not: a cell's only
+ * server, restored under another name or address, and a node whose own address changed. One that finds
+ * nobody either, since all have moved, is pointed at one of them by a person.
  */
 import {
   configMapKind,
@@ -66,6 +67,12 @@ export async function startLinkPath(
     enrolHandler: EnrolHandler | undefined;
     /** Whether this node holds the cell's ledger alone. */
     isSoleServer: () => boolean;
+    /** Whether the others look for it at another address. */
+    hasMoved: boolean;
+    /** HOST:PORT of the peers port of any node, from a person. */
+    pointer: string | undefined;
+    /** It led to a node that is found without it by now. */
+    onPointerServed: () => void;
     listeners: LinkListeners;
   },
 ): Promise<LinkPath> {
@@ -150,7 +157,7 @@ export async function startLinkPath(
     }
   });
   const dialSilent = () => {
-    if (!deps.isSoleServer()) return;
+    if (!deps.isSoleServer() && !deps.hasMoved) return;
     for (const node of endpointsByNode.keys())
       if (!dialledByNode.has(node) && !listener.link(idOf(node))) dialPeer(node);
   };
@@ -158,6 +165,44 @@ export async function startLinkPath(
     "links to those who do not call",
     () =>
       every(clock, silentEveryMs, dialSilent, (error) => log.warn("nobody is called", { error })),
+    (timer) => timer.cancel(),
+  );
+
+  let pointed: DialledLink | undefined;
+  const pointedNode = () => pointed?.link?.peer.path[1];
+  if (deps.pointer !== undefined) {
+    const address = addressOf(deps.pointer);
+    pointed = await lifecycle.start(
+      "link where a person pointed",
+      () =>
+        dial(
+          { clock, random, log, nowMs },
+          {
+            ...common,
+            address,
+            expect: trustDomain,
+            trusts: () => [identity.trust],
+            backoff: { initialMs: 100, maxMs: 2000 },
+          },
+        ),
+      (part) => part.close(),
+    );
+    pointed.on("up", (link) => listeners.onPeer(link));
+  }
+  const letGoOfPointer = async () => {
+    const name = pointedNode();
+    if (name === undefined || !(dialledByNode.get(name)?.link ?? listener.link(idOf(name)))) return;
+    const served = pointed;
+    pointed = undefined;
+    deps.onPointerServed();
+    await served?.close();
+  };
+  await lifecycle.start(
+    "pointer's end",
+    () =>
+      every(clock, silentEveryMs, letGoOfPointer, (error) =>
+        log.warn("the link where a person pointed did not close", { error }),
+      ),
     (timer) => timer.cancel(),
   );
 
@@ -203,6 +248,7 @@ export async function startLinkPath(
   identity.onChange(() => {
     listener.refresh();
     for (const dialled of dialledByNode.values()) dialled.refresh();
+    pointed?.refresh();
     hub?.refresh();
   });
 
@@ -213,9 +259,13 @@ export async function startLinkPath(
       const ids = listener.links().map(({ peer }) => peer);
       const callers = ids.filter((peer) => peer.trustDomain === trustDomain && isNode(peer));
       const called = [...dialledByNode].filter(([, { link }]) => link).map(([node]) => node);
-      return [...new Set([...called, ...callers.map(({ path: [, name = ""] }) => name)])];
+      const names = [...called, ...callers.map(({ path: [, name = ""] }) => name)];
+      return [...new Set([...names, pointedNode() ?? ""])].filter((name) => name !== "");
     },
-    linkTo: (node) => dialledByNode.get(node)?.link ?? listener.link(idOf(node)),
+    linkTo: (node) =>
+      dialledByNode.get(node)?.link ??
+      listener.link(idOf(node)) ??
+      (pointedNode() === node ? pointed?.link : undefined),
     hub: {
       get link() {
         return hub?.link;

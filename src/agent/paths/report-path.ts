@@ -1,11 +1,13 @@
 /** The way of a node's state to kubectl: its Node object, and what servers hold of each stream. */
 import { cpus, totalmem } from "node:os";
 import {
+  addressOf,
   apiVersionOf,
   eventKind,
   nodeKind,
   streamKind,
   type KubeObject,
+  type Node,
   type NodePorts,
 } from "../../api/index.ts";
 import { every } from "../../lib/clock.ts";
@@ -41,6 +43,9 @@ export async function startNodeReports(
     return result.state === "refused" && result.reason === "not-found" ? "missing" : "failed";
   };
   const host = hostDescription();
+  /** As the cell knew it before this start told it anything. */
+  let known: Node | undefined;
+  let isTold = false;
   await lifecycle.start(
     "node reports",
     async () =>
@@ -50,15 +55,28 @@ export async function startNodeReports(
           log,
           objects: {
             createNode: async (node) => outcome(await upstream.create(nodeKind, node)),
-            patchNode: async (name, body, part) =>
-              outcome(
+            patchNode: async (name, body, part) => {
+              if (part === "metadata")
+                return outcome(await upstream.patch(nodeKind, { name }, { type: "merge", body }));
+              // Of two reports at a time the second may see what the first has told by now.
+              const seen = known ?? (await upstream.get(nodeKind, { name }));
+              known ??= seen;
+              const written = outcome(
                 await upstream.patch(
                   nodeKind,
                   { name },
                   { type: "merge", body },
-                  part === "status" ? { subresource: "status" } : {},
+                  { subresource: "status" },
                 ),
-              ),
+              );
+              if (written === "done" && known && !isTold) {
+                isTold = true;
+                tellMoved(ground, upstream, known).catch((error: unknown) =>
+                  log.warn("that this node moved was not recorded", { error }),
+                );
+              }
+              return written;
+            },
           },
         },
         {
@@ -77,6 +95,40 @@ export async function startNodeReports(
       ),
     (part) => part.stop(),
   );
+}
+
+/** For `kubectl describe node` and `kubectl get events`, where it was elsewhere before. */
+async function tellMoved(
+  { clock, random, log, record }: Ground,
+  upstream: StatePath["upstream"],
+  known: Node,
+): Promise<void> {
+  const from = addressOf(known, "InternalIP");
+  if (from === undefined || from === record.host) return;
+  log.warn("this node has moved", { from, to: record.host });
+  const atTime = new Date(clock.wallMs()).toISOString();
+  const { uid } = known.metadata;
+  const result = await upstream.create(eventKind, {
+    apiVersion: "v1",
+    kind: "Event",
+    metadata: { name: `${record.node}.${nameSuffix(random, 10)}`, namespace: "default" },
+    involvedObject: {
+      apiVersion: "v1",
+      kind: "Node",
+      name: record.node,
+      ...(uid === undefined ? {} : { uid }),
+    },
+    type: "Normal",
+    reason: "Moved",
+    message: `${record.node} moved from ${from} to ${record.host}`,
+    count: 1,
+    firstTimestamp: atTime,
+    lastTimestamp: atTime,
+    reportingComponent: "skerry-node",
+    reportingInstance: record.node,
+    source: { component: "skerry-node", host: record.node },
+  });
+  if (result.state !== "done") log.warn("that this node moved was not recorded", { result });
 }
 
 /** Servers: what this store holds of each stream, for `kubectl get streams`; written when it changed. */

@@ -10,6 +10,8 @@ import {
 } from "node:net";
 import { explain, SkerryError, systemCode } from "../../lib/errors.ts";
 
+export { addressesHere, isAddressHere } from "./here.ts";
+
 /** Resolves once `server` listens, with the port it got. Throws `port-in-use` or `cannot-listen`. */
 export function listenOn(
   server: Server,
