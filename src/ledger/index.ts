@@ -29,6 +29,7 @@ export {
   type SqliteRestore,
 } from "./sqlite/index.ts";
 export {
+  addLearnerOnceConnected,
   createEtcdSupervisor,
   createTimersBook,
   defaultTimers,

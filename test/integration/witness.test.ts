@@ -11,8 +11,7 @@ import {
   witnessStatusHere,
 } from "../../src/agent/index.ts";
 import { openLedgerAuthority } from "../../src/identity/index.ts";
-import { openEtcdCluster } from "../../src/ledger/index.ts";
-import { SkerryError } from "../../src/lib/errors.ts";
+import { addLearnerOnceConnected, openEtcdCluster } from "../../src/ledger/index.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
 import { writeFileAtomic } from "../../src/runtime/files/index.ts";
 import { freePort } from "../../src/runtime/listen/index.ts";
@@ -30,15 +29,7 @@ test("a witness that dials nobody joins, votes through the leader's death, and h
   const peerUrl = `https://${host}:${port}`;
   const deps = hostDeps;
   await using ledger = await etcd.openLedger();
-  const learner = await waitFor(
-    async () =>
-      ledger.cluster.addLearner([peerUrl]).catch((error: unknown) => {
-        // Two members that have just met count as connected after five seconds only.
-        if (error instanceof SkerryError && error.retryable) return undefined;
-        throw error;
-      }),
-    { what: "the learner to be taken", timeoutMs },
-  );
+  const learner = await addLearnerOnceConnected(deps.clock, ledger.cluster, [peerUrl]);
   const witness = { name: "w1", id: learner.id, peerUrl, isLearner: false };
   using cluster = await openEtcdCluster(deps, {
     members: () =>

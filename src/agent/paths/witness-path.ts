@@ -7,6 +7,7 @@ import { witnessName, type WitnessBundle, type WitnessRequest } from "../../api/
 import type { MountedRoute } from "../../apiserver/index.ts";
 import { openLedgerAuthority } from "../../identity/index.ts";
 import {
+  addLearnerOnceConnected,
   createWitnessBook,
   defaultTimers,
   etcdUrl,
@@ -17,7 +18,7 @@ import {
   type EtcdWitness,
   type WitnessEntry,
 } from "../../ledger/index.ts";
-import { every } from "../../lib/clock.ts";
+import { every, type Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Ground } from "../ground.ts";
 import { parseListen } from "../host-port.ts";
@@ -92,7 +93,7 @@ export async function startWitnessPath(ground: Ground, ledger: LedgerPath): Prom
         `to move it: skerry server remove ${request.name}, and add it again`,
       );
     const peerUrl = etcdUrl(address.host, address.port);
-    const member = present ?? (await addLearner(cluster, members, peerUrl));
+    const member = present ?? (await addLearner({ cluster, clock }, members, peerUrl));
     const authority = openLedgerAuthority(
       { random: ground.random, nowMs },
       identityFolder(ground.dataDir),
@@ -160,7 +161,7 @@ function severalServers(ledger: LedgerPath) {
 }
 
 async function addLearner(
-  cluster: EtcdCluster,
+  { cluster, clock }: { cluster: EtcdCluster; clock: Clock },
   members: readonly EtcdMember[],
   peerUrl: string,
 ): Promise<EtcdMember> {
@@ -177,7 +178,7 @@ async function addLearner(
       `${silent.name} does not answer: all servers have to, while a member is added`,
       "look at skerry server list",
     );
-  return await cluster.addLearner([peerUrl]);
+  return await addLearnerOnceConnected(clock, cluster, [peerUrl]);
 }
 
 /** Those that the cluster has, named as the administrator named them also before their first start. */

@@ -63,6 +63,7 @@ export {
   type EtcdSupervisorEvents,
   type EtcdSupervisorOptions,
 } from "./process/supervisor.ts";
+export { addLearnerOnceConnected } from "./connected.ts";
 export { eventOfLine, type EtcdEvent } from "./process/log-events.ts";
 export { restartSafely, whyNotRestart } from "./process/rolling.ts";
 export {
