@@ -12,7 +12,7 @@ import {
   type NodePorts,
 } from "../api/index.ts";
 import type { Log } from "../lib/log.ts";
-import type { Mirrored } from "./mirrored.ts";
+import type { Mirrored, MirroredSelection } from "./mirrored.ts";
 
 export type Place = { readonly host: string; readonly ports: NodePorts };
 
@@ -43,24 +43,28 @@ export function createWhereabouts({ log }: { log: Log }, plain: Mirrored): Where
     toldByNode.delete(name);
     return node;
   };
-  const followNodes = (listener: NodesListener) => {
+  const followNodes = (listener: NodesListener, selection?: MirroredSelection) => {
     let last: readonly Node[] | undefined;
     const tell = () => {
       if (last) listener(last.map(correct));
     };
     again.add(tell);
-    plain.follow(nodeKind, (nodes: readonly Node[]) => {
-      last = nodes;
-      tell();
-    });
+    plain.follow(
+      nodeKind,
+      (nodes: readonly Node[]) => {
+        last = nodes;
+        tell();
+      },
+      selection,
+    );
   };
 
   return {
     mirrored: {
-      follow(kind, listener) {
+      follow(kind, listener, selection) {
         const call = { kind, listener };
-        if (isAboutNodes(call)) followNodes(call.listener);
-        else plain.follow(kind, listener);
+        if (isAboutNodes(call)) followNodes(call.listener, selection);
+        else plain.follow(kind, listener, selection);
       },
     },
     told(name, place) {

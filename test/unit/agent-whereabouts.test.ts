@@ -14,13 +14,13 @@ const ports = { api: 7443, mesh: 7444, peers: 7445, ingress: 8080 };
 
 function whereabouts() {
   const followers: ((nodes: readonly Node[]) => void)[] = [];
-  const kinds: unknown[] = [];
+  const followed: (readonly [kind: unknown, selection: unknown])[] = [];
   const log = collectingLog();
   const made = createWhereabouts(
     { log },
     {
-      follow(kind: unknown, listener: (objects: never) => void) {
-        kinds.push(kind);
+      follow(kind: unknown, listener: (objects: never) => void, selection?: unknown) {
+        followed.push([kind, selection]);
         if (kind === nodeKind) followers.push(listener as (typeof followers)[number]);
       },
     },
@@ -32,7 +32,7 @@ function whereabouts() {
   return {
     made,
     seen,
-    kinds,
+    followed,
     log,
     say: (nodes: readonly Node[]) => followers.forEach((f) => f(nodes)),
   };
@@ -65,10 +65,11 @@ test("the word of a node that the cell does not know makes no node", () => {
   assert.deepEqual(log.lines, []);
 });
 
-test("lists of other kinds go past, and a part that fails keeps nothing from the others", () => {
-  const { made, seen, kinds, log, say } = whereabouts();
-  made.mirrored.follow(podKind, () => assert.fail("no pod was told"));
-  assert.ok(kinds.includes(podKind));
+test("lists of other kinds go past as they are selected, and a part that fails keeps nothing from the others", () => {
+  const { made, seen, followed, log, say } = whereabouts();
+  const selection = { namespace: "shop" };
+  made.mirrored.follow(podKind, () => assert.fail("no pod was told"), selection);
+  assert.deepEqual(followed.at(-1), [podKind, selection]);
   made.mirrored.follow(nodeKind, (nodes: readonly Node[]) => {
     if (nodes.some((node) => endpointsOf(node)?.host === "192.0.2.9")) throw new Error("not read");
   });
