@@ -191,6 +191,11 @@ export interface DocumentHub<C> {
     wishes: Readonly<Record<string, FeedWish>>,
     options: { signal: AbortSignal },
   ): Promise<FeedStates>;
+  /** By collection, the fields that queries at the hub are to find documents by; an older hub: `unknown-method`. */
+  index(
+    paths: Readonly<Record<string, readonly string[]>>,
+    options: { signal: AbortSignal },
+  ): Promise<void>;
   /** A piece of a collection's documents, where the log does not go back far enough. */
   fill(bytes: C, options: { signal: AbortSignal }): Promise<FillAnswer>;
   /** The next piece of a log of the hub for this cell; empty when nothing came for a while. */

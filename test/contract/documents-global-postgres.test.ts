@@ -167,12 +167,12 @@ test("the tables in PostgreSQL have the columns that those in SQLite have", asyn
   const names = new Set(there.map((row) => `${String(row["table"])}.${String(row["name"])}`));
   const db = openDatabase(join(folder.path, "layout.db"));
   for (const layout of layouts) db.exec(layout);
-  // Rules, indexes and ages are a node's.
+  // Rules and ages are a node's.
   const here = db
     .prepare(
       `SELECT m.name || '.' || c.name AS name FROM sqlite_schema m, pragma_table_info(m.name) c
        WHERE m.type = 'table' AND m.name NOT GLOB 'claim*' AND m.name NOT IN
-         ('rule', 'age_mark', 'document_index', 'document_key')`,
+         ('rule', 'age_mark')`,
     )
     .all()
     .map(({ name }) => String(name));

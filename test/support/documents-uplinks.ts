@@ -39,7 +39,11 @@ import type { SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
-import { createOperationGate, type Cleared } from "../../src/privacy/gate/index.ts";
+import {
+  createOperationGate,
+  createOperationRecheck,
+  type Cleared,
+} from "../../src/privacy/gate/index.ts";
 import { items } from "./documents.ts";
 import { leaving } from "./documents-leaving.ts";
 
@@ -136,7 +140,8 @@ export function besideHub(planted: HubPlanted = "none") {
         },
       );
       uplink.link = link;
-      const connected = connectDocumentHub<Bytes>(link.left);
+      // Of indexes, which are no part of what is checked here, the link hears nothing.
+      const connected = { ...connectDocumentHub<Bytes>(link.left), index: async () => undefined };
       sync.attach(connected, link.left.closed);
       uplink.pull.attach(connected, link.left.closed);
     };
@@ -178,6 +183,7 @@ export function besideHub(planted: HubPlanted = "none") {
         {
           store,
           egress: source,
+          lets: createOperationRecheck().lets,
           clock,
           random: seededRandom(random.integer(2 ** 32)),
           log: silentLog,

@@ -96,7 +96,7 @@ async function openNode(t: TestContext, declared: readonly CollectionDeclaration
   const budget = createHubBudget({ clock, log, keeper }, { bytesPerSecond });
   await budget.open();
   const sync = createDocumentsSync<Bytes>(
-    { store, egress, clock, random, log },
+    { store, egress, lets: createOperationRecheck().lets, clock, random, log },
     { node: "n1", budget },
   );
   const declare = async (now: readonly CollectionDeclaration[]) => {

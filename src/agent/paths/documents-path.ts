@@ -22,6 +22,7 @@ import {
   type StrongDocumentRoutes,
 } from "../../data/index.ts";
 import { parseDurationMs } from "../../lib/duration.ts";
+import { createOperationRecheck } from "../../privacy/gate/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Link } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
@@ -65,7 +66,7 @@ export async function startDocumentsPath(
     "documents hub sync",
     () =>
       createDocumentsSync<ClearedBytes>(
-        { store, egress: store, clock, random, log },
+        { store, egress: store, lets: createOperationRecheck().lets, clock, random, log },
         { node: record.node, budget: deps.budget },
       ),
     (part) => part.stop(),

@@ -1,12 +1,14 @@
 /**
  * Documents as an audit sees them: each by its whole state, in the names of origins, so that stores that
  * have seen the same operations have the same text (M1). At a hub a collection of a cell is a copy under
- * another name, with origins that begin with its number (`global/sqlite/`). Read-only.
+ * another name, with origins that begin with its number (`global/sqlite/`), in a file or in PostgreSQL.
+ * Read-only.
  */
 import type { EgressPolicy, PackedState } from "../../api/records/index.ts";
-import type { Database } from "../../runtime/sqlite/index.ts";
+import type { SqlDatabase } from "../../runtime/sqlite/index.ts";
 import { packState, unpackState } from "../documents/encode-state.ts";
 import type { JsonObject } from "../documents/json.ts";
+import { idTop } from "../queries/plan.ts";
 import type { Vector } from "../streams/store.ts";
 import type { AuditedDocument, KeyRange } from "./sides.ts";
 
@@ -45,13 +47,18 @@ export type WalkAt = {
   readonly after?: string | undefined;
 };
 
-// Text compares below every blob: an empty one is above all ids.
-const top = new Uint8Array(0);
+const pieceRows = 500;
 
-export function createDocumentsReads(db: Database, narrow: Narrow | undefined): DocumentsReads {
+/** `isHub`: a hub's tables are all there; of a file it is looked up. */
+export function createDocumentsReads(
+  db: SqlDatabase,
+  narrow: Narrow | undefined,
+  { isHub = false }: { isHub?: boolean } = {},
+): DocumentsReads {
   const hasTable = (name: string): boolean =>
+    isHub ||
     db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?").get(name) !==
-    undefined;
+      undefined;
   const findCollection = db.prepare("SELECT id, documents FROM collection WHERE name = ?");
   const allCollections = db.prepare("SELECT name FROM collection ORDER BY name");
   const origins = db.prepare(
@@ -59,7 +66,7 @@ export function createDocumentsReads(db: Database, narrow: Narrow | undefined): 
   );
   const rowsFrom = db.prepare(
     `SELECT id, body, state FROM document
-     WHERE collection = ? AND id >= ? AND id < ? AND id <> ? ORDER BY id`,
+     WHERE collection = ? AND id >= ? AND id < ? AND id <> ? ORDER BY id LIMIT ${pieceRows}`,
   );
   const row = db.prepare("SELECT id, body, state FROM document WHERE collection = ? AND id = ?");
 
@@ -141,10 +148,14 @@ export function createDocumentsReads(db: Database, narrow: Narrow | undefined): 
       ),
     *walk({ number, prefix, range: { from, to }, after }, policy) {
       const names = namesOf(prefix);
-      const begin = after ?? from;
-      for (const found of rowsFrom.iterate(number, begin, to ?? top, after ?? top)) {
-        const { state, origins: used } = canonical(found, names, policy);
-        yield { id: String(found["id"]), content: JSON.stringify([used, state]) };
+      for (let last = after, isMore = true; isMore;) {
+        const rows = rowsFrom.all(number, last ?? from, to ?? idTop, last ?? idTop);
+        for (const found of rows) {
+          const { state, origins: used } = canonical(found, names, policy);
+          last = String(found["id"]);
+          yield { id: last, content: JSON.stringify([used, state]) };
+        }
+        isMore = rows.length === pieceRows;
       }
     },
     document({ number, prefix, id }, policy) {

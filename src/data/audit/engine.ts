@@ -4,6 +4,7 @@
  */
 import type { Clock, Timer } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
+import type { PostgresAddress } from "../../runtime/postgres/index.ts";
 import { createConnections, type Connections } from "../queries/connections.ts";
 import { createBlockSums } from "./block-sums.ts";
 import { createDocumentsReads, type DocumentsReads, type Narrow } from "./documents-reads.ts";
@@ -20,7 +21,12 @@ import { createKeySet, type KeySet } from "./key-set.ts";
 import type { AuditLook, AuditSide, AuditWish } from "./sides.ts";
 
 /** Absent: this machine keeps them elsewhere. */
-export type AuditFiles = { readonly documentsPath?: string; readonly streamsPath?: string };
+export type AuditFiles = {
+  readonly documentsPath?: string;
+  readonly streamsPath?: string;
+  /** Of a hub whose documents are there; whoever starts the engine reads them. */
+  readonly postgres?: PostgresAddress;
+};
 
 export type AuditEngine = AuditSide & { readonly openScans: number; close(): void };
 
@@ -44,13 +50,13 @@ type Scan = {
 };
 
 export function createAuditEngine(
-  deps: { clock: Clock; narrowing?: Narrowing },
+  deps: { clock: Clock; narrowing?: Narrowing; documents?: Connections<DocumentsReads> },
   files: AuditFiles,
 ): AuditEngine {
   const { clock, narrowing } = deps;
   const documents =
     files.documentsPath === undefined
-      ? undefined
+      ? deps.documents
       : createConnections(deps, {
           path: files.documentsPath,
           reading: (db) => createDocumentsReads(db, narrowing?.state),

@@ -4,7 +4,7 @@
  * other writes. Only one that is whole is there for queries (Q3).
  */
 import { parsePath, type Path } from "../../api/records/index.ts";
-import type { Database } from "../../runtime/sqlite/index.ts";
+import type { SqlDatabase } from "../../runtime/sqlite/index.ts";
 import { keysOf } from "../queries/keys.ts";
 import type { Json } from "./json.ts";
 
@@ -21,6 +21,8 @@ CREATE TABLE document_key(
 export interface Indexes {
   /** Whether `declare` would change anything. */
   differ(collection: number | undefined, paths: readonly string[]): boolean;
+  /** Those that are declared, as JSON pointers. */
+  paths(collection: number | undefined): readonly string[];
   /** Inside a transaction, like all that follows. What is not named is dropped. */
   declare(collection: number, paths: readonly string[]): void;
   has(collection: number): boolean;
@@ -50,7 +52,7 @@ const stepDocuments = 200;
 const stepBytes = 256 * 1024;
 const stepKeys = 1000;
 
-export function createIndexes(db: Database): Indexes {
+export function createIndexes(db: SqlDatabase): Indexes {
   const selectRows = db.prepare(
     "SELECT number, collection, path, state, built_to FROM document_index ORDER BY number",
   );
@@ -63,7 +65,7 @@ export function createIndexes(db: Database): Indexes {
   const deleteKey = db.prepare("DELETE FROM document_key WHERE number = ? AND key = ? AND id = ?");
   const deleteKeys = db.prepare(
     `DELETE FROM document_key WHERE number = ?1 AND (key, id) IN
-       (SELECT key, id FROM document_key WHERE number = ?1 LIMIT ?2)`,
+       (SELECT key, id FROM document_key WHERE number = ?1 LIMIT ?2) RETURNING id`,
   );
   const clearKeys = db.prepare("DELETE FROM document_key WHERE number = ?");
   const documentsFrom = db.prepare(
@@ -71,11 +73,15 @@ export function createIndexes(db: Database): Indexes {
      WHERE collection = ? AND id > ? AND body IS NOT NULL ORDER BY id LIMIT ?`,
   );
 
-  let rows: readonly IndexRow[] = [];
-  /** Not dropped, by collection. */
-  let byCollection = new Map<number, readonly IndexRow[]>();
-  const load = () => {
-    rows = selectRows.all().map((row) => ({
+  type Known = {
+    readonly rows: readonly IndexRow[];
+    /** Not dropped. */
+    readonly byCollection: ReadonlyMap<number, readonly IndexRow[]>;
+  };
+  /** Undefined: to be read when somebody asks. */
+  let known: Known | undefined;
+  const read = (): Known => {
+    const rows = selectRows.all().map((row) => ({
       number: Number(row["number"]),
       collection: Number(row["collection"]),
       pointer: String(row["path"]),
@@ -83,14 +89,18 @@ export function createIndexes(db: Database): Indexes {
       state: String(row["state"]) as IndexRow["state"],
       builtTo: String(row["built_to"]),
     }));
-    byCollection = Map.groupBy(
+    const byCollection = Map.groupBy(
       rows.filter(({ state }) => state !== "dropped"),
       ({ collection }) => collection,
     );
+    return { rows, byCollection };
   };
-  load();
+  const all = (): Known => (known ??= read());
+  const forget = () => {
+    known = undefined;
+  };
   const of = (collection: number | undefined) =>
-    (collection === undefined ? undefined : byCollection.get(collection)) ?? [];
+    (collection === undefined ? undefined : all().byCollection.get(collection)) ?? [];
   const parsed = (body: string | null) => (body === null ? undefined : (JSON.parse(body) as Json));
 
   const build = (index: IndexRow) => {
@@ -111,7 +121,7 @@ export function createIndexes(db: Database): Indexes {
     setState.run(isWhole ? "whole" : "building", builtTo, number);
   };
   const empty = ({ number }: IndexRow) => {
-    if (deleteKeys.run(number, stepKeys).changes === 0) deleteRow.run(number);
+    if (deleteKeys.all(number, stepKeys).length === 0) deleteRow.run(number);
   };
 
   return {
@@ -119,14 +129,15 @@ export function createIndexes(db: Database): Indexes {
       const here = of(collection);
       return here.length !== paths.length || here.some(({ pointer }) => !paths.includes(pointer));
     },
+    paths: (collection) => of(collection).map(({ pointer }) => pointer),
     declare(collection, paths) {
       for (const { number, pointer, builtTo } of of(collection))
         if (!paths.includes(pointer)) setState.run("dropped", builtTo, number);
       const here = new Set(of(collection).map(({ pointer }) => pointer));
       for (const path of paths) if (!here.has(path)) addRow.run(collection, path);
-      load();
+      forget();
     },
-    has: (collection) => byCollection.has(collection),
+    has: (collection) => all().byCollection.has(collection),
     changed(collection, { id, before, after }) {
       const [old, now] = [parsed(before), parsed(after)];
       for (const { number, path, state } of of(collection)) {
@@ -139,21 +150,21 @@ export function createIndexes(db: Database): Indexes {
       }
     },
     step() {
-      const index = rows.find(({ state }) => state !== "whole");
+      const index = all().rows.find(({ state }) => state !== "whole");
       if (!index) return false;
       if (index.state === "building") build(index);
       else empty(index);
-      load();
+      forget();
       return true;
     },
     clear(only) {
-      for (const { number, collection, state } of rows) {
+      for (const { number, collection, state } of all().rows) {
         if (state === "dropped" || (only !== undefined && collection !== only)) continue;
         clearKeys.run(number);
         setState.run("whole", "", number);
       }
-      load();
+      forget();
     },
-    forget: load,
+    forget,
   };
 }

@@ -38,6 +38,8 @@ export type SqliteTables = Omit<DocumentTables, "origins"> &
     /** Whether a collection's indexes are other than these, as JSON pointers. */
     indexesDiffer(collection: string, paths: readonly string[]): boolean;
     declareIndexes(collection: string, paths: readonly string[]): void;
+    /** As JSON pointers. */
+    indexesOf(collection: string): readonly string[];
     /** Fills or empties a piece of an index; false when there was nothing to do. */
     stepIndexes(): boolean;
     /** After a transaction was undone: what was cached of it is gone. */
@@ -252,6 +254,7 @@ export function createDocumentTables(db: SqlDatabase, indexes: Indexes): SqliteT
     setRescued: (text) => putMeta("rescued", text),
     indexesDiffer: (collection, paths) => indexes.differ(findCollection(collection), paths),
     declareIndexes: (collection, paths) => indexes.declare(collectionId(collection), paths),
+    indexesOf: (collection) => indexes.paths(findCollection(collection)),
     stepIndexes: () => indexes.step(),
     forget() {
       collections.clear();

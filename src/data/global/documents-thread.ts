@@ -30,6 +30,10 @@ export type GlobalDocumentMethods = {
     readonly cell: string;
     readonly wishes: Readonly<Record<string, FeedWish>>;
   }): Promise<FeedStates>;
+  "globalDocuments.index"(query: {
+    readonly cell: string;
+    readonly paths: Readonly<Record<string, readonly string[]>>;
+  }): Promise<void>;
   "globalDocuments.read"(query: ReadQuery): Promise<GlobalDocument | undefined>;
   "globalDocuments.list"(query: GlobalListQuery): Promise<GlobalListPage>;
   "globalDocuments.collections"(
@@ -57,6 +61,7 @@ export function serveGlobalDocuments(
     "globalDocuments.fill": ({ cell, bytes }) => store.fill(cell, bytes),
     "globalDocuments.feeds": ({ cell, wishes }) => store.feeds(cell, wishes),
     "globalDocuments.read": (query) => store.read(query),
+    "globalDocuments.index": ({ cell, paths }) => store.index(cell, paths),
     "globalDocuments.list": (query) => store.list(query),
     "globalDocuments.collections": (cell) => store.collections(cell),
     "globalDocuments.publish": (publication) => store.publish(publication),
@@ -86,6 +91,7 @@ export function connectGlobalDocuments(
       return thread.call("globalDocuments.fill", batch, { transfer: [copy.buffer] });
     },
     feeds: (cell, wishes) => thread.call("globalDocuments.feeds", { cell, wishes }),
+    index: (cell, paths) => thread.call("globalDocuments.index", { cell, paths }),
     read: (query) => thread.call("globalDocuments.read", query),
     list: (query) => thread.call("globalDocuments.list", query),
     collections: (cell) => thread.call("globalDocuments.collections", cell),

@@ -109,6 +109,12 @@ export interface GlobalDocumentStore {
   fill(cell: string, bytes: Uint8Array): Promise<FillAnswer>;
   /** Durable positions of what a node would send. */
   feeds(cell: string, wishes: Readonly<Record<string, FeedWish>>): Promise<FeedStates>;
+  /**
+   * Fields by which queries find documents of a cell's collections without looking at all of them, as
+   * JSON pointers, as a node of the cell wants them; copies that are begun later have them too. What
+   * other collections have stays. Made and dropped behind writes, after this resolves.
+   */
+  index(cell: string, paths: Readonly<Record<string, readonly string[]>>): Promise<void>;
   /** Without a cell: of a collection written here. Throws `collection-unknown`, `invalid-query`. */
   read(query: {
     collection: string;

@@ -28,6 +28,8 @@ export interface Feeds {
   knows(collection: string): boolean;
   /** What readers have, by cell. */
   live(where: { cell?: string | undefined; collection?: string | undefined }): readonly Feed[];
+  /** All that there are of a cell's collection: what readers have, and what is being filled. */
+  of(at: Pick<Feed, "cell" | "collection">): readonly Feed[];
   isRenewing(feed: Feed): boolean;
   /** Whether `settle` has something to do now. */
   readonly isDue: boolean;
@@ -240,6 +242,7 @@ export function createFeeds(
     settle() {
       for (const feed of due()) promote(feed);
     },
+    of: feedsOf,
     isRenewing: (feed) => feedsOf(feed).some(({ live }) => !live),
     engineOf,
     forget: book.forget,

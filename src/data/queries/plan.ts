@@ -25,7 +25,7 @@ export type IdRange = { readonly low?: string; readonly high?: string };
 export const fewMax = 2000;
 
 /** Greater than every id: they have at most 256 bytes. */
-const idTop = "\u{10FFFF}".repeat(64);
+export const idTop = "\u{10FFFF}".repeat(64);
 
 export function planQuery(
   query: Pick<Query, "where" | "shape">,

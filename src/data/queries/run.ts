@@ -66,8 +66,10 @@ function planOf<F extends Found>(source: QuerySource<F>, { query }: Asked): Plan
     indexes: source.indexes(),
     count: (index, ranges) => source.count(index, ranges),
   });
-  const isSorted = query.shape.rows === "documents" && query.shape.sort.length > 0;
-  return !source.isById && isSorted ? { ...plan, ordered: false, descending: false } : plan;
+  const [sort] = query.shape.rows === "documents" ? query.shape.sort : [];
+  // Along an index of a field they come in the order of the answer, by id in another.
+  const isAlong = plan.walk === "index" && sort !== undefined && sort.path.length > 0;
+  return source.isById || !sort || isAlong ? plan : { ...plan, ordered: false, descending: false };
 }
 
 type Work<Rows extends Shape["rows"]> = {
@@ -202,7 +204,7 @@ function* firstOf<F extends Found>(
 }
 
 function* walk<F extends Found>(source: QuerySource<F>, plan: Plan, after?: Place): Generator<F> {
-  const { descending } = plan;
+  const { descending, ordered } = plan;
   if (plan.walk === "ids") {
     const from = after ? { after: after.id } : {};
     yield* source.ids({ ...plan.ids, ...from, descending });
@@ -213,7 +215,7 @@ function* walk<F extends Found>(source: QuerySource<F>, plan: Plan, after?: Plac
     const from = after && {
       after: { id: after.id, key: key ? Buffer.concat([Buffer.of(0x01), key]) : range.low },
     };
-    yield* source.keys({ index: plan.index.number, range, ...from, descending });
+    yield* source.keys({ index: plan.index.number, range, ...from, descending, ordered });
   }
 }
 

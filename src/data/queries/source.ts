@@ -21,6 +21,8 @@ export type KeyWalk = {
   readonly range: KeyRange;
   readonly after?: { readonly id: string; readonly key?: Buffer };
   readonly descending: boolean;
+  /** In the order of the keys, and of one key in that of places; else in any. */
+  readonly ordered: boolean;
 };
 
 export interface QuerySource<F extends Found> {

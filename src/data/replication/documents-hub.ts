@@ -5,7 +5,9 @@
  * or, when the log no longer goes back that far, gets the documents as they are (`documents-fill.ts`).
  * Collections of another priority go apart from these, on a track of their own (`tracks.ts`).
  */
+import type { EgressPolicy } from "../../api/records/index.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import { shapeOf } from "../documents/leaving.ts";
@@ -43,6 +45,8 @@ export interface DocumentsSync<C> {
 type Leaving = FeedWish & {
   readonly name: string;
   priority: number;
+  /** Of them, those that the hub may have. */
+  readonly indexes: readonly string[];
   /** As the hub last said. */
   tops: Record<string, number>;
   superseded: boolean;
@@ -57,6 +61,8 @@ export function createDocumentsSync<C>(
   deps: {
     readonly store: Pick<ReplicatedStore, "vector" | "observe" | "on" | "snapshots">;
     readonly egress: DocumentEgress<C>;
+    /** Whether all of a field, by JSON pointer, is let out: of other fields the hub is told no name. */
+    readonly lets: (policy: EgressPolicy) => (path: string) => boolean;
     readonly clock: Clock;
     readonly random: Random;
     readonly log: Log;
@@ -119,6 +125,25 @@ export function createDocumentsSync<C>(
     }
   };
 
+  let indexesTold: { readonly hub: DocumentHub<C>; readonly text: string } | undefined;
+  const tellIndexes = async (hub: DocumentHub<C>, signal: AbortSignal) => {
+    const paths = Object.fromEntries(leaving.map(({ name, indexes }) => [name, indexes]));
+    const text = JSON.stringify(paths);
+    if (indexesTold?.hub === hub && indexesTold.text === text) return;
+    try {
+      await hub.index(paths, { signal });
+    } catch (error) {
+      if (signal.aborted) return;
+      // Documents go on without; said again with the next question for what the hub has.
+      if (!(error instanceof SkerryError) || error.code !== "unknown-method")
+        return log.warn("the hub was not told of indexes; its queries look at all documents", {
+          error,
+        });
+      // A hub of an earlier version: it has none.
+    }
+    indexesTold = { hub, text };
+  };
+
   const hubOf = (hub: DocumentHub<C>): Hub<C> => ({
     async push(bytes, options) {
       const asked = leaving;
@@ -139,6 +164,7 @@ export function createDocumentsSync<C>(
         feed.superseded = false;
       });
       for (const { tops } of asked) await store.observe(tops);
+      await tellIndexes(hub, signal);
       // Nothing is to be sent, as if the hub had it all.
       return sent().length === 0 ? store.vector() : leastOfTracks();
     },
@@ -226,7 +252,8 @@ export function createDocumentsSync<C>(
       const before = new Map(leaving.map((feed) => [feed.name, feed]));
       told = undefined;
       const moved = new Set<Leaving>();
-      const next = collections.flatMap(({ name, egress: wanted, priority = 0 }): Leaving[] => {
+      const next = collections.flatMap((collection): Leaving[] => {
+        const { name, egress: wanted, priority = 0 } = collection;
         if (!wanted) return [];
         const wish = { ...shapeOf(wanted), revision: wanted.revision };
         const known = before.get(name);
@@ -235,7 +262,9 @@ export function createDocumentsSync<C>(
           known.priority = priority;
           return [known];
         }
-        return [{ name, priority, ...wish, tops: {}, superseded: false, filling: false }];
+        const indexes = (collection.indexes ?? []).filter(deps.lets(wanted.policy));
+        const begun = { tops: {}, superseded: false, filling: false };
+        return [{ name, priority, indexes, ...wish, ...begun }];
       });
       const isSame =
         moved.size === 0 &&

@@ -10,6 +10,7 @@ import {
   decodeCopyQuery,
   decodeFeedStates,
   decodeFillAnswer,
+  decodeIndexes,
   decodePushed,
   decodeVector,
   decodeWanted,
@@ -45,6 +46,9 @@ export function connectDocumentHub<C extends Uint8Array>(link: Link): DocumentHu
       const answer = await link.request("hub.documents.feeds", encodeJson(wishes), { signal });
       return decodeFeedStates(answer);
     },
+    async index(paths, { signal }) {
+      await link.request("hub.documents.index", encodeJson(paths), { signal });
+    },
     async fill(bytes, { signal }) {
       const options = { signal, priority: 1, timeoutMs: 3 * pullWaitMs } as const;
       return decodeFillAnswer(await link.request("hub.documents.fill", bytes, options));
@@ -79,13 +83,14 @@ export function registerGlobalStore(
 }
 
 /**
- * The same for documents: `hub.documents.push`, `hub.documents.fill`, `hub.documents.feeds`, and `hub.documents.pull`, which
- * is answered when there is something, or after a while.
+ * The same for documents: `hub.documents.push`, `hub.documents.fill`, `hub.documents.feeds`, `hub.documents.index`,
+ * and `hub.documents.pull`, which is answered when there is something, or after a while.
  */
 export function registerGlobalDocuments(
   router: Router,
   deps: {
-    store: Pick<GlobalDocumentStore, "ingest" | "fill" | "feeds" | "pull" | "on">;
+    store: Pick<GlobalDocumentStore, "ingest" | "fill" | "feeds" | "pull" | "on"> &
+      Partial<Pick<GlobalDocumentStore, "index">>;
     clock: Clock;
   },
   cellOf: (peer: Peer) => string | undefined,
@@ -116,6 +121,12 @@ export function registerGlobalDocuments(
   router.handle("hub.documents.fill", async ({ peer, body }) =>
     encodeJson(await store.fill(requireCell(peer, cellOf), body)),
   );
+  const { index } = store;
+  if (index)
+    router.handle("hub.documents.index", async ({ peer, body }) => {
+      await index(requireCell(peer, cellOf), decodeIndexes(body));
+      return new Uint8Array();
+    });
   router.handle("hub.documents.feeds", async ({ peer, body }) =>
     encodeJson(await store.feeds(requireCell(peer, cellOf), decodeWishes(body))),
   );

@@ -1,6 +1,7 @@
 /** What crosses the links beside batches: small JSON, checked on arrival (`invalid-message`). */
 import * as z from "zod";
 import { SkerryError } from "../../lib/errors.ts";
+import { indexesMax } from "../global/copy-indexes.ts";
 import type { FeedStates, FeedWish, FillAnswer, PullQuery } from "../global/documents.ts";
 import type { CopyQuery } from "../streams/repairs.ts";
 import type { Vector } from "../streams/store.ts";
@@ -49,6 +50,10 @@ const wishesSchema = z.record(
   z.string().min(1).max(300),
   z.strictObject({ shape: z.string().max(65_536), kinds: z.int().min(0), revision: z.int() }),
 );
+const indexesSchema = z.record(
+  z.string().min(1).max(300),
+  z.array(z.string().min(1).max(4096)).max(indexesMax),
+);
 const wantedSchema = z.strictObject({
   collections: z.array(z.string().min(1).max(300)).max(10_000),
   vector: vectorSchema,
@@ -76,6 +81,8 @@ export const decodePushed = (bytes: Uint8Array): Pushed =>
 
 export const decodeWishes = (bytes: Uint8Array): Readonly<Record<string, FeedWish>> =>
   decode(wishesSchema, bytes, "what a node sends of its collections");
+export const decodeIndexes = (bytes: Uint8Array): Readonly<Record<string, readonly string[]>> =>
+  decode(indexesSchema, bytes, "the indexes that a node wants");
 export const decodeWanted = (bytes: Uint8Array): Omit<PullQuery, "cell"> =>
   decode(wantedSchema, bytes, "what a node wants of the hub's documents");
 export const decodeFeedStates = (bytes: Uint8Array): FeedStates =>

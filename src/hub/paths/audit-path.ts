@@ -19,8 +19,10 @@ export async function startAuditPath(
         { clock },
         {
           entry: entryUrl(import.meta.url, "../audit.entry"),
-          // What is in PostgreSQL is not read here.
-          files: postgres ? {} : { documentsPath, streamsPath: hubDatabasePath(dataDir) },
+          files: postgres
+            ? // Entries in PostgreSQL have no index by position, and are not compared.
+              { postgres }
+            : { documentsPath, streamsPath: hubDatabasePath(dataDir) },
         },
       ),
     (part) => part.stop(),

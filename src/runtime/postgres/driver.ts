@@ -55,6 +55,7 @@ export const createDriverClient = (options: DriverOptions): DriverClient => {
 /** pg_type.oid */
 const parsers: Readonly<Record<number, (text: string) => unknown>> = {
   16: (text) => text === "t",
+  17: (text) => Buffer.from(text.slice("\\x".length), "hex"),
   // int8: everything that is counted here stays below 2^53.
   20: Number,
   21: Number,

@@ -17,7 +17,7 @@ import {
   preparePostgresLayout,
   type PostgresAddress,
 } from "../../../runtime/postgres/index.ts";
-import type { Indexes } from "../../documents/indexes.ts";
+import { createIndexes } from "../../documents/indexes.ts";
 import { createDocumentTables } from "../../documents/sqlite-tables.ts";
 import type { OperationRecheck } from "../../ports.ts";
 import type { GlobalDocumentStore } from "../documents.ts";
@@ -50,14 +50,15 @@ export async function openPostgresDocuments(
   }
   const postgres = openSyncPostgres(address, {
     application,
-    setup: "SET search_path = skerry_documents",
+    // Who does not say so is of a version without indexes here: what it writes drops them (`documents-schema.ts`).
+    setup: "SET search_path = skerry_documents; SET skerry.keeps_indexes = 'on'",
   });
   const sql = createDialect(postgres);
   try {
     const shared = createShared(sql, log);
     const ground: DocumentGround = {
       db: sql,
-      base: createDocumentTables(sql, withoutIndexes),
+      base: createDocumentTables(sql, createIndexes(sql)),
       createWriter: shared.createWriter,
     };
     sql.begin(`BEGIN; SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(${layoutLock})`);
@@ -71,17 +72,6 @@ export async function openPostgresDocuments(
     throw error;
   }
 }
-
-/** Documents are read here by id and by page. */
-const withoutIndexes: Indexes = {
-  differ: () => false,
-  declare: () => undefined,
-  has: () => false,
-  changed: () => undefined,
-  step: () => false,
-  clear: () => undefined,
-  forget: () => undefined,
-};
 
 function createShared(sql: Dialect, log: Log) {
   const lockVersion = sql.prepare("SELECT version FROM changed FOR UPDATE");
@@ -145,6 +135,10 @@ function createShared(sql: Dialect, log: Log) {
         list: async (query) => snapshot(() => store.list(query)),
         collections: async (cell) => snapshot(() => store.collections(cell)),
         publications: async () => snapshot(() => store.publications()),
+        async index(cell, paths) {
+          snapshot(() => undefined);
+          await store.index(cell, paths);
+        },
         async publish(publication) {
           snapshot(() => undefined);
           await store.publish(publication);

@@ -66,7 +66,7 @@ export async function migrateDocuments(
       await refuseOthers(session, { source, place: postgres.place });
       const names = tables.map(({ name }) => name);
       await session.script(
-        `TRUNCATE ${names.join(", ")}; ALTER TABLE document DISABLE TRIGGER USER`,
+        `TRUNCATE ${names.join(", ")}, document_index, document_key; ALTER TABLE document DISABLE TRIGGER USER`,
       );
       for (const { name, counted } of tables) {
         await copy(session, db, { name, signal });

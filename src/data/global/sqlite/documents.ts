@@ -20,6 +20,7 @@ import { createReader } from "../../documents/reading.ts";
 import { openTables, type SqliteTables } from "../../documents/sqlite-tables.ts";
 import type { OperationRecheck } from "../../ports.ts";
 import type { GlobalDocument, GlobalDocumentStore } from "../documents.ts";
+import { createCopyIndexes } from "../copy-indexes.ts";
 import { createFeeds } from "../feeds.ts";
 import { createPublished, hubOriginPrefix } from "../published.ts";
 import { createFeedTables } from "./feed-tables.ts";
@@ -93,6 +94,18 @@ export function createGlobalDocuments(
   const signals = createSignals<{ published: undefined }>({
     onListenerError: (error) => log.error("a listener of the hub's documents failed", { error }),
   });
+  const indexes = createCopyIndexes({
+    tables: base,
+    copiesOf(at) {
+      const given = published.feed(at.collection, at.cell);
+      const hubs = published.feed(at.collection, "");
+      const sent = feeds.of(at).map((feed) => tables.collectionOf(feed));
+      return {
+        own: given ? [...sent, own.collectionOf(given)] : sent,
+        shared: hubs ? [own.collectionOf(hubs)] : [],
+      };
+    },
+  });
   const writer = createWriter(() => {
     base.forget();
     feeds.forget();
@@ -156,6 +169,7 @@ export function createGlobalDocuments(
     let isNews = false;
     const result = await writer.write(() => {
       const answer = work();
+      indexes.declare(cell, collections);
       for (const name of collections) if (published.absorb(name, cell)) isNews = true;
       return answer;
     });
@@ -176,6 +190,11 @@ export function createGlobalDocuments(
     },
     async feeds(cell, wishes) {
       return feeds.states(cell, wishes);
+    },
+    async index(cell, paths) {
+      indexes.want(cell, paths);
+      const names = Object.keys(paths);
+      if (indexes.differ(cell, names)) await writer.write(() => indexes.declare(cell, names));
     },
     async read({ collection, cell, id }) {
       if (cell === undefined && !published.has(collection)) {
@@ -280,9 +299,11 @@ export function createGlobalDocuments(
     options.sweepPeriodMs ?? 1000,
     async () => {
       if (feeds.isDue) await writer.write(() => feeds.settle());
-      for (let more = true; more;) more = await writer.write(() => tables.sweep());
+      for (let more = true; more;)
+        more = await writer.write(() => tables.sweep() || base.stepIndexes());
     },
-    (error) => log.warn("what a replaced copy left is removed later", { error }),
+    (error) =>
+      log.warn("what a replaced copy left is removed later, or an index is made", { error }),
   );
   return store;
 }

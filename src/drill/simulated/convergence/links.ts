@@ -65,7 +65,8 @@ export function virtualLink(
             const handler = there.router.handlers.get(method);
             const incoming = { peer: here.peer, link: back(), body: bytes, signal: limit.signal };
             Promise.try(() => {
-              if (!handler) throw new Error(`no handler for ${method}`);
+              // As a peer of an earlier version answers.
+              if (!handler) throw new SkerryError({ code: "unknown-method", message: method });
               return handler(incoming) as Promise<Uint8Array>;
             }).then(
               (answer) => {
