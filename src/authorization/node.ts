@@ -220,9 +220,11 @@ function authorizeLeaseWrite(node: string, request: AccessRequest): Decision {
 function authorizeEventWrite(node: string, request: AccessRequest, facts: StoredFacts): Decision {
   const { verb, subresource } = request;
   if (subresource === undefined && verb === "create" && request.object) {
-    return isAboutSelf(node, request.object, facts)
+    return isAboutSelf(node, request.object, facts) || isAboutOwnCopy(node, request.object)
       ? allow
-      : deny(`node ${node} may report only about itself and the pods bound to it`);
+      : deny(
+          `node ${node} may report only about itself, the pods bound to it and its own copy of a stream`,
+        );
   }
   if (subresource === undefined && verb === "patch" && request.patch && facts.stored) {
     const stray = patchTouchesOnly(request.patch, eventFields);
@@ -253,6 +255,18 @@ function isAboutSelf(node: string, event: KubeObject, facts: StoredFacts): boole
     isBoundTo(facts.involvedPod, node) &&
     facts.involvedPod?.metadata.name === involved.name &&
     facts.involvedPod.metadata.namespace === involved.namespace
+  );
+}
+
+/** Damage that a node found in what it holds of a stream: in its own name, and in the text for people as well. */
+function isAboutOwnCopy(node: string, event: KubeObject): boolean {
+  const { reason, message, reportingInstance } = event as unknown as Record<string, unknown>;
+  return (
+    involvedObjectOf(event)?.kind === "Stream" &&
+    reason === "SegmentDamaged" &&
+    reportingInstance === node &&
+    typeof message === "string" &&
+    message.startsWith(`${node}: `)
   );
 }
 

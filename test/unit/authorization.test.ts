@@ -166,6 +166,23 @@ test("Z5: a node reports events about itself and its pods only", () => {
   assert.ok(!create(about, { involvedPod: pod("web", "n2") }));
   assert.ok(!create(about));
   assert.ok(!create({ ...about, name: "db" }, { involvedPod: pod("web", "n1") }));
+  const damage = {
+    involvedObject: { kind: "Stream", name: "telemetry" },
+    reason: "SegmentDamaged",
+    reportingInstance: "n1",
+    message: "n1: a segment is damaged",
+  };
+  const damaged = (fields: Fields) =>
+    isAllowed(n1, {
+      verb: "create",
+      resource: "events",
+      object: object("Event", "e1", { ...damage, ...fields }, { namespace: "default" }),
+    });
+  assert.ok(damaged({}), "what it found in its own copy of a stream");
+  assert.ok(!damaged({ reportingInstance: "n2" }));
+  assert.ok(!damaged({ message: "n2: a segment is damaged" }));
+  assert.ok(!damaged({ reason: "Deleted" }));
+  assert.ok(!damaged({ involvedObject: { kind: "Deployment", name: "web" } }));
   assert.deepEqual(involvedPodKey(event(about)), { name: "web", namespace: "default" });
   assert.equal(involvedPodKey(event({ kind: "Node", name: "n1" })), undefined);
 });

@@ -174,7 +174,7 @@ export async function startDamageEvents(
     if (nowMs - (toldMs.get(stream) ?? -Infinity) < damageEventMs) return;
     toldMs.set(stream, nowMs);
     const atTime = new Date(clock.wallMs()).toISOString();
-    await deps.state.upstream.create(eventKind, {
+    const result = await deps.state.upstream.create(eventKind, {
       apiVersion: "v1",
       kind: "Event",
       metadata: { name: `${stream}.${nameSuffix(random, 10)}`, namespace: "default" },
@@ -189,6 +189,7 @@ export async function startDamageEvents(
       reportingInstance: record.node,
       source: { component: "skerry-data", host: record.node },
     });
+    if (result.state !== "done") log.warn("damage was not recorded", { result });
   };
   await lifecycle.start(
     "damage events",
