@@ -19,7 +19,7 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
     heading(`cell ${status.cell}, seen from ${status.seenFrom}`, options),
     ...status.words.map((words) => `  ${words}`),
     ...promiseLines(status),
-    ...backupLines(reports),
+    ...backupLines(status, reports),
     ...hubFailureLines(reports),
     "",
     table(
@@ -68,11 +68,11 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
   return sections.join("\n");
 }
 
-/** A stale one stands among the words already. */
-function backupLines(reports: readonly NodeReport[]): string[] {
+/** A stale one stands among the words already; without a quorum none is about to be made. */
+function backupLines({ ledger }: CellStatus, reports: readonly NodeReport[]): string[] {
   const [newest] = reports
     .flatMap(({ backup }) => backup ?? [])
-    .filter(({ state }) => state !== "stale")
+    .filter(({ state }) => state !== "stale" && !(state === "waiting" && ledger?.quorum === "lost"))
     .toSorted((a, b) => (a.ageMs ?? Infinity) - (b.ageMs ?? Infinity));
   return newest ? [`  ${newest.words}`] : [];
 }

@@ -282,6 +282,29 @@ test("the cell's screen: every verdict in words, unknown things as ?, tabs for s
   assert.ok(bold.startsWith("\u001b[1mcell shop, seen from n1\u001b[0m"));
 });
 
+test("a first backup is not announced while the ledger has no quorum to make it", () => {
+  const render = (quorum: "held" | "lost") =>
+    renderCellStatus(
+      cellStatus(
+        view({
+          reports: new Map([
+            [
+              "n1",
+              nodeReport("n1", {
+                role: "server",
+                ledger: { quorum, members: [{ name: "n1", role: "server", state: "follower" }] },
+                backup: { state: "waiting", on: [], words: "A backup is about to be made." },
+              }),
+            ],
+          ]),
+        }),
+      ),
+      { tabs: true, colors: false },
+    );
+  assert.match(render("held"), /about to be made/);
+  assert.doesNotMatch(render("lost"), /about to be made/);
+});
+
 test("of a stream that several nodes hold the fullest store is shown, not the sum", () => {
   const streams = (entries: number) => ({ streams: [{ name: "t", entries, bytes: entries }] });
   const status = cellStatus(
