@@ -3,158 +3,31 @@
  * between them. What they promise stands in src/data/README.md (C6 to C9).
  */
 import { strict as assert } from "node:assert";
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { test, type TestContext } from "node:test";
-import { groupLedgerOf } from "../../src/agent/group-ledger.ts";
-import { folded, requireRoom } from "../../src/data/streams/cell-groups/fold.ts";
+import { test } from "node:test";
 import { createClient } from "../../src/client/index.ts";
-import {
-  createCellGroups,
-  createGroupRoutes,
-  openStreamStore,
-  type CellGroups,
-  type Delivery,
-  type StreamStore,
-} from "../../src/data/index.ts";
-import {
-  createCoordinationService,
-  groupSpace,
-  type Coordination,
-} from "../../src/ledger/applications/index.ts";
+import { createGroupRoutes, type Delivery, type StreamStore } from "../../src/data/index.ts";
+import { createCoordinationService, groupSpace } from "../../src/ledger/applications/index.ts";
 import { openSqliteLedger } from "../../src/ledger/index.ts";
-import type { Clock } from "../../src/lib/clock.ts";
-import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
-import { encodeError, SkerryError } from "../../src/lib/errors.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+import { systemClock } from "../../src/runtime/clock/index.ts";
 import { createHttpApp } from "../../src/runtime/http/index.ts";
-import { diary, entry, range, telemetry, temporaryFolder } from "../support/data.ts";
-
-const id = { stream: "telemetry", group: "billing" };
-
-type TestNode = {
-  readonly name: string;
-  store: StreamStore;
-  readonly groups: CellGroups;
-  /** To and from the ledger: nothing passes, or what was done is not told. */
-  cut: "none" | "all" | "answers";
-};
-
-type World<C> = {
-  readonly clock: C;
-  start(name: string, options?: { foldBytes?: number }): Promise<TestNode>;
-  /** Its store takes a new incarnation, with everything that it had. */
-  crash(node: TestNode): Promise<void>;
-};
-
-const simulated = (t: TestContext) => world(t, createSimulatedClock());
-
-function world<C extends Clock>(t: TestContext, clock: C): World<C> {
-  const folder = temporaryFolder();
-  const deps = { clock, random: seededRandom(1), log: silentLog };
-  const ledger = openSqliteLedger({ ...deps, path: join(folder.path, "ledger.db") });
-  const service = createCoordinationService({ ...deps, ledger }, { space: groupSpace });
-  const nodes: TestNode[] = [];
-  t.after(async () => {
-    for (const node of nodes) {
-      node.cut = "none";
-      await node.groups.stop();
-      await node.store.close();
-    }
-    service.close();
-    await ledger.close();
-    folder[Symbol.dispose]();
-  });
-  const pathOf = (name: string) => join(folder.path, `${name}.db`);
-  const open = async (name: string) => {
-    const store = openStreamStore(
-      { clock: systemClock, random: systemRandom, log: silentLog },
-      { path: pathOf(name), node: name },
-    );
-    await store.setStreams([telemetry, diary]);
-    return store;
-  };
-  const lost = () =>
-    new SkerryError({ code: "server-lost", message: "the cable is pulled", retryable: true });
-  return {
-    clock,
-    async crash(node) {
-      await node.store.close();
-      rmSync(`${pathOf(node.name)}.origin`);
-      node.store = await open(node.name);
-    },
-    async start(name, options = {}) {
-      const store = await open(name);
-      const through: Coordination = {
-        async call(...asked) {
-          if (node.cut === "all") throw lost();
-          const answer = await service.call(...asked);
-          if (node.cut === "answers" && asked[1].type === "put")
-            return { state: "unknown", cause: encodeError(lost()) };
-          return answer;
-        },
-        stream: service.stream,
-      };
-      const me = { node: name, id: `spiffe://mill.skerry/node/${name}` };
-      const node: TestNode = {
-        name,
-        store,
-        groups: createCellGroups(
-          {
-            store: {
-              read: (query) => node.store.read(query),
-              vector: () => node.store.vector(),
-              beyond: (query) => node.store.beyond(query),
-            },
-            ledger: groupLedgerOf(through, me),
-            clock,
-            log: silentLog,
-          },
-          { ttlMs: 10_000, ...options },
-        ),
-        cut: "none",
-      };
-      nodes.push(node);
-      return node;
-    },
-  };
-}
-
-const append = (node: TestNode, from: number, to: number, producer = node.name) =>
-  node.store.append(range(from, to).map((sequence) => entry(sequence, { producer })));
-
-/** Every log that one has and the other lacks. */
-async function replicate(from: TestNode, to: TestNode): Promise<void> {
-  const has = await to.store.vector();
-  for (const [origin, top] of Object.entries(await from.store.vector())) {
-    let at = has[origin] ?? 0;
-    while (at < top) {
-      const batch = await from.store.log({ origin, from: at + 1 });
-      assert.ok(batch);
-      await to.store.apply(batch.bytes);
-      at = batch.to;
-    }
-  }
-}
-
-const keysIn = (taken: Delivery | undefined) =>
-  (taken?.entries ?? []).map(({ key }) => `${key?.producer}/${key?.sequence}`);
-const take = (node: TestNode, limit = 4) => node.groups.take(id, { limit, ackMs: 600_000 });
-
-/** Takes whenever time has passed, as a member does that waits. */
-async function taken(node: TestNode, clock: SimulatedClock): Promise<Delivery> {
-  for (let rounds = 0; rounds < 200; rounds++) {
-    const delivery = await take(node).catch((error: SkerryError) => {
-      assert.equal(error.code, "server-lost");
-      return undefined;
-    });
-    if (delivery) return delivery;
-    await clock.advance(500);
-  }
-  return assert.fail(`${node.name} never got the group`);
-}
+import { entry, range, temporaryFolder } from "../support/data.ts";
+import {
+  id,
+  type TestNode,
+  simulated,
+  world,
+  append,
+  replicate,
+  keysIn,
+  take,
+  taken,
+} from "../support/cell-groups.ts";
 
 test("C6, C7: a node that is cut off delivers no more, another goes on where it was, and its late acknowledgement is fenced", async (t) => {
   const { clock, start } = simulated(t);
@@ -287,134 +160,6 @@ test("C7: over moves at any moment every entry is acknowledged once, by whoever 
   );
   assert.deepEqual(once?.toSorted(), all.toSorted(), "each once, none lost");
   assert.deepEqual(new Set(often), twice, "none lost that stands under several positions");
-});
-
-/** As if all that there is had become too old. */
-async function forget(node: TestNode): Promise<void> {
-  await node.store.setStreams([{ ...telemetry, retention: { bytesMax: 1 } }, diary]);
-  await node.store.retain();
-  await node.store.setStreams([telemetry, diary]);
-}
-
-for (const seed of [1, 2])
-  test(`C10: over crashes without end the position stays small, and every entry is acknowledged once (seed ${seed})`, async (t) => {
-    const { clock, start, crash } = simulated(t);
-    const foldBytes = 700;
-    const nodes = [
-      await start("n1", { foldBytes }),
-      await start("n2", { foldBytes }),
-      await start("n3", { foldBytes }),
-    ];
-    const [first] = nodes;
-    assert.ok(first);
-    await first.groups.create(id, { from: "oldest" });
-    const random = seededRandom(seed);
-    const any = () => nodes[random.integer(nodes.length)] ?? first;
-    const sent: string[] = [];
-    const acknowledged: string[] = [];
-    const origins = new Set<string>();
-    let sequence = 1;
-    let greatest = 0;
-    const work = async (node: TestNode) => {
-      const delivery = await node.groups
-        .take(id, { limit: 1 + random.integer(5), ackMs: 1000 })
-        .catch((error: SkerryError) => assert.equal(error.code, "server-lost"));
-      // Some die with what they took.
-      if (!delivery || random.integer(4) === 0) return;
-      const answer = await node.groups
-        .ack(id, delivery.delivery)
-        .catch((error: SkerryError) => ({ state: error.code }));
-      if (answer.state === "acknowledged") {
-        acknowledged.push(...keysIn(delivery));
-        for (const { position } of delivery.entries) origins.add(position.origin);
-      } else assert.ok(["fenced", "server-lost", "unknown"].includes(answer.state), answer.state);
-    };
-    for (let round = 0; round < 40; round++) {
-      for (let step = 0; step < 30; step++) {
-        const node = any();
-        const dice = random.integer(12);
-        if (dice < 3) {
-          await append(node, sequence, sequence + 2);
-          for (const n of range(sequence, sequence + 2)) sent.push(`${node.name}/${n}`);
-          sequence += 3;
-        } else if (dice === 3) await crash(node);
-        else if (dice === 4) node.cut = node.cut === "none" ? "all" : "none";
-        else if (dice < 7) await replicate(node, any());
-        else if (dice === 7) await clock.advance(random.integer(9000));
-        else await work(node);
-      }
-      // All of it is everywhere, acknowledged, and then too old. Who drains it differs.
-      for (const node of nodes) node.cut = "none";
-      for (const from of nodes) for (const to of nodes) if (from !== to) await replicate(from, to);
-      const holder = any();
-      while (new Set(acknowledged).size < sent.length) {
-        await clock.advance(2000);
-        await work(holder);
-      }
-      for (const node of nodes) await forget(node);
-      const { positions } = await holder.groups.status(id);
-      greatest = Math.max(greatest, Object.keys(positions).length);
-    }
-    assert.deepEqual(acknowledged.toSorted(), sent.toSorted(), "each once, none lost");
-    assert.ok(origins.size > 60, `${origins.size} incarnations test little`);
-    // 700 bytes are some 25 of these names; what comes of one round may stand beside.
-    assert.ok(greatest <= 40, `the position names ${greatest} of ${origins.size} logs`);
-    t.diagnostic(`${sent.length} entries of ${origins.size} logs, ${greatest} named at most`);
-  });
-
-test("C10: an origin that left the position is delivered again rather than passed over", async (t) => {
-  const { clock, start, crash } = simulated(t);
-  const [one, two] = [await start("n1", { foldBytes: 1 }), await start("n2", { foldBytes: 1 })];
-  await one.groups.create(id, { from: "oldest" });
-  await append(one, 1, 2);
-  await replicate(one, two);
-  const first = await take(one);
-  await one.groups.ack(id, first?.delivery ?? "");
-  const [origin = ""] = Object.keys((await one.groups.status(id)).positions);
-  // What this node still has stays in the position, however large that is.
-  assert.ok(origin.startsWith("n1."));
-  await append(one, 3, 4);
-  await crash(one);
-  await append(one, 5, 6);
-  await forget(one);
-  await append(one, 7, 8);
-  await clock.advance(61_000);
-  const second = await taken(one, clock);
-  assert.equal((await one.groups.ack(id, second.delivery)).state, "acknowledged");
-  assert.deepEqual(
-    Object.keys((await one.groups.status(id)).positions).includes(origin),
-    false,
-    "nothing of it is here",
-  );
-  // The other one still has entries of the log that left.
-  await one.groups.stop();
-  await replicate(one, two);
-  const again: string[] = [];
-  while (!again.includes("n1/2")) {
-    const delivery = await taken(two, clock);
-    again.push(...keysIn(delivery));
-    assert.equal((await two.groups.ack(id, delivery.delivery)).state, "acknowledged");
-  }
-  assert.equal((await two.groups.status(id)).lag, 0);
-});
-
-test("C10: a position that is too large for the ledger is refused with what makes it smaller", async (t) => {
-  const { start } = simulated(t);
-  const one = await start("n1");
-  const many = Object.fromEntries(range(1, 3000).map((n) => [`n${n}.mabcdef1${n}`, n]));
-  const id_ = { stream: "telemetry", group: "big" };
-  const record = { vector: many, places: { n1: "a.1", n2: "b.2" } };
-  assert.throws(() => requireRoom(id_, record), {
-    code: "position-too-large",
-    hint: /retention/,
-  });
-  const all = { beyond: async () => ({ entries: 0, origins: Object.keys(many) }) };
-  const options = { node: "n1", bytes: 1000 };
-  assert.equal(Object.keys((await folded(all, id_, record, options)).vector).length, 3000);
-  const none = { beyond: async () => ({ entries: 0, origins: [] }) };
-  const small = await folded(none, id_, record, options);
-  assert.ok(Buffer.byteLength(JSON.stringify(small)) < 1000);
-  assert.equal((await one.store.beyond({ stream: "telemetry", vector: {} })).entries, 0);
 });
 
 test("C8: a lost answer is asked for again, a batch comes again after its deadline, and counts once", async (t) => {
