@@ -99,36 +99,61 @@ export async function startNodeReports(
 
 /** For `kubectl describe node` and `kubectl get events`, where it was elsewhere before. */
 async function tellMoved(
-  { clock, random, log, record }: Ground,
+  ground: Ground,
   upstream: StatePath["upstream"],
   known: Node,
 ): Promise<void> {
+  const { log, record } = ground;
   const from = addressOf(known, "InternalIP");
   if (from === undefined || from === record.host) return;
   log.warn("this node has moved", { from, to: record.host });
-  const atTime = new Date(clock.wallMs()).toISOString();
   const { uid } = known.metadata;
-  const result = await upstream.create(eventKind, {
-    apiVersion: "v1",
-    kind: "Event",
-    metadata: { name: `${record.node}.${nameSuffix(random, 10)}`, namespace: "default" },
-    involvedObject: {
-      apiVersion: "v1",
-      kind: "Node",
-      name: record.node,
-      ...(uid === undefined ? {} : { uid }),
-    },
+  const about = { apiVersion: "v1", kind: "Node", name: record.node };
+  await tellEvent(ground, upstream, {
+    about: uid === undefined ? about : { ...about, uid },
     type: "Normal",
     reason: "Moved",
     message: `${record.node} moved from ${from} to ${record.host}`,
+    component: "skerry-node",
+  });
+}
+
+type Told = {
+  readonly about: {
+    readonly apiVersion: string;
+    readonly kind: string;
+    readonly name: string;
+    readonly uid?: string;
+  };
+  readonly type: "Normal" | "Warning";
+  readonly reason: string;
+  readonly message: string;
+  readonly component: string;
+};
+
+/** An Event in this node's own name. One that is refused is told in the log: nobody waits for it. */
+async function tellEvent(
+  { clock, random, log, record }: Pick<Ground, "clock" | "random" | "log" | "record">,
+  upstream: StatePath["upstream"],
+  { about, type, reason, message, component }: Told,
+): Promise<void> {
+  const atTime = new Date(clock.wallMs()).toISOString();
+  const result = await upstream.create(eventKind, {
+    apiVersion: "v1",
+    kind: "Event",
+    metadata: { name: `${about.name}.${nameSuffix(random, 10)}`, namespace: "default" },
+    involvedObject: about,
+    type,
+    reason,
+    message,
     count: 1,
     firstTimestamp: atTime,
     lastTimestamp: atTime,
-    reportingComponent: "skerry-node",
+    reportingComponent: component,
     reportingInstance: record.node,
-    source: { component: "skerry-node", host: record.node },
+    source: { component, host: record.node },
   });
-  if (result.state !== "done") log.warn("that this node moved was not recorded", { result });
+  if (result.state !== "done") log.warn("an event was not recorded", { reason, about, result });
 }
 
 /** Servers: what this store holds of each stream, for `kubectl get streams`; written when it changed. */
@@ -165,31 +190,22 @@ const damageEventMs = 3_600_000;
 
 /** Damage found in a stream, for `kubectl describe` and `kubectl get events`; once an hour. */
 export async function startDamageEvents(
-  { clock, random, log, lifecycle, record }: Ground,
+  ground: Ground,
   deps: { state: StatePath; sync: SyncPath },
 ): Promise<void> {
+  const { clock, log, lifecycle, record } = ground;
   const toldMs = new Map<string, number>();
   const tell = async ({ stream, message }: { stream: string; message: string }) => {
     const nowMs = clock.monotonicMs();
     if (nowMs - (toldMs.get(stream) ?? -Infinity) < damageEventMs) return;
     toldMs.set(stream, nowMs);
-    const atTime = new Date(clock.wallMs()).toISOString();
-    const result = await deps.state.upstream.create(eventKind, {
-      apiVersion: "v1",
-      kind: "Event",
-      metadata: { name: `${stream}.${nameSuffix(random, 10)}`, namespace: "default" },
-      involvedObject: { apiVersion: apiVersionOf(streamKind), kind: streamKind.kind, name: stream },
+    await tellEvent(ground, deps.state.upstream, {
+      about: { apiVersion: apiVersionOf(streamKind), kind: streamKind.kind, name: stream },
       type: "Warning",
       reason: "SegmentDamaged",
       message: `${record.node}: ${message}`,
-      count: 1,
-      firstTimestamp: atTime,
-      lastTimestamp: atTime,
-      reportingComponent: "skerry-data",
-      reportingInstance: record.node,
-      source: { component: "skerry-data", host: record.node },
+      component: "skerry-data",
     });
-    if (result.state !== "done") log.warn("damage was not recorded", { result });
   };
   await lifecycle.start(
     "damage events",

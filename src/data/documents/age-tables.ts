@@ -1,19 +1,14 @@
 /** Ages in the tables of a store of documents, and what has not been changed for long. */
 import type { Database } from "../../runtime/sqlite/index.ts";
 import type { AgeTables } from "./ages.ts";
-import type { Unchanged } from "./expiry.ts";
+import type { Unchanged, UnchangedQuery } from "./expiry.ts";
 import type { DocumentTables } from "./tables.ts";
 
 export function createAgeTables(
   db: Database,
   { lastChange }: Pick<DocumentTables, "lastChange">,
 ): AgeTables & {
-  unchanged(query: {
-    collection: string;
-    since: number;
-    below: number;
-    limit: number;
-  }): Unchanged[];
+  unchanged(query: UnchangedQuery): Unchanged[];
 } {
   const marks = db.prepare("SELECT first_change, age_ms FROM age_mark ORDER BY first_change");
   const add = db.prepare("INSERT OR REPLACE INTO age_mark VALUES (?, ?)");

@@ -12,6 +12,14 @@ import { lengthOf } from "./text.ts";
 /** A document by its last change here; `isThere` false: it is deleted. */
 export type Unchanged = { readonly id: string; readonly change: number; readonly isThere: boolean };
 
+/** Of a collection what changed last above `since` and below `below`. */
+export type UnchangedQuery = {
+  readonly collection: string;
+  readonly since: number;
+  readonly below: number;
+  readonly limit: number;
+};
+
 export interface Expiry {
   /** A piece of it, inside a transaction. */
   step(collections: Iterable<CollectionDeclaration>, query: ExpireQuery): Expired;
@@ -32,13 +40,8 @@ const exactness = 1 / 100;
 export function createExpiry(
   deps: {
     ages: Ages;
-    /** In the order of their changes, above `since` and below `below`. */
-    unchanged(query: {
-      collection: string;
-      since: number;
-      below: number;
-      limit: number;
-    }): Unchanged[];
+    /** In the order of their changes. */
+    unchanged(query: UnchangedQuery): Unchanged[];
     /** As it is saved. */
     state(collection: string, id: string): DocumentState | undefined;
     /** One operation. `isOwn`: neither fields nor rules refuse it. False: refused. */

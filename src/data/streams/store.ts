@@ -133,7 +133,7 @@ export type ApplyAnswer = {
 export type Beyond = {
   /** Behind the positions, those of origins that were not named included. */
   readonly entries: number;
-  /** That this store has any entry of the stream of. */
+  /** Whose logs have an entry of the stream here. */
   readonly origins: readonly string[];
 };
 
