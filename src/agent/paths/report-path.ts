@@ -71,9 +71,13 @@ export async function startNodeReports(
               );
               if (written === "done" && known && !isTold) {
                 isTold = true;
-                tellMoved(ground, upstream, known).catch((error: unknown) =>
-                  log.warn("that this node moved was not recorded", { error }),
-                );
+                // Its connections have just moved as well: what did not get through goes with the next report.
+                tellMoved(ground, upstream, known)
+                  .catch((error: unknown) => {
+                    log.warn("that this node moved was not recorded", { error });
+                    return false;
+                  })
+                  .then((wasTold) => (isTold = wasTold));
               }
               return written;
             },
@@ -102,14 +106,14 @@ async function tellMoved(
   ground: Ground,
   upstream: StatePath["upstream"],
   known: Node,
-): Promise<void> {
+): Promise<boolean> {
   const { log, record } = ground;
   const from = addressOf(known, "InternalIP");
-  if (from === undefined || from === record.host) return;
+  if (from === undefined || from === record.host) return true;
   log.warn("this node has moved", { from, to: record.host });
   const { uid } = known.metadata;
   const about = { apiVersion: "v1", kind: "Node", name: record.node };
-  await tellEvent(ground, upstream, {
+  return await tellEvent(ground, upstream, {
     about: uid === undefined ? about : { ...about, uid },
     type: "Normal",
     reason: "Moved",
@@ -131,12 +135,12 @@ type Told = {
   readonly component: string;
 };
 
-/** An Event in this node's own name. One that is refused is told in the log: nobody waits for it. */
+/** An Event in this node's own name; whether it is recorded. One that is not is told in the log: few wait for it. */
 async function tellEvent(
   { clock, random, log, record }: Pick<Ground, "clock" | "random" | "log" | "record">,
   upstream: StatePath["upstream"],
   { about, type, reason, message, component }: Told,
-): Promise<void> {
+): Promise<boolean> {
   const atTime = new Date(clock.wallMs()).toISOString();
   const result = await upstream.create(eventKind, {
     apiVersion: "v1",
@@ -154,6 +158,7 @@ async function tellEvent(
     source: { component, host: record.node },
   });
   if (result.state !== "done") log.warn("an event was not recorded", { reason, about, result });
+  return result.state === "done";
 }
 
 /** Servers: what this store holds of each stream, for `kubectl get streams`; written when it changed. */
