@@ -26,7 +26,12 @@ import { startRenewals } from "./paths/identity-path.ts";
 import { startLedgerPath } from "./paths/ledger-path.ts";
 import { startLinkPath } from "./paths/link-path.ts";
 import { measureAppends, startMetricsPath } from "./paths/metrics-path.ts";
-import { startDamageEvents, startNodeReports, startStreamReports } from "./paths/report-path.ts";
+import {
+  startDamageEvents,
+  startNodeEvents,
+  startNodeReports,
+  startStreamReports,
+} from "./paths/report-path.ts";
 import { startSensorPath } from "./paths/sensor-path.ts";
 import { startServersPath, wishOf, type ServersPath } from "./paths/servers-path.ts";
 import { startStrongPath } from "./paths/strong-path.ts";
@@ -208,7 +213,8 @@ export async function runAgent(
     trustDomain,
     place: { host: record.host, ports },
   });
-  await startNodeReports(ground, { state, membership, ports });
+  const events = await startNodeEvents(ground, { state });
+  await startNodeReports(ground, { state, events, membership, ports });
   await startHubEnrolment(ground, {
     identity,
     resources: state.upstream,
@@ -221,7 +227,7 @@ export async function runAgent(
   });
   await startHubHeartbeat(ground, { links, membership, report });
   await startStreamReports(ground, { state, sync });
-  await startDamageEvents(ground, { state, sync });
+  await startDamageEvents(ground, { events, sync });
   if (identity.authority) await writeAdminAccess(dataDir, identity.authority, api.address);
   const info: AgentInfo = {
     node: record.node,

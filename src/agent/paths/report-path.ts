@@ -3,7 +3,6 @@ import { cpus, totalmem } from "node:os";
 import {
   addressOf,
   apiVersionOf,
-  eventKind,
   nodeKind,
   streamKind,
   type KubeObject,
@@ -11,24 +10,37 @@ import {
   type NodePorts,
 } from "../../api/index.ts";
 import { every } from "../../lib/clock.ts";
-import { nameSuffix } from "../../lib/random.ts";
 import type { Membership } from "../../membership/index.ts";
 import { ownProcess } from "../../runtime/process/index.ts";
 import type { WriteResult } from "../../resources/index.ts";
 import { startNodeReporter, type NodeWrite } from "../../workloads/index.ts";
 import { hostDescription } from "../doctor.ts";
 import type { Ground } from "../ground.ts";
+import { createNodeEvents, type NodeEvents } from "../node-events.ts";
 import type { StatePath } from "./command-path.ts";
 import type { SyncPath } from "./sync-path.ts";
 
 /** Each report of a stream is a write to the ledger: seldom enough for an SD card. */
 const streamReportMs = 15_000;
 
+/** What happens to this node and its data, for `kubectl get events`. */
+export async function startNodeEvents(
+  { clock, random, log, lifecycle, record }: Ground,
+  { state }: { state: StatePath },
+): Promise<NodeEvents> {
+  return await lifecycle.start(
+    "node events",
+    () => createNodeEvents({ clock, random, log, events: state.upstream }, { node: record.node }),
+    (part) => part.stop(),
+  );
+}
+
 /** The Node object, told to the cell's state again and again. */
 export async function startNodeReports(
   ground: Ground,
   deps: {
     state: StatePath;
+    events: NodeEvents;
     ports: NodePorts;
     membership: Membership;
   },
@@ -71,13 +83,7 @@ export async function startNodeReports(
               );
               if (written === "done" && known && !isTold) {
                 isTold = true;
-                // Its connections have just moved as well: what did not get through goes with the next report.
-                tellMoved(ground, upstream, known)
-                  .catch((error: unknown) => {
-                    log.warn("that this node moved was not recorded", { error });
-                    return false;
-                  })
-                  .then((wasTold) => (isTold = wasTold));
+                tellMoved(ground, deps.events, known);
               }
               return written;
             },
@@ -102,63 +108,19 @@ export async function startNodeReports(
 }
 
 /** For `kubectl describe node` and `kubectl get events`, where it was elsewhere before. */
-async function tellMoved(
-  ground: Ground,
-  upstream: StatePath["upstream"],
-  known: Node,
-): Promise<boolean> {
-  const { log, record } = ground;
+function tellMoved({ log, record }: Ground, events: NodeEvents, known: Node): void {
   const from = addressOf(known, "InternalIP");
-  if (from === undefined || from === record.host) return true;
+  if (from === undefined || from === record.host) return;
   log.warn("this node has moved", { from, to: record.host });
   const { uid } = known.metadata;
   const about = { apiVersion: "v1", kind: "Node", name: record.node };
-  return await tellEvent(ground, upstream, {
+  events.tell({
     about: uid === undefined ? about : { ...about, uid },
     type: "Normal",
     reason: "Moved",
     message: `${record.node} moved from ${from} to ${record.host}`,
     component: "skerry-node",
   });
-}
-
-type Told = {
-  readonly about: {
-    readonly apiVersion: string;
-    readonly kind: string;
-    readonly name: string;
-    readonly uid?: string;
-  };
-  readonly type: "Normal" | "Warning";
-  readonly reason: string;
-  readonly message: string;
-  readonly component: string;
-};
-
-/** An Event in this node's own name; whether it is recorded. One that is not is told in the log: few wait for it. */
-async function tellEvent(
-  { clock, random, log, record }: Pick<Ground, "clock" | "random" | "log" | "record">,
-  upstream: StatePath["upstream"],
-  { about, type, reason, message, component }: Told,
-): Promise<boolean> {
-  const atTime = new Date(clock.wallMs()).toISOString();
-  const result = await upstream.create(eventKind, {
-    apiVersion: "v1",
-    kind: "Event",
-    metadata: { name: `${about.name}.${nameSuffix(random, 10)}`, namespace: "default" },
-    involvedObject: about,
-    type,
-    reason,
-    message,
-    count: 1,
-    firstTimestamp: atTime,
-    lastTimestamp: atTime,
-    reportingComponent: component,
-    reportingInstance: record.node,
-    source: { component, host: record.node },
-  });
-  if (result.state !== "done") log.warn("an event was not recorded", { reason, about, result });
-  return result.state === "done";
 }
 
 /** Servers: what this store holds of each stream, for `kubectl get streams`; written when it changed. */
@@ -196,15 +158,15 @@ const damageEventMs = 3_600_000;
 /** Damage found in a stream, for `kubectl describe` and `kubectl get events`; once an hour. */
 export async function startDamageEvents(
   ground: Ground,
-  deps: { state: StatePath; sync: SyncPath },
+  deps: { events: NodeEvents; sync: SyncPath },
 ): Promise<void> {
-  const { clock, log, lifecycle, record } = ground;
+  const { clock, lifecycle, record } = ground;
   const toldMs = new Map<string, number>();
-  const tell = async ({ stream, message }: { stream: string; message: string }) => {
+  const tell = ({ stream, message }: { stream: string; message: string }) => {
     const nowMs = clock.monotonicMs();
     if (nowMs - (toldMs.get(stream) ?? -Infinity) < damageEventMs) return;
     toldMs.set(stream, nowMs);
-    await tellEvent(ground, deps.state.upstream, {
+    deps.events.tell({
       about: { apiVersion: apiVersionOf(streamKind), kind: streamKind.kind, name: stream },
       type: "Warning",
       reason: "SegmentDamaged",
@@ -214,10 +176,7 @@ export async function startDamageEvents(
   };
   await lifecycle.start(
     "damage events",
-    () =>
-      deps.sync.store.repairs.on("damaged", (damage) => {
-        tell(damage).catch((error: unknown) => log.warn("damage was not recorded", { error }));
-      }),
+    () => deps.sync.store.repairs.on("damaged", tell),
     (unsubscribe) => unsubscribe(),
   );
 }
