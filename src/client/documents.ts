@@ -21,6 +21,7 @@ import { eventsOf, type ServerEvent } from "./events.ts";
 import { followQuery, type LiveRequest, type LiveUpdate } from "./live.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
 import { untilKnown } from "./repeat.ts";
+import { jsonBody } from "./request-body.ts";
 
 export type { FieldChange, Json, TextDelta };
 export type Body = JsonObject;
@@ -183,7 +184,8 @@ export interface DocumentClient {
 const pageDocuments = 500;
 
 /**
- * Calls throw `not-answering` when nobody does, else what the server said. A write to a collection with
+ * Calls throw `not-answering` when nobody does, else what the server said; `body-too-large` for what no
+ * node takes, before it is sent. A write to a collection with
  * `consistency: strong` whose outcome is unknown is sent again, to take effect once, for 30 s.
  */
 export function createDocuments(options: ClientOptions & { clock?: Clock }): DocumentClient {
@@ -201,6 +203,7 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
     if (durability !== undefined) query.set("durability", durability);
     if (timeoutMs !== undefined) query.set("timeoutMs", String(timeoutMs));
     const id = uuid(ambientRandom);
+    const text = body === undefined ? undefined : jsonBody(body);
     const send = (isRepeated: boolean) =>
       call(`${path}?${query}`, {
         method,
@@ -212,7 +215,7 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
           ...(typeof ifVersion === "string" ? { "if-match": `"${ifVersion}"` } : {}),
           ...(ifVersion === null ? { "if-none-match": "*" } : {}),
         },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        ...(text === undefined ? {} : { body: text }),
         ...(signal && { signal }),
       });
     const answer = await untilKnown(clock, send, signal);

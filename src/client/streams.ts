@@ -5,6 +5,7 @@
 import type { EntriesRequest, QueryGroup, WindowsRequest } from "../api/records/index.ts";
 import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
+import { lineBody, requireSendable } from "./request-body.ts";
 import { batchesOf, type Batch, type BatchesOptions, type ColumnKinds } from "./streams-batches.ts";
 import type { Entry } from "./streams-entry.ts";
 import { createGroup, type ConsumerGroup, type GroupOptions } from "./streams-groups.ts";
@@ -74,7 +75,10 @@ export interface StreamClient {
   group(stream: string, name: string, options?: GroupOptions): ConsumerGroup;
 }
 
-/** Calls throw `not-answering` when nobody does, else what the server said. */
+/**
+ * Calls throw `not-answering` when nobody does, else what the server said; `body-too-large` for what no
+ * node takes, before it is sent.
+ */
 export function createClient(options: ClientOptions): StreamClient {
   const call = createCaller(options);
 
@@ -108,19 +112,18 @@ export function createClient(options: ClientOptions): StreamClient {
           "skerry-sequence": String(key.sequence),
         }),
       },
-      body: `${lines.join("\n")}\n`,
+      body: lineBody(lines),
       ...(signal && { signal }),
     });
     return (await answer.json()) as AppendResult;
   };
 
   return {
-    append: (stream, entries, appendOptions) =>
-      appendLines(
-        stream,
-        entries.map((entry) => JSON.stringify(entry)),
-        appendOptions,
-      ),
+    async append(stream, entries, appendOptions) {
+      requireSendable(entries);
+      const lines = entries.map((entry) => JSON.stringify(entry));
+      return appendLines(stream, lines, appendOptions);
+    },
     appendLines,
     query: (stream, query = {}) => read(stream, query, false),
     select: (stream, request = {}) => pagesOf(call, pathOf(stream), request),

@@ -19,6 +19,17 @@ const depthMax = 32;
 const fieldsMax = 2000;
 const changesMax = 1000;
 const elementsMax = 10_000;
+/** A list remembers the place of every element that was removed from it; with these, in one field. */
+export const listPlacesMax = 50_000;
+/**
+ * What names of maps come to once they stand before every field below them: an operation and a state
+ * write each field down with its whole path, so a long name over many fields is many times its text.
+ */
+const pathBytesMax = 1024 * 1024;
+const requestPathBytesMax = 8 * 1024 * 1024;
+
+/** What the paths of a request come to beyond its own text. */
+type Paths = { bytes: number };
 
 export type Declared = ReadonlyMap<string, CollectionDeclaration>;
 
@@ -36,14 +47,28 @@ export function checkWrites(
   }
   if (key !== undefined && !(isPlainText(key) && Buffer.byteLength(key) <= keyBytesMax))
     return invalid("key", `must be text of 1 to ${keyBytesMax} bytes`);
+  const paths: Paths = { bytes: 0 };
   for (const [index, write] of writes.entries()) {
-    const complaint = checkWrite(write, `writes[${index}]`, declared);
+    const complaint = checkWrite(write, `writes[${index}]`, { declared, paths });
     if (complaint) return complaint;
+    if (paths.bytes > requestPathBytesMax) {
+      return {
+        code: "batch-too-large",
+        message: `writes: the paths of their fields are more than ${requestPathBytesMax} bytes`,
+        hint: "send fewer documents at a time, or give maps that hold many fields shorter names",
+      };
+    }
   }
   return undefined;
 }
 
-function checkWrite(write: DocumentWrite, at: string, declared: Declared): Complaint | undefined {
+type Checking = { readonly declared: Declared; readonly paths: Paths };
+
+function checkWrite(
+  write: DocumentWrite,
+  at: string,
+  { declared, paths }: Checking,
+): Complaint | undefined {
   const collection = declared.get(write.collection);
   if (!collection) return unknownCollection(write.collection, declared.keys());
   if (collection.readOnly) {
@@ -58,11 +83,11 @@ function checkWrite(write: DocumentWrite, at: string, declared: Declared): Compl
     return invalid(`${at}.id`, `must be text of 1 to ${documentIdBytesMax} bytes without controls`);
   switch (write.do) {
     case "put":
-      return checkValue(write.body, `${at}.body`, { isBody: true });
+      return checkValue(write.body, `${at}.body`, { isBody: true, paths });
     case "merge":
-      return checkValue(write.patch, `${at}.patch`, { isBody: true });
+      return checkValue(write.patch, `${at}.patch`, { isBody: true, paths });
     case "change":
-      return checkChanges(write.changes, `${at}.changes`, collection);
+      return checkChanges(write.changes, `${at}.changes`, { collection, paths });
     case "delete":
       return undefined;
   }
@@ -71,7 +96,7 @@ function checkWrite(write: DocumentWrite, at: string, declared: Declared): Compl
 function checkChanges(
   changes: readonly FieldChange[],
   at: string,
-  collection: CollectionDeclaration,
+  { collection, paths }: { collection: CollectionDeclaration; paths: Paths },
 ): Complaint | undefined {
   if (changes.length > changesMax) return invalid(at, `at most ${changesMax} of one document`);
   for (const [index, change] of changes.entries()) {
@@ -94,7 +119,7 @@ function checkChanges(
             ),
             hint: `declare it in spec.fields of Collection ${collection.name}, or use "set"`,
           };
-    const complaint = checkChange(change, where, needs);
+    const complaint = checkChange(change, where, { needs, paths });
     if (complaint) return complaint;
   }
   return undefined;
@@ -103,12 +128,12 @@ function checkChanges(
 function checkChange(
   change: FieldChange,
   where: string,
-  needs: (type: string) => Complaint | undefined,
+  { needs, paths }: { needs: (type: string) => Complaint | undefined; paths: Paths },
 ): Complaint | undefined {
   const isPlace = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
   switch (change.change) {
     case "set":
-      return checkValue(change.value, `${where}.value`);
+      return checkValue(change.value, `${where}.value`, { above: change.path.length, paths });
     case "remove":
       return undefined;
     case "increment":
@@ -143,28 +168,57 @@ function checkChange(
 function checkValue(
   value: Json,
   at: string,
-  options: { isBody?: boolean } = {},
+  options: {
+    isBody?: boolean;
+    /** Length of the path that it stands at. */
+    above?: number;
+    /** Takes what its paths come to; absent for a value that is written down whole. */
+    paths?: Paths;
+  } = {},
 ): Complaint | undefined {
   if (value === undefined || (options.isBody && !isObject(value)))
     return invalid(at, options.isBody ? "must be a JSON object" : "is missing");
   let fields = 0;
-  const look = (inner: Json, depth: number): string | undefined => {
+  let pathBytes = 0;
+  /** `above`: length of the path of what it looks at; absent within a list, which is one value. */
+  const look = (inner: Json, depth: number, above?: number): string | undefined => {
     if (depth > depthMax) return `is nested more than ${depthMax} deep`;
     if (typeof inner === "number" && !Number.isFinite(inner)) return "holds a number past 1.8e308";
     if (typeof inner !== "object" || inner === null) return undefined;
-    const values = Array.isArray(inner) ? inner : Object.values(inner);
-    if (Array.isArray(inner) ? inner.length > elementsMax : (fields += values.length) > fieldsMax)
-      return `holds more than ${fieldsMax} fields, or a list of more than ${elementsMax}`;
-    for (const each of values) {
-      const problem = look(each, depth + 1);
+    if (Array.isArray(inner)) {
+      if (inner.length > elementsMax) return tooMany;
+      for (const each of inner) {
+        const problem = look(each, depth + 1);
+        if (problem) return problem;
+      }
+      return undefined;
+    }
+    const named = Object.entries(inner);
+    if ((fields += named.length) > fieldsMax) return tooMany;
+    pathBytes += (above ?? 0) * named.length;
+    for (const [name, each] of named) {
+      const path = above === undefined ? undefined : above + name.length + 1;
+      const problem = look(each, depth + 1, path);
       if (problem) return problem;
     }
     return undefined;
   };
-  const problem = look(value, 0);
+  const problem = look(value, 0, options.above ?? 0);
   if (problem) return invalid(at, problem);
+  if (options.paths) {
+    if (pathBytes > pathBytesMax) {
+      return {
+        code: "document-too-large",
+        message: `${at}: the paths of its fields, each with the names above it, are ${pathBytes} bytes`,
+        hint: `at most ${pathBytesMax}: give maps that hold many fields shorter names, or put the map into a list`,
+      };
+    }
+    options.paths.bytes += pathBytes;
+  }
   return tooLarge(at, JSON.stringify(value));
 }
+
+const tooMany = `holds more than ${fieldsMax} fields, or a list of more than ${elementsMax}`;
 
 /** `text`: a document as JSON. */
 export function tooLarge(

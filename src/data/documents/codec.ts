@@ -19,11 +19,26 @@ export type DecodedOperations = OperationBatch & { readonly operations: readonly
 
 /** What one batch may unpack to; a sender stops far below, unless one operation is larger. */
 const unpackedBytesMax = 32 * 1024 * 1024;
+/** Of one operation: a batch that holds it alone is still taken, with room for what the hub's format adds. */
+const operationBytesMax = 24 * 1024 * 1024;
 const originBytesMax = 300;
 const magic = "SKD1";
 
 export function encodeOperations({ origin, from, texts }: OperationBatch): Uint8Array {
   return packLines(magic, { origin, from, count: texts.length }, texts);
+}
+
+/** Throws `batch-too-large` for an operation that no other store would take: a log never gets past it. */
+export function requireSendable(text: string): void {
+  // A character is three bytes at most.
+  if (text.length * 3 <= operationBytesMax) return;
+  const bytes = Buffer.byteLength(text);
+  if (bytes <= operationBytesMax) return;
+  throw new SkerryError({
+    code: "batch-too-large",
+    message: `writes: ${bytes} bytes to tell to other nodes`,
+    hint: `at most ${operationBytesMax} of one request: send fewer documents at a time`,
+  });
 }
 
 /** Throws `invalid-batch`; every operation of a batch that was decoded can be applied. */

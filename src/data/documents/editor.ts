@@ -7,11 +7,12 @@
 import type { TextDelta } from "../../api/records/index.ts";
 import { stable } from "../../lib/stable.ts";
 import { show } from "./body.ts";
+import { cellsWithin } from "./cells.ts";
 import { isObject, same, valueAt, type Json, type JsonObject } from "./json.ts";
 import { nextNumber } from "./list.ts";
 import { applyChange, type Context } from "./merge.ts";
 import type { Change, ObservedCounts } from "./operation.ts";
-import { isWithin, join, namesOf } from "./pointer.ts";
+import { join, namesOf } from "./pointer.ts";
 import { countOf, isCounted, livingOf, type DocumentState } from "./state.ts";
 import { beginText, deltaBetween, editText, lengthOf, textOf } from "./text.ts";
 
@@ -50,7 +51,7 @@ export function createEditor(
   const cellAt = (path: string) => state.cells.get(path);
 
   const observedCounts = (path: string): { counts?: ObservedCounts } => {
-    const seen = [...state.cells].filter(([at, cell]) => isCounted(cell) && isWithin(at, path));
+    const seen = cellsWithin(state.cells, path).filter(([, cell]) => isCounted(cell));
     if (seen.length === 0) return {};
     return {
       counts: Object.fromEntries(
@@ -65,8 +66,8 @@ export function createEditor(
   };
   /** What a clearing saw of texts goes by a change of their own: they do not say who wrote what. */
   const emptyTexts = (path: string) => {
-    for (const [at, { text }] of [...state.cells])
-      if (text && isWithin(at, path)) makeText(at, [{ delete: lengthOf(text) }]);
+    for (const [at, { text }] of cellsWithin(state.cells, path))
+      if (text) makeText(at, [{ delete: lengthOf(text) }]);
   };
   const set = (path: string, value: Json) => {
     emptyTexts(path);

@@ -10,6 +10,7 @@ import type { ApplyAnswer, Vector } from "../streams/store.ts";
 import {
   decodeOperations,
   encodeOperations,
+  requireSendable,
   type DecodedOperations,
   type OperationBatch,
 } from "./codec.ts";
@@ -31,7 +32,10 @@ export interface Engine {
   readonly own: OriginRow;
   /** What a local write stands in: it knows of everything that was applied. */
   context(): Context;
-  /** Logs what was made with `context`; the documents are saved already. */
+  /**
+   * Logs what was made with `context`; the documents are saved already. Throws `batch-too-large`, for its
+   * transaction to be undone, where other stores could not take it.
+   */
   commit(context: Context, writes: readonly Write[], key: string | undefined): void;
   /** A piece of another store's log. Throws `invalid-batch`. */
   take(bytes: Uint8Array): ApplyAnswer;
@@ -145,6 +149,7 @@ export function createEngine(
       }
       const operation: Operation = { hlc, seen, writes, ...(key === undefined ? {} : { key }) };
       const text = JSON.stringify(operation);
+      requireSendable(text);
       tables.addOperation(own, { sequence, text });
       own.bytes += text.length;
       if (key !== undefined) tables.addKey(key);

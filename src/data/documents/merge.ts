@@ -4,12 +4,12 @@
  * to it. One rule does most of it: a change clears what it knew of, and leaves what it did not.
  */
 import { stable } from "../../lib/stable.ts";
+import { cellAt, cellsWithin } from "./cells.ts";
 import { insertElements } from "./list.ts";
 import { knownChanges, type Change, type Dot, type Stamp, type Write } from "./operation.ts";
-import { ancestorsOf, isWithin } from "./pointer.ts";
+import { ancestorsOf } from "./pointer.ts";
 import {
   byStamp,
-  emptyCell,
   ownCounts,
   ownMembers,
   type Cell,
@@ -56,7 +56,7 @@ export function applyChange(state: DocumentState, change: Change, context: Conte
       clearWithin(state, change, context);
       clearRegisters(state, ancestorsOf(change.path), context);
       const { origin, sequence, hlc } = context;
-      const cell = cellAt(state, change.path);
+      const cell = cellAt(state.cells, change.path);
       cell.registers = withOne(cell.registers, { origin, sequence, hlc, value: change.value });
       return;
     }
@@ -109,18 +109,10 @@ export function applyChange(state: DocumentState, change: Change, context: Conte
   }
 }
 
-function cellAt(state: DocumentState, path: string): Cell {
-  const known = state.cells.get(path);
-  if (known) return known;
-  const cell = emptyCell();
-  state.cells.set(path, cell);
-  return cell;
-}
-
 /** For a change of another type than a register: the registers that it knew of make room for it. */
 function typedCell(state: DocumentState, path: string, context: Context): Cell {
   clearRegisters(state, [...ancestorsOf(path), path], context);
-  return cellAt(state, path);
+  return cellAt(state.cells, path);
 }
 
 function clearRegisters(state: DocumentState, paths: readonly string[], context: Context): void {
@@ -137,8 +129,7 @@ function clearWithin(
   change: Change & { type: "set" | "remove" },
   context: Context,
 ): void {
-  for (const [path, cell] of state.cells) {
-    if (!isWithin(path, change.path)) continue;
+  for (const [path, cell] of cellsWithin(state.cells, change.path)) {
     cell.registers = unknownTo(context, cell.registers);
     for (const [key, member] of cell.members) keepMember(cell, key, member, context);
     if (cell.list.some((element) => element.value !== undefined && context.covers(element)))

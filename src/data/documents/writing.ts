@@ -1,6 +1,6 @@
 /** A client's request as one operation: checked, made and saved in the transaction that holds it. */
 import type { Complaint } from "../streams/check.ts";
-import { mismatchesOf, tooLarge, type Declared } from "./check.ts";
+import { listPlacesMax, mismatchesOf, tooLarge, type Declared } from "./check.ts";
 import { createEditor, type Editor, type MergeType } from "./editor.ts";
 import type { Engine } from "./engine.ts";
 import { changesOf } from "./fresh.ts";
@@ -109,7 +109,8 @@ export function writeDocuments(
     documents.keepShown(name, id, shown);
     const problem = isAgain
       ? undefined
-      : problemOf(wish, index, { collection, before, after: shown, warnings });
+      : (problemOf(wish, index, { collection, before, after: shown, warnings }) ??
+        crowdedList(placeOf(index, wish), state, editor));
     if (problem) {
       documents.drop();
       return { state: "refused", complaint: problem };
@@ -197,7 +198,7 @@ function problemOf(
   const { collection, before, after, warnings } = found;
   const at = placeOf(index, wish);
   const large = after.text === null ? undefined : tooLarge(at, after.text);
-  if (large) return large;
+  if (large && !isShrinking(before, after)) return large;
   const mismatches = collection ? mismatchesOf(collection, { before, after: after.body }) : [];
   if (mismatches.length === 0) return undefined;
   if (collection?.onMismatch === "warn") {
@@ -209,6 +210,26 @@ function problemOf(
     message: `${at}: ${mismatches.join("; ")}`,
     hint: "the fields are declared in the Collection; nothing was written",
   };
+}
+
+/** Merges may make a document larger than any one writer may: it is made smaller in as many writes as it takes. */
+const isShrinking = (before: JsonObject | undefined, { text }: ShownText) =>
+  before !== undefined &&
+  Buffer.byteLength(text ?? "") <= Buffer.byteLength(JSON.stringify(before));
+
+/** A list that was inserted into, and with the places of what was removed from it has grown too long. */
+function crowdedList(at: string, state: DocumentState, { changes }: Editor): Complaint | undefined {
+  for (const change of changes) {
+    if (change.type !== "insert") continue;
+    const places = state.cells.get(change.path)?.list.length ?? 0;
+    if (places <= listPlacesMax) continue;
+    return {
+      code: "document-too-large",
+      message: `${at}: ${change.path} would remember ${places} places, of elements that are there or were removed`,
+      hint: `at most ${listPlacesMax} in a list; begin a new document, keep work that comes and goes in a stream, or write each element as a document`,
+    };
+  }
+  return undefined;
 }
 
 const placeOf = (index: number, { collection, id }: Pick<DocumentWrite, "collection" | "id">) =>

@@ -29,11 +29,27 @@ export type HttpAppOptions = {
 /** Of what a client sent, in an answer to it. */
 const urlShownMax = 200;
 
+const isTooLarge = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && error.code === "FST_ERR_CTP_BODY_TOO_LARGE";
+
+/** Fastify's own words do not say how large it may be. */
+function tooLarge({ headers, routeOptions }: FastifyRequest, cause: unknown): SkerryError {
+  const bytesMax = routeOptions.bodyLimit;
+  const given = headers["content-length"];
+  return new SkerryError({
+    code: "body-too-large",
+    message: `the body: ${given === undefined ? `more than ${bytesMax}` : given.slice(0, 20)} bytes`,
+    hint: `at most ${bytesMax} bytes here; send less at a time`,
+    cause,
+  });
+}
+
 export function createHttpApp(
   options: HttpAppOptions & { serverFactory?: FastifyServerOptions["serverFactory"] } = {},
 ): HttpApp {
-  const refuse = (error: unknown, { method, url }: FastifyRequest, reply: FastifyReply) => {
-    const { status, body } = httpErrorOf(error);
+  const refuse = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
+    const { method, url } = request;
+    const { status, body } = httpErrorOf(isTooLarge(error) ? tooLarge(request, error) : error);
     if (status === 500) options.log?.error("request failed", { method, url, error });
     void reply.code(status).send(body);
   };

@@ -4,6 +4,7 @@
  */
 import { SkerryError } from "../../lib/errors.ts";
 import { sqliteFailure, storageFailed } from "./failures.ts";
+import { createLogBound } from "./long-log.ts";
 import type { Database } from "./open.ts";
 
 export interface Writer {
@@ -35,6 +36,8 @@ export type GroupCommitOptions = {
    * them only when a piece of it throws. Default false.
    */
   readonly rerunnable?: boolean;
+  /** Past this the log is cut short, at the price of a bounded wait for readers. Default 64 MiB. */
+  readonly logBytesMax?: number;
 };
 
 type Waiting = {
@@ -51,6 +54,11 @@ export function createGroupCommit(db: Database, options: GroupCommitOptions): Wr
   let waiting: Waiting[] = [];
   let scheduled = false;
   let failed: SkerryError | undefined;
+  const { path, logBytesMax } = options;
+  const boundLog = createLogBound(db, {
+    path,
+    ...(logBytesMax === undefined ? {} : { bytesMax: logBytesMax }),
+  });
   let closing: Promise<void> | undefined;
 
   const schedule = () => {
@@ -140,6 +148,19 @@ export function createGroupCommit(db: Database, options: GroupCommitOptions): Wr
     }
     for (const { waiting: item, value } of done) item.resolve(value as never);
     options.onCommit?.(done.length);
+    cutLog();
+  };
+
+  /** What was acknowledged is safe in the log, however long that stays. */
+  const cutLog = () => {
+    try {
+      boundLog();
+    } catch (error) {
+      const failure = sqliteFailure(error, path);
+      if (failure instanceof SkerryError && failure.code === "storage-failed") failed = failure;
+      // On a full disk the file cannot take what the log has; when there is room again it does.
+      else if (!(failure instanceof SkerryError) || failure.code !== "disk-full") throw failure;
+    }
   };
 
   return {

@@ -50,6 +50,8 @@ export const sqliteActions = {
 /** A database that is gone with the process, or when it is closed. */
 export const openMemory = (): Database => new DatabaseSync(":memory:");
 
+/** How long a connection waits for a lock that another holds. */
+export const busyTimeoutMs = 5000;
 const checkedBytesMax = 64 * 1024 * 1024;
 
 /** Opens (and creates) a database file. Throws `store-damaged`, `disk-full` or `store-unavailable`. */
@@ -62,7 +64,7 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
       // The folder may have been made by somebody else; SQLite gives its other files the same mode.
       closeSync(openSync(path, "a", 0o600));
     }
-    db = new DatabaseSync(path, { readOnly, timeout: 5000 });
+    db = new DatabaseSync(path, { readOnly, timeout: busyTimeoutMs });
     if (!readOnly) {
       db.exec("PRAGMA journal_mode = WAL");
       db.exec(`PRAGMA synchronous = ${options.synchronous ?? "full"}`);
@@ -102,8 +104,12 @@ function check(db: Database, path: string, unchecked: readonly string[] | undefi
  * its readers' marks (`-shm`) beside it (sqlite.org/tempfiles.html). Who moves or removes a database
  * moves or removes them all; the log may hold what was committed last.
  */
-export const databaseFiles = (path: string): readonly string[] =>
-  ["", "-wal", "-shm"].map((ending) => path + ending);
+export const databaseFiles = (path: string): readonly string[] => [
+  path,
+  logFile(path),
+  `${path}-shm`,
+];
+export const logFile = (path: string): string => `${path}-wal`;
 
 /** Renames a closed database's files by adding `ending` to each; what had such a name before is replaced. */
 export function setAside(path: string, ending: string): void {
