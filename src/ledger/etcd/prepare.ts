@@ -16,8 +16,8 @@ import {
 } from "./history.ts";
 import type { Slot } from "./slots.ts";
 
-type Request = InputOf<typeof wire.txnRequest>;
-type Response = OutputOf<typeof wire.txnResponse>;
+export type Request = InputOf<typeof wire.txnRequest>;
+export type Response = OutputOf<typeof wire.txnResponse>;
 
 export type Prepared = {
   readonly when: readonly Condition[];
@@ -25,6 +25,10 @@ export type Prepared = {
   /** `deletes`: it changes something only if one of these exists. */
   readonly kind: "reads" | "writes" | "deletes";
   readonly deleted: readonly Uint8Array[];
+  /** Keys that it puts or deletes. */
+  readonly changed: readonly string[];
+  /** Leases that its keys hang on. */
+  readonly leases: readonly string[];
 };
 
 /** Leases are 63-bit numbers; one that is not was another engine's, and is gone: undefined. */
@@ -41,6 +45,10 @@ export function prepare(when: readonly Condition[], then: readonly Operation[]):
     kind:
       then.length === 0 ? "reads" : then.some(({ type }) => type === "put") ? "writes" : "deletes",
     deleted: then.filter(({ type }) => type === "delete").map(({ key }) => asBytes(key)),
+    changed: then.map(({ key }) => key),
+    leases: then.flatMap((operation) =>
+      operation.type === "put" && operation.lease !== undefined ? [operation.lease] : [],
+    ),
   };
 }
 
@@ -61,24 +69,17 @@ export type Mark = {
 };
 
 export function requestFor(prepared: Prepared, history: History, mark: Mark | undefined): Request {
-  const keys = [...new Set(prepared.when.map(({ key }) => key))];
   return {
     compare: [
       sameHistory(history),
       ...(mark ? [unchanged(mark.slot)] : []),
-      ...prepared.when.map(({ key, modRevision }) => ({
-        result: wire.compareEqual,
-        target: wire.targetModRevision,
-        key: asBytes(key),
-        // Of another history, at whose revisions etcd was never: equal to none.
-        modRevision: modRevision === 0 ? 0 : Math.max(-1, modRevision - history.base) || -1,
-      })),
+      ...conditionsOf(prepared, history),
     ],
     success: [...(mark ? markOps(prepared, mark) : []), ...prepared.operations],
     failure: [
       readHistoryOp,
       ...(mark ? [{ range: { key: mark.slot.key } }] : []),
-      ...keys.map((key) => ({ range: { key: asBytes(key) } })),
+      ...readsOf(prepared),
       ...(mark?.fence
         ? [nested({ compare: [unchanged(mark.slot)], success: [voiding(mark.slot)] })]
         : []),
@@ -86,7 +87,23 @@ export function requestFor(prepared: Prepared, history: History, mark: Mark | un
   };
 }
 
-const unchanged = ({ key, modRevision }: Slot): InputOf<typeof wire.compare> => ({
+export const conditionsOf = (
+  { when }: Pick<Prepared, "when">,
+  { base }: History,
+): InputOf<typeof wire.compare>[] =>
+  when.map(({ key, modRevision }) => ({
+    result: wire.compareEqual,
+    target: wire.targetModRevision,
+    key: asBytes(key),
+    // Of another history, at whose revisions etcd was never: equal to none.
+    modRevision: modRevision === 0 ? 0 : Math.max(-1, modRevision - base) || -1,
+  }));
+
+/** What stands where the conditions look. */
+export const readsOf = ({ when }: Pick<Prepared, "when">) =>
+  [...new Set(when.map(({ key }) => key))].map((key) => ({ range: { key: asBytes(key) } }));
+
+export const unchanged = ({ key, modRevision }: Slot): InputOf<typeof wire.compare> => ({
   result: wire.compareEqual,
   target: wire.targetModRevision,
   key,
@@ -96,7 +113,7 @@ const unchanged = ({ key, modRevision }: Slot): InputOf<typeof wire.compare> => 
 /** What stands in a slot whose transaction was refused after an attempt of unknown outcome. */
 const voiding = ({ key }: Slot) => ({ put: { key, value: asBytes("void") } });
 
-const nested = (transaction: Request) => ({
+export const nested = (transaction: Request) => ({
   transaction: new Encoded(wire.txnRequest.encode(transaction)),
 });
 
@@ -149,9 +166,7 @@ export function answerOf(
       response.responses.some(({ deleteRange }) => (deleteRange?.deleted ?? 0) > 0);
     return { state: "done", revision, marked: mark !== undefined && effective };
   }
-  const found = new Map<string, wire.WireKeyValue>();
-  for (const { range } of response.responses)
-    for (const keyValue of range?.kvs ?? []) found.set(asText(keyValue.key), keyValue);
+  const found = foundIn(response);
   const inSlot = mark && found.get(asText(mark.slot.key));
   if (mark && inSlot && Buffer.compare(inSlot.value, mark.id) === 0)
     return { state: "done", revision: inSlot.modRevision, marked: true };
@@ -160,13 +175,32 @@ export function answerOf(
   const slotRevision = inSlot?.modRevision ?? 0;
   if (mark && slotRevision !== mark.slot.modRevision)
     return { state: "foreign-mark", modRevision: slotRevision };
-  const failed = prepared.when.filter(({ key, modRevision }) => {
+  const current = failedAt(prepared, history, found);
+  return { state: "refused", revision, current, fenced: mark?.fence ?? false };
+}
+
+/** What the reads of an answer found, by key. */
+export function foundIn(response: {
+  readonly responses: readonly Pick<Response["responses"][number], "range">[];
+}): Map<string, wire.WireKeyValue> {
+  const found = new Map<string, wire.WireKeyValue>();
+  for (const { range } of response.responses)
+    for (const keyValue of range?.kvs ?? []) found.set(asText(keyValue.key), keyValue);
+  return found;
+}
+
+/** Of the conditions that do not hold, the keys that exist. */
+export function failedAt(
+  { when }: Pick<Prepared, "when">,
+  history: History,
+  found: ReadonlyMap<string, wire.WireKeyValue>,
+): readonly KeyValue[] {
+  const failed = when.filter(({ key, modRevision }) => {
     const keyValue = found.get(key);
     return (keyValue ? keyValue.modRevision + history.base : 0) !== modRevision;
   });
-  const current = [...new Set(failed.map(({ key }) => key))].flatMap((key) => {
+  return [...new Set(failed.map(({ key }) => key))].flatMap((key) => {
     const keyValue = found.get(key);
     return keyValue ? [keyValueOf(history, keyValue)] : [];
   });
-  return { state: "refused", revision, current, fenced: mark?.fence ?? false };
 }

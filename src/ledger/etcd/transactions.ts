@@ -1,162 +1,145 @@
 /**
- * Transactions: sent until one member answers, applied at most once (slots.ts). An outcome is
- * `unknown` only when the time ends, or the caller gives up, while an attempt may have been applied.
+ * Transactions. One that comes while few are under way goes at once, by itself; those that come while
+ * many are wait until one of these ends, and then go together (shared.ts): the busier the ledger is, the
+ * less each of them costs it.
  */
-import { createBackoff, type Backoff } from "../../lib/backoff.ts";
 import { checkTransaction, leaseNotFound, unavailable } from "../checks.ts";
-import type { Ledger, Operation, Revision, TransactionOutcome } from "../ledger.ts";
-import * as wire from "./client/messages.ts";
-import { EtcdFailure } from "./client/outcome.ts";
-import { contractError, type Core } from "./core.ts";
-import { deleteWhenFull, isFull, markedAt } from "./full.ts";
-import { answerOf, leaseNumber, prepare, requestFor, type Mark, type Prepared } from "./prepare.ts";
-import type { Slot, Slots } from "./slots.ts";
+import type { Ledger, TransactionOutcome } from "../ledger.ts";
+import { aloneWork } from "./alone.ts";
+import { asError, createSend, type WorkTime } from "./attempts.ts";
+import type { Core } from "./core.ts";
+import { leaseNumber, prepare, type Prepared } from "./prepare.ts";
+import { shareWork } from "./shared.ts";
+import type { Slots } from "./slots.ts";
+import { takeTogether, type Waiting } from "./together.ts";
 
-/** Time for looking whether it was applied, even where the caller's is over. */
-const checkMs = 500;
+/**
+ * While so many are under way, others wait for each other. Of 2, 4 and 8 the one that costs nobody time
+ * with four callers and gives most with sixteen and more.
+ */
+const underWayMax = 4;
+const waitingMax = 10_000;
 
-const unknown = (cause: Error): TransactionOutcome => ({ state: "unknown", cause });
+type Waiter = Waiting & {
+  readonly prepared: Prepared;
+  readonly time: WorkTime;
+  /** From now on its outcome is unknown until it is told. */
+  start(): void;
+  /** Whoever waited has given up. */
+  isGone(): boolean;
+  end(outcome: Promise<TransactionOutcome>): void;
+};
 
 export function createTransactions(core: Core, slots: Slots): Ledger["transact"] {
-  const { clock, random } = core.deps;
-  const instance = random.bytes(8);
-  let sent = 0;
+  const { clock } = core.deps;
+  const send = createSend(core);
+  const waiting: Waiter[] = [];
+  let underWay = 0;
 
-  /** Unique for ever: of this process, and of this transaction in it. */
-  const newId = (): Uint8Array => {
-    const id = new Uint8Array(16);
-    id.set(instance);
-    new DataView(id.buffer).setFloat64(8, ++sent);
-    return id;
-  };
-
-  /** What became of a transaction to which a member said that it is full. */
-  const whenFull = async (
-    prepared: Prepared,
-    mark: Mark,
-    options: {
-      untilMs: number;
-      signal: AbortSignal | undefined;
-      doubt: Error | undefined;
-      reason: unknown;
-    },
-  ): Promise<TransactionOutcome> => {
-    const { doubt, reason, signal, untilMs } = options;
-    const timeoutMs = Math.max(checkMs, untilMs - clock.monotonicMs());
+  const alone = async (prepared: Prepared, time: WorkTime): Promise<TransactionOutcome> => {
+    const work = aloneWork(core, prepared);
+    if (prepared.kind === "reads") return await send(work, undefined, time);
+    const slot = await slots.take(time.signal);
     try {
-      const at = await markedAt(core, mark, timeoutMs);
-      if (at !== undefined)
-        return { state: "done", revision: (at + core.history().base) as Revision };
-    } catch (error) {
-      return unknown(doubt ?? asError(error));
-    }
-    if (doubt) return unknown(doubt);
-    if (prepared.kind !== "deletes") throw reason;
-    try {
-      return await deleteWhenFull(core, prepared, { timeoutMs, signal });
-    } catch (error) {
-      if (signal?.aborted) return unknown(asError(signal.reason));
-      throw contractError(error);
+      if (clock.monotonicMs() >= time.untilMs) throw noPlace();
+      return await send(work, slot, time);
+    } finally {
+      slots.give(slot);
     }
   };
 
-  const run = async (
-    prepared: Prepared,
-    slot: Slot | undefined,
-    options: { untilMs: number; signal: AbortSignal | undefined; lease: string | undefined },
-  ): Promise<TransactionOutcome> => {
-    const { untilMs, signal } = options;
-    const id = newId();
-    let backoff: Backoff | undefined;
-    /** Why an earlier attempt may have been applied, or may yet be. */
-    let doubt: Error | undefined;
-    for (let attempt = 0; ; attempt++) {
-      const history = core.history();
-      const mark: Mark | undefined = slot && { slot, id, fence: doubt !== undefined };
-      const leftMs = untilMs - clock.monotonicMs();
-      try {
-        const response = await core.client.attempt(wire.txn, requestFor(prepared, history, mark), {
-          timeoutMs: Math.max(1, core.client.attemptMs(attempt, leftMs)),
-          signal,
-        });
-        core.note(response.header);
-        const answer = answerOf(prepared, history, response, mark);
-        switch (answer.state) {
-          case "done":
-            if (slot && answer.marked) slot.modRevision = answer.revision;
-            return { state: "done", revision: (answer.revision + history.base) as Revision };
-          case "refused": {
-            if (slot && answer.fenced) slot.modRevision = answer.revision;
-            const revision = (answer.revision + history.base) as Revision;
-            return { state: "refused", revision, current: answer.current };
-          }
-          case "foreign-mark":
-            // What wrote there may have written over this transaction's mark.
-            if (doubt) return unknown(doubt);
-            if (slot) slot.modRevision = answer.modRevision;
-            continue;
-          case "rewritten":
-            if (doubt) return unknown(doubt);
-            await core.verify();
-            break;
-        }
-      } catch (error) {
-        if (signal?.aborted) return unknown(doubt ?? asError(signal.reason));
-        if (!(error instanceof EtcdFailure)) {
-          if (doubt) return unknown(doubt);
-          throw error;
-        }
-        const reason = contractError(error, { lease: options.lease });
-        if (error.kind === "refused") {
-          if (mark && isFull(error))
-            return await whenFull(prepared, mark, { ...options, doubt, reason });
-          if (doubt) return unknown(doubt);
-          throw reason;
-        }
-        if (error.kind === "unknown" && mark) doubt ??= error;
-        if (clock.monotonicMs() >= untilMs) {
-          if (doubt) return unknown(doubt);
-          throw reason;
-        }
+  const together = async (waiters: readonly Waiter[]): Promise<void> => {
+    const untilMs = Math.max(...waiters.map(({ time }) => time.untilMs));
+    const work = shareWork(
+      core,
+      waiters.map(({ prepared }) => prepared),
+    );
+    for (const waiter of waiters) waiter.start();
+    const slot = await slots.take();
+    try {
+      const outcomes = await send(work, slot, { untilMs, signal: undefined });
+      for (const [index, waiter] of waiters.entries()) {
+        const outcome = outcomes === "apart" ? undefined : outcomes[index];
+        if (!waiter.isGone())
+          waiter.end(outcome ? Promise.resolve(outcome) : alone(waiter.prepared, waiter.time));
       }
-      backoff ??= createBackoff(core.deps, { initialMs: 20, maxMs: 250 });
-      const pauseMs = backoff.nextMs();
-      if (clock.monotonicMs() + pauseMs >= untilMs && doubt) return unknown(doubt);
-      try {
-        await clock.sleep(pauseMs, { signal });
-      } catch (error) {
-        return unknown(doubt ?? asError(error));
-      }
+    } catch (error) {
+      for (const waiter of waiters)
+        if (!waiter.isGone()) waiter.end(Promise.reject(asError(error)));
+    } finally {
+      slots.give(slot);
     }
   };
+
+  const counted = async <T>(work: Promise<T>): Promise<T> => {
+    underWay += 1;
+    try {
+      return await work;
+    } finally {
+      underWay -= 1;
+      next();
+    }
+  };
+
+  const next = () => {
+    if (underWay >= underWayMax || waiting.length === 0) return;
+    const taken = takeTogether(waiting);
+    const [only] = taken;
+    if (only && taken.length === 1) only.end(counted(alone(only.prepared, only.time)));
+    else void counted(together(taken));
+    next();
+  };
+
+  const wait = (prepared: Prepared, time: WorkTime) =>
+    new Promise<TransactionOutcome>((resolve, reject) => {
+      let state: "waiting" | "sent" | "ended" = "waiting";
+      const giveUp = (reason: Error) => {
+        const before = state;
+        stop();
+        if (before === "sent") return resolve({ state: "unknown", cause: reason });
+        waiting.splice(waiting.indexOf(waiter), 1);
+        reject(reason);
+      };
+      const onAbort = () => giveUp(asError(time.signal?.reason));
+      const timer = clock.after(time.untilMs - clock.monotonicMs(), () => giveUp(noPlace()));
+      const stop = () => {
+        state = "ended";
+        timer.cancel();
+        time.signal?.removeEventListener("abort", onAbort);
+      };
+      time.signal?.addEventListener("abort", onAbort, { once: true });
+      const waiter: Waiter = {
+        ...{ prepared, time },
+        changed: prepared.changed,
+        looked: prepared.when.map(({ key }) => key),
+        operations: prepared.operations.length,
+        bytes: prepared.operations.reduce((sum, { bytes }) => sum + bytes.length, 0),
+        start: () => void (state = "sent"),
+        isGone: () => state === "ended",
+        end(outcome) {
+          stop();
+          resolve(outcome);
+        },
+      };
+      waiting.push(waiter);
+    });
 
   return async (when, then, { timeoutMs = core.timeoutMs, signal } = {}) => {
     core.assertOpen();
     checkTransaction(when, then);
     signal?.throwIfAborted();
-    const leases = leasesOf(then);
-    for (const lease of leases) if (leaseNumber(lease) === undefined) throw leaseNotFound(lease);
     const prepared = prepare(when, then);
-    const untilMs = clock.monotonicMs() + timeoutMs;
-    const options = { untilMs, signal, lease: leases[0] };
-    if (prepared.kind === "reads") return await run(prepared, undefined, options);
-    const slot = await slots.take(signal);
-    try {
-      if (clock.monotonicMs() >= untilMs)
-        throw unavailable(`no place for the transaction within ${timeoutMs} ms`);
-      return await run(prepared, slot, options);
-    } finally {
-      slots.give(slot);
-    }
+    const { leases } = prepared;
+    for (const lease of leases) if (leaseNumber(lease) === undefined) throw leaseNotFound(lease);
+    const time = { untilMs: clock.monotonicMs() + timeoutMs, signal };
+    // A lease that is gone refuses all of etcd's transaction; deletions of nothing must make no revision.
+    if (prepared.kind !== "writes" || leases.length > 0) return await alone(prepared, time);
+    if (underWay < underWayMax) return await counted(alone(prepared, time));
+    if (waiting.length >= waitingMax)
+      throw unavailable(`${waitingMax} transactions wait for the ledger already`);
+    return await wait(prepared, time);
   };
 }
 
-function leasesOf(operations: readonly Operation[]): string[] {
-  const leases: string[] = [];
-  for (const operation of operations)
-    if (operation.type === "put" && operation.lease !== undefined) leases.push(operation.lease);
-  return leases;
-}
-
-const asError = (reason: unknown): Error =>
-  reason instanceof Error ? reason : new Error(String(reason));
+const noPlace = () =>
+  unavailable("the ledger did not take the transaction in time: others were under way");

@@ -78,10 +78,16 @@ export const txnRequest = message({
   success: repeated(2, requestOp),
   failure: repeated(3, requestOp),
 });
-const responseOp = message({
+const rangeOrDeletion = {
   range: field(1, rangeResponse),
   deleteRange: field(3, message({ deleted: field(2, "count") })),
+};
+/** Of a transaction inside another one; none of ours stands deeper. */
+const nestedResponse = message({
+  succeeded: field(2, "bool"),
+  responses: repeated(3, message(rangeOrDeletion)),
 });
+const responseOp = message({ ...rangeOrDeletion, transaction: field(4, nestedResponse) });
 export const txnResponse = message({
   header: field(1, header),
   succeeded: field(2, "bool"),
