@@ -22,6 +22,9 @@ import type {
 } from "./coordination.ts";
 
 const registerLoops = 2;
+/** Every so many turns so many keys are created at once: those that wait at the ledger go together. */
+const burstEvery = 5;
+const burst = 12;
 /** How long a try for a lock may wait in line. */
 const lockWaitMs = 1500;
 /** A try whose outcome is unknown is repeated this often, so that the lock it may have is used. */
@@ -121,11 +124,16 @@ async function swap(key: string, read: Exclude<ReadOutcome, { state: "failed" }>
 }
 
 async function createKeys(): Promise<void> {
-  for (let n = 0; !stopped(); n++) {
-    const key = `set/${config.client}/${n}`;
+  let keys = 0;
+  const create = async () => {
+    const key = `set/${config.client}/${keys++}`;
     const fresh = value();
     const call: Call = { type: "create", key, value: fresh };
     await record(call, () => cell.put(key, fresh, { absent: true }), toldOfWrite);
+  };
+  for (let turn = 0; !stopped(); turn++) {
+    const atOnce = turn % burstEvery === 0 ? burst : 1;
+    await Promise.all(Array.from({ length: atOnce }, create));
     await clock.sleep(config.createEveryMs);
   }
 }
