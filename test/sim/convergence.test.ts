@@ -29,6 +29,11 @@ for (const seed of [1, 2, 3, 4, 5, 6]) {
 test("D6: who acknowledged an entry and left the cell for good had it then, seed 80", async () => {
   assert.ok((await simulateStreams(80)) > 20);
 });
+for (const seed of [273, 287]) {
+  test(`D6: who left the cell for good counts for no resend after that, seed ${seed}`, async () => {
+    assert.ok((await simulateStreams(seed)) > 20);
+  });
+}
 
 // By seeds that find them early: stores that never settle take the longest to be told apart.
 for (const [planted, found, planting] of [

@@ -106,6 +106,44 @@ test("D6: each level is reached when it holds, and not before", () =>
     assert.equal(durability.waiting, 0);
   }));
 
+test("D6: who left the cell holds nothing any more, whatever it still tells; in the cell again, at once", () =>
+  withCell(async (cell, clock, node) => {
+    const { durability, replication } = node("n1");
+    const send = async (n: number, timeoutMs: number) => {
+      const batch = [entry(n)];
+      const wanted = { level: level("peer1"), timeoutMs };
+      const outcome = await settled(clock, durability.append(batch, wanted));
+      return outcome.state === "refused"
+        ? outcome.code
+        : `${outcome.state} ${outcome.reached.level}`;
+    };
+    cell.connect("n1", "n2");
+    assert.equal(await send(1, 1000), "reached peer");
+    // Its machine runs on, and goes on asking every ten seconds.
+    replication.setNodes(["n1", "n3"]);
+    assert.equal(await send(1, 15_000), "short local");
+    replication.setNodes(["n1", "n2", "n3"]);
+    assert.equal(await send(1, 500), "reached peer");
+    assert.equal(await send(2, 500), "reached peer");
+    // What it told as no node of the cell counts neither when it is one again.
+    replication.setNodes(["n1", "n3"]);
+    await clock.advance(1000);
+    cell.cut("n1", "n2");
+    replication.setNodes(["n1", "n2", "n3"]);
+    assert.equal(await send(2, 1000), "short local");
+    cell.connect("n1", "n2");
+    assert.equal(await send(2, 1000), "reached peer");
+    await cell.leave("n2");
+    assert.ok(!cell.nodes.has("n2"));
+    assert.equal(await send(2, 15_000), "short local");
+    // What comes under that name later has what it says that it has.
+    await cell.start("n2");
+    assert.equal(await send(2, 1000), "short local");
+    cell.connect("n1", "n2");
+    assert.equal(await send(2, 5000), "reached peer");
+    assert.equal((await keysOf(node("n2").store)).length, 2);
+  }));
+
 test("D6: what can never be reached is refused at once, and nothing is stored", () =>
   withCell(async (_cell, clock, node) => {
     const { durability, store } = node("n1");

@@ -145,9 +145,8 @@ export async function startDocumentsPath(
       .catch((error: unknown) => log.error("collections were not declared", { error }));
   });
   mirrored.follow(nodeKind, (now: readonly Node[]) => {
-    const before = nodes;
     nodes = now.map(({ metadata }) => metadata.name);
-    for (const node of before) if (!nodes.includes(node)) replication.forget(node);
+    replication.setNodes(nodes);
   });
   return {
     routes: (strong) =>

@@ -3,14 +3,7 @@
  * [storage thread] the egress gate → the hub's link. Nothing else here reaches the hub: `HubSync`
  * takes only what the gate minted (`Cleared`), and the hub looks again.
  */
-import {
-  nodeKind,
-  endpointsOf,
-  streamKind,
-  type Node,
-  type NodeEndpoints,
-  type Stream,
-} from "../../api/index.ts";
+import { nodeKind, streamKind, type Node, type Stream } from "../../api/index.ts";
 import {
   connectHub,
   connectStreamStore,
@@ -122,17 +115,11 @@ export async function startSyncPath(
       .setStreams(now.map(declarationOf))
       .catch((error: unknown) => log.error("streams were not declared to the store", { error }));
   });
-  let known: readonly NodeEndpoints[] = [];
   mirrored.follow(nodeKind, (now: readonly Node[]) => {
-    const before = known;
-    nodes = Math.max(1, now.length);
-    repair.expect({
-      nodes: now.map(({ metadata }) => metadata.name),
-      hub: record.hub !== undefined,
-    });
-    known = now.flatMap((node) => endpointsOf(node) ?? []);
-    for (const { node } of before)
-      if (!now.some(({ metadata }) => metadata.name === node)) replication.forget(node);
+    const names = now.map(({ metadata }) => metadata.name);
+    nodes = Math.max(1, names.length);
+    repair.expect({ nodes: names, hub: record.hub !== undefined });
+    replication.setNodes(names);
   });
 
   return {

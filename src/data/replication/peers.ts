@@ -38,10 +38,17 @@ export interface Replication {
   attach(link: Link): void;
   /** Compares vectors now. */
   hint(): void;
-  /** The last durable vector each other node told of, whether it is linked now or not. */
+  /**
+   * The last durable vector each other node told of, whether it is linked now or not. Of nodes of the
+   * cell only, once `setNodes` said who they are.
+   */
   vectorsByNode(): ReadonlyMap<string, Vector>;
-  /** A node that left the cell no longer counts as a holder. */
-  forget(node: string): void;
+  /**
+   * The nodes of the cell now. Who left it no longer counts as a holder, whatever it still tells; one of
+   * that name that comes later has what it tells from then on. Links stay: with who is in the cell again,
+   * or not yet, replication goes on.
+   */
+  setNodes(nodes: readonly string[]): void;
   on(event: "vectors", listener: (change: { node: string }) => void): () => void;
   stop(): void;
 }
@@ -77,6 +84,8 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
     onListenerError: (error) => log.error("a listener of replication failed", { error }),
   });
   const puller = createPuller({ store, log }, { methods, batchBytesMax, timeoutMs });
+  /** Undefined until they are known: then everybody counts. */
+  let members: ReadonlySet<string> | undefined;
   let stopped = false;
   let latest: Vector = {};
   /** Counts what makes a comparison old that is under way. */
@@ -218,10 +227,24 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
       if (!link.closed.aborted) void compare(state, link);
     },
     hint: () => compareAll(),
-    vectorsByNode: () => new Map([...peersByNode].map(([node, { vector }]) => [node, vector])),
-    forget(node) {
-      peersByNode.get(node)?.push?.stop();
-      peersByNode.delete(node);
+    vectorsByNode: () =>
+      new Map(
+        [...peersByNode.values()]
+          .filter(({ node }) => members?.has(node) ?? true)
+          .map(({ node, vector }) => [node, vector]),
+      ),
+    setNodes(nodes) {
+      const before = members;
+      members = new Set(nodes);
+      for (const state of [...peersByNode.values()]) {
+        const { node, link } = state;
+        const isMember = members.has(node);
+        if (!isMember && !link) peersByNode.delete(node);
+        if (isMember === (before?.has(node) ?? true)) continue;
+        // By now it may be another machine, or the same with an empty disk.
+        state.vector = {};
+        if (link) void compare(state, link);
+      }
     },
     on: (event, listener) => signals.on(event, listener),
     stop() {

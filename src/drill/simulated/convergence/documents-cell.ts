@@ -148,6 +148,7 @@ export function createSimulatedCell(
       },
     );
     replication.register(router);
+    replication.setNodes(nodes.map(({ name }) => name));
     const hub = options.hubOf?.(node);
     const truncation =
       options.truncation &&
@@ -219,7 +220,7 @@ export function createSimulatedCell(
     leave(node) {
       cell.crash(node);
       nodes.splice(nodes.indexOf(node), 1);
-      for (const other of nodes) other.replication.forget(node.name);
+      tellNodes();
     },
     stop() {
       for (const node of nodes) {
@@ -230,6 +231,9 @@ export function createSimulatedCell(
     },
   };
 
+  const tellNodes = () => {
+    for (const node of nodes) node.replication.setNodes(nodes.map(({ name }) => name));
+  };
   const create = (name: string): SimulatedNode => {
     const tables = createMemoryTables(archive);
     if (planted === "lost-row" && name === "n1") {
@@ -241,6 +245,7 @@ export function createSimulatedCell(
     }
     const node = { name, tables, skewMs: 0, up: false } as SimulatedNode;
     nodes.push(open(node));
+    tellNodes();
     return node;
   };
   let named = 0;

@@ -53,8 +53,8 @@ export type Cell = {
   start(name: string): Promise<void>;
   /** For good, if another store has the whole of it. */
   leave(name: string): Promise<void>;
-  /** How many did. */
-  readonly left: number;
+  /** Who did, in order. */
+  readonly departed: readonly Node[];
   stop(): Promise<void>;
 };
 
@@ -67,6 +67,8 @@ export async function createCell(
     faults: Faults;
     batchBytesMax?: number;
     sealing?: SealingOptions;
+    /** A node's process has died: nothing is told any more, and its store is closed after this. */
+    onDown?: (node: Node) => Promise<void>;
   },
 ): Promise<Cell> {
   const { clock, random } = deps;
@@ -124,9 +126,14 @@ export async function createCell(
     return { name, path, up: true, store, router, replication, hubSync, durability };
   };
 
-  let left = 0;
+  const departed: Node[] = [];
+  /** As the cell's desired state tells every node. */
+  const tellNodes = () => {
+    for (const { replication } of nodes.values()) replication.setNodes([...nodes.keys()]);
+  };
   const cell: Cell = {
     nodes,
+    departed,
     hub,
     faults,
     connect(a, b) {
@@ -174,6 +181,7 @@ export async function createCell(
       node.replication.stop();
       node.hubSync.stop();
       node.durability.stop();
+      await options.onDown?.(node);
       await node.store.close();
       const marker = readMarker(node.path);
       if (marker === undefined || marker === "torn") throw new Error("the marker is gone");
@@ -182,6 +190,7 @@ export async function createCell(
     async start(name) {
       if (nodes.get(name)?.up) return;
       nodes.set(name, await parts(name, join(options.folder, `${name}.db`)));
+      tellNodes();
     },
     async leave(name) {
       const node = nodes.get(name);
@@ -193,10 +202,8 @@ export async function createCell(
         return;
       await cell.crash(name);
       nodes.delete(name);
-      left++;
-    },
-    get left() {
-      return left;
+      departed.push(node);
+      tellNodes();
     },
     async stop() {
       for (const link of links.values()) link.cut();

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import type { DurabilityLevel, EntryInput, StoredEntry } from "../../../api/index.ts";
 import {
   parseLane,
+  type GlobalStore,
   type ReadQuery,
   type StreamDeclaration,
   type StreamStore,
@@ -17,7 +18,7 @@ import {
 import { createSimulatedClock } from "../../../lib/clock-simulated.ts";
 import { seededRandom } from "../../../lib/random.ts";
 import { noFaults } from "./links.ts";
-import { createCell, type Cell } from "./streams-cell.ts";
+import { createCell, type Cell, type Node } from "./streams-cell.ts";
 import { demand } from "./violation.ts";
 
 const streams: StreamDeclaration[] = [
@@ -50,6 +51,7 @@ async function simulate(seed: number, folder: string): Promise<number> {
   const clock = createSimulatedClock();
   const chance = (share: number) => random.float() < share;
   const pick = <T>(items: readonly T[]): T => items[random.integer(items.length)] as T;
+  const lists = createLists();
   const cell = await createCell(
     { clock, random },
     {
@@ -60,6 +62,7 @@ async function simulate(seed: number, folder: string): Promise<number> {
       // Every second seed with most entries sealed a moment after they came.
       ...(seed % 2 === 0 ? { sealing: { entriesMax: 5, tailEntries: 3, periodMs: 20 } } : {}),
       faults: { lost: 0.03, unanswered: 0.03, doubled: 0.05, delayMsMax: 60 },
+      onDown: lists.keep,
     },
   );
   cell.connectAll();
@@ -95,7 +98,7 @@ async function simulate(seed: number, folder: string): Promise<number> {
   const append = async (name: string, batch: readonly EntryInput[], level: DurabilityLevel) => {
     const node = cell.nodes.get(name);
     if (!node?.up) return;
-    const leftBefore = cell.left;
+    const departedBefore = cell.departed.length;
     const outcome = await node.durability
       .append(batch, { level, timeoutMs: 3000 })
       .catch((error) => {
@@ -105,7 +108,10 @@ async function simulate(seed: number, folder: string): Promise<number> {
       });
     if (!outcome || outcome.state === "refused") return;
     for (const entry of batch) acknowledged.add(identity(entry));
-    await checkReached(cell, { name, batch, leftBefore }, outcome.reached);
+    // Who had it then may be gone by now, for a while or for good; not who was gone for good before.
+    const gone = cell.departed.slice(departedBefore);
+    const others = [...cell.nodes.values(), ...gone].filter((other) => other.name !== name);
+    await checkReached({ hub: cell.hub, others, lists }, batch, outcome.reached);
   };
 
   for (let step = 0; step < steps; step++) {
@@ -240,33 +246,49 @@ async function listAll(store: Parameters<typeof readAll>[0]) {
   return (await Promise.all(streams.map(({ name }) => readAll(store, { stream: name })))).flat();
 }
 
+/** What stores list; of a node that is down, what it listed as it went down. */
+function createLists() {
+  const kept = new Map<Node, Promise<ReadonlySet<string>>>();
+  const read = async ({ store }: Node): Promise<ReadonlySet<string>> =>
+    new Set((await listAll(store)).map(identity));
+  return {
+    async keep(node: Node): Promise<void> {
+      const list = read(node);
+      kept.set(node, list);
+      await list;
+    },
+    of: (node: Node) => kept.get(node) ?? read(node),
+  };
+}
+
 /** D6: what an answer claims holds at that moment. */
 async function checkReached(
-  cell: Cell,
-  { name, batch, leftBefore }: { name: string; batch: readonly EntryInput[]; leftBefore: number },
+  {
+    hub,
+    others,
+    lists,
+  }: {
+    hub: GlobalStore;
+    others: readonly Node[];
+    lists: ReturnType<typeof createLists>;
+  },
+  batch: readonly EntryInput[],
   reached: DurabilityLevel,
 ): Promise<void> {
   const wanted = batch.map(identity);
-  const holds = async (store: Parameters<typeof readAll>[0]) => {
-    const listed = new Set((await listAll(store)).map(identity));
-    return wanted.every((key) => listed.has(key));
-  };
-  const others = [...cell.nodes.values()].filter((node) => node.name !== name && node.up);
-  // Who had it then may be gone by now, for a while or for good.
-  const down = [...cell.nodes.values()].filter((node) => !node.up);
-  const gone = down.length + cell.left - leftBefore;
   if (reached.level === "peer") {
-    const holding = (await Promise.all(others.map(({ store }) => holds(store)))).filter(Boolean);
+    const listed = await Promise.all(others.map((node) => lists.of(node)));
+    const holding = listed.filter((list) => wanted.every((key) => list.has(key)));
     demand(
       "claimed",
-      holding.length + gone >= reached.peers,
+      holding.length >= reached.peers,
       () => `peer(${reached.peers}) was claimed for ${wanted.join(", ")}`,
     );
   }
   if (reached.level === "hub") {
     const keys = new Set<string>();
-    for (const { name: stream } of await cell.hub.streams())
-      for (const entry of await readAll(cell.hub as never, { stream }))
+    for (const { name: stream } of await hub.streams())
+      for (const entry of await readAll(hub as never, { stream }))
         keys.add(`${stream} ${keyText(entry)}`);
     for (const entry of batch)
       demand(
