@@ -13,18 +13,16 @@ import {
   type ReadOutcome,
   type WriteOutcome,
 } from "./coordination-http.ts";
-import type {
-  Call,
-  CallOutcome,
-  CoordinationLoadConfig,
-  CoordinationLoadResult,
-  HistoryLine,
+import {
+  burst,
+  type Call,
+  type CallOutcome,
+  type CoordinationLoadConfig,
+  type CoordinationLoadResult,
+  type HistoryLine,
 } from "./coordination.ts";
 
 const registerLoops = 2;
-/** Every so many turns so many keys are created at once: those that wait at the ledger go together. */
-const burstEvery = 5;
-const burst = 12;
 /** How long a try for a lock may wait in line. */
 const lockWaitMs = 1500;
 /** A try whose outcome is unknown is repeated this often, so that the lock it may have is used. */
@@ -132,7 +130,7 @@ async function createKeys(): Promise<void> {
     await record(call, () => cell.put(key, fresh, { absent: true }), toldOfWrite);
   };
   for (let turn = 0; !stopped(); turn++) {
-    const atOnce = turn % burstEvery === 0 ? burst : 1;
+    const atOnce = turn % burst.everyTurns === 0 ? burst.keys : 1;
     await Promise.all(Array.from({ length: atOnce }, create));
     await clock.sleep(config.createEveryMs);
   }

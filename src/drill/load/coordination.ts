@@ -1,5 +1,10 @@
 /** What a coordination client is told, and the lines of the history that it writes. */
 
+/** Every so many turns so many keys are created at once: those that wait at the ledger go together. */
+export const burst = { everyTurns: 5, keys: 12 };
+/** Created in a turn, on average. */
+export const keysATurn = (burst.everyTurns - 1 + burst.keys) / burst.everyTurns;
+
 export type CoordinationLoadConfig = {
   /** Nobody else's, ever: values and keys carry it. */
   readonly client: number;
@@ -10,7 +15,7 @@ export type CoordinationLoadConfig = {
   readonly locks: number;
   /** Between two operations of one loop, on average. */
   readonly pauseMs: number;
-  /** Between two keys that it creates: a namespace holds 4096. */
+  /** Between two turns of creating keys, see `burst`: a namespace holds 4096. */
   readonly createEveryMs: number;
   readonly timeoutMs: number;
   readonly sessionTtlMs: number;

@@ -13,6 +13,7 @@ import type { Drill, DrillOptions, DrillReport, FaultRecord } from "../drill.ts"
 import { createSlowDisks } from "../faults/slow-disk.ts";
 import { mountVolume, type Volume } from "../faults/volume.ts";
 import { createCoordinationHttp, type CoordinationHttp } from "../load/coordination-http.ts";
+import { keysATurn } from "../load/coordination.ts";
 import type { MachineName } from "../site/network.ts";
 import { startSite, type Site } from "../site/site.ts";
 import { waitUntil } from "../site/whole.ts";
@@ -61,7 +62,7 @@ async function run(options: DrillOptions): Promise<DrillReport> {
         registers,
         locks,
         pauseMs: 40 * slowness,
-        createEveryMs: Math.max(150, (forMs * nodeNames.length) / keysMax) * slowness,
+        createEveryMs: Math.max(150, (forMs * nodeNames.length * keysATurn) / keysMax) * slowness,
         timeoutMs: timeoutMs * slowness,
         sessionTtlMs,
       },
