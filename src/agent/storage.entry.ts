@@ -16,6 +16,7 @@ import {
   type StreamEmit,
   type StreamEvents,
 } from "../data/streams/index.ts";
+import { openDeadLetterFile, serveDeadLetterStore } from "../ingest/dead-letters-state/index.ts";
 import { openMqttState, serveMqttState } from "../ingest/mqtt-state/index.ts";
 // Not the room's front door: behind it stand etcd and zod, 5 MB that this thread never uses.
 import { openSqliteLedger } from "../ledger/sqlite/index.ts";
@@ -40,6 +41,7 @@ const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node 
 const documents = openDocumentStore(deps, { path: join(dataDir, "documents.db"), node });
 const mirror = openMirrorStore(deps, { path: join(dataDir, "mirror.db") });
 const mqtt = openMqttState(deps, { path: join(dataDir, "mqtt.db") });
+const letters = openDeadLetterFile(deps, { path: join(dataDir, "dead-letters.db") });
 const gate = createGate({ encode: encodeBatch, log });
 const operationGate = createOperationGate({
   encode: encodeLeaving,
@@ -62,5 +64,6 @@ const host: ThreadHost<StorageEvents> = serveThread<StorageEvents>({
   ),
   ...serveMirrorStore(mirror),
   ...serveMqttState(mqtt),
+  ...serveDeadLetterStore(letters),
   ...(ledger ? serveLedger(ledger, emit) : {}),
 });

@@ -5,6 +5,7 @@ import type {
   StreamEvents,
   StreamMethods,
 } from "../data/index.ts";
+import type { DeadLetterMethods } from "../ingest/dead-letters-state/index.ts";
 import type { MqttStateMethods } from "../ingest/mqtt-state/index.ts";
 import type { LedgerMethods, LedgerThreadEvents } from "../ledger/index.ts";
 import type { Cleared } from "../privacy/gate/index.ts";
@@ -30,6 +31,7 @@ export type StorageMethods = StreamMethods<ClearedBytes> &
   DocumentMethods<ClearedBytes> &
   MirrorStoreMethods &
   MqttStateMethods &
+  DeadLetterMethods &
   LedgerMethods;
 export type StorageEvents = StreamEvents & DocumentEvents & LedgerThreadEvents;
 export type StorageThread = Thread<StorageMethods, StorageEvents>;

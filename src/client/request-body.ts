@@ -26,7 +26,7 @@ export function requireSendable(values: readonly unknown[]): void {
   if (!isLarger(values, bodyBytesMax)) return;
   throw new SkerryError({
     code: "body-too-large",
-    message: `the body: more than ${bodyBytesMax} bytes`,
+    message: `the body is too large: more than ${bodyBytesMax} bytes`,
     hint: `a request is at most ${bodyBytesMax} bytes: send several; what is one large file belongs beside the store, with its place in the document`,
   });
 }

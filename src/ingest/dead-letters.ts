@@ -1,13 +1,16 @@
 /**
  * What was refused and why, for a person to look at and, once its reason is gone, to take after all:
- * the latest refusals in memory, bounded by number and bytes, and counters that never forget. Not a
- * place of safety: nothing recorded here was acknowledged to its sender, and a restart forgets it.
+ * the latest refusals, bounded by number and bytes, and counters that never forget. Nothing recorded
+ * here was acknowledged to its sender, so it is written down behind everything else, once a second.
  */
 import type { AppendOutcome } from "../api/index.ts";
-import type { Clock } from "../lib/clock.ts";
+import type { Clock, Timer } from "../lib/clock.ts";
+import type { Log } from "../lib/log.ts";
+import { extraBytes, type Again, type AgainBy } from "./again.ts";
+import type { DeadLetterStore, SavedLetter } from "./dead-letters-state/index.ts";
 
 export type DeadLetter = {
-  /** Counted from the start of the agent. */
+  /** Counted on over restarts. */
   readonly id: number;
   readonly atMs: number;
   readonly source: "mqtt" | "http" | "host";
@@ -36,47 +39,119 @@ export const retriedOf = (outcome: AppendOutcome): Retried =>
 
 export type Refusal = Omit<DeadLetter, "id" | "atMs" | "bytes" | "retryable" | "excerpt"> & {
   readonly payload: Uint8Array;
-  /** Does what its sender asked for again, under the sender's own authority; records nothing. */
-  readonly retry?: () => Promise<Retried>;
+  /** What its sender asked for, beside the payload; absent where nothing can be tried again. */
+  readonly again?: Again;
 };
+
+/** Does what a sender asked for again, under the sender's own authority; records nothing. */
+export type Retry<By extends Again["by"]> = (
+  again: AgainBy<By>,
+  payload: Uint8Array,
+) => Promise<Retried>;
 
 export type RetryAnswer = {
   readonly stored: number;
   /** Refused again: they stay, with the reason of now. */
   readonly refused: number;
-  /** Not whole any more, or of a content that no store takes. */
+  /** Not whole any more, of a content that no store takes, or of a way in that this agent does not have. */
   readonly skipped: number;
 };
 
 export interface DeadLetters {
   record(refusal: Refusal): void;
+  /** Each way in says how what it refused is tried again. */
+  retryBy<By extends Again["by"]>(by: By, retry: Retry<By>): void;
   /** The latest first. */
   list(): readonly DeadLetter[];
   /** Oldest first, of those that `matches`; what is stored then is no dead letter any more. */
   retry(matches: (letter: DeadLetter) => boolean): Promise<RetryAnswer>;
-  /** Refusals since the start, by code. */
+  /** Refusals since the start of the agent, by code. */
   readonly countByCode: ReadonlyMap<string, number>;
+  /** Writes down what is not yet. */
+  close(): Promise<void>;
 }
 
 const excerptBytesMax = 1024;
 /** What a retry would need of one, and of all of them; beyond it the oldest keep their excerpt only. */
 const keptBytesMax = 256 * 1024;
 const keptBytesTotalMax = 4 * 1024 * 1024;
+/** Between two times that something is written down. */
+const savePeriodMs = 1000;
 
-type Kept = DeadLetter & { readonly retry?: Refusal["retry"] };
+type Kept = DeadLetter & { readonly again?: Again; readonly payload?: Uint8Array };
+
+type Deps = {
+  readonly clock: Clock;
+  /** Absent: a restart forgets them. */
+  readonly saved?: { readonly store: DeadLetterStore; readonly log: Log };
+};
+
+/** With what was refused before this start; without it, and a warning, where that cannot be read. */
+export async function openDeadLetters(
+  deps: Required<Deps>,
+  options: { lettersMax?: number } = {},
+): Promise<DeadLetters> {
+  const { store, log } = deps.saved;
+  try {
+    return createDeadLetters(deps, { ...options, begun: (await store.load()).map(keptOf) });
+  } catch (error) {
+    log.warn("what was refused before this start cannot be read", { error });
+    return createDeadLetters(deps, options);
+  }
+}
 
 export function createDeadLetters(
-  deps: { clock: Clock },
-  options: { lettersMax?: number } = {},
+  { clock, saved }: Deps,
+  options: { lettersMax?: number; begun?: readonly Kept[] } = {},
 ): DeadLetters {
   const lettersMax = options.lettersMax ?? 1000;
   /** Oldest first. */
   const letters = new Map<number, Kept>();
   const countByCode = new Map<string, number>();
-  let recorded = 0;
+  const retries: { [By in Again["by"]]?: Retry<By> } = {};
+  let lastId = 0;
   let keptBytes = 0;
 
-  const bytesOf = ({ retryable, bytes }: Kept) => (retryable ? bytes : 0);
+  /** Of which what is written down is not what is here. */
+  const unsaved = new Set<number>();
+  let saving: Promise<void> | undefined;
+  let nextSave: Timer | undefined;
+  let savedMs = -Infinity;
+  let isWarned = false;
+
+  const save = async ({ store, log }: Required<Deps>["saved"]) => {
+    nextSave = undefined;
+    savedMs = clock.monotonicMs();
+    const ids = [...unsaved];
+    unsaved.clear();
+    const put = ids.flatMap((id) => letters.get(id) ?? []).map(savedOf);
+    try {
+      await store.apply({ put, gone: ids.filter((id) => !letters.has(id)) });
+      isWarned = false;
+    } catch (error) {
+      for (const id of ids) unsaved.add(id);
+      if (!isWarned) log.warn("what was refused is kept in memory only", { error });
+      isWarned = true;
+    }
+    savedMs = clock.monotonicMs();
+  };
+  const saveSoon = () => {
+    if (!saved || saving || nextSave || unsaved.size === 0) return;
+    const waitMs = Math.max(0, savedMs + savePeriodMs - clock.monotonicMs());
+    nextSave = clock.after(waitMs, () => {
+      saving = save(saved).finally(() => {
+        saving = undefined;
+        saveSoon();
+      });
+    });
+  };
+  const changed = (id: number) => {
+    unsaved.add(id);
+    saveSoon();
+  };
+
+  const bytesOf = ({ retryable, bytes, again }: Kept) =>
+    retryable ? bytes + (again ? extraBytes(again) : 0) : 0;
   const put = (letter: Kept) => {
     const before = letters.get(letter.id);
     keptBytes += bytesOf(letter) - (before ? bytesOf(before) : 0);
@@ -85,6 +160,7 @@ export function createDeadLetters(
   const drop = (letter: Kept) => {
     keptBytes -= bytesOf(letter);
     letters.delete(letter.id);
+    changed(letter.id);
   };
   const bound = () => {
     for (const letter of letters.values()) {
@@ -93,47 +169,94 @@ export function createDeadLetters(
     }
     for (const letter of letters.values()) {
       if (keptBytes <= keptBytesTotalMax) break;
-      if (letter.retryable) put({ ...letter, retry: undefined, retryable: false });
+      if (!letter.retryable) continue;
+      put({ ...shown(letter), retryable: false });
+      changed(letter.id);
+    }
+  };
+  /** Undefined: nothing here can try it. */
+  const tryAgain = ({ again, payload }: Kept): Promise<Retried> | undefined => {
+    if (!again || !payload) return undefined;
+    switch (again.by) {
+      case "http":
+        return retries.http?.(again, payload);
+      case "mqtt":
+        return retries.mqtt?.(again, payload);
+      case "host":
+        return retries.host?.(again, payload);
     }
   };
 
+  for (const letter of options.begun ?? []) {
+    put(letter);
+    lastId = Math.max(lastId, letter.id);
+  }
+  bound();
+
   return {
-    record({ payload, retry, ...refusal }) {
+    record({ payload, again, ...refusal }) {
       countByCode.set(refusal.code, (countByCode.get(refusal.code) ?? 0) + 1);
       const excerpt = new TextDecoder().decode(payload.subarray(0, excerptBytesMax));
+      const bytes = payload.length;
       const retryable =
-        retry !== undefined && !isOfContent(refusal.code) && payload.length <= keptBytesMax;
+        again !== undefined &&
+        !isOfContent(refusal.code) &&
+        bytes + extraBytes(again) <= keptBytesMax;
+      const id = ++lastId;
       put({
         ...refusal,
-        ...(retryable ? { retry } : {}),
-        ...{ id: ++recorded, atMs: deps.clock.wallMs(), bytes: payload.length },
-        ...{ retryable, excerpt },
+        ...(retryable ? { again, payload } : {}),
+        ...{ id, atMs: clock.wallMs(), bytes, retryable, excerpt },
       });
+      changed(id);
       bound();
+    },
+    retryBy(by, retry) {
+      Object.assign(retries, { [by]: retry });
     },
     list: () => [...letters.values()].map(shown).reverse(),
     async retry(matches) {
       const answer = { stored: 0, refused: 0, skipped: 0 };
       for (const letter of [...letters.values()].filter((each) => matches(shown(each)))) {
-        if (!letter.retry) {
+        const outcome = await tryAgain(letter);
+        if (!outcome) {
           answer.skipped++;
           continue;
         }
-        const outcome = await letter.retry();
         answer[outcome.state]++;
         // Others may have pushed it out meanwhile.
         const now = letters.get(letter.id);
         if (now && outcome.state === "stored") drop(now);
-        else if (now && outcome.state === "refused")
+        else if (now && outcome.state === "refused") {
           put({ ...now, code: outcome.code, message: outcome.message });
+          changed(now.id);
+        }
       }
       return answer;
     },
     countByCode,
+    async close() {
+      nextSave?.cancel();
+      await saving;
+      nextSave?.cancel();
+      if (saved && unsaved.size > 0) await save(saved);
+    },
   };
 }
 
-const shown = ({ retry: _retry, ...letter }: Kept): DeadLetter => letter;
+const shown = ({ again: _again, payload: _payload, ...letter }: Kept): DeadLetter => letter;
+
+const savedOf = ({ payload, ...letter }: Kept): SavedLetter => ({
+  id: letter.id,
+  json: JSON.stringify(letter),
+  // A copy: a view would take the buffer that it is of along to the other thread.
+  ...(payload ? { payload: Uint8Array.from(payload) } : {}),
+});
+
+const keptOf = ({ json, payload }: SavedLetter): Kept => ({
+  ...(JSON.parse(json) as Omit<Kept, "payload">),
+  ...(payload ? { payload } : {}),
+});
 
 /** Refused for what it is: the same is refused again. */
 const isOfContent = (code: string) => code.startsWith("invalid-") || code.endsWith("-too-large");

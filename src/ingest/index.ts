@@ -1,6 +1,11 @@
 /** Every way in: MQTT, HTTP, and the host's own telemetry. */
 export { createBatcher, type Batcher, type BatcherOptions } from "./batcher.ts";
-export { createDeadLetters, type DeadLetter, type DeadLetters } from "./dead-letters.ts";
+export {
+  createDeadLetters,
+  openDeadLetters,
+  type DeadLetter,
+  type DeadLetters,
+} from "./dead-letters.ts";
 export { entryBytesMax } from "./entry-body.ts";
 export type { Reading } from "./host/readings.ts";
 export {

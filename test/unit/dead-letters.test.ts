@@ -9,22 +9,26 @@ import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { createMetrics } from "../../src/runtime/metrics/index.ts";
 import { createTestStore } from "../support/ingest.ts";
 
-const letter = (code: string, bytes: number, retry?: () => Promise<Retried>) => ({
-  ...{ source: "http" as const, code, message: code, payload: new Uint8Array(bytes) },
-  ...(retry ? { retry } : {}),
+const again = {
+  ...{ by: "http" as const, stream: "scales", sender: "spiffe://c.skerry/app/a" },
+  ...{ query: {}, headers: { "content-type": "application/json" }, atMs: 7 },
+};
+const letter = (code: string, bytes: number) => ({
+  ...{ source: "http" as const, code, message: code, payload: new Uint8Array(bytes), again },
 });
 const stored = async (): Promise<Retried> => ({ state: "stored" });
 
 test("I5, I19: letters are bounded by number, and what of them is whole by bytes, the oldest first", async () => {
   const letters = createDeadLetters({ clock: createSimulatedClock() }, { lettersMax: 30 });
-  for (let i = 0; i < 40; i++) letters.record(letter("stream-unknown", 200_000, stored));
+  letters.retryBy("http", stored);
+  for (let i = 0; i < 40; i++) letters.record(letter("stream-unknown", 200_000));
   const kept = letters.list();
   assert.deepEqual([kept[0]?.id, kept.at(-1)?.id, kept.length], [40, 11, 30]);
   assert.equal(kept.filter(({ retryable }) => retryable).length, 20, "4 MiB");
   assert.ok(kept.slice(0, 20).every(({ retryable }) => retryable));
-  letters.record(letter("stream-unknown", 300_000, stored));
+  letters.record(letter("stream-unknown", 300_000));
   assert.equal(letters.list()[0]?.retryable, false, "one that is too large is not kept whole");
-  letters.record(letter("invalid-entry", 10, stored));
+  letters.record(letter("invalid-entry", 10));
   assert.equal(letters.list()[0]?.retryable, false, "nor what no store would take");
   assert.deepEqual(await letters.retry(({ id }) => id >= 39), {
     stored: 2,
@@ -42,13 +46,9 @@ test("I5, I19: letters are bounded by number, and what of them is whole by bytes
 
 test("I19: what is refused again stays, with the reason of now", async () => {
   const letters = createDeadLetters({ clock: createSimulatedClock() });
-  letters.record(
-    letter("stream-unknown", 1, async () => ({
-      state: "refused",
-      code: "forbidden",
-      message: "no",
-    })),
-  );
+  letters.record(letter("stream-unknown", 1));
+  assert.deepEqual(await letters.retry(() => true), { stored: 0, refused: 0, skipped: 1 });
+  letters.retryBy("http", async () => ({ state: "refused", code: "forbidden", message: "no" }));
   assert.deepEqual(await letters.retry(() => true), { stored: 0, refused: 1, skipped: 0 });
   assert.deepEqual(
     letters.list().map(({ code, message, retryable }) => [code, message, retryable]),

@@ -7,14 +7,15 @@ import { parseDurabilityLevel, streamKind, type Stream } from "../../api/index.t
 import type { Durability } from "../../data/index.ts";
 import {
   createBatcher,
-  createDeadLetters,
   createMqttIngest,
   httpIngestRoutes,
   nextEpoch,
+  openDeadLetters,
   startTelemetry,
   type MqttListener,
   type StreamDeclaration,
 } from "../../ingest/index.ts";
+import { connectDeadLetterStore } from "../../ingest/dead-letters-state/index.ts";
 import { connectMqttState } from "../../ingest/mqtt-state/index.ts";
 import { createHostReader, measureFsyncMs } from "../../runtime/host/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
@@ -46,7 +47,14 @@ export async function startSensorPath(
   const { append } = deps;
   const { identity } = deps.identity;
   const streams = declarations(deps.mirrored);
-  const deadLetters = createDeadLetters({ clock });
+  const deadLetters = await lifecycle.start(
+    "dead letters",
+    () => {
+      const store = connectDeadLetterStore(ground.storage);
+      return openDeadLetters({ clock, saved: { store, log } });
+    },
+    (letters) => letters.close(),
+  );
   const intake = createBatcher({ append, clock, metrics });
 
   const mqtt = await lifecycle.start(

@@ -70,7 +70,7 @@ export function registerDead(data: Command, context: Context): void {
     .option("--json", "the outcome as JSON")
     .addHelpText(
       "after",
-      "\nFirst mend the reason: declare the stream, or let the sender write to it. What is refused\nagain stays in the list. The letters are in memory: a restart of the agent forgets them.\n\nExamples:\n  skerry data dead retry\n  skerry data dead retry 17\n  skerry data dead retry --code stream-unknown --stream scales",
+      "\nFirst mend the reason: declare the stream, or let the sender write to it. What is refused\nagain stays in the list. The letters outlive the agent; 1000 are kept, 4 MiB of them whole.\n\nExamples:\n  skerry data dead retry\n  skerry data dead retry 17\n  skerry data dead retry --code stream-unknown --stream scales",
     )
     .action((id: string | undefined, flags: RetryFlags) =>
       withApi(flags, context, async (call) => {

@@ -88,11 +88,20 @@ export function startTelemetry(
     previous = sample;
   };
 
+  const append = (batch: readonly EntryInput[]) =>
+    deps.append(batch, { level, timeoutMs: 10 * intervalMs });
+  deps.deadLetters.retryBy("host", async ({ entries }) =>
+    retriedOf(
+      await append(
+        entries.map((entry) => ({ ...entry, body: new TextEncoder().encode(entry.body) })),
+      ),
+    ),
+  );
+
   const send = async () => {
     while (waiting.length > 0) {
       const batch = waiting.slice(0, batchMax);
-      const append = () => deps.append(batch, { level, timeoutMs: 10 * intervalMs });
-      const outcome = await append();
+      const outcome = await append(batch);
       if (outcome.state !== "refused") {
         readings.inc({ outcome: "stored" }, batch.length);
       } else if (outcome.retryable) {
@@ -107,7 +116,7 @@ export function startTelemetry(
         const { code, message } = outcome;
         deps.deadLetters.record({
           ...{ source: "host", stream, payload, code, message },
-          retry: async () => retriedOf(await append()),
+          again: { by: "host", entries: batch.map(asText) },
         });
       }
       waiting = waiting.slice(batch.length);
@@ -160,6 +169,11 @@ export function startTelemetry(
     },
   };
 }
+
+const asText = ({ body, ...entry }: EntryInput) => ({
+  ...entry,
+  body: new TextDecoder().decode(body),
+});
 
 /**
  * A number that is larger than at any earlier start of this node, kept at `path`. The wall clock

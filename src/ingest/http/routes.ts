@@ -13,6 +13,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { callerOf, httpErrorOf, isPerson, type Routes } from "../../runtime/http/index.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
+import type { AgainBy } from "../again.ts";
 import type { Batcher } from "../batcher.ts";
 import { retriedOf, type DeadLetters, type Retried } from "../dead-letters.ts";
 import { parseKey } from "../entry-body.ts";
@@ -60,6 +61,34 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
     "skerry_ingest_http_entries_total",
     "Entries taken over HTTP, duplicates included.",
   );
+  const append = async (
+    { stream: name, sender, query: asked, headers }: Omit<AgainBy<"http">, "by" | "atMs">,
+    { content, connection, atMs }: { content: Uint8Array; connection: unknown; atMs?: number },
+  ) => {
+    const stream = findStream(deps.streams, name);
+    const query = parseQuery(asked, stream);
+    const firstKey = parseKeyHeaders(headers);
+    const type = String(headers["content-type"] ?? "")
+      .split(";")[0]
+      ?.trim()
+      .toLowerCase();
+    const read = await parseEntries(content, {
+      format: formatByType[type ?? ""] ?? "json",
+      stream: name,
+      ...(firstKey ? { firstKey } : {}),
+    });
+    const entries = atMs === undefined ? read : read.map((entry) => ({ atMs, ...entry }));
+    const outcome = deps.intake
+      ? await deps.intake.submit({
+          ...{ entries, producer: sender, connection, level: query.level },
+          alone: { timeoutMs: query.timeoutMs },
+        })
+      : await deps.append(entries, query);
+    return { outcome, query, entries };
+  };
+  deps.deadLetters.retryBy("http", (again, content) =>
+    retried(() => append(again, { content, connection: undefined, atMs: again.atMs })),
+  );
   return (app) => {
     void app.register(async (scope) => {
       scope.removeAllContentTypeParsers();
@@ -79,28 +108,13 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
           const { name } = request.params;
           const producer = callerOf(request) ?? request.ip;
           const { query: asked, headers, body: content } = request;
-          const append = async (connection: unknown, atMs?: number) => {
-            const stream = findStream(deps.streams, name);
-            const query = parseQuery(asked, stream);
-            const firstKey = parseKeyHeaders(headers);
-            const type = headers["content-type"]?.split(";")[0]?.trim().toLowerCase() ?? "";
-            const read = await parseEntries(content, {
-              format: formatByType[type] ?? "json",
-              stream: name,
-              ...(firstKey ? { firstKey } : {}),
-            });
-            const entries = atMs === undefined ? read : read.map((entry) => ({ atMs, ...entry }));
-            const outcome = deps.intake
-              ? await deps.intake.submit({
-                  ...{ entries, producer, connection, level: query.level },
-                  alone: { timeoutMs: query.timeoutMs },
-                })
-              : await deps.append(entries, query);
-            return { outcome, query, entries };
-          };
+          const asking = { stream: name, sender: producer, query: asked, headers: said(headers) };
           const receivedMs = deps.clock.wallMs();
           try {
-            const { outcome, query, entries } = await append(request.raw.socket);
+            const { outcome, query, entries } = await append(asking, {
+              content,
+              connection: request.raw.socket,
+            });
             requests.inc({ outcome: outcome.state });
             if (outcome.state === "refused") throw new SkerryError(outcome);
             entriesTotal.inc(entries.length);
@@ -122,7 +136,7 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
                 stream: name,
                 sender: producer,
                 payload: content ?? new Uint8Array(),
-                retry: () => retried(() => append(undefined, receivedMs)),
+                again: { by: "http", ...asking, atMs: receivedMs },
               });
             }
             throw error;
@@ -245,6 +259,14 @@ const appendDescription = {
     },
   },
 };
+
+/** Of the headers, those that an append reads: no other is anybody's to keep. */
+const said = (headers: Readonly<Record<string, unknown>>) =>
+  Object.fromEntries(
+    ["content-type", "skerry-producer", "skerry-epoch", "skerry-sequence"].flatMap((name) =>
+      headers[name] === undefined ? [] : [[name, headers[name]]],
+    ),
+  );
 
 async function retried(append: () => Promise<{ outcome: AppendOutcome }>): Promise<Retried> {
   try {

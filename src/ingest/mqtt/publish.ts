@@ -137,21 +137,26 @@ export function createPublishing(deps: {
     return { state: "refused", code: "stream-unknown", message: text };
   };
 
+  deps.deadLetters.retryBy("mqtt", (again, payload) =>
+    retry({ ...again.message, payload, connection: undefined }),
+  );
+
   return async (message) => {
     const receivedMs = deps.clock.wallMs();
     const verdict = await publish(message);
     if (verdict.state !== "refused" || !verdict.letter) return verdict;
     const { error, letter, ...refused } = verdict;
-    // Its buffer is the connection's, and is written over.
-    const kept = { ...message, payload: Uint8Array.from(message.payload), connection: undefined };
+    const { topic, qos, clientId, subject, userProperties, payload } = message;
+    const atMs = message.atMs ?? receivedMs;
     deps.deadLetters.record({
       source: "mqtt",
       ...wordsOf(error),
       sender: message.subject?.id ?? message.clientId,
       topic: message.topic,
-      payload: kept.payload,
+      // Its buffer is the connection's, and is written over.
+      payload: Uint8Array.from(payload),
       ...letter,
-      retry: () => retry({ ...kept, atMs: kept.atMs ?? receivedMs }),
+      again: { by: "mqtt", message: { topic, qos, clientId, subject, userProperties, atMs } },
     });
     return { ...refused, error };
   };

@@ -38,7 +38,7 @@ function tooLarge({ headers, routeOptions }: FastifyRequest, cause: unknown): Sk
   const given = headers["content-length"];
   return new SkerryError({
     code: "body-too-large",
-    message: `the body: ${given === undefined ? `more than ${bytesMax}` : given.slice(0, 20)} bytes`,
+    message: `the body is too large: ${given === undefined ? `more than ${bytesMax}` : given.slice(0, 20)} bytes`,
     hint: `at most ${bytesMax} bytes here; send less at a time`,
     cause,
   });
