@@ -145,7 +145,8 @@ export function createDeadLetters(
       });
     });
   };
-  const changed = (id: number) => {
+  const changed = ({ id, source }: Kept) => {
+    if (source === "host") return;
     unsaved.add(id);
     saveSoon();
   };
@@ -160,7 +161,7 @@ export function createDeadLetters(
   const drop = (letter: Kept) => {
     keptBytes -= bytesOf(letter);
     letters.delete(letter.id);
-    changed(letter.id);
+    changed(letter);
   };
   const bound = () => {
     for (const letter of letters.values()) {
@@ -171,9 +172,14 @@ export function createDeadLetters(
       if (keptBytes <= keptBytesTotalMax) break;
       if (!letter.retryable) continue;
       put({ ...shown(letter), retryable: false });
-      changed(letter.id);
+      changed(letter);
     }
   };
+  /** Readings that no stream takes come each second, of every node that declares none: they are one letter. */
+  const sameOf = ({ source, code, stream }: Pick<Kept, "source" | "code" | "stream">) =>
+    letters
+      .values()
+      .find((each) => each.source === source && each.code === code && each.stream === stream);
   /** Undefined: nothing here can try it. */
   const tryAgain = ({ again, payload }: Kept): Promise<Retried> | undefined => {
     if (!again || !payload) return undefined;
@@ -202,13 +208,15 @@ export function createDeadLetters(
         again !== undefined &&
         !isOfContent(refusal.code) &&
         bytes + extraBytes(again) <= keptBytesMax;
-      const id = ++lastId;
-      put({
+      const same = refusal.source === "host" ? sameOf(refusal) : undefined;
+      if (same) drop(same);
+      const letter: Kept = {
         ...refusal,
         ...(retryable ? { again, payload } : {}),
-        ...{ id, atMs: clock.wallMs(), bytes, retryable, excerpt },
-      });
-      changed(id);
+        ...{ id: same?.id ?? ++lastId, atMs: clock.wallMs(), bytes, retryable, excerpt },
+      };
+      put(letter);
+      changed(letter);
       bound();
     },
     retryBy(by, retry) {
@@ -229,7 +237,7 @@ export function createDeadLetters(
         if (now && outcome.state === "stored") drop(now);
         else if (now && outcome.state === "refused") {
           put({ ...now, code: outcome.code, message: outcome.message });
-          changed(now.id);
+          changed(now);
         }
       }
       return answer;

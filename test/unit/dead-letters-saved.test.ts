@@ -171,6 +171,37 @@ test("I20: a flood of refusals is bounded on the disk as in memory, and written 
   await again.close();
 });
 
+test("I20: telemetry that no stream takes is one letter, pushes out no other, and is never written down", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "dead-letters.db");
+  const clock = createSimulatedClock();
+  const file = openDeadLetterFile({ log: silentLog }, { path });
+  const letters = await openDeadLetters({ clock, saved: { store: file, log: silentLog } });
+  const reading = (n: number) => ({
+    ...{ source: "host" as const, code: "stream-unknown", message: "there is none" },
+    ...{ stream: "telemetry", payload: Buffer.from(`{"n":${n}}`) },
+    again: { by: "host" as const, entries: [{ stream: "telemetry", body: `{"n":${n}}` }] },
+  });
+  for (let second = 1; second <= 2000; second++) {
+    letters.record(reading(second));
+    await clock.advance(1000);
+  }
+  assert.equal(existsSync(path), false, "an idle node writes nothing");
+  assert.deepEqual(
+    letters.list().map(({ id, excerpt }) => [id, excerpt]),
+    [[1, '{"n":2000}']],
+  );
+  letters.record(refusal(10));
+  letters.record(reading(2001));
+  assert.deepEqual([...letters.countByCode], [["stream-unknown", 2002]]);
+  await letters.close();
+  assert.deepEqual(
+    (await file.load()).map(({ id }) => id),
+    [2],
+  );
+  await file.close();
+});
+
 test("I20: what the disk does not take stays in memory, is said once, and is written when it can be", async () => {
   using folder = temporaryFolder();
   const path = join(folder.path, "dead-letters.db");
