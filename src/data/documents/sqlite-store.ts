@@ -229,7 +229,7 @@ export function openDocumentStore(
         stored,
         peerTop: peer[name],
       });
-      return { origin, rotated: true };
+      return { origin, rotated: true, disputed: name };
     },
     truncate: (limits) => writer.write(() => engine.truncate(limits)),
     expire: (query) => writer.write(() => expiry.step(declared.values(), query)),

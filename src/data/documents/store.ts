@@ -200,7 +200,12 @@ export interface DocumentStore {
   apply(bytes: Uint8Array): Promise<ApplyAnswer & { readonly vector: Vector }>;
   vector(): Promise<Vector>;
   /** As of a store of streams: a peer that knows more of this store's log shows that it was rolled back. */
-  observe(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  observe(vector: Vector): Promise<{
+    readonly origin: string;
+    readonly rotated: boolean;
+    /** The log that it went on with until now. */
+    readonly disputed?: string;
+  }>;
   /** A piece of it; what is forgotten, others have from `snapshots`. */
   truncate(limits: TruncateLimits): Promise<Truncated>;
   /** Deletes a piece of what is older than its collection keeps it. */

@@ -18,9 +18,10 @@ import type { DocumentEgress, DocumentHub, Hub } from "../ports.ts";
 import type { Vector } from "../streams/store.ts";
 import { createFilling } from "./documents-fill.ts";
 import { createHubSync, type HubSyncOptions } from "./hub-sync.ts";
-import { laneName } from "../tables/lanes.ts";
+import { laneName, originOfLog } from "../tables/lanes.ts";
 import type { ReplicatedStore } from "./replicated.ts";
 import { onTracks, parseTrack } from "./tracks.ts";
+import { withoutLogs } from "./vectors.ts";
 
 export interface DocumentsSync<C> {
   /** What leaves from now on. */
@@ -71,6 +72,8 @@ export function createDocumentsSync<C>(
 ): DocumentsSync<C> {
   const { store, egress, clock, random, log } = deps;
   let leaving: readonly Leaving[] = [];
+  /** Own logs in which the hub has other operations than this store. */
+  const disputed = new Set<string>();
   let attached: { readonly hub: DocumentHub<C>; readonly closed: AbortSignal } | undefined;
   const sent = () => leaving.filter(({ superseded, filling }) => !superseded && !filling);
   const priorities = () => new Set(sent().map(({ priority }) => priority));
@@ -97,7 +100,7 @@ export function createDocumentsSync<C>(
   let told: Vector | undefined;
   const tell = (): Vector => {
     const lanes = new Set(leaving.map(({ priority }) => priority)).size > 1 ? leaving : [];
-    return {
+    const all = {
       ...least(leaving),
       ...Object.fromEntries(
         lanes.flatMap(({ name, tops }) =>
@@ -105,6 +108,7 @@ export function createDocumentsSync<C>(
         ),
       ),
     };
+    return disputed.size === 0 ? all : withoutLogs(all, (log) => disputed.has(originOfLog(log)));
   };
   const learn = (
     states: FeedStates,
@@ -159,11 +163,16 @@ export function createDocumentsSync<C>(
         asked.map(({ name, shape, kinds, revision }) => [name, { shape, kinds, revision }]),
       );
       if (asked.length === 0) return store.vector();
-      learn(await hub.feeds(wishes, { signal }), asked, (feed, tops) => {
+      const states = await hub.feeds(wishes, { signal });
+      for (const state of Object.values(states)) {
+        if (state?.state !== "open") continue;
+        const { disputed: log } = await store.observe(state.tops);
+        if (log !== undefined) disputed.add(log);
+      }
+      learn(states, asked, (feed, tops) => {
         feed.tops = { ...tops };
         feed.superseded = false;
       });
-      for (const { tops } of asked) await store.observe(tops);
       await tellIndexes(hub, signal);
       // Nothing is to be sent, as if the hub had it all.
       return sent().length === 0 ? store.vector() : leastOfTracks();

@@ -15,7 +15,9 @@ import { originOfLog, parseLane } from "../tables/lanes.ts";
 import { createBell } from "./bell.ts";
 import { createForeignLag } from "./foreign-lag.ts";
 import type { HubBudget } from "./hub-budget.ts";
+import type { Observed } from "./replicated.ts";
 import { createTurns } from "./turns.ts";
+import { withoutLogs } from "./vectors.ts";
 
 export type HubSyncOptions = {
   readonly node: string;
@@ -55,6 +57,8 @@ export function createHubSync<C>(
       vector(): Promise<Vector>;
       /** Told now and then what the hub has. */
       markHub?(vector: Vector): Promise<void>;
+      /** Whether the hub has more of this store's log than the store itself (D7). */
+      observe?(vector: Vector): Promise<Observed>;
       on(event: "grown", listener: (grown: { readonly vector: Vector }) => void): () => void;
     };
     readonly egress: Egress<C>;
@@ -83,6 +87,8 @@ export function createHubSync<C>(
   const { budget } = options;
   const turns = createTurns(priorityOf);
   let hubVector: Record<string, number> = {};
+  /** Own logs in which the hub has other entries than this store. */
+  const disputed = new Set<string>();
   /** This store's vector as last heard; undefined when it is to be asked. */
   let latest: Vector | undefined;
   let marked = true;
@@ -117,8 +123,12 @@ export function createHubSync<C>(
       limit.done();
     }
   };
-  const askVector = async (hub: Hub<C>, signal: AbortSignal) =>
-    learn({ ...(await withTimeout(signal, (limit) => hub.vector({ signal: limit }))) });
+  const askVector = async (hub: Hub<C>, signal: AbortSignal) => {
+    const told = await withTimeout(signal, (limit) => hub.vector({ signal: limit }));
+    const { disputed: log } = (await store.observe?.(told)) ?? {};
+    if (log !== undefined) disputed.add(log);
+    learn({ ...told });
+  };
 
   const isUnopened = (name: string) =>
     parseLane(name) !== undefined && hubVector[name] === undefined;
@@ -274,7 +284,10 @@ export function createHubSync<C>(
       if (closed.aborted) return end();
       void run(hub, controller.signal);
     },
-    vector: () => hubVector,
+    vector: () =>
+      disputed.size === 0
+        ? hubVector
+        : withoutLogs(hubVector, (name) => disputed.has(originOfLog(name))),
     get connected() {
       return connected;
     },

@@ -15,7 +15,7 @@ import { decodePull, decodeSnapshotWish, decodeVector, encodeJson } from "./mess
 import { peerNode } from "./peer-node.ts";
 import { createPuller } from "./pull.ts";
 import { createPush, type Push } from "./push.ts";
-import { covers } from "./vectors.ts";
+import { covers, withoutLogs } from "./vectors.ts";
 
 export type ReplicationOptions = {
   readonly node: string;
@@ -86,6 +86,7 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
   const puller = createPuller({ store, log }, { methods, batchBytesMax, timeoutMs });
   /** Undefined until they are known: then everybody counts. */
   let members: ReadonlySet<string> | undefined;
+  const disputed = new Set<string>();
   let stopped = false;
   let latest: Vector = {};
   /** Counts what makes a comparison old that is under way. */
@@ -113,6 +114,17 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
     signals.emit("vectors", { node: state.node });
   };
 
+  /**
+   * Before anything that a peer tells counts: whether it has more of this store's log than the store (D7).
+   * Then nobody can say of that log which entries a peer has, and it covers no write (D6).
+   */
+  const observe = async (theirs: Vector): Promise<string> => {
+    const { origin, rotated, disputed: name } = await store.observe(theirs);
+    if (rotated) log.warn("replication goes on under a new origin", { origin });
+    if (name !== undefined) disputed.add(name);
+    return origin;
+  };
+
   /** A lost link is the normal end of it; what else goes wrong is tried again in the next round. */
   const complain = (state: PeerState, link: Link) => (error: unknown) => {
     if (link.closed.aborted || isAbort(error) || stopped) return;
@@ -137,10 +149,10 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
       });
       if (state.link !== link || stopped) return;
       const theirs = decodeVector(answer);
+      const origin = await observe(theirs);
+      if (state.link !== link || stopped) return;
       state.vector = { ...theirs };
       tell(state, {});
-      const { origin, rotated } = await store.observe(theirs);
-      if (rotated) log.warn("replication goes on under a new origin", { origin });
       state.push ??= createPush(
         { store, link, log, onAck: (vector) => tell(state, vector) },
         { methods, batchBytesMax, timeoutMs },
@@ -202,9 +214,13 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
         });
       router.handle(`${methods}.vector`, async ({ peer, body }) => {
         const state = stateOf(nodeOf(peer));
-        state.vector = { ...decodeVector(body) };
-        tell(state, {});
+        const theirs = decodeVector(body);
         const mine = await store.vector();
+        const isOwn = (name: string) => name.startsWith(`${options.node}.`);
+        if (Object.entries(theirs).some(([name, top]) => isOwn(name) && top > (mine[name] ?? 0)))
+          await observe(theirs);
+        state.vector = { ...theirs };
+        tell(state, {});
         if (!isSame(mine, state.vector)) state.calmFromMs = undefined;
         return encodeJson(mine);
       });
@@ -231,7 +247,10 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
       new Map(
         [...peersByNode.values()]
           .filter(({ node }) => members?.has(node) ?? true)
-          .map(({ node, vector }) => [node, vector]),
+          .map(({ node, vector }) => [
+            node,
+            disputed.size === 0 ? vector : withoutLogs(vector, (name) => disputed.has(name)),
+          ]),
       ),
     setNodes(nodes) {
       const before = members;

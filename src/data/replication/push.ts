@@ -80,6 +80,11 @@ export function createPush(
         broken = true;
         return;
       }
+      // More than there is: what it says of this log is worth nothing, and the next comparison tells.
+      if (Math.max(pushed.top, pushed.vector?.[origin] ?? 0) > top && pushed.origin === origin) {
+        broken = true;
+        return;
+      }
       if (pushed.origin === origin) acked = Math.max(acked, pushed.top);
       deps.onAck({ ...pushed.vector, [pushed.origin]: pushed.top });
     } catch (error) {

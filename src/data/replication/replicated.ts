@@ -4,12 +4,19 @@ import type { ApplyAnswer, EncodedBatch, LogQuery, Vector } from "../streams/sto
 
 export type { Vector } from "../streams/store.ts";
 
+/** `disputed`: the log that was given up just now, since others have more of it: what they tell of it is not this store's. */
+export type Observed = {
+  readonly origin: string;
+  readonly rotated: boolean;
+  readonly disputed?: string;
+};
+
 export interface ReplicatedStore {
   log(query: LogQuery): Promise<EncodedBatch | undefined>;
   /** With `vector`, who pushed learns of other logs at once, not only in the next comparison. */
   apply(bytes: Uint8Array): Promise<ApplyAnswer & { readonly vector?: Vector }>;
   vector(): Promise<Vector>;
-  observe(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  observe(vector: Vector): Promise<Observed>;
   on(event: "grown", listener: (grown: { readonly vector: Vector }) => void): () => void;
   /** Of one whose log is forgotten from its beginning. */
   readonly snapshots?: ReplicatedSnapshots;

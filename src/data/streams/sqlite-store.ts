@@ -243,7 +243,7 @@ export function openStreamStore(
         top,
         peerTop: peer[name],
       });
-      return { origin, rotated: true };
+      return { origin, rotated: true, disputed: name };
     },
     async retain() {
       segments.trim();

@@ -192,7 +192,12 @@ export interface StreamStore {
    * A peer's vector. When it knows more of this store's own log than this store does, the disk was
    * rolled back: the store takes a new incarnation (D7). Answers the origin to use from now on.
    */
-  observe(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  observe(vector: Vector): Promise<{
+    readonly origin: string;
+    readonly rotated: boolean;
+    /** The log that it went on with until now. */
+    readonly disputed?: string;
+  }>;
   /** Removes what is beyond the limits, in small steps between other writes. */
   retain(): Promise<{ readonly removed: number }>;
   on(event: "grown", listener: (grown: Grown) => void): () => void;
