@@ -44,6 +44,7 @@ import { feedProxy } from "./paths/traffic-path.ts";
 import { startWhereaboutsPath } from "./paths/whereabouts-path.ts";
 import { podLogsOf, startWorkloadPath } from "./paths/workload-path.ts";
 import { correctServerRoles } from "./sole-server.ts";
+import { sayingQuorumLost } from "./quorum-resources.ts";
 import { quorumAtServer } from "./situation.ts";
 import { strikeOut } from "./start-config.ts";
 import { storageLost } from "./storage.ts";
@@ -126,7 +127,10 @@ export async function runAgent(
   await startHistoryPath(ground, { state, identity, links, restart: restart.resolve });
   const ledgerSituation = await startLedgerWatch(ground, ledger);
   const timers = await startTimersPath(ground, { ledger, trustDomain });
-  const servers = await startServersPath(ground, { state, ledger, links, trustDomain });
+  const hasQuorum = () => quorumAtServer(ledgerSituation()) === "held";
+  const servers = await startServersPath(ground, {
+    ...{ state, ledger, links, trustDomain, hasQuorum },
+  });
   opening.resolve(servers);
   const { membership } = await startFailoverPath(ground, {
     state,
@@ -161,6 +165,7 @@ export async function runAgent(
     keeper,
     strain,
     ledgerSituation,
+    memberFailure: () => ledger.memberFailure(),
   });
   const { report } = status;
   const metrics = startMetricsPath(ground, {
@@ -191,8 +196,10 @@ export async function runAgent(
     identity,
     podLogs: podLogsOf(record, { runner, links }),
     verdicts: () => membership.verdicts(),
-    hasQuorum: () => quorumAtServer(ledgerSituation()) === "held",
-    routes: [backup, servers, timers, metrics, enrolment].flatMap(({ routes }) => routes),
+    hasQuorum,
+    routes: [backup, servers, timers, metrics, enrolment]
+      .flatMap(({ routes }) => routes)
+      .map((route) => sayingQuorumLost(route, hasQuorum)),
   });
 
   // What the cell, the hub and the command line are told.

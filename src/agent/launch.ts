@@ -44,7 +44,8 @@ export async function startNode(
 ): Promise<AgentInfo> {
   const { dataDir } = config;
   // Told here, where a person reads it, not in the agent's log.
-  const record = resolveNodeRecord(config, readNodeRecord(dataDir));
+  const known = readNodeRecord(dataDir);
+  const record = resolveNodeRecord(config, known);
   ensureDirectory(join(dataDir, "logs"));
   const keeper = await keeperOfThisVersion(dataDir, { ...deps, agentGraceMs });
   let startedHere = false;
@@ -57,7 +58,7 @@ export async function startNode(
           `${record.node} runs already; what was given now takes effect after: skerry down --data ${dataDir}, and skerry up with the same flags`,
         );
     } else {
-      await refuseForeignAddress(record);
+      await refuseForeignAddress(record, known === undefined);
       startedHere = true;
       writeStartConfig(config);
       await keeper.startAgent({
@@ -92,14 +93,16 @@ export async function startNode(
 }
 
 /** Told before anything is written: a machine whose address changed goes on by itself with the right one. */
-async function refuseForeignAddress({ node, host }: NodeRecord): Promise<void> {
+async function refuseForeignAddress({ node, host }: NodeRecord, isFirst: boolean): Promise<void> {
   const why = await whyNotListen({ host, port: 0, protocol: "tcp", what: "host" });
   if (why === undefined || isAddressHere(host)) return;
   const has = addressesHere();
   throw new SkerryError({
     code: "cannot-listen",
     message: `host: ${host} is no address of this machine, which has ${has.length === 0 ? "none" : has.join(", ")}`,
-    hint: `did the machine get another one? skerry up --host ${has[0] ?? "ADDRESS"}: the cell is told that ${node} moved`,
+    hint: isFirst
+      ? "give the machine that address first, or name one that it has: --host ADDRESS"
+      : `did the machine get another one? skerry up --host ${has[0] ?? "ADDRESS"}: the cell is told that ${node} moved`,
     retryable: true,
   });
 }

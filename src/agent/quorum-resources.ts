@@ -4,16 +4,36 @@
  * waiting for a majority that may not come.
  */
 import type { KindDefinition } from "../api/index.ts";
+import type { MountedRoute } from "../apiserver/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Resources } from "../resources/index.ts";
 
-const quorumLost = () =>
+const quorumLost = (cause?: unknown) =>
   new SkerryError({
     code: "quorum-lost",
     message: "a majority of the cell's servers does not answer, so that nothing can be agreed on",
     hint: "workloads, local data and ingress go on; skerry server list names who does not answer",
     retryable: true,
+    ...(cause === undefined ? {} : { cause }),
   });
+
+/**
+ * A route whose answer needs the ledger says why there is none: that no member answers the call is
+ * true of each of them, and tells a person nothing.
+ */
+export function sayingQuorumLost(route: MountedRoute, hasQuorum: () => boolean): MountedRoute {
+  return {
+    ...route,
+    async handle(request) {
+      try {
+        return await route.handle(request);
+      } catch (error) {
+        const isUnavailable = error instanceof SkerryError && error.code === "ledger-unavailable";
+        throw isUnavailable && !hasQuorum() ? quorumLost(error) : error;
+      }
+    },
+  };
+}
 
 export function readsWithoutQuorum(deps: {
   ledger: Resources;

@@ -15,6 +15,7 @@ import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { silentLog } from "../lib/log.ts";
 import type { Random } from "../lib/random.ts";
+import { probeTcp } from "../runtime/probe/index.ts";
 import { readNodeRecord, type NodeRecord } from "./config.ts";
 import { readEtcdCredentials } from "./etcd-files.ts";
 
@@ -37,7 +38,12 @@ export type RecoverPlan = {
   readonly words: readonly string[];
 };
 
+type MemberSeen =
+  | Exclude<EtcdMemberStatus, { state: "unreachable" }>
+  | { readonly name: string; readonly state: "unreachable" };
+
 const surveyMs = 3000;
+const connectMs = 1500;
 
 /**
  * Asks every member that can be reached how far it is; changes nothing. Throws `recover-refused` when
@@ -115,14 +121,26 @@ async function survey(
   dataDir: string,
   node: NodeRecord,
   record: LedgerRecord,
-): Promise<readonly EtcdMemberStatus[]> {
+): Promise<readonly MemberSeen[]> {
   const own = { name: record.member, host: node.host, port: record.clientPort };
   const others = record.endpoints.filter(({ name }) => name !== record.member);
+  const members = [own, ...others];
+  // A call to a machine that is gone would keep this process for as long as the kernel goes on trying.
+  const found = await Promise.all(
+    members.map(async (one) => (await probeTcp(one, { timeoutMs: connectMs })).ok),
+  );
   using cluster = await openEtcdCluster(
     { ...deps, log: silentLog },
-    connecting(dataDir, node, [own, ...others]),
+    connecting(
+      dataDir,
+      node,
+      members.filter((_, index) => found[index]),
+    ),
   );
-  return await cluster.status({ timeoutMs: surveyMs });
+  const statuses = await cluster.status({ timeoutMs: surveyMs });
+  return members.map(
+    ({ name }) => statuses.find((one) => one.name === name) ?? { name, state: "unreachable" },
+  );
 }
 
 /** To etcd with the keys of this node's own member. */

@@ -1,6 +1,7 @@
 /** The cell's servers for people, as far as they answer: with or without a quorum. */
 import type { ServerLine, ServersView } from "../api/index.ts";
 import {
+  namesInWords,
   quorumOf,
   survivalNow,
   witnessLeafIsDue,
@@ -23,6 +24,8 @@ export async function serverLines(
   endpoints: readonly EtcdEndpoint[],
   isNode: (name: string) => boolean,
   witnesses: WitnessView = { all: [], entries: [], nowMs: 0 },
+  /** Whether a majority has agreed on something a moment ago, whoever answers just now. */
+  isProved: () => boolean = () => false,
 ): Promise<ServersView> {
   const [members, statuses] = await Promise.all([
     // Without a quorum nobody knows for sure who is a member: what was seen last is shown.
@@ -63,17 +66,24 @@ export async function serverLines(
   const answering = voters.filter(({ state }) => state !== "unreachable");
   const isHeld =
     answering.length >= quorumOf(voters.length) && voters.some(({ state }) => state === "leader");
+  const silent = voters.filter(({ state }) => state === "unreachable").map(({ name }) => name);
+  if (!isHeld && isProved())
+    return { engine: "etcd", quorum: "held", words: notReachedYet(silent), servers };
   return {
     engine: "etcd",
     quorum: isHeld ? "held" : "lost",
     words: survivalNow(
       voters.length,
-      voters.filter(({ state }) => state === "unreachable").map(({ name }) => name),
+      silent,
       voters.filter(({ kind }) => kind === "witness").length,
     ),
     servers,
   };
 }
+
+/** Members that came back agree with each other before each of them is called again. */
+const notReachedYet = (silent: readonly string[]) =>
+  `${silent.length === 0 ? "a majority agrees, and who leads is not known here yet" : `a majority agrees, and ${namesInWords(silent)} ${silent.length === 1 ? "is" : "are"} not reached from here yet`}: look again in half a minute`;
 
 function leafOf(name: string, { entries, nowMs }: WitnessView): Pick<ServerLine, "leaf"> {
   const entry = entries.find((one) => one.name === name);

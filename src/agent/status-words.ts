@@ -37,16 +37,24 @@ export type WordsView = {
 export function wordsOf(view: WordsView): string[] {
   const { story, nodes } = view;
   const quorum = view.ledger ? ledgerWords(view.ledger) : [];
+  const member = memberWords(view);
   const hub = hubWords(view);
   const links = linkWords(view);
   const addresses = sharedAddressWords(nodes);
   const missing = nodes
     .filter(({ verdict }) => verdict.state !== "alive" && verdict.state !== "unknown")
     .map(({ name }) => name);
+  const unheard = nodes
+    .filter(({ verdict }) => verdict.state === "unknown")
+    .map(({ name }) => name);
   return [
-    ...titleWords(asServersTell(story, view.ledger), missing, { links, quorum, hub, addresses }),
+    ...titleWords(asServersTell(story, view.ledger), missing, {
+      ...{ links, hub, addresses, unheard },
+      quorum: [...quorum, ...member],
+    }),
     ...hub,
     ...quorum,
+    ...member,
     ...nodes.flatMap(({ name, verdict }) => verdictWords(name, verdict, view)),
     ...links,
     ...addresses,
@@ -55,6 +63,17 @@ export function wordsOf(view: WordsView): string[] {
     ...damageWords(view),
     ...backupWords(view),
   ];
+}
+
+/** Behind the words on the quorum, which say who is silent: why it is. */
+function memberWords({ reports }: WordsView): string[] {
+  return [...reports.values()].flatMap(({ memberFailure }) =>
+    memberFailure
+      ? [
+          `${memberFailure.message}.${memberFailure.hint === undefined ? "" : ` To do: ${memberFailure.hint}`}`,
+        ]
+      : [],
+  );
 }
 
 function budgetWords({ reports }: WordsView): string[] {
@@ -98,9 +117,9 @@ function asServersTell(story: LadderStory, ledger: CellStatus["ledger"]): Ladder
 function titleWords(
   story: Pick<LadderStory, "rung" | "title" | "toDo">,
   missing: readonly string[],
-  about: Readonly<Record<"links" | "quorum" | "hub" | "addresses", readonly string[]>>,
+  about: Readonly<Record<"links" | "quorum" | "hub" | "addresses" | "unheard", readonly string[]>>,
 ): string[] {
-  const { links, quorum, hub, addresses } = about;
+  const { links, quorum, hub, addresses, unheard } = about;
   if (story.rung !== "whole") return [`${story.title}.`, `To do: ${story.toDo}`];
   const wrong = [
     ...missing,
@@ -109,9 +128,12 @@ function titleWords(
     ...(hub.length > 0 ? ["ways to the hub"] : []),
     ...(addresses.length > 0 ? ["addresses of nodes"] : []),
   ];
-  return wrong.length === 0
+  if (wrong.length > 0) return [`Not whole: ${wrong.join(", ")}. Everything else goes on.`];
+  return unheard.length === 0
     ? [story.title]
-    : [`Not whole: ${wrong.join(", ")}. Everything else goes on.`];
+    : [
+        `Not heard yet: ${unheard.join(", ")}. This node began to listen a moment ago; seconds later it knows.`,
+      ];
 }
 
 /** Whether it is the WAN, or this node's way to it. */

@@ -106,18 +106,27 @@ function bestLedger(reports: readonly NodeReport[]): CellStatus["ledger"] {
   return told.sort((a, b) => rank(b) - rank(a))[0];
 }
 
-/** A node that answers knows its own pods best; of the others the API's word is taken. */
-function allPods({ reports, pods }: CellView): PodStatusLine[] {
+/** A node that answers knows its own pods best; of the others the API's word is taken, as far as it goes. */
+function allPods({ reports, pods, verdicts }: CellView): PodStatusLine[] {
   const told = new Map(
     [...reports.values()].flatMap((report) => report.pods).map((pod) => [pod.uid, pod]),
   );
   for (const pod of pods) {
     const uid = pod.metadata.uid ?? "";
-    if (!told.has(uid)) told.set(uid, podLine(pod, {}));
+    if (!told.has(uid)) told.set(uid, asLastHeard(podLine(pod, {}), verdicts));
   }
   return [...told.values()].sort((a, b) =>
     `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`),
   );
+}
+
+/** Ready is what a node said while it was heard. */
+function asLastHeard(line: PodStatusLine, verdicts: CellView["verdicts"]): PodStatusLine {
+  const verdict = verdicts.get(line.node);
+  if (!line.ready || (verdict?.state !== "unreachable" && verdict?.state !== "unknown"))
+    return line;
+  const why = verdict.state === "unknown" ? "was not heard yet" : "is unreachable";
+  return { ...line, ready: false, reason: `as it was told last; ${line.node} ${why}` };
 }
 
 export function podLine(pod: Pod, pids: Readonly<Record<string, number>>): PodStatusLine {

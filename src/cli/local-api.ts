@@ -6,6 +6,7 @@ import { SkerryError } from "../lib/errors.ts";
 import { addressesHere, isAddressHere } from "../runtime/listen/index.ts";
 import { createTlsFetch } from "../runtime/tls-fetch/index.ts";
 import type { Context } from "./context.ts";
+import { refusalOf } from "./refusal.ts";
 
 export type LocalApi = {
   /** Of a node's gateway or of the hub, without a trailing slash. */
@@ -105,25 +106,5 @@ export async function call(
     });
   }
   if (answer.ok) return answer;
-  const text = await answer.text();
-  throw new SkerryError({
-    code: "refused",
-    message: wordsOf(text) ?? `${path}: status ${answer.status}`,
-    retryable: answer.status >= 500,
-  });
-}
-
-function wordsOf(text: string): string | undefined {
-  try {
-    const body = JSON.parse(text) as {
-      error?: { message?: string; hint?: string };
-      message?: string;
-    };
-    const message = body.error?.message ?? body.message;
-    return message === undefined
-      ? undefined
-      : `${message}${body.error?.hint ? ` (${body.error.hint})` : ""}`;
-  } catch {
-    return text === "" ? undefined : text.slice(0, 500);
-  }
+  throw refusalOf(path, answer.status, await answer.text());
 }

@@ -27,7 +27,8 @@ export function renderCellStatus(status: CellStatus, options: RenderOptions): st
       status.nodes.map(({ name, role, address, verdict, report }) => [
         name,
         role,
-        tellVerdict(verdict),
+        // Nothing is concluded yet, and yet it is worth a look.
+        verdict.state === "alive" && !report ? "alive, does not answer" : tellVerdict(verdict),
         report ? `${report.pods.filter((pod) => pod.ready).length}/${report.pods.length}` : "?",
         report ? hubWords(report) : "?",
         report ? backlogWords(report.hub.backlog) : "?",

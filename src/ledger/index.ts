@@ -72,6 +72,7 @@ export {
   createServersBook,
   createWitnessBook,
   ledgerFolder,
+  namesInWords,
   nodesOf,
   planChange,
   quorumOf,

@@ -63,7 +63,7 @@ test("one server becomes three while the cell is written to, and nothing is lost
   );
   assert.equal(code, 0, stderr);
   assert.match(stderr, /n2: converting the ledger from SQLite to etcd/);
-  assert.match(stderr, /n3: waiting until n3 is in sync/);
+  assert.match(stderr, /n3: waiting until it is in sync/);
   await waitForServers("n3", ["n1", "n2", "n3"]);
   const written = load().acknowledged().length;
   await waitFor(() => load().acknowledged().length > written + 5, { what: "writes after" });

@@ -68,3 +68,32 @@ test("B9: a worker whose name comes first hears of a server restored under anoth
   await waitFor(() => worker.links.linkTo("n9"), { what: "the worker's own link", ...patience });
   assert.deepEqual(server.links.linked(), ["n1"]);
 });
+
+test("B9: a worker that joined after the backup was made calls whom it knows, and hears of the restored server", async (t) => {
+  await using dir = await temporaryFolder();
+  const claim = {
+    trustDomain: cell.trust.trustDomain,
+    generation: 1,
+    epoch: "e2",
+    atMs: 1000,
+    node: "n3",
+    api: "127.0.44.33:7443",
+  };
+  const told = join(dir.path, "n3");
+  mkdirSync(told);
+  mkdirSync(join(dir.path, "n4"));
+  writeRecord(historyPath(told), signHistory(cell.authority.signer.keyPem, claim));
+  const at = (name: string) => ({ name, dataDir: join(dir.path, name) });
+  const worker = await startNode(t, { ...at("n4"), host: "127.0.44.34", role: "worker" });
+  // It was a worker when the backup was made, and has never heard of n4.
+  const server = await startNode(t, { ...at("n3"), host: "127.0.44.33", role: "server" });
+
+  const lost = nodeAt("n1", "127.0.44.32", 7445);
+  worker.tell([lost, nodeAt("n3", "127.0.44.33", server.links.port)]);
+  server.tell([lost, nodeAt("n3", "127.0.44.33", server.links.port)]);
+  await waitFor(() => worker.learnt.length > 0, {
+    what: "word of the restored server",
+    ...patience,
+  });
+  assert.deepEqual(worker.learnt, [claim.api]);
+});

@@ -1,7 +1,7 @@
 /** A change of the cell's servers while it is carried out: what it waits for, and for how long. */
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import { runChange, type MembershipView } from "../../src/ledger/servers/index.ts";
+import { runChange, type Change, type MembershipView } from "../../src/ledger/servers/index.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
 
@@ -64,6 +64,40 @@ test("L16: a machine that joined a moment ago is waited for before it is called 
   assert.deepEqual(told, [
     "waiting: n2 is not a node of this cell",
     "waiting: it has joined, and not told of itself yet",
+  ]);
+});
+
+test("L16: a step is told of the change's node, whose name stands before each line already", async () => {
+  const clock = createSimulatedClock();
+  const told: string[] = [];
+  const stop = new AbortController();
+  const report = {
+    ...n1.report,
+    ...{ node: "n2", role: "worker" as const },
+    ...{ peerUrl: "https://10.0.0.2:7447", memberId: undefined },
+  };
+  const nodes = new Map(alone.nodes).set("n2", { state: "here", report });
+  const run = async (change: Change) => {
+    const running = runChange(
+      { clock, log: silentLog },
+      { observe: async () => ({ ...alone, nodes }), perform: async () => {} },
+      change,
+      { tell: (line) => told.push(line), signal: stop.signal },
+    ).catch(() => undefined);
+    await clock.advance(1000);
+    return running;
+  };
+  const running = [
+    run({ verb: "add", node: "n2" }),
+    run({ verb: "replace", node: "n7", by: "n2" }),
+  ];
+  await clock.advance(1000);
+  stop.abort();
+  await clock.advance(1000);
+  await Promise.all(running);
+  assert.deepEqual(told, [
+    "adding it to the ledger, without a vote yet (https://10.0.0.2:7447)",
+    "adding n2 to the ledger, without a vote yet (https://10.0.0.2:7447)",
   ]);
 });
 

@@ -116,7 +116,42 @@ test("words: two nodes that say they are at one address are told apart from a ce
   assert.match(words ?? "", /skerry up --host ADDRESS/);
   assert.deepEqual(say(at("n1", "10.0.0.7"), at("n2", "10.0.0.7", 5)), ["All is well"]);
   const silent = { name: "n2", endpoints: undefined };
-  assert.deepEqual(say(silent, { ...silent, name: "n3" }), ["All is well"], "not told yet");
+  assert.deepEqual(say(silent, { ...silent, name: "n1" }), ["All is well"], "not told yet");
+});
+
+test("words: a node that was not heard yet is no node that is well", () => {
+  const say = (more: Partial<CellView> = {}) =>
+    cellStatus(view({ verdicts: verdictsWith({ state: "unknown" }), ...more })).words[0];
+  assert.match(say() ?? "", /^Not heard yet: n2\. This node began to listen a moment ago/);
+  const third = { name: "n3", endpoints: endpoints("n3", false) };
+  const verdicts = new Map<string, NodeVerdict>([
+    ...verdictsWith({ state: "unknown" }),
+    ["n3", { state: "unreachable", forMs: 2000, witnesses: [] }],
+  ]);
+  assert.equal(
+    say({ nodes: [...view().nodes, third], verdicts }),
+    "Not whole: n3. Everything else goes on.",
+  );
+});
+
+test("words: why a server's own member of the ledger does not run stands there with what to do", () => {
+  const memberFailure = {
+    code: "ledger-data-lost",
+    message: "n2 is a member of the ledger, but D does not hold its data",
+    hint: "on another server: skerry server replace n2",
+  };
+  const reports = new Map([
+    ["n1", nodeReport("n1", { role: "server" })],
+    ["n2", nodeReport("n2", { role: "server", memberFailure })],
+  ]);
+  const { words } = cellStatus(view({ reports }));
+  assert.ok(
+    words.includes(
+      "n2 is a member of the ledger, but D does not hold its data. To do: on another server: skerry server replace n2",
+    ),
+    words.join("\n"),
+  );
+  assert.equal(words[0], "Not whole: the ledger. Everything else goes on.");
 });
 
 test("words: on a lower rung stands what is the matter and what to do", () => {
@@ -245,6 +280,21 @@ test("of its own pods a node's word counts, of silent nodes' pods the API's; eac
   );
 });
 
+test("a pod is as ready as its node was heard to say, and a node that nobody hears says nothing now", () => {
+  const lines = (n2: NodeVerdict) =>
+    cellStatus(
+      view({ verdicts: verdictsWith(n2), reports: new Map(), pods: [pod("a", "n2", true)] }),
+    ).pods.map(({ ready, reason }) => [ready, reason]);
+  assert.deepEqual(lines({ state: "unreachable", forMs: 9000, witnesses: [] }), [
+    [false, "as it was told last; n2 is unreachable"],
+  ]);
+  assert.deepEqual(lines({ state: "unknown" }), [
+    [false, "as it was told last; n2 was not heard yet"],
+  ]);
+  for (const state of ["agent-down", "alive"] as const)
+    assert.deepEqual(lines({ state, forMs: 9000 }), [[true, undefined]], state);
+});
+
 test("the cell's screen: every verdict in words, unknown things as ?, tabs for scripts", () => {
   const render = (more: Partial<CellView>, tabs = true) =>
     renderCellStatus(cellStatus(view(more)), { tabs, colors: false });
@@ -273,6 +323,8 @@ test("the cell's screen: every verdict in words, unknown things as ?, tabs for s
     lines.includes("n2\tworker\tunreachable for 9s: dead or cut off\t?\t?\t?\t?\t10.0.0.2"),
     screen,
   );
+  const mute = render({ reports: new Map() });
+  assert.match(mute, /^n2\tworker\talive, does not answer\t\?/m, "nothing is concluded yet");
   assert.match(screen, /n1\tserver\talive\t0\/0\tlost for 61s\t5 entries, 2.*KiB, oldest 61s\t/);
   assert.match(screen, /Deployment shop\/till\t1 of 1 ready/);
   assert.match(screen, /default\/p-b\tn9\tRunning: probe fails\t3/);

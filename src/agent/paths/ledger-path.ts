@@ -11,6 +11,7 @@ import {
   createSwitchingLedger,
   restartSafely,
   type Epoch,
+  type LedgerRecord,
   type ServersBook,
   type SwitchingLedger,
 } from "../../ledger/index.ts";
@@ -39,6 +40,8 @@ export type LedgerPath = ServerRole &
     readonly book: ServersBook | undefined;
     /** Of the member whose data is here. */
     memberId(): string | undefined;
+    /** Why this server's member does not run, as last seen; undefined while it runs or is started. */
+    memberFailure(): Error | undefined;
     etcdVersion(): Promise<string | undefined>;
     /** From SQLite to etcd. Throws `not-a-server`, `etcd-not-ready` and what a conversion throws. */
     convert(tell: (line: string) => void): Promise<void>;
@@ -66,16 +69,24 @@ export async function startLedgerPath(
   const { signal } = stopping;
   await forgetMember(ground, { kept, member });
   const ledger = await openFront(ground, kept);
+  let failure: unknown;
+  const startMember = async (of: LedgerRecord) => {
+    try {
+      await member.start(of);
+      failure = undefined;
+    } catch (error) {
+      failure = error;
+      throw error;
+    }
+  };
   const record = kept.record();
   if (record) {
     // Left behind by a conversion that was cut short after its commit.
     putSqliteAside(dataDir);
     await member.openCluster();
-    await member
-      .start(record)
-      .catch((error: unknown) =>
-        log.error("this server's member of the ledger cannot be started", { error }),
-      );
+    await startMember(record).catch((error: unknown) =>
+      log.error("this server's member of the ledger cannot be started", { error }),
+    );
     if (ledger) await withinMoment(ground, openWhenPossible(ground, { ledger, member, signal }));
   } else {
     // What a conversion or a join that never came to its commit left behind.
@@ -89,7 +100,7 @@ export async function startLedgerPath(
       every(
         ground.clock,
         lookEveryMs,
-        () => tend(ground, { kept, member, role, signal }),
+        () => tend(ground, { kept, member, startMember, role, signal }),
         tellTending(log),
       ),
     (timer) => timer.cancel(),
@@ -107,6 +118,12 @@ export async function startLedgerPath(
     ...role,
     ledger,
     book,
+    memberFailure() {
+      const state = member.supervisor()?.state();
+      if (!kept.record()) return undefined;
+      if (state?.state === "refused") return state.error;
+      return failure instanceof Error ? failure : undefined;
+    },
     memberId: () => (hasEtcdData(dataDir) ? kept.record()?.memberId : undefined),
     etcdVersion: () => findEtcd(searchPath),
     async convert(tell) {
@@ -170,12 +187,18 @@ async function withinMoment({ clock }: Ground, opening: Promise<void>): Promise<
 /** Looks after what a start could not do, and after what the others have decided. */
 async function tend(
   { clock, log, record: node }: Ground,
-  deps: { kept: KeptLedger; member: LedgerMember; role: ServerRole; signal: AbortSignal },
+  deps: {
+    kept: KeptLedger;
+    member: LedgerMember;
+    startMember: (of: LedgerRecord) => Promise<void>;
+    role: ServerRole;
+    signal: AbortSignal;
+  },
 ): Promise<void> {
   const { kept, member, role, signal } = deps;
   const record = kept.record();
   const state = member.supervisor()?.state();
-  if (record && (!state || state.state === "stopped")) await member.start(record);
+  if (record && (!state || state.state === "stopped")) await deps.startMember(record);
   // A learner that was taken off again before it was a server.
   const isRemoved = state?.state === "refused" && state.error.code === "member-removed";
   if (kept.record()?.state === "joining" && isRemoved) {

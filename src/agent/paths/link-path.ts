@@ -4,7 +4,8 @@
  * method name, which other paths register on the router.
  *
  * Who is where nobody looks for it dials those as well that should dial it and do not: a cell's only
- * server, restored under another name or address, and a node whose own address changed. One that finds
+ * server, restored under another name or address, a node whose own address changed, and one that has no
+ * link to any server: the cell may have been restored as it was before this node joined. One that finds
  * nobody either, since all have moved, is pointed at one of them by a person.
  */
 import {
@@ -156,8 +157,19 @@ export async function startLinkPath(
       hangUp(node);
     }
   });
+  let pointed: DialledLink | undefined;
+  const pointedNode = () => pointed?.link?.peer.path[1];
+  const linkTo = (node: string) =>
+    dialledByNode.get(node)?.link ??
+    listener.link(idOf(node)) ??
+    (pointedNode() === node ? pointed?.link : undefined);
+  const hearsServer = () =>
+    [...endpointsByNode.values()].some(({ isServer, node }) => isServer && linkTo(node));
+  let looksWithoutServer = 0;
   const dialSilent = () => {
-    if (!deps.isSoleServer() && !deps.hasMoved) return;
+    looksWithoutServer = hearsServer() ? 0 : looksWithoutServer + 1;
+    // At a first look those who call may be on their way.
+    if (!deps.isSoleServer() && !deps.hasMoved && looksWithoutServer < 2) return;
     for (const node of endpointsByNode.keys())
       if (!dialledByNode.has(node) && !listener.link(idOf(node))) dialPeer(node);
   };
@@ -168,8 +180,6 @@ export async function startLinkPath(
     (timer) => timer.cancel(),
   );
 
-  let pointed: DialledLink | undefined;
-  const pointedNode = () => pointed?.link?.peer.path[1];
   if (deps.pointer !== undefined) {
     const address = addressOf(deps.pointer);
     pointed = await lifecycle.start(
@@ -262,10 +272,7 @@ export async function startLinkPath(
       const names = [...called, ...callers.map(({ path: [, name = ""] }) => name)];
       return [...new Set([...names, pointedNode() ?? ""])].filter((name) => name !== "");
     },
-    linkTo: (node) =>
-      dialledByNode.get(node)?.link ??
-      listener.link(idOf(node)) ??
-      (pointedNode() === node ? pointed?.link : undefined),
+    linkTo,
     hub: {
       get link() {
         return hub?.link;

@@ -45,6 +45,8 @@ export async function startServersPath(
     ledger: LedgerPath;
     links: Pick<LinkPath, "linkTo">;
     trustDomain: string;
+    /** Whether a majority of the servers has answered this one a moment ago. */
+    hasQuorum: () => boolean;
   },
 ): Promise<ServersPath> {
   const { clock, log, lifecycle, record: node, nowMs } = ground;
@@ -93,12 +95,14 @@ export async function startServersPath(
       return { engine: "sqlite", quorum: "held", words: survivalOf(1), servers };
     }
     const names = new Set(nodes.flatMap((one) => (endpointsOf(one) ? [one.metadata.name] : [])));
-    return await serverLines(cluster, record.endpoints, (name) => names.has(name), {
+    const witnesses = {
       all: ledger.witnesses(),
       // Without a quorum the ledger does not say until when their leaves are good.
       entries: await witness.entries().catch(() => []),
       nowMs: nowMs(),
-    });
+    };
+    const isNode = (name: string) => names.has(name);
+    return await serverLines(cluster, record.endpoints, isNode, witnesses, deps.hasQuorum);
   };
 
   /** Told at once where nothing needs to be tried: before anything is written down. */

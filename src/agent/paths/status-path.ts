@@ -48,6 +48,8 @@ export function startStatusPath(
     keeper: Keeper;
     strain: Pick<HostStrain, "short">;
     ledgerSituation: () => LedgerSituation;
+    /** Servers that share the ledger: why their own member does not run. */
+    memberFailure: () => Error | undefined;
   },
 ): StatusPath {
   const { clock, record, router, version } = ground;
@@ -119,6 +121,7 @@ export function startStatusPath(
       ...(deps.backup === undefined ? {} : { backup: deps.backup() }),
       memoryBytes: process.memoryUsage.rss(),
       ...(ledger === undefined ? {} : { ledger }),
+      ...memberFailureLine(deps.memberFailure()),
     };
   };
   router.handle("node.status", async () => {
@@ -198,4 +201,9 @@ function pidsOf(
         : [];
     }),
   );
+}
+
+function memberFailureLine(error: Error | undefined): Pick<NodeReport, "memberFailure"> {
+  const { failure } = hubFailure(error);
+  return failure === undefined ? {} : { memberFailure: failure };
 }

@@ -95,6 +95,12 @@ export type NodeReport = {
   readonly memoryBytes: number;
   /** Only from servers that share the ledger with others. */
   readonly ledger?: LedgerReport;
+  /** Of a server that shares the ledger: why its own member does not run; absent while it does. */
+  readonly memberFailure?: {
+    readonly code: string;
+    readonly message: string;
+    readonly hint?: string;
+  };
   /** Whom it heard itself; only in answers to peers. */
   readonly reach?: ReachRow;
 };

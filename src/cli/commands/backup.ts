@@ -121,7 +121,11 @@ async function list(flags: Flags, context: Context): Promise<void> {
   }
   if (told) output.line(told.report.words);
   else if (!isHubFolder(dataDir))
-    output.line("No server answers here: this is what this machine keeps.");
+    output.line(
+      hasAccess(dataDir)
+        ? "No server answers here: this is what this machine keeps."
+        : "This machine is no server: this is what it keeps. A server knows where all backups are.",
+    );
   if (told && !told.isKeyTaken)
     output.line(
       "The recovery key was not taken out yet; without it a cell that lost all its servers is lost: skerry backup key",

@@ -78,7 +78,7 @@ export async function runChange(
         }
         case "next":
           what = JSON.stringify(plan.step);
-          if (standing?.what !== what) tell(sayStep(plan.step));
+          if (standing?.what !== what) tell(sayStep(plan.step, change.node));
           // Its patience begins with the first attempt.
           standsMs(what);
           await port.perform(plan.step, tell);
@@ -109,23 +109,25 @@ const failed = ({ message, hint }: SkerryError): Outcome => ({
   hint: hint ?? "what was reached stays; the same command goes on from there",
 });
 
-function sayStep(step: Step): string {
+/** Each line is told of the change's node: its name stands before it already. */
+function sayStep(step: Step, toldOf: string): string {
+  if (step.step === "convert")
+    return "converting the ledger from SQLite to etcd; writes wait for a moment";
+  const who = step.node === toldOf ? "it" : step.node;
   switch (step.step) {
-    case "convert":
-      return "converting the ledger from SQLite to etcd; writes wait for a moment";
     case "add-learner":
-      return `adding ${step.node} as a learner (${step.peerUrl})`;
+      return `adding ${who} to the ledger, without a vote yet (${step.peerUrl})`;
     case "start":
-      return `handing ${step.node} the cell's authority and starting etcd there`;
+      return `handing ${who} the cell's authority and starting etcd there`;
     case "promote":
-      return `waiting until ${step.node} is in sync, to give it a vote`;
+      return `waiting until ${who} is in sync, to give it a vote`;
     case "make-server":
-      return `making ${step.node} a server; its agent restarts once, its pods run on`;
+      return `making ${who} a server; its agent restarts once, its pods run on`;
     case "move-leader":
-      return `moving the ledger's leadership to ${step.node}`;
+      return `moving the ledger's leadership to ${who}`;
     case "remove-member":
-      return `removing ${step.node} from the ledger's members`;
+      return `removing ${who} from the ledger's members`;
     case "make-worker":
-      return `making ${step.node} a worker; its agent restarts once, its pods run on`;
+      return `making ${who} a worker; its agent restarts once, its pods run on`;
   }
 }

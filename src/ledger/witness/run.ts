@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { WitnessBundle } from "../../api/index.ts";
-import { explain } from "../../lib/errors.ts";
+import { explain, SkerryError } from "../../lib/errors.ts";
 import { getText } from "../../runtime/node-http/index.ts";
 import {
   createEtcdSupervisor,
@@ -104,7 +104,8 @@ export async function runWitness(
     await clock.sleep(lookEveryMs, { signal }).catch(() => undefined);
     if (signal.aborted) return;
     const state = supervisor.state();
-    if (state.state === "refused") throw state.error;
+    if (state.state === "refused")
+      throw state.error.code === "member-removed" ? takenOff(first.name) : state.error;
     timers = await followTimers(supervisor, timers, options);
     try {
       const figures = await witnessFigures(options.local.metricsPort);
@@ -116,6 +117,13 @@ export async function runWitness(
     }
   }
 }
+
+const takenOff = (name: string) =>
+  new SkerryError({
+    code: "member-removed",
+    message: `the cell took the witness ${name} off: it votes no more, and its folder is of no use`,
+    hint: `remove the folder; to have one again, on a server: skerry server add-witness ${name} --address HOST:PORT`,
+  });
 
 function memberOf(
   { bundle, listen, local, files, etcdFolder }: WitnessOptions,
