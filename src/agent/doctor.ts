@@ -15,6 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
+import { systemCode } from "../lib/errors.ts";
 import { ascending, percentile } from "../lib/percentile.ts";
 import { formatBytes } from "../lib/duration.ts";
 
@@ -127,18 +128,10 @@ function openFiles(): Finding {
 /** Median and worst of a few fsyncs where the data lives: decides what an acknowledged write costs. */
 function disk({ dataDir, clock }: DoctorOptions): Finding {
   const parent = existsSync(dataDir) ? dataDir : tmpdir();
-  const folder = mkdtempSync(join(parent, ".skerry-doctor-"));
+  let folder: string | undefined;
   try {
-    const fd = openSync(join(folder, "probe"), "w");
-    const tookMs: number[] = [];
-    for (let i = 0; i < 20; i++) {
-      const startedMs = clock.monotonicMs();
-      writeSync(fd, "x".repeat(4096));
-      fsyncSync(fd);
-      tookMs.push(clock.monotonicMs() - startedMs);
-    }
-    closeSync(fd);
-    const sorted = ascending(tookMs);
+    folder = mkdtempSync(join(parent, ".skerry-doctor-"));
+    const sorted = ascending(fsyncsIn(folder, clock));
     const [median = 0, worst = 0] = [percentile(sorted, 0.5), sorted.at(-1)];
     const found = `fsync median ${median.toFixed(1)} ms, worst of 20 ${worst.toFixed(1)} ms in ${parent}`;
     if (median < 30) return { check: "disk", state: "ok", found };
@@ -149,10 +142,44 @@ function disk({ dataDir, clock }: DoctorOptions): Finding {
       meaning: "acknowledgements wait for this disk",
       mend: "use an SSD or industrial flash for the data folder",
     };
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === undefined) throw error;
+    return notWritable(parent, code);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   }
 }
+
+function fsyncsIn(folder: string, clock: Clock): number[] {
+  const fd = openSync(join(folder, "probe"), "w");
+  try {
+    return Array.from({ length: 20 }, () => {
+      const startedMs = clock.monotonicMs();
+      writeSync(fd, "x".repeat(4096));
+      fsyncSync(fd);
+      return clock.monotonicMs() - startedMs;
+    });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A full disk is when people ask. */
+const notWritable = (folder: string, code: string): Finding => ({
+  check: "disk",
+  state: "limited",
+  found: `nothing can be written in ${folder}: ${code}`,
+  ...(code === "ENOSPC" || code === "EDQUOT"
+    ? {
+        meaning: "writes are refused until there is space; what was acknowledged is safe",
+        mend: "free space on this disk",
+      }
+    : {
+        meaning: "a node writes there all the time",
+        mend: "mend the folder's rights or its disk, and run this as the user that the node runs as",
+      }),
+});
 
 function space(dataDir: string): Finding {
   const path = existsSync(dataDir) ? dataDir : tmpdir();
