@@ -1,5 +1,6 @@
 /** All parts, each in its own files of one folder. */
 import { documentsPart } from "./documents.ts";
+import { hubDocumentsPart, hubStreamsPart } from "./hub.ts";
 import type { Part } from "./part.ts";
 import { epochPart, identityPart, recordsPart, timePart, tokensPart } from "./records.ts";
 import { ledgerPart, mirrorPart, streamsPart } from "./stores.ts";
@@ -8,6 +9,8 @@ export const parts: readonly Part[] = [
   ledgerPart,
   streamsPart,
   documentsPart,
+  hubStreamsPart,
+  hubDocumentsPart,
   mirrorPart,
   identityPart,
   tokensPart,
