@@ -55,13 +55,9 @@ export function openDocumentStore(
 ): LocalDocumentStore {
   const { clock, random, log } = deps;
   const { path, node } = options;
-  const db = openDatabase(path);
+  const db = openDatabase(path, { fileBytesMax: options.fileBytesMax });
   const opened = () => {
     const tables = openTables(db, path);
-    if (options.fileBytesMax !== undefined) {
-      const pageBytes = Number(db.prepare("PRAGMA page_size").get()?.["page_size"] ?? 4096);
-      db.exec(`PRAGMA max_page_count = ${Math.floor(options.fileBytesMax / pageBytes)}`);
-    }
     const topOf = (_: unknown, name: string) =>
       tables.origins().find((row) => row.name === name)?.stored ?? 0;
     const identity = claimIdentity(

@@ -69,13 +69,10 @@ export function openStreamStore(
 ): LocalStreamStore {
   const { clock, random, log } = deps;
   const { path, node } = options;
-  const db = openDatabase(path, { logPages, uncheckedTables: contentTables });
+  const { fileBytesMax } = options;
+  const db = openDatabase(path, { logPages, uncheckedTables: contentTables, fileBytesMax });
   try {
     prepareTables(db, path);
-    if (options.fileBytesMax !== undefined) {
-      const pageBytes = Number(db.prepare("PRAGMA page_size").get()?.["page_size"] ?? 4096);
-      db.exec(`PRAGMA max_page_count = ${Math.floor(options.fileBytesMax / pageBytes)}`);
-    }
   } catch (error) {
     db.close();
     throw sqliteFailure(error, path);

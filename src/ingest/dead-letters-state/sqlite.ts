@@ -37,10 +37,9 @@ export function openDeadLetterFile(
   let opened: { readonly db: Database; readonly writer: Writer } | undefined;
 
   const open = () => {
-    const db = openDatabase(path, { synchronous: "normal", check: true, logPages });
+    const db = openDatabase(path, { synchronous: "normal", check: true, logPages, fileBytesMax });
     try {
       prepareLayout(db, { path, steps });
-      db.exec(`PRAGMA max_page_count = ${Math.floor(fileBytesMax / 4096)}`);
       return { db, writer: createGroupCommit(db, { path }) };
     } catch (error) {
       db.close();

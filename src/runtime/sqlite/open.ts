@@ -35,6 +35,8 @@ export type OpenOptions = {
    * longer log is moved more seldom, and what was rewritten meanwhile once. Default 1000 (4 MiB).
    */
   readonly logPages?: number;
+  /** The file itself never grows past this: what would make it is refused with `disk-full`. */
+  readonly fileBytesMax?: number | undefined;
 };
 
 /** What an authorizer is asked, and may answer (sqlite.org/c3ref/c_alter_table.html). */
@@ -72,6 +74,10 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
       db.exec("PRAGMA journal_size_limit = 16777216");
     }
     db.exec("PRAGMA foreign_keys = ON");
+    if (options.fileBytesMax !== undefined) {
+      const pageBytes = Number(db.prepare("PRAGMA page_size").get()?.["page_size"] ?? 4096);
+      db.exec(`PRAGMA max_page_count = ${Math.floor(options.fileBytesMax / pageBytes)}`);
+    }
     if (options.check ?? (!readOnly && statSync(path).size <= checkedBytesMax))
       check(db, path, options.uncheckedTables);
     return db;

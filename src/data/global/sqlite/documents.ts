@@ -32,6 +32,8 @@ export type GlobalDocumentsOptions = {
   readonly sweepPeriodMs?: number;
   /** How long a new copy waits for what only the one before has. Default 10 minutes. */
   readonly graceMs?: number;
+  /** The database file never grows past this; what comes is then refused with `disk-full`. */
+  readonly fileBytesMax?: number;
 };
 
 const listDefault = 100;
@@ -43,7 +45,7 @@ export function openGlobalDocuments(
   options: GlobalDocumentsOptions,
 ): GlobalDocumentStore {
   const { path } = options;
-  const db = openDatabase(path);
+  const db = openDatabase(path, { fileBytesMax: options.fileBytesMax });
   try {
     const createWriter: DocumentGround["createWriter"] = (onRollback) =>
       // A batch holds hundreds of operations.

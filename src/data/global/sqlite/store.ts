@@ -22,6 +22,8 @@ export type GlobalStoreOptions = {
   readonly streamBytesMax?: number;
   /** Default 60 seconds. */
   readonly retentionPeriodMs?: number;
+  /** The database file never grows past this; what comes is then refused with `disk-full`. */
+  readonly fileBytesMax?: number;
 };
 
 /** Throws `store-damaged`, `store-newer`, `store-unavailable` or `disk-full`. */
@@ -31,7 +33,7 @@ export function openGlobalStore(
 ): GlobalStore {
   const { clock, random, log, recheck } = deps;
   const { path } = options;
-  const db = openDatabase(path);
+  const db = openDatabase(path, { fileBytesMax: options.fileBytesMax });
   let view: string;
   try {
     prepareTables(db, path);
