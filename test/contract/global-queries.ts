@@ -244,6 +244,38 @@ export function globalQueries({ name, withParts }: (typeof globalDocuments)[numb
   );
 
   test(
+    `Q1 ${name}: a collection that is written at the hub alone has the indexes that it was published with`,
+    withParts(async ({ hub, files, reopen }) => {
+      await hub.publish({ name: "prices", indexes: ["/n"] });
+      await hub.write(range(1, 50).map((n) => put(`d${n}`, { n, m: n % 5 }, "prices")));
+      const engine = openGlobalQueries({ clock: systemClock }, { global: await files() });
+      try {
+        const ask = async (where: string) =>
+          await engine.documents({
+            collection: "prices",
+            query: checkQuery({ where, explain: true, timeoutMs: 30_000 } as never),
+          });
+        const looked = (where: string, count: number) =>
+          waitFor(async () => (await ask(where)).explain?.looked === count, { what: "the index" });
+        await looked("n = 7", 1);
+        assert.deepEqual((await ask("n = 7")).rows, ['{"id":"d7","body":{"m":2,"n":7}}']);
+        assert.equal((await ask("m = 2")).explain?.looked, 50);
+        await hub.publish({ name: "prices", cells: ["a"] });
+        assert.deepEqual(await hub.publications(), [
+          { name: "prices", cells: ["a"], indexes: ["/n"] },
+        ]);
+        await hub.publish({ name: "prices", indexes: ["/m"] });
+        await looked("m = 2", 10);
+        const again = await reopen();
+        assert.deepEqual(await again.publications(), [{ name: "prices", indexes: ["/m"] }]);
+        await looked("m = 2", 10);
+      } finally {
+        await engine.close();
+      }
+    }),
+  );
+
+  test(
     `Q1 ${name}: the hub's own document of a collection that cells write too has their indexes`,
     withParts(async ({ hub, nodes, files }) => {
       const [node] = nodes;

@@ -13,7 +13,12 @@ import { callJson, openLocalApi, type LocalApi } from "../local-api.ts";
 import { renderTable } from "../output.ts";
 
 type Flags = { data?: string; cell?: string; json?: boolean };
-type PublishFlags = Flags & { cells?: string; cellField?: string; fromCells?: string | true };
+type PublishFlags = Flags & {
+  cells?: string;
+  cellField?: string;
+  fromCells?: string | true;
+  index?: string;
+};
 type PutFlags = Flags & { merge?: boolean; durability?: string };
 
 const cellFlagText = "on a hub: of this cell";
@@ -90,14 +95,18 @@ export function registerDocuments(data: Command, context: Context): void {
       "--from-cells [fields]",
       "cells write it too (scope: both); with /PATH:counter, :set, :list or :text, and commas between, for fields that merge so",
     )
+    .option(
+      "--index <pointers>",
+      "fields that queries here go along, with commas between (default: as they are)",
+    )
     .option("--json", "the answer as JSON")
     .addHelpText(
       "after",
-      "\nExamples:\n  skerry data publish prices --data /var/lib/skerry\n  skerry data publish recipes --cells north,south\n  skerry data publish orders --cell-field /cell --from-cells /items:list,/paid:counter",
+      "\nExamples:\n  skerry data publish prices --data /var/lib/skerry\n  skerry data publish prices --index /euro,/group\n  skerry data publish recipes --cells north,south\n  skerry data publish orders --cell-field /cell --from-cells /items:list,/paid:counter",
     )
     .action((collection: string, flags: PublishFlags) =>
       withDocuments(flags, context, async (_documents, api) => {
-        const { cells, cellField, fromCells } = flags;
+        const { cells, cellField, fromCells, index } = flags;
         const answer = await callJson<object>(
           api,
           `/v1/published/${encodeURIComponent(collection)}`,
@@ -108,6 +117,7 @@ export function registerDocuments(data: Command, context: Context): void {
               ...(cells === undefined ? {} : { cells: cells.split(",").filter(Boolean) }),
               ...(cellField === undefined ? {} : { cellField }),
               ...(fromCells === undefined ? {} : { fromCells: { fields: fieldsOf(fromCells) } }),
+              ...(index === undefined ? {} : { indexes: index.split(",").filter(Boolean) }),
             }),
           },
         );

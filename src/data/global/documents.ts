@@ -49,6 +49,11 @@ export type Publication = {
    * values.
    */
   readonly fromCells?: { readonly fields: readonly MergedField[] };
+  /**
+   * Fields by which queries at the hub find documents of it without looking at all of them, as JSON
+   * pointers; at most 16. Absent: those that there are stay. Where cells write it too, theirs stay as well.
+   */
+  readonly indexes?: readonly string[];
 };
 
 export type MergedField = {

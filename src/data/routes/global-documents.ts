@@ -8,6 +8,7 @@ import { isObject, type Json } from "../documents/json.ts";
 import { isPointer } from "../documents/pointer.ts";
 import { levelImpossible } from "../durability/reach.ts";
 import type { DocumentWrites } from "../durability/document-writes.ts";
+import { indexesMax } from "../global/copy-indexes.ts";
 import type { GlobalDocumentStore, MergedField, Publication } from "../global/documents.ts";
 import { checkQuery, isLiveQuery } from "../queries/check.ts";
 import type { Query } from "../queries/query.ts";
@@ -109,14 +110,19 @@ function publicationOf(name: string, body: unknown): Publication {
       "as that of the Collection in cells",
     );
   if (!isObject(body)) throw invalid("body", "must be an object", '{"cells":["north"]}');
-  const { cells, cellField, fromCells, ...rest } = body;
+  const { cells, cellField, fromCells, indexes, ...rest } = body;
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined)
-    throw invalid(unknown, "is not known", "known are cells, cellField, fromCells");
+    throw invalid(unknown, "is not known", "known are cells, cellField, fromCells, indexes");
   if (cells !== undefined && !isTexts(cells))
     throw invalid("cells", "must be a list of cells' names", '["north","south"]');
   if (cellField !== undefined && !(isPointer(cellField) && cellField !== ""))
     throw invalid("cellField", "must be a JSON pointer", "such as /cells");
+  const isPath = (path: unknown) => isPointer(path) && path !== "";
+  if (indexes !== undefined && !(isTexts(indexes) && indexes.every(isPath)))
+    throw invalid("indexes", "must be a list of JSON pointers", '["/euro","/address/city"]');
+  if (indexes !== undefined && indexes.length > indexesMax)
+    throw invalid("indexes", `${indexes.length} of them`, `at most ${indexesMax}`);
   const fields = isObject(fromCells) ? (fromCells["fields"] ?? []) : [];
   if (fromCells !== undefined && !(isObject(fromCells) && isMergedFields(fields)))
     throw invalid(
@@ -129,6 +135,7 @@ function publicationOf(name: string, body: unknown): Publication {
     ...(cells === undefined ? {} : { cells }),
     ...(cellField === undefined ? {} : { cellField }),
     ...(fromCells === undefined ? {} : { fromCells: { fields: fields as MergedField[] } }),
+    ...(indexes === undefined ? {} : { indexes }),
   };
 }
 

@@ -20,7 +20,7 @@ import { createReader } from "../../documents/reading.ts";
 import { openTables, type SqliteTables } from "../../documents/sqlite-tables.ts";
 import type { OperationRecheck } from "../../ports.ts";
 import type { GlobalDocument, GlobalDocumentStore } from "../documents.ts";
-import { createCopyIndexes } from "../copy-indexes.ts";
+import { createCopyIndexes, indexesMax } from "../copy-indexes.ts";
 import { createFeeds } from "../feeds.ts";
 import { createPublished, hubOriginPrefix } from "../published.ts";
 import { createFeedTables } from "./feed-tables.ts";
@@ -108,6 +108,11 @@ export function createGlobalDocuments(
       };
     },
   });
+  /** In the tables, of what is written here. */
+  const ownNameOf = (collection: string): string | undefined => {
+    const feed = published.feed(collection, "");
+    return feed && own.collectionOf(feed);
+  };
   const writer = createWriter(() => {
     base.forget();
     feeds.forget();
@@ -260,7 +265,7 @@ export function createGlobalDocuments(
         }));
       return [...given, ...sent];
     },
-    async publish(publication) {
+    async publish({ indexes: paths, ...publication }) {
       if (!publication.fromCells && feeds.knows(publication.name)) {
         throw new SkerryError({
           code: "collection-of-cells",
@@ -268,11 +273,21 @@ export function createGlobalDocuments(
           hint: "publish under another name, or with fromCells: then cells write it too",
         });
       }
-      await writer.write(() => published.publish(publication));
+      await writer.write(() => {
+        published.publish(publication);
+        const name = ownNameOf(publication.name);
+        if (paths === undefined || name === undefined) return;
+        const kept = publication.fromCells ? base.indexesOf(name) : [];
+        base.declareIndexes(name, [...new Set([...paths, ...kept])].slice(0, indexesMax));
+      });
       signals.emit("published", undefined);
     },
     async publications() {
-      return published.list();
+      return published.list().map((publication) => {
+        const name = ownNameOf(publication.name);
+        const paths = name === undefined ? [] : base.indexesOf(name);
+        return paths.length > 0 ? { ...publication, indexes: paths } : publication;
+      });
     },
     async write(request, { key } = {}) {
       const written = await writer.write(() => published.write(request, key));
