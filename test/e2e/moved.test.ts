@@ -9,11 +9,25 @@ let site: TestSite;
 
 before(async () => {
   site = await startTestSite({ name: "moves", subnet: 80, nodes: 2 });
+  // A node is ready before it has told the cell where it is: one that the cell never knew has not moved.
+  for (const name of ["n1", "n2"])
+    await waitFor(async () => (await addressesOf(name)).includes(site.host(name)), {
+      what: `the cell to know where ${name} is`,
+    });
 });
 
 after(async () => {
   assert.deepEqual(await site.close(), [], "`skerry down` left processes");
 });
+
+async function addressesOf(name: string): Promise<readonly string[]> {
+  const { items } = await site.get<{
+    items: { metadata: { name: string }; status?: { addresses?: { address: string }[] } }[];
+  }>(["nodes"]);
+  return items
+    .filter(({ metadata }) => metadata.name === name)
+    .flatMap(({ status }) => (status?.addresses ?? []).map(({ address }) => address));
+}
 
 async function move(name: string, to: string): Promise<void> {
   await site.down(name);
