@@ -118,7 +118,15 @@ function openNode() {
     async announce() {
       announcements++;
     },
-    others: async () => node.others,
+    // As arping does, it listens until somebody answers, or for a second.
+    others: () =>
+      node.others.length > 0 || !node.silent
+        ? Promise.resolve(node.others)
+        : new Promise((resolve) => {
+            const end = () => resolve(node.others);
+            node.look = end;
+            clock.after(1000, end);
+          }),
   };
   const node = {
     clock,
@@ -126,8 +134,10 @@ function openNode() {
     /** What the ledger says; undefined: nobody answers. */
     ledger: { holder: "n1" } as { holder: string } | undefined,
     mayStay: false,
+    silent: false,
     problem: undefined as string | undefined,
     others: [] as string[],
+    look: () => {},
     open: new Set<string>(),
     given,
     /** The machine stands still for so long while an address is given. */
@@ -167,6 +177,8 @@ function openNode() {
             ],
             async ask() {
               if (node.ledger) return node.ledger;
+              // A cut link tells nothing: a question on its way there waits for its whole time.
+              if (node.silent) return await new Promise<never>(() => {});
               throw new Error("no server answers");
             },
             mayStay: () => node.mayStay,
@@ -298,6 +310,23 @@ test("AD7: a holder that cannot ask and sees another answer does not insist", as
   assert.ok(node.answers());
   node.others = ["02:00:00:00:00:02"];
   await node.clock.advance(12_000);
+  assert.equal(node.answers(), false);
+  await node.stop(part);
+});
+
+test("AD7: a holder whose question is on its way to nobody yields at once to another that answers", async () => {
+  const node = openNode();
+  const part = node.start();
+  part.follow([wish("n1")]);
+  await node.clock.advance(15_000);
+  node.ledger = undefined;
+  node.silent = true;
+  // The first question without an answer is over after 2.5 s, and the second is under way.
+  await node.clock.advance(4000);
+  assert.ok(node.answers());
+  node.others = ["02:00:00:00:00:02"];
+  node.look();
+  await node.clock.advance(400);
   assert.equal(node.answers(), false);
   await node.stop(part);
 });

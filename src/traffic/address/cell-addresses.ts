@@ -107,7 +107,11 @@ export function startCellAddresses(
       const byName = new Map(wishes.map((wish) => [wish.name, wish]));
       for (const name of byName.keys()) {
         if (tenants.has(name)) continue;
-        const more = { ...deps, log, canHold: options.canHold, onConflict: () => conflicts.inc() };
+        const onConflict = () => {
+          conflicts.inc();
+          if (!isStopping) void kick(false);
+        };
+        const more = { ...deps, log, canHold: options.canHold, onConflict };
         tenants.set(name, createTenant(more, name));
       }
       for (const [name, tenant] of tenants) tenant.wish = byName.get(name);

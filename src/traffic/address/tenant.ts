@@ -69,6 +69,8 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
   let confirmed = false;
   /** Another answers for it, and who is right is not known here. */
   let contested = false;
+  /** Leaves the question under way no more time than the shortest has. */
+  let hurry: (() => void) | undefined;
   /** What was found by the last look, for a holder that is in a hurry. */
   let found: { readonly wish: AddressWish; readonly placed: Placed } | undefined;
 
@@ -113,20 +115,24 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
   };
 
   const ask = async (): Promise<"here" | "elsewhere" | "silence"> => {
-    const leftMs = places.length > 0 ? untilBootMs - bootTimeMs() - askMsMin : askMsMax;
+    const heldMs = contested ? 0 : untilBootMs - bootTimeMs() - askMsMin;
+    const leftMs = places.length > 0 ? heldMs : askMsMax;
     const limit = deadline(clock, Math.max(askMsMin, Math.min(askMsMax, leftMs)));
+    const { signal } = limit;
     const late = new Promise<never>((_resolve, reject) => {
-      limit.signal.addEventListener("abort", () => reject(limit.signal.reason as Error), {
-        once: true,
-      });
+      signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+      hurry = () => void clock.after(askMsMin, () => reject(new Error("another answers for it")));
     });
+    // Nobody may be listening any more when it is late.
+    late.catch(() => {});
     try {
-      const said = await Promise.race([ports.ask(name, limit.signal), late]);
+      const said = await Promise.race([ports.ask(name, signal), late]);
       return said?.holder === ports.node ? "here" : "elsewhere";
     } catch (error) {
       log.debug("no server said whose the address is", { error });
       return "silence";
     } finally {
+      hurry = undefined;
       limit.done();
     }
   };
@@ -194,7 +200,7 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
     const at = (ticks: readonly number[], period: number) =>
       ticks.includes(heldTicks) || (heldTicks > 0 && heldTicks % period === 0);
     if (at(announceAtTicks, announceEveryTicks)) await announce();
-    if (at(lookAtTicks, lookEveryTicks)) void lookForOthers(wanted);
+    if (!confirmed || at(lookAtTicks, lookEveryTicks)) void lookForOthers(wanted);
     heldTicks++;
   };
 
@@ -210,10 +216,11 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
     try {
       const found = (await Promise.all(wanted.map((place) => network.others(place)))).flat();
       if (found.length === 0 || !isSame(places, wanted)) return;
-      deps.onConflict();
       log.warn("another machine answers for an address held here", { others: found });
       // Whoever cannot ask is not the one to insist.
       contested = !confirmed;
+      if (contested) hurry?.();
+      deps.onConflict();
       if (confirmed) await announce();
     } catch (error) {
       log.warn("who else answers for the address is not known", { error });
