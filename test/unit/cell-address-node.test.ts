@@ -94,6 +94,7 @@ function openNode() {
     interfaces: async () => [
       {
         ...eth0,
+        up: node.hasSignal,
         addresses: [
           ...eth0.addresses,
           ...[...untilMsByAddress]
@@ -135,6 +136,7 @@ function openNode() {
     ledger: { holder: "n1" } as { holder: string } | undefined,
     mayStay: false,
     silent: false,
+    hasSignal: true,
     problem: undefined as string | undefined,
     others: [] as string[],
     look: () => {},
@@ -328,6 +330,41 @@ test("AD7: a holder whose question is on its way to nobody yields at once to ano
   node.look();
   await node.clock.advance(400);
   assert.equal(node.answers(), false);
+  await node.stop(part);
+});
+
+test("AD9: a holder without a signal gives it up when nobody answers, and is asked no later than a server is heard", async () => {
+  const node = openNode();
+  const part = node.start();
+  part.follow([wish("n1")]);
+  await node.clock.advance(10_000);
+  node.hasSignal = false;
+  node.ledger = undefined;
+  await node.clock.advance(1100);
+  assert.equal(node.answers(), false);
+  assert.deepEqual([...node.open], []);
+  // Its word has not changed, so it is taken again as soon as that can be known.
+  node.hasSignal = true;
+  node.ledger = { holder: "n1" };
+  part.recheck();
+  await node.clock.advance(0);
+  assert.ok(node.answers());
+  await node.stop(part);
+});
+
+test("AD4, AD9: with the only server away already, a cable that was loose for a moment costs nothing", async () => {
+  const node = openNode();
+  const part = node.start();
+  part.follow([wish("n1")]);
+  await node.clock.advance(3000);
+  node.ledger = undefined;
+  node.mayStay = true;
+  await node.clock.advance(20_000);
+  node.hasSignal = false;
+  await node.clock.advance(1100);
+  node.hasSignal = true;
+  await node.clock.advance(20_000);
+  assert.ok(node.answers());
   await node.stop(part);
 });
 

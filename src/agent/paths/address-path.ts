@@ -106,6 +106,11 @@ export async function startAddressPath(
       ),
     (part) => part.stop(),
   );
+  await lifecycle.start(
+    "cell addresses beside the servers",
+    () => state.silence.onChange(() => held.recheck()),
+    (unsubscribe) => unsubscribe(),
+  );
   const names = () => [
     ...new Set([
       record.host,

@@ -9,6 +9,8 @@ import { createTenant, tickMs, type Tenant } from "./tenant.ts";
 export interface CellAddresses {
   /** The mirror's list, now and after each change. */
   follow(wishes: readonly AddressWish[]): void;
+  /** Servers are heard again, or no more: whose they are is asked now, not at the next second. */
+  recheck(): void;
   /** Names of those held here. */
   readonly held: readonly string[];
   /** Hands over what is held, for a moment, then gives it up. */
@@ -115,6 +117,9 @@ export function startCellAddresses(
         tenants.set(name, createTenant(more, name));
       }
       for (const [name, tenant] of tenants) tenant.wish = byName.get(name);
+      if (!isStopping) void kick(false);
+    },
+    recheck() {
       if (!isStopping) void kick(false);
     },
     get held() {

@@ -69,6 +69,11 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
   let confirmed = false;
   /** Another answers for it, and who is right is not known here. */
   let contested = false;
+  /**
+   * Since it has no place here any more, an interface without a signal above all: whether a server had
+   * answered the question before. Nobody reaches it here then, and who could not ask is not asked for it.
+   */
+  let lostPlace: { readonly wasConfirmed: boolean } | undefined;
   /** Leaves the question under way no more time than the shortest has. */
   let hurry: (() => void) | undefined;
   /** What was found by the last look, for a holder that is in a hurry. */
@@ -264,11 +269,14 @@ export function createTenant(deps: TenantDeps, name: string): Tenant {
         log.debug("the cell was not told whether an address could be held here", { error }),
       );
       if (isNamed || places.length > 0) {
+        lostPlace = placed.ok ? undefined : (lostPlace ?? { wasConfirmed: confirmed });
         const until = await renewedBootMs();
         if (bootTimeMs() >= until)
           await release(until === 0 ? "it is another's" : "its lease is over");
         else if (placed.ok) await hold(placed.places, until);
-        else if (bootTimeMs() >= untilBootMs) await release(placed.because);
+        // Back without having asked, it would answer beside whoever was given it meanwhile.
+        else if ((lostPlace?.wasConfirmed && !confirmed) || bootTimeMs() >= untilBootMs)
+          await release(placed.because);
       }
       await saying;
     },
