@@ -33,7 +33,10 @@ async function start(t: TestContext) {
   return { store, url };
 }
 
-/** Sends pieces of 1 MiB until it is answered, or all are sent; how many went out, and the answer. */
+/**
+ * Sends pieces of 1 MiB until it is answered, or all are sent; how many went out, and the answer. It is empty
+ * where the end of the connection overtook it: who goes on sending to a closed one is reset.
+ */
 async function send(url: string, headers: string, pieces: (index: number) => Buffer | undefined) {
   const socket = connect(Number(new URL(url).port), "127.0.0.1");
   const seen = { answer: "", isOver: false };
@@ -47,7 +50,7 @@ async function send(url: string, headers: string, pieces: (index: number) => Buf
     if (!piece) break;
     await new Promise<void>((done) => void socket.write(piece, () => done()));
   }
-  await waitFor(() => seen.answer !== "", { what: "an answer" });
+  await waitFor(() => seen.answer !== "" || seen.isOver, { what: "an answer, or the end" });
   socket.destroy();
   return { answer: seen.answer, sent };
 }
@@ -64,9 +67,13 @@ test("D9: over HTTP a gigabyte is refused by its header, and one without a lengt
     Buffer.alloc(mebibyte, "x"),
     Buffer.from("\r\n"),
   ]);
-  const endless = await send(url, `${json}transfer-encoding: chunked`, () => piece);
-  assert.match(endless.answer, /^HTTP\/1\.1 413 [^]*more than 4194304 bytes/);
-  assert.ok(endless.sent < 16, `${endless.sent} MiB were taken before the answer`);
+  let answer = "";
+  for (let attempt = 0; answer === "" && attempt < 20; attempt++) {
+    const endless = await send(url, `${json}transfer-encoding: chunked`, () => piece);
+    assert.ok(endless.sent < 16, `${endless.sent} MiB were taken before the answer`);
+    ({ answer } = endless);
+  }
+  assert.match(answer, /^HTTP\/1\.1 413 [^]*more than 4194304 bytes/);
   assert.deepEqual(await listing(store), []);
 });
 

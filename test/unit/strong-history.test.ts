@@ -218,19 +218,21 @@ test("T5: a planted lost write is found, in documents and in the log", async (t)
 });
 
 test("T5: a planted second sending of what may have happened is found", async (t) => {
-  const nodes = await startCell(t, 6);
-  const eager = nodes.map((node): StrongActor => ({
-    ...node,
-    async write(caller, writes) {
-      const answer = await node.write(caller, writes);
-      return answer.state === "unknown" ? await node.write(caller, writes) : answer;
-    },
-  }));
-  const { log } = found(await record(eager, 6));
-  assert.ok(
-    log.some((problem) => problem.endsWith("was appended twice")),
-    log.join("\n"),
-  );
+  // Which answers are lost is drawn, when is not: an outcome that is unknown and was done comes in most runs.
+  let twice: readonly string[] = [];
+  for (let seed = 6; twice.length === 0 && seed < 16; seed++) {
+    const nodes = await startCell(t, seed);
+    const eager = nodes.map((node): StrongActor => ({
+      ...node,
+      async write(caller, writes) {
+        const answer = await node.write(caller, writes);
+        return answer.state === "unknown" ? await node.write(caller, writes) : answer;
+      },
+    }));
+    const { log } = found(await record(eager, seed));
+    twice = log.filter((problem) => problem.endsWith("was appended twice"));
+  }
+  assert.notDeepEqual(twice, []);
 });
 
 test("T2: planted writes without their conditions are found", async (t) => {
