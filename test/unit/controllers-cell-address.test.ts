@@ -46,6 +46,7 @@ function plan(view: {
   allowed?: boolean;
   leavingForMs?: number;
   betterForMs?: number;
+  patience?: Record<string, number>;
 }): CellAddressStep {
   const nodes = view.nodes ?? ["n1", "n2", "n3"].map((name) => nodeOf(name));
   const verdicts = nodes
@@ -59,6 +60,7 @@ function plan(view: {
     self: "n1",
     servers: view.servers ?? 1,
     mayEvict: () => ({ allowed: view.allowed ?? true, because: "the test says so" }),
+    patience: (node) => view.patience?.[node] ?? 1,
     leavingForMs: view.leavingForMs ?? 0,
     betterForMs: view.betterForMs ?? 0,
   };
@@ -78,6 +80,15 @@ test("C21: an address is given to a node that can hold it, and stays there", () 
   const nodes = [nodeOf("n1"), cordoned, nodeOf("n3")];
   assert.equal(plan({ status: { holder: "n2" }, nodes }).do, "nothing");
   assert.equal(goesTo(plan({ nodes })), "n3");
+});
+
+test("C21: of those who can hold it, one that did not come and go lately", () => {
+  const patience = { n1: 2, n2: 4 };
+  assert.equal(goesTo(plan({ servers: 3, patience })), "n3");
+  assert.equal(goesTo(plan({ patience: { n2: 2 }, betterForMs: 60_000 })), "n3");
+  assert.equal(plan({ status: { holder: "n2" }, patience }).do, "nothing");
+  // Rather from one that comes and goes than from the only server, whose loss nobody could make good.
+  assert.equal(goesTo(plan({ patience: { n2: 8, n3: 4 } })), "n3");
 });
 
 test("C21: it goes when its holder is gone, silent, cannot serve, or its agent stays down", () => {

@@ -41,6 +41,8 @@ export type CellAddressView = {
   readonly self: string;
   readonly servers: number;
   readonly mayEvict: (node: string) => MayEvict;
+  /** By how much longer than usual a node may be silent before it counts as lost: 1, or it came and went lately. */
+  readonly patience: (node: string) => number;
   /** How long `status.leaving` has stood there, as far as this leader saw. */
   readonly leavingForMs: number;
   /** How long a worker could have held what the only server holds. */
@@ -120,11 +122,18 @@ export function planCellAddress(
 const alive: NodeVerdict = { state: "alive" };
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 
-/** Those who could hold it, the best first: the same for the same view, whoever leads. */
+/**
+ * Those who could hold it, the best first: the same for the same view, whoever leads. From one that came
+ * and went lately it would move latest, and it is the likeliest to go again.
+ */
 function inOrder(view: CellAddressView): string[] {
   const rank = (node: Node) =>
     (node.spec?.unschedulable ? 2 : 0) +
     (avoidsServer(view) && node.metadata.name === view.self ? 1 : 0);
+  const compare = (a: Node, b: Node) =>
+    rank(a) - rank(b) ||
+    view.patience(a.metadata.name) - view.patience(b.metadata.name) ||
+    (a.metadata.name < b.metadata.name ? -1 : 1);
   return view.nodes
     .filter(
       (node) =>
@@ -132,7 +141,7 @@ function inOrder(view: CellAddressView): string[] {
         isFit(view, node.metadata.name) &&
         whyNotHold(node, view.address.metadata.name) === undefined,
     )
-    .sort((a, b) => rank(a) - rank(b) || (a.metadata.name < b.metadata.name ? -1 : 1))
+    .sort(compare)
     .map(({ metadata }) => metadata.name);
 }
 

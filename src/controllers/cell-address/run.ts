@@ -5,7 +5,7 @@ import { fieldManager, type Context, type Controller } from "../context.ts";
 import { createLoop } from "../loop/loop.ts";
 import { written } from "../loop/outcome.ts";
 import { isTerminating, keyOf, uidOf } from "../objects.ts";
-import type { Verdicts } from "../ports.ts";
+import type { Tolerance, Verdicts } from "../ports.ts";
 import {
   cellAddressDefaults,
   planCellAddress,
@@ -55,6 +55,7 @@ export function createCellAddressController(
         self: verdicts.self,
         servers: nodes.filter(isServer).length,
         mayEvict: (node) => verdicts.mayEvict(node),
+        patience: (node) => patienceOf(verdicts.tolerance(node)),
         leavingForMs: sinceMs(leavingByName, name, leaving && `${uid} ${leaving}`),
         betterForMs: better ? clock.monotonicMs() - better.fromMs : 0,
       },
@@ -124,6 +125,8 @@ export function createCellAddressController(
   return { loops: [loop], seed: addAll, stop: unsubscribe };
 }
 
+const patienceOf = (tolerance: Tolerance | undefined) =>
+  tolerance ? tolerance.toleratedMs / tolerance.usualMs : 1;
 const isServer = (node: Node) => node.metadata.labels?.[serverRoleLabel] !== undefined;
 
 function wordOf({ metadata, spec }: Node): string {
