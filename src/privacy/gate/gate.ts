@@ -5,8 +5,7 @@
  */
 import type { EgressPolicy, StoredEntry } from "../../api/index.ts";
 import type { Log } from "../../lib/log.ts";
-import { parseBody, writeBody } from "./body.ts";
-import { compilePolicy, filter, type CompiledPolicy } from "./policy.ts";
+import { createClearing, noFields, type Clearing } from "./clearing.ts";
 
 declare const cleared: unique symbol;
 /** What the gate let through. */
@@ -42,14 +41,14 @@ export interface Gate {
 }
 
 export function createGate(deps: { encode: (batch: GatedBatch) => Uint8Array; log: Log }): Gate {
-  let compiledByStream = new Map<string, { policy: EgressPolicy; compiled: CompiledPolicy }>();
+  let knownByStream = new Map<string, { policy: EgressPolicy; clearing: Clearing }>();
   const counts = { cleared: 0, held: 0, unreadable: 0 };
   return {
     setPolicies(policies) {
-      const next: typeof compiledByStream = new Map();
+      const next: typeof knownByStream = new Map();
       for (const [stream, policy] of Object.entries(policies)) {
         try {
-          next.set(stream, { policy, compiled: compilePolicy(policy) });
+          next.set(stream, { policy, clearing: createClearing(policy) });
         } catch (error) {
           deps.log.error("nothing leaves of this stream: its egress cannot be read", {
             stream,
@@ -57,21 +56,21 @@ export function createGate(deps: { encode: (batch: GatedBatch) => Uint8Array; lo
           });
         }
       }
-      compiledByStream = next;
+      knownByStream = next;
     },
     clear({ origin, from, to, entries }) {
       const leaving: StoredEntry[] = [];
       const policies: Record<string, EgressPolicy> = {};
       for (const entry of entries) {
-        const known = compiledByStream.get(entry.stream);
+        const known = knownByStream.get(entry.stream);
         if (!known) {
           counts.held++;
           continue;
         }
-        const value = parseBody(entry.body);
-        if (!value) counts.unreadable++;
+        const body = known.clearing.body(entry.body);
+        if (!body) counts.unreadable++;
         policies[entry.stream] = known.policy;
-        leaving.push({ ...entry, body: writeBody(value ? filter(known.compiled, value) : {}) });
+        leaving.push(body === entry.body ? entry : { ...entry, body: body ?? noFields });
       }
       counts.cleared += leaving.length;
       const bytes = deps.encode({ origin, from, to, entries: leaving, policies });

@@ -1,7 +1,6 @@
 /** What the gate lets out, for whoever holds a store against the hub's copy of it; nothing leaves by this. */
 import type { EgressPolicy, PackedState } from "../../api/records/index.ts";
-import { parseBody, writeBody } from "./body.ts";
-import { compilePolicy, filter, type CompiledPolicy } from "./policy.ts";
+import { createClearing, noFields, type Clearing } from "./clearing.ts";
 import { createStateRecheck } from "./states.ts";
 
 export type Narrowing = {
@@ -12,14 +11,13 @@ export type Narrowing = {
 };
 
 export function createNarrowing(): Narrowing {
-  const compiledByPolicy = new WeakMap<EgressPolicy, CompiledPolicy>();
+  const clearingByPolicy = new WeakMap<EgressPolicy, Clearing>();
   return {
     state: createStateRecheck().narrowState,
     body(body, policy) {
-      const compiled = compiledByPolicy.get(policy) ?? compilePolicy(policy);
-      compiledByPolicy.set(policy, compiled);
-      const value = parseBody(body);
-      return writeBody(value ? filter(compiled, value) : {});
+      const clearing = clearingByPolicy.get(policy) ?? createClearing(policy);
+      clearingByPolicy.set(policy, clearing);
+      return clearing.body(body) ?? noFields;
     },
   };
 }
