@@ -11,7 +11,7 @@ function reader(bytesMax: number) {
   const read = (id: number) =>
     opened.get(id, () => {
       unpacked.push(id);
-      return { ids: [], row, bytes: 100 };
+      return { ids: [], origins: [], sequences: [], row, bytes: 100 };
     });
   /** Those of `ids` that had to be unpacked. */
   const misses = (...ids: number[]) => {

@@ -33,8 +33,14 @@ export function unpackFrame(
   return { header: JSON.parse(content.toString("utf8", 4, end)), bodies: content.subarray(end) };
 }
 
-export const differences = (values: readonly number[]): number[] =>
-  values.map((value, index) => value - (values[index - 1] ?? 0));
+export function differences(values: readonly number[]): number[] {
+  let last = 0;
+  return values.map((value) => {
+    const difference = value - last;
+    last = value;
+    return difference;
+  });
+}
 
 /** The inverse of `differences`. */
 export function sums(values: readonly number[]): number[] {

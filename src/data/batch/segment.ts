@@ -22,6 +22,9 @@ export type Segment = {
   /** Ascending. */
   readonly ids: readonly number[];
   readonly row: (index: number) => SealedRow;
+  /** By index, of which origin's log and at which position. */
+  readonly origins: readonly number[];
+  readonly sequences: readonly number[];
   /** Of what it holds in memory. */
   readonly bytes: number;
 };
@@ -79,14 +82,14 @@ export function decodeSegment(bytes: Uint8Array): Segment {
   // Held by `row`; the rest of the header is not, and goes.
   const producers = columns.producer;
   const lastByProducer = new Map<number, number>();
-  const sequences = columns.sequence.map((difference, index) => {
+  const keySequences = columns.sequence.map((difference, index) => {
     const producer = at(producers, index);
     if (producer < 0) return 0;
     const sequence = (lastByProducer.get(producer) ?? 0) + difference;
     lastByProducer.set(producer, sequence);
     return sequence;
   });
-  const [ids, origins, positions, epochs, times, ends] = [
+  const [ids, origins, sequences, epochs, times, ends] = [
     sums(columns.id),
     sums(columns.origin),
     sums(columns.position),
@@ -97,16 +100,18 @@ export function decodeSegment(bytes: Uint8Array): Segment {
   if (ends.at(-1) !== bodies.length) throw new Error("the bodies of a segment are cut short");
   return {
     ids,
+    origins,
+    sequences,
     row(index) {
       const producer = at(producers, index);
       return {
         id: at(ids, index),
         origin: at(origins, index),
-        sequence: at(positions, index),
+        sequence: at(sequences, index),
         key:
           producer < 0
             ? undefined
-            : { producer, epoch: at(epochs, index), sequence: at(sequences, index) },
+            : { producer, epoch: at(epochs, index), sequence: at(keySequences, index) },
         atMs: at(times, index),
         body: bodies.subarray(ends[index - 1] ?? 0, at(ends, index)),
       };

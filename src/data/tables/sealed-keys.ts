@@ -59,12 +59,10 @@ const topKey = (producer: number, epoch: number) => `${producer}/${epoch}`;
 
 /** The keys of these rows. */
 export function runsOf(rows: readonly SealedRow[]): Run[] {
-  const keys = rows.flatMap(({ key }) => (key ? [key] : []));
   const runs: Run[] = [];
-  for (const same of Map.groupBy(keys, (key) => `${key.producer}/${key.epoch}`).values()) {
-    const [{ producer, epoch } = { producer: 0, epoch: 0 }] = same;
+  for (const { producer, epoch, sequences, ascends } of keysByProducer(rows)) {
     let [first, last] = [0, -1];
-    for (const sequence of same.map((key) => key.sequence).toSorted((a, b) => a - b)) {
+    for (const sequence of ascends ? sequences : sequences.toSorted((a, b) => a - b)) {
       if (sequence === last + 1) last = sequence;
       else {
         if (last > 0) runs.push({ producer, epoch, first, last });
@@ -74,4 +72,29 @@ export function runsOf(rows: readonly SealedRow[]): Run[] {
     runs.push({ producer, epoch, first, last });
   }
   return runs;
+}
+
+type Keys = {
+  readonly producer: number;
+  readonly epoch: number;
+  readonly sequences: number[];
+  ascends: boolean;
+};
+
+/** By producer and epoch. Numbers, and no text made for each row: a hub does this for all that it takes. */
+function* keysByProducer(rows: readonly SealedRow[]): Generator<Keys> {
+  const byProducer = new Map<number, Map<number, Keys>>();
+  for (const { key } of rows) {
+    if (!key) continue;
+    const { producer, epoch, sequence } = key;
+    let byEpoch = byProducer.get(producer);
+    if (!byEpoch) byProducer.set(producer, (byEpoch = new Map()));
+    const keys = byEpoch.get(epoch);
+    if (!keys) byEpoch.set(epoch, { producer, epoch, sequences: [sequence], ascends: true });
+    else {
+      if (sequence < (keys.sequences.at(-1) as number)) keys.ascends = false;
+      keys.sequences.push(sequence);
+    }
+  }
+  for (const byEpoch of byProducer.values()) yield* byEpoch.values();
 }

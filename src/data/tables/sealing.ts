@@ -236,7 +236,7 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
     append(stream, fresh) {
       const rows = oldestRows.all(stream.id, 0, -1).map(toSealedRow);
       if (rows.length > 0) takeAway(stream, rows);
-      const all = [...rows, ...fresh];
+      const all = rows.length > 0 ? [...rows, ...fresh] : fresh;
       write(stream, all, encodeSegment(all));
       stream.entries += fresh.length;
     },

@@ -102,9 +102,11 @@ export function createSegments(
   ): readonly SealedRow[] => {
     const [low, high] = [Math.max(after + 1, firstSequence), Math.min(to, lastSequence)];
     try {
-      return rowsFrom(open(id), 0).filter(
-        (row) => row.origin === origin && row.sequence >= low && row.sequence <= high,
-      );
+      const { origins, sequences, row } = open(id);
+      const rows: SealedRow[] = [];
+      for (const [index, sequence] of sequences.entries())
+        if (sequence >= low && sequence <= high && origins[index] === origin) rows.push(row(index));
+      return rows;
     } catch (error) {
       const isDamaged = error instanceof SegmentDamaged;
       if (!isDamaged || !(passOver || contents.isLost(id))) throw error;
