@@ -23,6 +23,9 @@ import type { ReplicatedStore } from "./replicated.ts";
 import { onTracks, parseTrack } from "./tracks.ts";
 import { withoutLogs } from "./vectors.ts";
 
+/** An operation costs the hub more than an entry. */
+const operationsBytesMax = 64 * 1024;
+
 export interface DocumentsSync<C> {
   /** What leaves from now on. */
   declare(collections: readonly CollectionDeclaration[]): void;
@@ -229,6 +232,7 @@ export function createDocumentsSync<C>(
     {
       isShared: (origin) => origin.startsWith(hubOriginPrefix),
       priorityOf: (name) => parseTrack(name).priority,
+      batchBytesMax: operationsBytesMax,
       ...options,
     },
   );

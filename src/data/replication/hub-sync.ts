@@ -16,6 +16,7 @@ import { createBell } from "./bell.ts";
 import { createForeignLag } from "./foreign-lag.ts";
 import type { HubBudget } from "./hub-budget.ts";
 import type { Observed } from "./replicated.ts";
+import { createSendWindow } from "./send-window.ts";
 import { createTurns } from "./turns.ts";
 import { withoutLogs } from "./vectors.ts";
 
@@ -27,7 +28,7 @@ export type HubSyncOptions = {
   readonly isShared?: (origin: string) => boolean;
   /** Default 1000. */
   readonly periodMs?: number;
-  /** Default 64 KiB: the gate works on one for some milliseconds, in which the store takes no appends. */
+  /** Default 128 KiB: reading and clearing one takes 2 ms, in which the store takes no appends. */
   readonly batchBytesMax?: number;
   /** Default 30,000. */
   readonly requestTimeoutMs?: number;
@@ -47,8 +48,8 @@ export interface HubSync<C> {
   stop(): void;
 }
 
-/** Batches under way; more would only wait in the sockets. Two more for what is urgent. */
-const windowBatches = 8;
+/** Batches under way: the more the farther the hub is. Two more for what is urgent. */
+const windowBatches = { min: 8, max: 64 };
 const urgentBatches = 2;
 
 export function createHubSync<C>(
@@ -69,7 +70,7 @@ export function createHubSync<C>(
   options: HubSyncOptions,
 ): HubSync<C> {
   const { store, egress, clock, random, log } = deps;
-  const batchBytesMax = options.batchBytesMax ?? 64 * 1024;
+  const batchBytesMax = options.batchBytesMax ?? 128 * 1024;
   const periodMs = options.periodMs ?? 1000;
   const timeoutMs = options.requestTimeoutMs ?? 30_000;
   const signals = createSignals<{ vector: undefined }>({
@@ -145,6 +146,7 @@ export function createHubSync<C>(
     const sentByLog = new Map<string, number>();
     const inFlightByOrigin = new Map<string, number>();
     const pushes: { inFlight: number; failure?: { error: unknown } } = { inFlight: 0 };
+    const window = createSendWindow(windowBatches);
     const count = (log: string, change: 1 | -1) => {
       const origin = originOfLog(log);
       pushes.inFlight += change;
@@ -153,10 +155,12 @@ export function createHubSync<C>(
     const push = async ({ origin: name, to, bytes }: ClearedLog<C>) => {
       const isOpening = isUnopened(name);
       count(name, 1);
+      const sentMs = clock.monotonicMs();
       try {
         const vector = await withTimeout(signal, (limit) =>
           hub.push(bytes, { signal: limit, isUrgent: priorityOf(name) > 0 }),
         );
+        window.answered(clock.monotonicMs() - sentMs, pushes.inFlight >= window.size);
         learn({ ...hubVector, ...vector });
         // Less than was sent: the hub lost some, or something came out of order. Go on from there.
         if ((vector[name] ?? 0) < to) sentByLog.delete(name);
@@ -176,7 +180,7 @@ export function createHubSync<C>(
       if (sent >= (mine[name] ?? 0)) return false;
       if (emptyAt.get(name) === bell.rung) return false;
       const isUrgent = priorityOf(name) > 0;
-      if (pushes.inFlight >= windowBatches + (isUrgent ? urgentBatches : 0)) return false;
+      if (pushes.inFlight >= window.size + (isUrgent ? urgentBatches : 0)) return false;
       // A lane begins behind what the hub has of its log: until that is settled, nothing moves.
       const origin = originOfLog(name);
       const isSettled = (inFlightByOrigin.get(origin) ?? 0) === 0;

@@ -12,6 +12,8 @@ export type Admission = {
   readonly names: readonly Name[];
   /** Of every other name; undefined: may not leave. */
   readonly others: Admission | undefined;
+  /** Of `names`, the one to look at first: the members of many readings come in one order. */
+  likely: number;
 };
 /** `admission` undefined: may not leave. */
 type Name = { readonly bytes: Uint8Array; readonly admission: Admission | undefined };
@@ -24,6 +26,7 @@ const all: Admission = {
   get others() {
     return all;
   },
+  likely: 0,
 };
 
 export function admissionOf({ keep, drop }: CompiledPolicy): Admission {
@@ -45,6 +48,7 @@ function build(keep: readonly Path[] | undefined, drop: readonly string[]): Admi
       admission: below(name, keep, drop),
     })),
     others: keep ? undefined : all,
+    likely: 0,
   };
 }
 
@@ -130,8 +134,13 @@ function admissionIn(
 ): Admission | undefined {
   const { names } = node;
   if (names.length === 0) return node.others;
-  for (const { bytes, admission } of names) {
-    if (bytes.length === to - from && isAt(bytes, text, from)) return admission;
+  let at = node.likely;
+  for (let tried = 0; tried < names.length; tried++) {
+    const { bytes, admission } = names[at] as Name;
+    at = at + 1 < names.length ? at + 1 : 0;
+    if (bytes.length !== to - from || !isAt(bytes, text, from)) continue;
+    node.likely = at;
+    return admission;
   }
   const name = text.subarray(from, to);
   return name.includes(backslash) ? admissionOfEscaped(node, name) : node.others;

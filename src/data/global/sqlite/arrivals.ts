@@ -43,19 +43,20 @@ export function createArrivals(db: Database, tables: Tables, bounds: SealingBoun
     return (retention.ageOfMs(id) ?? 0) > bounds.ageMs / segmentShare;
   };
   /** By producer and epoch, the least and greatest sequence; undefined: a key comes twice. */
-  const spansOf = (rows: readonly SealedRow[]) => {
-    const spans = new Map<string, KeySpan>();
+  const spansOf = (rows: readonly SealedRow[]): KeySpan[] | undefined => {
+    const byProducer = new Map<number, Map<number, KeySpan>>();
     for (const { key } of rows) {
       if (!key) continue;
       const { producer, epoch, sequence } = key;
-      const name = `${producer}/${epoch}`;
-      const span = spans.get(name);
-      if (!span) spans.set(name, { producer, epoch, first: sequence, last: sequence });
+      let byEpoch = byProducer.get(producer);
+      if (!byEpoch) byProducer.set(producer, (byEpoch = new Map()));
+      const span = byEpoch.get(epoch);
+      if (!span) byEpoch.set(epoch, { producer, epoch, first: sequence, last: sequence });
       // Out of order: whether it came before would cost more to know than rows do.
       else if (sequence <= span.last) return undefined;
       else span.last = sequence;
     }
-    return spans.values();
+    return [...byProducer.values()].flatMap((byEpoch) => [...byEpoch.values()]);
   };
   const isThere = ({ producer, epoch, first, last }: KeySpan, hasRows: boolean): boolean =>
     Number(lastRunBefore.get(producer, epoch, last)?.["last"] ?? 0) >= first ||
