@@ -11,6 +11,7 @@ import fastify, {
 import { httpErrorOf, type HttpError } from "../http-error/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
+import { lingerBeforeClose } from "./linger.ts";
 import { answerClientError } from "./server.ts";
 
 export type HttpApp = FastifyInstance;
@@ -28,6 +29,9 @@ export type HttpAppOptions = {
 
 /** Of what a client sent, in an answer to it. */
 const urlShownMax = 200;
+
+/** The client may still be sending. */
+const tooLargeStatus = 413;
 
 const isTooLarge = (error: unknown): boolean =>
   error instanceof Error && "code" in error && error.code === "FST_ERR_CTP_BODY_TOO_LARGE";
@@ -51,6 +55,7 @@ export function createHttpApp(
     const { method, url } = request;
     const { status, body } = httpErrorOf(isTooLarge(error) ? tooLarge(request, error) : error);
     if (status === 500) options.log?.error("request failed", { method, url, error });
+    if (status === tooLargeStatus) lingerBeforeClose(request.raw.socket);
     void reply.code(status).send(body);
   };
   const app = fastify({
