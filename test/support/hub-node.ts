@@ -1,5 +1,6 @@
 /** One node and its hub in virtual time, with budgets and every batch that was sent. */
 import { strict as assert } from "node:assert";
+import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import {
   connectHub,
@@ -60,10 +61,13 @@ export async function openNode(options: {
   };
   let store = await open(options.streams);
   let declared = options.streams;
-  const hub = openGlobalStore(
-    { clock, random, log, recheck: createRecheck() },
-    { path: join(folder.path, "hub.db"), retentionPeriodMs: 1e9 },
-  );
+  const hubPath = join(folder.path, "hub.db");
+  const openHub = () =>
+    openGlobalStore(
+      { clock, random, log, recheck: createRecheck() },
+      { path: hubPath, retentionPeriodMs: 1e9 },
+    );
+  let hub = openHub();
   const pushed: { log: string; bytes: number; atMs: number }[] = [];
   const startSync = async () => {
     const router = virtualRouter();
@@ -123,7 +127,9 @@ export async function openNode(options: {
   let running = await startSync();
   const node = {
     clock,
-    hub,
+    get hub() {
+      return hub;
+    },
     pushed,
     get store() {
       return store;
@@ -145,6 +151,23 @@ export async function openNode(options: {
       await store.close();
       store = await open(declared);
       running = await startSync();
+    },
+    /** Answers what puts the hub back to how it was now, as from a backup. */
+    async backUpHub(): Promise<() => Promise<void>> {
+      const copy = join(folder.path, `copy-${clock.monotonicMs()}.db`);
+      const during = async (work: () => void) => {
+        running.stop();
+        await hub.close();
+        work();
+        hub = openHub();
+        running = await startSync();
+      };
+      await during(() => copyFileSync(hubPath, copy));
+      return () =>
+        during(() => {
+          for (const end of ["-wal", "-shm"]) rmSync(`${hubPath}${end}`, { force: true });
+          copyFileSync(copy, hubPath);
+        });
     },
     sentBytes: () => pushed.reduce((sum, { bytes }) => sum + bytes, 0),
     async send(stream: string, from: number, count: number, size = 200) {
