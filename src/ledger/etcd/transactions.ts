@@ -18,6 +18,11 @@ import { takeTogether, type Waiting } from "./together.ts";
  * with four callers and gives most with sixteen and more.
  */
 const underWayMax = 4;
+/**
+ * For longer than this nobody waits for those under way: sent to a leader that is gone, they are over only
+ * when their own time is, and whoever comes after the next leader would wait for them as well.
+ */
+const heldUpMs = 100;
 const waitingMax = 10_000;
 
 type Waiter = Waiting & {
@@ -73,11 +78,19 @@ export function createTransactions(core: Core, slots: Slots): Ledger["transact"]
 
   const counted = async <T>(work: Promise<T>): Promise<T> => {
     underWay += 1;
+    let holdsUp = true;
+    const letGo = () => {
+      if (!holdsUp) return;
+      holdsUp = false;
+      underWay -= 1;
+      next();
+    };
+    const timer = clock.after(heldUpMs, letGo);
     try {
       return await work;
     } finally {
-      underWay -= 1;
-      next();
+      timer.cancel();
+      letGo();
     }
   };
 

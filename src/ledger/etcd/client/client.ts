@@ -47,7 +47,10 @@ export interface EtcdClient {
 
 /** How often a member that failed is looked at. */
 const probeMs = 1_000;
-/** How long a first attempt waits while there are others to ask; it is doubled with each. */
+/**
+ * How long the first two attempts wait while there are others to ask; it is doubled with each further one.
+ * Both may have gone to a leader that is gone: until the next one is elected nobody can know.
+ */
 const firstAttemptMs = 500;
 const probeKey = new Uint8Array([1]);
 
@@ -148,7 +151,9 @@ export function createEtcdClient(deps: EtcdDeps, options: EtcdConnectOptions): E
   };
 
   const attemptMs = (attempt: number, leftMs: number) =>
-    options.members().length > 1 ? Math.min(leftMs, firstAttemptMs * 2 ** attempt) : leftMs;
+    options.members().length > 1
+      ? Math.min(leftMs, firstAttemptMs * 2 ** Math.max(0, attempt - 1))
+      : leftMs;
 
   return {
     members: () => options.members(),
