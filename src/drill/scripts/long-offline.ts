@@ -165,29 +165,37 @@ async function entriesAtHub({ site }: Stage): Promise<number> {
   }
 }
 
-/** Entries one by one, to one node after another; what each took from when it was due. */
+/**
+ * One entry each time one is due, to one node after another, whatever became of those before; what each
+ * took from when it was due.
+ */
 function probing(stage: Stage): { stop(): Promise<readonly number[]> } {
   const { clock, site, signal } = stage;
-  const tookMs: number[] = [];
   const ended = new AbortController();
   const startedMs = clock.monotonicMs();
-  const run = async () => {
+  const probe = async (n: number, dueMs: number): Promise<number> => {
+    const node = site.nodes[n % site.nodes.length];
+    const status = node && (await append(stage, node));
+    return status === 200 ? clock.monotonicMs() - dueMs : notMeasured;
+  };
+  const run = async (): Promise<readonly number[]> => {
+    const probes: Promise<number>[] = [];
     for (let n = 0; !ended.signal.aborted; n++) {
       const dueMs = startedMs + n * probeEveryMs;
       await clock.sleep(Math.max(0, dueMs - clock.monotonicMs()), { signal });
-      const node = site.nodes[n % site.nodes.length];
-      const status = node && (await append(stage, node));
-      tookMs.push(status === 200 ? clock.monotonicMs() - dueMs : notMeasured);
+      const sent = probe(n, dueMs);
+      // It is looked at when all are; until then nobody asks.
+      sent.catch(() => undefined);
+      probes.push(sent);
     }
+    return await Promise.all(probes);
   };
   const running = run();
-  // It is looked at when it is stopped; until then nobody asks.
   running.catch(() => undefined);
   return {
     async stop() {
       ended.abort();
-      await running;
-      return tookMs;
+      return await running;
     },
   };
 }
