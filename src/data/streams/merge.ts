@@ -6,7 +6,7 @@ import type { EntryInput } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
-import { applyBatch } from "../tables/apply.ts";
+import type { Arrivals } from "../tables/arrivals.ts";
 import type { Backlog } from "../tables/backlog.ts";
 import type { EntryTable } from "../tables/entry-table.ts";
 import type { HubLanes } from "../tables/lanes.ts";
@@ -39,11 +39,12 @@ export function createMerge(
     sealing: Sealing;
     retention: Retention;
     backlog: Backlog;
+    arrivals: Arrivals;
   },
   origin: string,
 ): Merge {
   const { clock, db } = deps;
-  const { names, lanes, entries, sealing, retention, backlog } = tables;
+  const { names, lanes, entries, sealing, retention, backlog, arrivals } = tables;
   let own = names.origin(scope, origin);
   const topAtOpen = own.top;
   const readOrigin = db.prepare("SELECT value FROM meta WHERE name = 'origin'");
@@ -94,7 +95,7 @@ export function createMerge(
       const top = names.findOrigin(scope, batch.origin)?.top ?? 0;
       if (batch.origin === own.name)
         return { state: "applied", origin: batch.origin, top, stored: 0 };
-      return applyBatch(tables, scope, batch, (stream, origin, sequence, bodyBytes) => {
+      return arrivals.apply(scope, batch, (stream, origin, sequence, bodyBytes) => {
         touched.add(stream.name);
         if (sequence > lanes.hubTop(origin, stream)) backlog.add(stream, bodyBytes);
         lanes.added(origin, stream, sequence);

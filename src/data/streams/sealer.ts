@@ -24,10 +24,11 @@ export type SealingOptions = {
 /** What bounds a stream, as it bears on sealing. */
 export type SealingBounds = { readonly ageMs?: number; readonly bytesMax: number };
 
+export const sealedEntriesMax = 1000;
 /** A stream that may hold less than this stays rows: retention is exact there, and little is saved. */
-const sealedStreamBytesMin = 1024 * 1024;
+export const sealedStreamBytesMin = 1024 * 1024;
 /** A segment goes whole: it is to be a small part of what its stream may hold, and for how long. */
-const segmentShare = 8;
+export const segmentShare = 8;
 /** Rows that wait for sealing, for each further slice of a turn while appends come. */
 const debtPerSlice = 50_000;
 /** However much waits (a store of an earlier version is all rows), less than half of the thread's time. */
@@ -47,7 +48,7 @@ export function startSealer(
 ): { stop(): void } {
   const { clock, log, writer, tables, boundsOf } = deps;
   const { names, segments, sealing, entries, retention } = tables;
-  const { entriesMax = 1000, bytesMax = 256 * 1024, tailEntries = 1000 } = options;
+  const { entriesMax = sealedEntriesMax, bytesMax = 256 * 1024, tailEntries = 1000 } = options;
   const tailBytes = 4 * bytesMax;
   /** Rows of streams that fill too slowly, when that was seen. */
   const slowRowsByStream = new Map<number, number>();

@@ -9,6 +9,7 @@ import type { Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
 import { decodeBatch, encodeBatch } from "../batch/codec.ts";
+import { createArrivals } from "../tables/arrivals.ts";
 import { createBacklog } from "../tables/backlog.ts";
 import type { StreamRow } from "../tables/names.ts";
 import { contentTables, prepareTables } from "../tables/schema.ts";
@@ -29,7 +30,12 @@ import { createShedding } from "./shedding.ts";
 import { storeStatus } from "./store-status.ts";
 import { startScrub, type ScrubOptions } from "./scrub.ts";
 import { createSegmentRepairs } from "./sqlite-repairs.ts";
-import { startSealer, type SealingBounds, type SealingOptions } from "./sealer.ts";
+import {
+  sealedEntriesMax,
+  startSealer,
+  type SealingBounds,
+  type SealingOptions,
+} from "./sealer.ts";
 import {
   hasLane,
   type Grown,
@@ -88,9 +94,20 @@ export function openStreamStore(
   const backlog = createBacklog(db, tables);
   const groupTable = createGroupTable(db);
   const beyond = createBeyond(db, tables, scope);
-  const merge = createMerge({ clock, db }, { ...tables, backlog }, identity.origin);
   let declared = new Map<string, StreamDeclaration>();
   let declaredOnce = false;
+  const boundsOf = ({ name }: StreamRow): SealingBounds => {
+    const { ageMs, bytesMax } = declared.get(name)?.retention ?? {};
+    return { ageMs, bytesMax: bytesMax ?? options.streamBytesMax ?? gigabyte };
+  };
+  const knownBoundsOf = (stream: StreamRow) => (declaredOnce ? boundsOf(stream) : undefined);
+  const entriesMax = options.sealing?.entriesMax ?? sealedEntriesMax;
+  const arrivals = createArrivals(db, tables, {
+    boundsOf: knownBoundsOf,
+    sealedMin: Math.ceil(entriesMax / 2),
+    entriesMax,
+  });
+  const merge = createMerge({ clock, db }, { ...tables, backlog, arrivals }, identity.origin);
   const openedMs = clock.monotonicMs();
   let waitingBytes = 0;
   const signals = createSignals<{ grown: Grown }>({
@@ -116,11 +133,6 @@ export function openStreamStore(
   });
 
   const shedding = createShedding({ writer, tables, backlog, log }, () => declared);
-  const boundsOf = ({ name }: StreamRow): SealingBounds => {
-    const { ageMs, bytesMax } = declared.get(name)?.retention ?? {};
-    return { ageMs, bytesMax: bytesMax ?? options.streamBytesMax ?? gigabyte };
-  };
-
   const reading = createReading(tables, { scope, view: identity.view, declared: () => declared });
   const leaving = createLeaving(
     { clock, log },
@@ -276,13 +288,7 @@ export function openStreamStore(
     },
   };
   const sealer = startSealer(
-    {
-      clock,
-      log,
-      writer,
-      tables,
-      boundsOf: (stream) => (declaredOnce ? boundsOf(stream) : undefined),
-    },
+    { clock, log, writer, tables, boundsOf: knownBoundsOf },
     options.sealing,
   );
   const scrub = startScrub({ clock, random, log, writer, tables }, options.scrub);

@@ -10,9 +10,10 @@ import { unknownStream } from "../../streams/check.ts";
 import { pageLimit, parseCursor } from "../../streams/cursor.ts";
 import { startSealer, type SealingBounds } from "../../streams/sealer.ts";
 import { prepareTables } from "../../tables/schema.ts";
+import { createArrivals } from "../../tables/arrivals.ts";
+import type { StreamRow } from "../../tables/names.ts";
 import { createTables } from "../../tables/tables.ts";
 import type { GlobalGrown, GlobalStore, Recheck } from "../store.ts";
-import { createArrivals } from "./arrivals.ts";
 
 export type GlobalStoreOptions = {
   readonly path: string;
@@ -49,7 +50,7 @@ export function openGlobalStore(
     ...(options.retentionAgeMs === undefined ? {} : { ageMs: options.retentionAgeMs }),
     bytesMax: options.streamBytesMax ?? 10 * 2 ** 30,
   };
-  const arrivals = createArrivals(db, tables, bounds);
+  const arrivals = createArrivals(db, tables, { boundsOf: () => bounds, sealedMin: 100 });
   let touched = new Map<string, Set<string>>();
   const signals = createSignals<{ grown: readonly GlobalGrown[] }>({
     onListenerError: (error) => log.error("a listener of the hub's store failed", { error }),
@@ -71,13 +72,16 @@ export function openGlobalStore(
     async ingest(cell, bytes) {
       const batch = decodeBatch(bytes);
       recheck.check(batch);
-      return writer.write(() =>
-        arrivals.apply(cell, batch, (stream) => {
+      return writer.write(() => {
+        let last: StreamRow | undefined;
+        return arrivals.apply(cell, batch, (stream) => {
+          if (stream === last) return;
+          last = stream;
           const streams = touched.get(cell) ?? new Set();
           touched.set(cell, streams);
           streams.add(stream.name);
-        }),
-      );
+        });
+      });
     },
     async vector(cell) {
       return Object.fromEntries(names.origins(cell).map(({ name, top }) => [name, top]));

@@ -1,31 +1,43 @@
 /**
- * Takes what cells send into the hub's tables: what comes in numbers is sealed as it comes, and never
- * is rows; what comes a few at a time, or stands here in part, goes in as rows, which are sealed behind
- * it. Runs inside a transaction.
+ * Takes pieces of logs into the tables: what comes in numbers is sealed as it comes, and never is rows;
+ * what comes a few at a time, or stands here in part, goes in as rows, which are sealed behind it. Runs
+ * inside a transaction.
  */
-import type { StoredEntry } from "../../../api/index.ts";
-import type { Database } from "../../../runtime/sqlite/index.ts";
-import type { SealedRow } from "../../batch/segment.ts";
-import type { ApplyAnswer, LogBatch } from "../../streams/store.ts";
-import type { SealingBounds } from "../../streams/sealer.ts";
-import { applyBatch } from "../../tables/apply.ts";
-import { originOfLog } from "../../tables/lanes.ts";
-import type { StreamRow } from "../../tables/names.ts";
-import type { Tables } from "../../tables/tables.ts";
+import type { StoredEntry } from "../../api/index.ts";
+import type { Database } from "../../runtime/sqlite/index.ts";
+import type { SealedRow } from "../batch/segment.ts";
+import type { ApplyAnswer, LogBatch } from "../streams/store.ts";
+import { sealedStreamBytesMin, segmentShare, type SealingBounds } from "../streams/sealer.ts";
+import { applyBatch } from "./apply.ts";
+import { originOfLog } from "./lanes.ts";
+import type { OriginRow, StreamRow } from "./names.ts";
+import type { Tables } from "./tables.ts";
 
 export interface Arrivals {
-  apply(cell: string, batch: LogBatch, onStored: (stream: StreamRow) => void): ApplyAnswer;
+  apply(
+    scope: string,
+    batch: LogBatch,
+    onStored: (stream: StreamRow, origin: OriginRow, sequence: number, bodyBytes: number) => void,
+  ): ApplyAnswer;
 }
 
-/** Fewer of a stream in one batch are rows: a segment costs lines of its own in the directory. */
-const sealedMin = 100;
-/** Rows that go into the segment of what comes behind them: about as long as the sealer leaves them. */
-const rowsMax = 2000;
-/** As the sealer has it: what may hold little stays rows, and its limits are kept exactly. */
-const sealedStreamBytesMin = 1024 * 1024;
-const segmentShare = 8;
+export type ArrivalsOptions = {
+  /** Undefined: not known yet, the stream is rows. */
+  readonly boundsOf: (stream: StreamRow) => SealingBounds | undefined;
+  /** Fewer of a stream in one batch are rows: a segment costs lines of its own in the directory. */
+  readonly sealedMin: number;
+  /** In one segment; those that stood before as rows come on top. Default: all of a batch. */
+  readonly entriesMax?: number;
+};
 
-export function createArrivals(db: Database, tables: Tables, bounds: SealingBounds): Arrivals {
+/** Rows that go into the segment of what comes behind them: about as long as the sealer leaves them. */
+const rowsMax = 4000;
+
+export function createArrivals(
+  db: Database,
+  tables: Tables,
+  { boundsOf, sealedMin, entriesMax = Number.POSITIVE_INFINITY }: ArrivalsOptions,
+): Arrivals {
   const { names, segments, sealing, entries, retention } = tables;
   const lastRunBefore = db.prepare(
     `SELECT last FROM run WHERE producer = ? AND epoch = ? AND first <= ?
@@ -37,10 +49,23 @@ export function createArrivals(db: Database, tables: Tables, bounds: SealingBoun
   );
   const oldestRow = db.prepare("SELECT min(id) AS id FROM entry WHERE stream = ?");
 
-  const isOldEnoughApart = (stream: StreamRow): boolean => {
-    if (bounds.ageMs === undefined) return false;
+  const isOldEnoughApart = (stream: StreamRow, ageMs: number | undefined): boolean => {
+    if (ageMs === undefined) return false;
     const id = Number(oldestRow.get(stream.id)?.["id"]);
-    return (retention.ageOfMs(id) ?? 0) > bounds.ageMs / segmentShare;
+    return (retention.ageOfMs(id) ?? 0) > ageMs / segmentShare;
+  };
+  /** Whether its rows and what comes behind them may be one segment. */
+  const mayBeOne = (stream: StreamRow, fresh: readonly Placed[]): boolean => {
+    const bounds = boundsOf(stream);
+    if (!bounds || bounds.bytesMax < sealedStreamBytesMin) return false;
+    const sealed = segments.sealed(stream);
+    const rowCount = stream.entries - sealed.entries;
+    const bytes = fresh.reduce((sum, { entry }) => sum + entry.body.length, 0);
+    return (
+      rowCount <= rowsMax &&
+      stream.bytes - sealed.bytes + bytes <= bounds.bytesMax / segmentShare &&
+      !(rowCount > 0 && isOldEnoughApart(stream, bounds.ageMs))
+    );
   };
   /** By producer and epoch, the least and greatest sequence; undefined: a key comes twice. */
   const spansOf = (rows: readonly SealedRow[]): KeySpan[] | undefined => {
@@ -63,13 +88,12 @@ export function createArrivals(db: Database, tables: Tables, bounds: SealingBoun
     (hasRows && rowBetween.get(producer, epoch, first, last) !== undefined);
 
   /** False: nothing was done, these are to be rows. */
-  const seal = (stream: StreamRow, origin: number, fresh: readonly Placed[]): boolean => {
-    if (fresh.length < sealedMin || bounds.bytesMax < sealedStreamBytesMin) return false;
-    const rowCount = stream.entries - segments.sealed(stream).entries;
-    if (rowCount > rowsMax || (rowCount > 0 && isOldEnoughApart(stream))) return false;
+  const seal = (stream: StreamRow, origin: OriginRow, fresh: readonly Placed[]): boolean => {
+    if (fresh.length < sealedMin || !mayBeOne(stream, fresh)) return false;
+    const hasRows = stream.entries > segments.sealed(stream).entries;
     const rows = fresh.map(({ id, entry: { key, atMs, body, position } }): SealedRow => ({
       id,
-      origin,
+      origin: origin.id,
       sequence: position.sequence,
       key: key && {
         producer: names.producer(stream, key.producer),
@@ -80,18 +104,19 @@ export function createArrivals(db: Database, tables: Tables, bounds: SealingBoun
       body,
     }));
     const spans = spansOf(rows);
-    if (!spans || spans.some((span) => isThere(span, rowCount > 0))) return false;
-    sealing.append(stream, rows);
+    if (!spans || spans.some((span) => isThere(span, hasRows))) return false;
+    for (let first = 0; first < rows.length; first += entriesMax)
+      sealing.append(stream, rows.slice(first, first + entriesMax));
     return true;
   };
 
   return {
-    apply(cell, batch, onStored) {
-      const top = names.findOrigin(cell, batch.origin)?.top ?? 0;
+    apply(scope, batch, onStored) {
+      const top = names.findOrigin(scope, batch.origin)?.top ?? 0;
       if (batch.from > top + 1 || batch.entries.length < sealedMin)
-        return applyBatch(tables, cell, batch, onStored);
+        return applyBatch(tables, scope, batch, onStored);
       retention.noteArrival();
-      const origin = names.origin(cell, originOfLog(batch.origin)).id;
+      const origin = names.origin(scope, originOfLog(batch.origin));
       const fresh = batch.entries.filter(({ position }) => position.sequence > top);
       // In the order of the log, whatever becomes of them: who reads the view reads it in that order.
       const firstId = entries.reserve(fresh.length);
@@ -99,16 +124,17 @@ export function createArrivals(db: Database, tables: Tables, bounds: SealingBoun
       const asRows: Placed[] = [];
       let sealed = 0;
       for (const [name, ofStream] of Map.groupBy(placed, ({ entry }) => entry.stream)) {
-        const stream = names.stream(cell, name);
+        const stream = names.stream(scope, name);
         if (seal(stream, origin, ofStream)) {
           sealed += ofStream.length;
-          onStored(stream);
+          for (const { entry } of ofStream)
+            onStored(stream, origin, entry.position.sequence, entry.body.length);
         } else asRows.push(...ofStream);
       }
       asRows.sort((a, b) => a.id - b.id);
       const left = { ...batch, entries: asRows.map(({ entry }) => entry) };
       const ids = new Map(asRows.map(({ id, entry }) => [entry, id]));
-      const answer = applyBatch(tables, cell, left, onStored, ids);
+      const answer = applyBatch(tables, scope, left, onStored, ids);
       return { ...answer, stored: answer.stored + sealed };
     },
   };
