@@ -30,8 +30,8 @@ export type ArrivalsOptions = {
   readonly entriesMax?: number;
 };
 
-/** Rows that go into the segment of what comes behind them: about as long as the sealer leaves them. */
-const rowsMax = 4000;
+/** Rows that go into the segment of what comes behind them; more than that the sealer is at work on. */
+const rowsMax = 2000;
 
 export function createArrivals(
   db: Database,
