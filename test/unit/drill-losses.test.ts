@@ -100,17 +100,6 @@ test("a replacement that answers late or never, or an ingress that does not answ
   assert.deepEqual(broken(losses(samplesOf(() => ({ by: "old-2" })))), ["R1"]);
 });
 
-test("a machine that was lost twice is given longer the third time (M6), and no longer than that", () => {
-  const late = (ms: number) => samplesOf((_, atMs) => (atMs < fromMs + ms ? { by: "old-1" } : {}));
-  const earlier = { ...loss, fromMs: fromMs - 2, podsBefore: [] };
-  const lost = (times: number, ms: number) =>
-    broken(losses(late(ms), { losses: [...Array.from({ length: times }, () => earlier), loss] }));
-  assert.deepEqual(lost(1, 3500), ["R1"]);
-  assert.deepEqual(lost(2, 4400), []);
-  assert.deepEqual(lost(2, 4600), ["R1"]);
-  assert.deepEqual(lost(3, 7400), []);
-});
-
 test("the lost node's own ingress is not asked for the replacement", () => {
   const seen = losses(samplesOf((target) => (target === "n2" ? { by: "old-1" } : {})));
   assert.ok(replacementMs(seen, loss) < 3000);

@@ -12,9 +12,6 @@ import {
 
 export const replacedWithinMs = 3000;
 export const p99DuringMs = 1000;
-/** As `membership` has it (M6): from the second return on, each doubles what the next silence is given. */
-const silenceMs = 1500;
-const grantedMs = (returns: number) => silenceMs * (2 ** Math.max(0, returns - 1) - 1);
 
 /** A machine that was not the server's went away for longer than a node may be silent. */
 export type Loss = Outage & {
@@ -34,18 +31,14 @@ export type LossesSeen = {
 };
 
 /**
- * R1, less what a machine that came and went is given longer, counts from the fault until every ingress that lives has answered, and each that has no old pod
+ * R1 counts from the fault until every ingress that lives has answered, and each that has no old pod
  * beside it (an ingress prefers the pod beside it) by a pod that did not run before; R2 looks at what was under way from the fault until then and a second on.
  */
 export function lossPromises(
   seen: LossesSeen,
   limits: { readonly replacedWithinMs?: number } = {},
 ): PromiseResult[] {
-  const replacedMs = seen.losses.map((loss, index) => {
-    const returns = seen.losses.slice(0, index).filter(({ node }) => node === loss.node).length;
-    const ms = replacementMs(seen, loss);
-    return ms === notMeasured ? notMeasured : Math.max(0, ms - grantedMs(returns));
-  });
+  const replacedMs = seen.losses.map((loss) => replacementMs(seen, loss));
   return [
     atMost(
       "R1",

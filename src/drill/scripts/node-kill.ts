@@ -1,7 +1,7 @@
 /**
  * `node-kill`: machines that are not the server die in every way a machine can (killed, cut off and
  * killed, frozen), and are paused for so short a time that nothing may come of it, in an order that
- * comes from the seed. A node that dies a third time is rightly given longer, and judged by that.
+ * comes from the seed. Each node dies at most twice: a third time it would rightly be given longer.
  */
 import { atMost, type Drill, type DrillReport } from "../drill.ts";
 import {
