@@ -176,6 +176,45 @@ test(
 );
 
 test(
+  "L4, E3: a transaction whose answers are lost twice is told as what became of it",
+  { timeout },
+  async () => {
+    const etcd = await three;
+    const [first] = etcd.members;
+    assert.ok(first);
+    await using proxy = await startCuttingProxy({ host: first.host, port: first.clientPort });
+    const ledger = await openEtcdLedger(hostDeps, {
+      members: () => [{ name: "twice", host: proxy.host, port: proxy.port }],
+      credentials: () => etcd.credentials,
+      serverName: etcd.serverName,
+      name: "twice",
+      timeoutMs: patientMs,
+    });
+    try {
+      const key = "twice/key";
+      let current = done(await write(ledger, key, "0"));
+      let writes = 1;
+      const stale = current;
+      current = done(await write(ledger, key, "1"));
+      // Somewhere in between the second attempt has been sent and is not answered yet.
+      for (let nextBytes = 1000; nextBytes < 5000; nextBytes += 100) {
+        proxy.cutAfter(1, { nextBytes });
+        const refused = await write(ledger, key, "no", [{ key, modRevision: stale }]);
+        assert.equal(refused.state, "refused", `cut again after ${nextBytes} bytes`);
+        proxy.cutAfter(1, { nextBytes });
+        current = done(await write(ledger, key, "yes", [{ key, modRevision: current }]));
+        writes += 1;
+      }
+      const { keyValue } = await ledger.get(key);
+      assert.deepEqual([keyValue?.version, keyValue?.modRevision], [writes + 1, current]);
+      assert.ok(proxy.cuts > 100, `${proxy.cuts} cuts`);
+    } finally {
+      await ledger.close();
+    }
+  },
+);
+
+test(
   "L1: histories of two dozen clients at once are linearizable while members are killed",
   { timeout },
   async () => {

@@ -4,8 +4,11 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 export interface CuttingProxy extends AsyncDisposable {
   readonly host: string;
   readonly port: number;
-  /** From now on answers are held back, and after so many bytes of requests the connections are cut. */
-  cutAfter(requestBytes: number): void;
+  /**
+   * From now on answers are held back, and after so many bytes of requests the connections are cut.
+   * `nextBytes`: so is the connection that comes then, after so many bytes of its own.
+   */
+  cutAfter(requestBytes: number, options?: { nextBytes?: number }): void;
   readonly cuts: number;
 }
 
@@ -15,6 +18,8 @@ export async function startCuttingProxy(target: {
 }): Promise<CuttingProxy> {
   const sockets = new Set<Socket>();
   let leftBytes = Infinity;
+  /** Of the connection that comes after a cut. */
+  let nextBytes = Infinity;
   let cuts = 0;
   const cut = () => {
     leftBytes = Infinity;
@@ -23,11 +28,14 @@ export async function startCuttingProxy(target: {
   };
   const server = createServer((client) => {
     const upstream = connect(target);
+    let ownLeftBytes = leftBytes === Infinity ? nextBytes : Infinity;
+    if (leftBytes === Infinity) nextBytes = Infinity;
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on("error", () => {});
       socket.on("close", () => {
         sockets.delete(socket);
+        ownLeftBytes = Infinity;
         client.destroy();
         upstream.destroy();
       });
@@ -36,7 +44,8 @@ export async function startCuttingProxy(target: {
       // The request goes on; its answer will not come back.
       upstream.write(bytes, () => {
         leftBytes -= bytes.length;
-        if (leftBytes <= 0) cut();
+        ownLeftBytes -= bytes.length;
+        if (leftBytes <= 0 || ownLeftBytes <= 0) cut();
       });
     });
     upstream.on("data", (bytes: Buffer) => {
@@ -47,8 +56,9 @@ export async function startCuttingProxy(target: {
   return {
     host: target.host,
     port: (server.address() as AddressInfo).port,
-    cutAfter(requestBytes) {
+    cutAfter(requestBytes, options = {}) {
       leftBytes = requestBytes;
+      nextBytes = options.nextBytes ?? Infinity;
     },
     get cuts() {
       return cuts;

@@ -41,7 +41,7 @@ export function aloneWork(core: Core, prepared: Prepared): Work<TransactionOutco
     lease: prepared.leases[0],
     unknown,
     request: (history, mark) => requestFor(prepared, history, mark),
-    answer(history, response, mark) {
+    answer(history, response, { mark }) {
       const answer = answerOf(prepared, history, response, mark);
       switch (answer.state) {
         case "done": {

@@ -15,7 +15,11 @@ import type { Slot } from "./slots.ts";
 export interface Work<T> {
   readonly lease?: string | undefined;
   request(history: History, mark: Mark | undefined): Request;
-  answer(history: History, response: Response, mark: Mark | undefined): WorkAnswer<T>;
+  answer(
+    history: History,
+    response: Response,
+    about: { mark: Mark | undefined; untilMs: number },
+  ): WorkAnswer<T>;
   /** It may have been applied, or may yet be. */
   unknown(cause: Error): T;
   /**
@@ -35,6 +39,8 @@ export type WorkAnswer<T> =
       readonly result: T | Promise<T>;
       readonly slotRevision: number | undefined;
     }
+  /** An earlier attempt, refused, voided all that were sent: none was applied, or ever will be. */
+  | { readonly state: "voided"; readonly modRevision: number }
   /** Others' writes in the slot: nothing was done by this attempt. */
   | { readonly state: "foreign-mark"; readonly modRevision: number }
   | { readonly state: "rewritten" };
@@ -73,11 +79,15 @@ export function createSend(core: Core): Send {
           signal,
         });
         core.note(response.header);
-        const answer = work.answer(history, response, mark);
+        const answer = work.answer(history, response, { mark, untilMs });
         switch (answer.state) {
           case "settled":
             if (slot && answer.slotRevision !== undefined) slot.modRevision = answer.slotRevision;
             return await answer.result;
+          case "voided":
+            doubt = undefined;
+            if (slot) slot.modRevision = answer.modRevision;
+            continue;
           case "foreign-mark":
             // What wrote there may have written over this transaction's mark.
             if (doubt) return work.unknown(doubt);

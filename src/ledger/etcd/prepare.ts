@@ -81,7 +81,7 @@ export function requestFor(prepared: Prepared, history: History, mark: Mark | un
       ...(mark ? [{ range: { key: mark.slot.key } }] : []),
       ...readsOf(prepared),
       ...(mark?.fence
-        ? [nested({ compare: [unchanged(mark.slot)], success: [voiding(mark.slot)] })]
+        ? [nested({ compare: [unchanged(mark.slot)], success: [voiding(mark)] })]
         : []),
     ],
   };
@@ -111,7 +111,8 @@ export const unchanged = ({ key, modRevision }: Slot): InputOf<typeof wire.compa
 });
 
 /** What stands in a slot whose transaction was refused after an attempt of unknown outcome. */
-const voiding = ({ key }: Slot) => ({ put: { key, value: asBytes("void") } });
+const voiding = ({ slot, id }: Mark) => ({ put: { key: slot.key, value: voidOf(id) } });
+const voidOf = (id: Uint8Array) => Buffer.concat([Buffer.from("void "), id]);
 
 export const nested = (transaction: Request) => ({
   transaction: new Encoded(wire.txnRequest.encode(transaction)),
@@ -148,6 +149,8 @@ export type Answer =
       readonly current: readonly KeyValue[];
       readonly fenced: boolean;
     }
+  /** An earlier attempt was refused and its answer lost: it voided all that were sent before this one. */
+  | { readonly state: "voided"; readonly modRevision: number }
   /** Others' writes in the slot: nothing was done by this attempt. */
   | { readonly state: "foreign-mark"; readonly modRevision: number }
   | { readonly state: "rewritten" };
@@ -173,8 +176,10 @@ export function answerOf(
   if (found.get(asText(historyKey))?.modRevision !== history.modRevision)
     return { state: "rewritten" };
   const slotRevision = inSlot?.modRevision ?? 0;
-  if (mark && slotRevision !== mark.slot.modRevision)
-    return { state: "foreign-mark", modRevision: slotRevision };
+  if (mark && slotRevision !== mark.slot.modRevision) {
+    const voided = inSlot && Buffer.compare(inSlot.value, voidOf(mark.id)) === 0;
+    return { state: voided ? "voided" : "foreign-mark", modRevision: slotRevision };
+  }
   const current = failedAt(prepared, history, found);
   return { state: "refused", revision, current, fenced: mark?.fence ?? false };
 }

@@ -41,7 +41,11 @@ export function shareWork(core: Core, members: readonly Prepared[]): Work<Shared
     members.map(() => ({ state: "unknown" as const, cause }));
 
   /** Of what was applied at etcd's revision `at`, by an attempt whose answer was lost. */
-  const outcomesAt = async (history: History, at: number): Promise<SharedOutcome> => {
+  const outcomesAt = async (
+    history: History,
+    at: number,
+    untilMs: number,
+  ): Promise<SharedOutcome> => {
     const revision = (at + history.base) as Revision;
     return await Promise.all(
       members.map(async (member): Promise<TransactionOutcome> => {
@@ -51,7 +55,7 @@ export function shareWork(core: Core, members: readonly Prepared[]): Work<Shared
           const { responses } = await core.client.ask(
             wire.txn,
             { success: [...keys].map((key) => ({ range: { key: asBytes(key), revision: at } })) },
-            { timeoutMs: checkMs },
+            { timeoutMs: timeLeft(core, untilMs) },
           );
           const found = foundIn({ responses });
           // A member of kind `writes` puts at least one key, and nobody else touched it there.
@@ -89,7 +93,7 @@ export function shareWork(core: Core, members: readonly Prepared[]): Work<Shared
       ],
       failure: [readHistoryOp, ...(mark ? [{ range: { key: mark.slot.key } }] : [])],
     }),
-    answer(history, response, mark): WorkAnswer<SharedOutcome> {
+    answer(history, response, { mark, untilMs }): WorkAnswer<SharedOutcome> {
       const at = response.header?.revision ?? 0;
       const revision = (at + history.base) as Revision;
       if (response.succeeded) {
@@ -117,7 +121,7 @@ export function shareWork(core: Core, members: readonly Prepared[]): Work<Shared
         const { modRevision } = inSlot;
         return {
           state: "settled",
-          result: outcomesAt(history, modRevision),
+          result: outcomesAt(history, modRevision, untilMs),
           slotRevision: modRevision,
         };
       }
@@ -129,7 +133,7 @@ export function shareWork(core: Core, members: readonly Prepared[]): Work<Shared
       if (mark && isFull(failure)) {
         try {
           const at = await markedAt(core, mark, timeLeft(core, untilMs));
-          if (at !== undefined) return await outcomesAt(core.history(), at);
+          if (at !== undefined) return await outcomesAt(core.history(), at, untilMs);
         } catch (error) {
           return unknown(doubt ?? (error instanceof Error ? error : failure));
         }
