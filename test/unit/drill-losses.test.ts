@@ -14,12 +14,14 @@ import {
   type Attempt,
   type ServerLossSeen,
 } from "../../src/drill/scripts/server-verdict.ts";
+import { chooseVictim } from "../../src/drill/scripts/victims.ts";
 import {
   endOutages,
   failedThroughLiving,
   ingressBackPromise,
   type Seen,
 } from "../../src/drill/scripts/verdict.ts";
+import { seededRandom } from "../../src/lib/random.ts";
 
 const nodes = ["n1", "n2", "n3"];
 const fromMs = 1_000_000;
@@ -236,4 +238,29 @@ test("reads, pods, acknowledgements, replication and the return each have a prom
   assert.deepEqual(brokenServer({ meanwhile: { acknowledged: 100, views: [] } }), ["S6"]);
   assert.deepEqual(brokenServer({ samples: [] }), ["S7"]);
   assert.deepEqual(brokenServer({ writesBackMs: undefined }), ["S8"]);
+});
+
+test("nobody is lost a third time: a machine without a pod is chosen before, and gets one", () => {
+  const workers = ["n2", "n3"];
+  const choose = (withPod: readonly string[], times: Record<string, number>) =>
+    chooseVictim({
+      ...{ workers, withPod: new Set(withPod), dice: seededRandom(7) },
+      timesByNode: new Map(Object.entries(times)),
+    });
+  assert.equal(choose(["n1", "n3"], { n3: 1 }), "n3");
+  assert.equal(choose(["n2", "n3"], { n3: 1 }), "n2");
+  assert.equal(choose(["n1", "n3"], { n3: 2 }), "n2");
+  assert.equal(choose(["n1", "n3"], { n3: 2, n2: 1 }), "n2");
+  assert.equal(choose(["n1"], { n2: 1 }), "n3");
+  assert.throws(
+    () =>
+      chooseVictim({
+        ...{ workers: [], withPod: new Set<string>() },
+        timesByNode: new Map(),
+        dice: seededRandom(7),
+      }),
+    {
+      code: "drill-step-failed",
+    },
+  );
 });

@@ -11,6 +11,7 @@ import { sealedStreamBytesMin, segmentShare, type SealingBounds } from "../strea
 import { applyBatch } from "./apply.ts";
 import { originOfLog } from "./lanes.ts";
 import type { OriginRow, StreamRow } from "./names.ts";
+import { keysByProducer, type Keys } from "./sealed-keys.ts";
 import type { Tables } from "./tables.ts";
 
 export interface Arrivals {
@@ -67,25 +68,14 @@ export function createArrivals(
       !(rowCount > 0 && isOldEnoughApart(stream, bounds.ageMs))
     );
   };
-  /** By producer and epoch, the least and greatest sequence; undefined: a key comes twice. */
-  const spansOf = (rows: readonly SealedRow[]): KeySpan[] | undefined => {
-    const byProducer = new Map<number, Map<number, KeySpan>>();
-    for (const { key } of rows) {
-      if (!key) continue;
-      const { producer, epoch, sequence } = key;
-      let byEpoch = byProducer.get(producer);
-      if (!byEpoch) byProducer.set(producer, (byEpoch = new Map()));
-      const span = byEpoch.get(epoch);
-      if (!span) byEpoch.set(epoch, { producer, epoch, first: sequence, last: sequence });
-      // Out of order: whether it came before would cost more to know than rows do.
-      else if (sequence <= span.last) return undefined;
-      else span.last = sequence;
-    }
-    return [...byProducer.values()].flatMap((byEpoch) => [...byEpoch.values()]);
+  /** One of these keys, or one between them. */
+  const isThere = ({ producer, epoch, sequences }: Keys, hasRows: boolean): boolean => {
+    const [first = 0, last = first] = [sequences[0], sequences.at(-1)];
+    return (
+      Number(lastRunBefore.get(producer, epoch, last)?.["last"] ?? 0) >= first ||
+      (hasRows && rowBetween.get(producer, epoch, first, last) !== undefined)
+    );
   };
-  const isThere = ({ producer, epoch, first, last }: KeySpan, hasRows: boolean): boolean =>
-    Number(lastRunBefore.get(producer, epoch, last)?.["last"] ?? 0) >= first ||
-    (hasRows && rowBetween.get(producer, epoch, first, last) !== undefined);
 
   /** False: nothing was done, these are to be rows. */
   const seal = (stream: StreamRow, origin: OriginRow, fresh: readonly Placed[]): boolean => {
@@ -103,8 +93,9 @@ export function createArrivals(
       atMs,
       body,
     }));
-    const spans = spansOf(rows);
-    if (!spans || spans.some((span) => isThere(span, hasRows))) return false;
+    // Out of order: whether a key came before would cost more to know than rows do.
+    for (const keys of keysByProducer(rows))
+      if (!keys.ascends || isThere(keys, hasRows)) return false;
     for (let first = 0; first < rows.length; first += entriesMax)
       sealing.append(stream, rows.slice(first, first + entriesMax));
     return true;
@@ -141,10 +132,3 @@ export function createArrivals(
 }
 
 type Placed = { readonly id: number; readonly entry: StoredEntry };
-
-type KeySpan = {
-  readonly producer: number;
-  readonly epoch: number;
-  readonly first: number;
-  last: number;
-};

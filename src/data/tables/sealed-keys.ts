@@ -74,15 +74,16 @@ export function runsOf(rows: readonly SealedRow[]): Run[] {
   return runs;
 }
 
-type Keys = {
+export type Keys = {
   readonly producer: number;
   readonly epoch: number;
   readonly sequences: number[];
+  /** Each is above the one before it. */
   ascends: boolean;
 };
 
-/** By producer and epoch. Numbers, and no text made for each row: a hub does this for all that it takes. */
-function* keysByProducer(rows: readonly SealedRow[]): Generator<Keys> {
+/** By producer and epoch, in the order of the rows. Numbers, and no text made for each row: a hub does this for all that it takes. */
+export function* keysByProducer(rows: readonly SealedRow[]): Generator<Keys> {
   const byProducer = new Map<number, Map<number, Keys>>();
   for (const { key } of rows) {
     if (!key) continue;
@@ -92,7 +93,7 @@ function* keysByProducer(rows: readonly SealedRow[]): Generator<Keys> {
     const keys = byEpoch.get(epoch);
     if (!keys) byEpoch.set(epoch, { producer, epoch, sequences: [sequence], ascends: true });
     else {
-      if (sequence < (keys.sequences.at(-1) as number)) keys.ascends = false;
+      if (sequence <= (keys.sequences.at(-1) as number)) keys.ascends = false;
       keys.sequences.push(sequence);
     }
   }

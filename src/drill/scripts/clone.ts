@@ -11,8 +11,9 @@ import { deadline } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { atLeast, atMost, type Drill, type DrillReport } from "../drill.ts";
 import { waitUntil } from "../site/whole.ts";
-import { concludeLosses, loseNode, nextVictim, type LostMachine } from "./losses.ts";
+import { concludeLosses, loseNode, type LostMachine } from "./losses.ts";
 import { streamName, withStage, type Stage } from "./stage.ts";
+import { nextVictim } from "./victims.ts";
 
 const patienceMs = 30_000;
 /** Entries that are looked at for the names of logs. */

@@ -3,9 +3,10 @@
  * successor: writes are accepted again and its pods replaced, soon, while nothing acknowledged is lost.
  */
 import { atMost, type Drill, type DrillReport } from "../drill.ts";
-import { ledgerLeader, loseLeader, placePodOn, type LeaderLoss } from "./leader-loss.ts";
+import { ledgerLeader, loseLeader, type LeaderLoss } from "./leader-loss.ts";
 import { concludeLosses } from "./losses.ts";
 import { withStage, type Stage } from "./stage.ts";
+import { placePodOn } from "./victims.ts";
 import { notMeasured } from "./verdict.ts";
 
 /** What a cell of several servers promises for the one that led. */

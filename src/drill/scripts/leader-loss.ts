@@ -1,10 +1,9 @@
 /** Who leads, a pod beside it, and what its loss does to writes of desired state. */
-import { podKind, type CellStatus } from "../../api/index.ts";
-import { SkerryError } from "../../lib/errors.ts";
-import { echoPods, waitUntil, waitWhole, type Patience } from "../site/whole.ts";
+import type { CellStatus } from "../../api/index.ts";
+import { waitUntil } from "../site/whole.ts";
 import { loseNode, type LostMachine } from "./losses.ts";
 import { writeThrough } from "./server-loss.ts";
-import { cordon, type Stage } from "./stage.ts";
+import type { Stage } from "./stage.ts";
 
 const patienceMs = 30_000;
 const retryMs = 50;
@@ -23,33 +22,6 @@ export function ledgerLeader(
     },
     { clock, signal, timeoutMs: patienceMs * slowness },
   );
-}
-
-/** So that the loss of the node takes a pod of the example away. Moves one there, as a person with kubectl would. */
-export async function placePodOn(stage: Stage, node: string): Promise<void> {
-  const { site, clock, signal, slowness } = stage;
-  const patience: Patience = { clock, signal, timeoutMs: patienceMs * slowness };
-  const others = site.nodes.map((one) => one.node).filter((name) => name !== node);
-  const ofExample = async () =>
-    (await echoPods(site)).filter(({ metadata }) => metadata.name.startsWith("echo"));
-  const pods = await ofExample();
-  if (pods.some(({ spec }) => spec.nodeName === node)) return;
-  const [moved] = pods;
-  if (!moved) {
-    throw new SkerryError({ code: "drill-step-failed", message: "the application has no pods" });
-  }
-  for (const other of others) await cordon(site, other, true);
-  await site.cluster.delete(podKind, moved.metadata);
-  await waitUntil(
-    `a pod on ${node}`,
-    async () => {
-      const there = (await ofExample()).some(({ spec }) => spec.nodeName === node);
-      return there ? { found: undefined } : { missing: "none" };
-    },
-    patience,
-  );
-  for (const other of others) await cordon(site, other, false);
-  await waitWhole(site, patience);
 }
 
 export type LeaderLoss = LostMachine & {

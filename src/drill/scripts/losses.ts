@@ -1,5 +1,4 @@
 /** Machines that go away and come back, none of them the server: what is done to them, and when. */
-import { SkerryError } from "../../lib/errors.ts";
 import { echoPods, isReady, podsOffAfter, wantedPods, waitUntil } from "../site/whole.ts";
 import type { DrillReport, PromiseResult } from "../drill.ts";
 import { lossPromises, recordsOf, type Loss, type LossesSeen } from "./loss-verdict.ts";
@@ -133,24 +132,4 @@ export async function pauseNode(stage: Stage, node: string): Promise<number> {
   stage.outages.push({ ...begin, returnedMs: clock.wallMs() });
   await clock.sleep(pauseAftermathMs, { signal });
   return (await echoPods(site)).filter(({ metadata }) => !before.has(metadata.uid)).length;
-}
-
-/** A node that is no server and runs a pod: the loss of any other takes nothing away. Least used first. */
-export async function nextVictim(
-  { site, dice }: Stage,
-  timesByNode: ReadonlyMap<string, number>,
-): Promise<string> {
-  const [server] = site.nodes;
-  const candidates = [
-    ...new Set((await echoPods(site)).flatMap(({ spec }) => spec.nodeName ?? [])),
-  ].filter((node) => node !== server?.node);
-  const times = (node: string) => timesByNode.get(node) ?? 0;
-  const fewest = Math.min(...candidates.map(times));
-  const least = candidates.filter((node) => times(node) === fewest).sort();
-  const chosen = least[least.length === 0 ? 0 : dice.integer(least.length)];
-  if (chosen !== undefined) return chosen;
-  throw new SkerryError({
-    code: "drill-step-failed",
-    message: "every pod of the application runs on the server, where this drill takes nothing away",
-  });
 }

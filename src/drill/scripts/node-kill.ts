@@ -4,15 +4,9 @@
  * comes from the seed. Each node dies at most twice: a third time it would rightly be given longer.
  */
 import { atMost, type Drill, type DrillReport } from "../drill.ts";
-import {
-  concludeLosses,
-  loseNode,
-  nextVictim,
-  pauseNode,
-  type LossKind,
-  type LostMachine,
-} from "./losses.ts";
+import { concludeLosses, loseNode, pauseNode, type LossKind, type LostMachine } from "./losses.ts";
 import { withStage, type Stage } from "./stage.ts";
+import { nextVictim } from "./victims.ts";
 
 type Step = LossKind | "pause";
 

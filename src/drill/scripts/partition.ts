@@ -20,12 +20,13 @@ import {
   waitUntil,
   waitWhole,
 } from "../site/whole.ts";
-import { firstWrite, placePodOn } from "./leader-loss.ts";
+import { firstWrite } from "./leader-loss.ts";
 import { wholePatienceMs } from "./losses.ts";
 import { judgePartition, type Cut, type Paused } from "./partition-verdict.ts";
 import { attempt, writeThrough } from "./server-loss.ts";
 import type { Attempt } from "./server-verdict.ts";
 import { withStage, type Stage } from "./stage.ts";
+import { placePodOn } from "./victims.ts";
 
 /** Short, so that the drill is: the default is 30 s. */
 const ttlMs = 10_000;

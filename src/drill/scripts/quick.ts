@@ -9,11 +9,12 @@ import { podProcesses, waitWhole } from "../site/whole.ts";
 import type { Running } from "../site/worker.ts";
 import { killAgent } from "./kill-agent.ts";
 import type { Loss } from "./loss-verdict.ts";
-import { loseNode, nextVictim, wholePatienceMs } from "./losses.ts";
+import { loseNode, wholePatienceMs } from "./losses.ts";
 import { judgeQuick, type QuickSeen } from "./quick-verdict.ts";
 import { loseServer } from "./server-loss.ts";
 import { withStage, type Stage } from "./stage.ts";
 import { hubCatchUpMs } from "./verdict.ts";
+import { nextVictim } from "./victims.ts";
 
 const podsPatienceMs = 15_000;
 /** So that something is kept from the hub also in a short run. */

@@ -8,12 +8,13 @@ import type { Drill, DrillReport } from "../drill.ts";
 import type { MachineName } from "../site/network.ts";
 import { waitWhole } from "../site/whole.ts";
 import { killAgent } from "./kill-agent.ts";
-import { loseNode, nextVictim, pauseNode, wholePatienceMs } from "./losses.ts";
+import { loseNode, pauseNode, wholePatienceMs } from "./losses.ts";
 import { collectableEnvironment } from "./soak-collect.ts";
 import { growthLine, growthOf, soakPromises, type SoakSeen } from "./soak-verdict.ts";
 import { filesBelow, watchProcesses } from "./soak-watch.ts";
 import { withStage, type Stage } from "./stage.ts";
 import { dataPromises, endOutages, remarksOn, reportOf, requestPromises } from "./verdict.ts";
+import { nextVictim } from "./victims.ts";
 
 /** Of the run. */
 const faultsFrom = 0.2;
