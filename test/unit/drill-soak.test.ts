@@ -182,3 +182,31 @@ test("soak: a process is weighed without the garbage of any of its threads", asy
     child.kill("SIGKILL");
   }
 });
+
+/** A thread that comes and goes: it answers nobody while it sleeps, and then it has ended. */
+const passer = `
+  const { Worker } = require("node:worker_threads");
+  const sleep = "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400); process.exit()";
+  const next = () => new Worker(sleep, { eval: true }).on("exit", next);
+  next();
+  console.log("started");
+`;
+
+test("soak: a thread that ends while it is asked keeps nobody waiting", async () => {
+  const args = ["--inspect-port=127.0.0.1:0", "-e", passer];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "ignore"] });
+  try {
+    await once(child.stdout, "data");
+    const around = {
+      network: loopbackNetwork(51),
+      clock: systemClock,
+      signal: AbortSignal.timeout(60_000),
+    };
+    for (let turn = 0; turn < 3; turn++) {
+      const alive = await collectGarbage("n1", child.pid ?? 0, around);
+      assert.ok(alive && alive.dataBytes > MB, `${alive?.dataBytes}`);
+    }
+  } finally {
+    child.kill("SIGKILL");
+  }
+});

@@ -25,11 +25,17 @@ const targets = (await (
   await fetch(`http://127.0.0.1:${port}/json/list`, { signal: AbortSignal.timeout(answerWithinMs) })
 ).json()) as readonly { readonly webSocketDebuggerUrl: string }[];
 const socket = new WebSocket(targets[0]?.webSocketDebuggerUrl ?? "");
-const waiting = new Map<string, (message: Message) => void>();
+const waiting = new Map<string, (message: Message | undefined) => void>();
 const threads: string[] = [];
+/** Threads that come and go: one may end after it was told of. */
+const ended = new Set<string>();
+/** Which thread a message of the main one is carried to. */
+const carriedTo = new Map<number, string>();
 let nextId = 0;
 
-const limit = systemClock.after(answerWithinMs, () => fail("no answer in time"));
+const limit = systemClock.after(answerWithinMs, () =>
+  fail(`no answer in time: ${[...waiting.keys()].join(", ")} of ${threads.length} threads`),
+);
 
 function fail(text: string): never {
   process.stderr.write(`${text}\n`);
@@ -38,18 +44,37 @@ function fail(text: string): never {
 
 /** `thread` is the session of one, or "" for the main one. */
 function settle(thread: string, message: Message): void {
-  if (message.error) fail(message.error.message);
+  const carried = carriedTo.get(message.id ?? -1);
+  carriedTo.delete(message.id ?? -1);
+  if (message.error && !(carried && ended.has(carried))) fail(message.error.message);
   const key = `${thread}/${message.id}`;
   waiting.get(key)?.(message);
   waiting.delete(key);
 }
 
-function ask(thread: string, method: string, params: object = {}): Promise<Message> {
+/** Nothing of what it was asked will be answered. */
+function end(thread: string): void {
+  ended.add(thread);
+  for (const [key, answer] of waiting) {
+    if (!key.startsWith(`${thread}/`)) continue;
+    waiting.delete(key);
+    answer(undefined);
+  }
+}
+
+/** Undefined: the thread has ended. */
+function ask(thread: string, method: string, params: object = {}): Promise<Message | undefined> {
+  if (ended.has(thread)) return Promise.resolve(undefined);
   const id = nextId++;
-  const answer = new Promise<Message>((resolve) => waiting.set(`${thread}/${id}`, resolve));
+  const answer = new Promise<Message | undefined>((resolve) =>
+    waiting.set(`${thread}/${id}`, resolve),
+  );
   const text = JSON.stringify({ id, method, params });
   if (thread === "") socket.send(text);
-  else void ask("", "NodeWorker.sendMessageToWorker", { sessionId: thread, message: text });
+  else {
+    carriedTo.set(nextId, thread);
+    void ask("", "NodeWorker.sendMessageToWorker", { sessionId: thread, message: text });
+  }
   return answer;
 }
 
@@ -57,6 +82,7 @@ socket.addEventListener("message", ({ data }) => {
   const message = JSON.parse(String(data)) as Message;
   const session = String(message.params?.["sessionId"]);
   if (message.method === "NodeWorker.attachedToWorker") threads.push(session);
+  else if (message.method === "NodeWorker.detachedFromWorker") end(session);
   else if (message.method === "NodeWorker.receivedMessageFromWorker") {
     const inner = JSON.parse(String(message.params?.["message"])) as Message;
     if (inner.id !== undefined) settle(session, inner);
@@ -71,15 +97,18 @@ await ask("", "NodeWorker.enable", { waitForDebuggerOnStart: false });
 const alive = { dataBytes: 0, codeBytes: 0 };
 for (const thread of ["", ...threads]) {
   await ask(thread, "HeapProfiler.collectGarbage");
-  const { result: code } = await ask(thread, "Runtime.evaluate", {
+  const code = await ask(thread, "Runtime.evaluate", {
     expression: codeExpression,
     returnByValue: true,
   });
-  const codeBytes = Number((code?.["result"] as { readonly value?: unknown } | undefined)?.value);
+  const heap = await ask(thread, "Runtime.getHeapUsage");
+  if (!code || !heap) continue;
+  const codeBytes = Number(
+    (code.result?.["result"] as { readonly value?: unknown } | undefined)?.value,
+  );
   if (!Number.isSafeInteger(codeBytes)) fail(`no spaces of code in ${JSON.stringify(code)}`);
-  const { result: heap } = await ask(thread, "Runtime.getHeapUsage");
   for (const part of ["usedSize", "embedderHeapUsedSize", "backingStorageSize"])
-    alive.dataBytes += Number(heap?.[part] ?? 0);
+    alive.dataBytes += Number(heap.result?.[part] ?? 0);
   alive.dataBytes -= codeBytes;
   alive.codeBytes += codeBytes;
 }
