@@ -19,8 +19,10 @@ import { nextVictim } from "./victims.ts";
 /** Of the run. */
 const faultsFrom = 0.2;
 const faultsUntil = 0.7;
-/** A new agent needs its warm-up, and time after it, to be judged. */
-const killsUntil = 0.45;
+/** A new agent is judged when it was watched for so long after its warm-up: who is killed later never is. */
+const judgedWithinMs = 130_000;
+/** In a run that is too short to judge anybody agents are killed all the same. */
+const killsAtLeastUntil = 0.3;
 const quietFrom = 0.8;
 /**
  * For each process from its start. Under this load an agent gains some 20 MB in its first four minutes
@@ -77,7 +79,8 @@ async function play(stage: Stage): Promise<DrillReport> {
 async function round(stage: Stage): Promise<void> {
   const { site, dice, clock, signal, forMs } = stage;
   const left: Fault[] = ["cut WAN", "pause node"];
-  if (stage.since() < forMs * killsUntil) left.push("kill agent");
+  const killsUntilMs = Math.max(forMs * killsAtLeastUntil, forMs - warmUpMs - judgedWithinMs);
+  if (stage.since() < killsUntilMs) left.push("kill agent");
   if (site.canCut) left.push("freeze node", "cut link");
   while (left.length > 0 && stage.since() < forMs * faultsUntil) {
     const [fault] = left.splice(dice.integer(left.length), 1);
