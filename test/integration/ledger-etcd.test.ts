@@ -2,11 +2,11 @@
 import { strict as assert } from "node:assert";
 import { after, test } from "node:test";
 import type { Ledger, Revision } from "../../src/ledger/index.ts";
-import { eventOfLine, openEtcdLedger } from "../../src/ledger/etcd/index.ts";
+import { eventOfLine } from "../../src/ledger/etcd/index.ts";
 import { memoryFolder, startEtcd } from "../support/etcd.ts";
 import { startCuttingProxy } from "../support/etcd-proxy.ts";
 import { recordHistory } from "../support/ledger-history.ts";
-import { bytes, hostDeps, text } from "../support/ledger.ts";
+import { bytes, text } from "../support/ledger.ts";
 import { checkLinearizable } from "../../src/drill/checkers/linearizability.ts";
 import { waitFor } from "../support/wait.ts";
 
@@ -138,29 +138,23 @@ test(
     const [first] = etcd.members;
     assert.ok(first);
     await using proxy = await startCuttingProxy({ host: first.host, port: first.clientPort });
-    const ledger = await openEtcdLedger(hostDeps, {
+    await using ledger = await etcd.openLedger({
       members: () => [{ name: "cut", host: proxy.host, port: proxy.port }],
-      credentials: () => etcd.credentials,
-      serverName: etcd.serverName,
       name: "cut",
       timeoutMs: patientMs,
     });
-    try {
-      const before = (await ledger.get("none")).revision;
-      let writes = 0;
-      for (let round = 0; proxy.cuts < 8 && round < 100; round++) {
-        // Somewhere in the request, or behind it: then the next ping of the connection is the cut.
-        proxy.cutAfter(100 + 25 * (round % 8));
-        await put(ledger, "counted", String(round));
-        writes++;
-      }
-      assert.ok(proxy.cuts >= 8);
-      const { keyValue, revision } = await ledger.get("counted");
-      assert.equal(keyValue?.version, writes);
-      assert.ok(revision >= before + writes);
-    } finally {
-      await ledger.close();
+    const before = (await ledger.get("none")).revision;
+    let writes = 0;
+    for (let round = 0; proxy.cuts < 8 && round < 100; round++) {
+      // Somewhere in the request, or behind it: then the next ping of the connection is the cut.
+      proxy.cutAfter(100 + 25 * (round % 8));
+      await put(ledger, "counted", String(round));
+      writes++;
     }
+    assert.ok(proxy.cuts >= 8);
+    const { keyValue, revision } = await ledger.get("counted");
+    assert.equal(keyValue?.version, writes);
+    assert.ok(revision >= before + writes);
   },
 );
 

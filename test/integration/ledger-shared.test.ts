@@ -2,14 +2,13 @@
 import { strict as assert } from "node:assert";
 import { after, test } from "node:test";
 import { checkLinearizable } from "../../src/drill/checkers/linearizability.ts";
-import { openEtcdLedger } from "../../src/ledger/etcd/index.ts";
 import type { Condition, Ledger, Revision, TransactionOutcome } from "../../src/ledger/index.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { memoryFolder, startEtcd } from "../support/etcd.ts";
 import { startCuttingProxy } from "../support/etcd-proxy.ts";
 import { recordHistory } from "../support/ledger-history.ts";
-import { bytes, hostDeps, text } from "../support/ledger.ts";
+import { bytes, text } from "../support/ledger.ts";
 import { waitFor } from "../support/wait.ts";
 
 const subnet = "127.0.36";
@@ -127,50 +126,44 @@ test(
     const [first] = etcd.members;
     assert.ok(first);
     await using proxy = await startCuttingProxy({ host: first.host, port: first.clientPort });
-    const ledger = await openEtcdLedger(hostDeps, {
+    await using ledger = await etcd.openLedger({
       members: () => [{ name: "cut", host: proxy.host, port: proxy.port }],
-      credentials: () => etcd.credentials,
-      serverName: etcd.serverName,
       name: "cut",
       timeoutMs: patientMs,
     });
-    try {
-      const callers = 60;
-      /** Each has a key that only it writes: by what it knows, by what it should not, and blindly. */
-      const writes = Array<number>(callers).fill(0);
-      let at = Array<Revision>(callers).fill(0 as Revision);
-      const stale = (await ledger.get("none")).revision;
-      for (let round = 0; proxy.cuts < 8 && round < 60; round++) {
-        at = await Promise.all(
-          at.map(async (known, caller) => {
-            const key = `cut/${caller}`;
-            const turn = (caller + round) % 3;
-            const modRevision = turn === 1 && round > 0 ? stale : known;
-            const when = turn === 2 ? [] : [{ key, modRevision }];
-            const outcome = await write(ledger, key, `${round}`, when);
-            // The first went alone; with its answer those that waited for it are on their way.
-            if (caller === 0) proxy.cutAfter(50 + 100 * (round % 8));
-            if (turn === 1 && round > 0) {
-              assert.equal(outcome.state, "refused");
-              const current = outcome.state === "refused" ? outcome.current : [];
-              assert.deepEqual(
-                current.map((one) => one.modRevision),
-                [known],
-              );
-              return known;
-            }
-            writes[caller] = (writes[caller] ?? 0) + 1;
-            return done(outcome);
-          }),
-        );
-      }
-      assert.ok(proxy.cuts >= 8, `${proxy.cuts} cuts`);
-      for (const [caller, expected] of writes.entries()) {
-        const { keyValue } = await ledger.get(`cut/${caller}`);
-        assert.deepEqual([keyValue?.version, keyValue?.modRevision], [expected, at[caller]]);
-      }
-    } finally {
-      await ledger.close();
+    const callers = 60;
+    /** Each has a key that only it writes: by what it knows, by what it should not, and blindly. */
+    const writes = Array<number>(callers).fill(0);
+    let at = Array<Revision>(callers).fill(0 as Revision);
+    const stale = (await ledger.get("none")).revision;
+    for (let round = 0; proxy.cuts < 8 && round < 60; round++) {
+      at = await Promise.all(
+        at.map(async (known, caller) => {
+          const key = `cut/${caller}`;
+          const turn = (caller + round) % 3;
+          const modRevision = turn === 1 && round > 0 ? stale : known;
+          const when = turn === 2 ? [] : [{ key, modRevision }];
+          const outcome = await write(ledger, key, `${round}`, when);
+          // The first went alone; with its answer those that waited for it are on their way.
+          if (caller === 0) proxy.cutAfter(50 + 100 * (round % 8));
+          if (turn === 1 && round > 0) {
+            assert.equal(outcome.state, "refused");
+            const current = outcome.state === "refused" ? outcome.current : [];
+            assert.deepEqual(
+              current.map((one) => one.modRevision),
+              [known],
+            );
+            return known;
+          }
+          writes[caller] = (writes[caller] ?? 0) + 1;
+          return done(outcome);
+        }),
+      );
+    }
+    assert.ok(proxy.cuts >= 8, `${proxy.cuts} cuts`);
+    for (const [caller, expected] of writes.entries()) {
+      const { keyValue } = await ledger.get(`cut/${caller}`);
+      assert.deepEqual([keyValue?.version, keyValue?.modRevision], [expected, at[caller]]);
     }
   },
 );
@@ -183,34 +176,28 @@ test(
     const [first] = etcd.members;
     assert.ok(first);
     await using proxy = await startCuttingProxy({ host: first.host, port: first.clientPort });
-    const ledger = await openEtcdLedger(hostDeps, {
+    await using ledger = await etcd.openLedger({
       members: () => [{ name: "twice", host: proxy.host, port: proxy.port }],
-      credentials: () => etcd.credentials,
-      serverName: etcd.serverName,
       name: "twice",
       timeoutMs: patientMs,
     });
-    try {
-      const key = "twice/key";
-      let current = done(await write(ledger, key, "0"));
-      let writes = 1;
-      const stale = current;
-      current = done(await write(ledger, key, "1"));
-      // Somewhere in between the second attempt has been sent and is not answered yet.
-      for (let nextBytes = 1000; nextBytes < 5000; nextBytes += 100) {
-        proxy.cutAfter(1, { nextBytes });
-        const refused = await write(ledger, key, "no", [{ key, modRevision: stale }]);
-        assert.equal(refused.state, "refused", `cut again after ${nextBytes} bytes`);
-        proxy.cutAfter(1, { nextBytes });
-        current = done(await write(ledger, key, "yes", [{ key, modRevision: current }]));
-        writes += 1;
-      }
-      const { keyValue } = await ledger.get(key);
-      assert.deepEqual([keyValue?.version, keyValue?.modRevision], [writes + 1, current]);
-      assert.ok(proxy.cuts > 100, `${proxy.cuts} cuts`);
-    } finally {
-      await ledger.close();
+    const key = "twice/key";
+    let current = done(await write(ledger, key, "0"));
+    let writes = 1;
+    const stale = current;
+    current = done(await write(ledger, key, "1"));
+    // Somewhere in between the second attempt has been sent and is not answered yet.
+    for (let nextBytes = 1000; nextBytes < 5000; nextBytes += 100) {
+      proxy.cutAfter(1, { nextBytes });
+      const refused = await write(ledger, key, "no", [{ key, modRevision: stale }]);
+      assert.equal(refused.state, "refused", `cut again after ${nextBytes} bytes`);
+      proxy.cutAfter(1, { nextBytes });
+      current = done(await write(ledger, key, "yes", [{ key, modRevision: current }]));
+      writes += 1;
     }
+    const { keyValue } = await ledger.get(key);
+    assert.deepEqual([keyValue?.version, keyValue?.modRevision], [writes + 1, current]);
+    assert.ok(proxy.cuts > 100, `${proxy.cuts} cuts`);
   },
 );
 
