@@ -1,9 +1,6 @@
 /** The soak's verdict finds what grows, and nothing else. */
 import { strict as assert } from "node:assert";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { test } from "node:test";
-import { systemClock } from "../../src/runtime/clock/index.ts";
 import {
   growthLine,
   growthOf,
@@ -12,10 +9,8 @@ import {
   type SoakSample,
   type SoakSeen,
 } from "../../src/drill/scripts/soak-verdict.ts";
-import { collectGarbage, state } from "../../src/drill/scripts/soak-collect.ts";
 import { roleOf, weigh } from "../../src/drill/scripts/soak-sample.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import { loopbackNetwork } from "../../src/drill/site/network.ts";
 
 const MB = 1e6;
 const minuteMs = 60_000;
@@ -126,87 +121,4 @@ test("soak: a process is weighed, and one that has ended is not", () => {
   assert.ok(own.fileHandles > 2 && own.threads > 1 && own.cpuMs > 0);
   assert.equal(weigh(2 ** 22 + 1), undefined);
   assert.equal(roleOf(process.pid), undefined);
-});
-
-/** In its main thread and another one: what is alive, and much garbage that lived long enough to be old. */
-const litterer = `
-  const { Worker, isMainThread, parentPort } = require("node:worker_threads");
-  let kept = [];
-  for (let i = 0; i < 400_000; i++) kept.push({ number: i, text: "x" + i });
-  kept = kept.slice(0, 10);
-  if (!isMainThread) parentPort.postMessage("littered");
-  else new Worker(process.argv[1], { eval: true, argv: [] }).on("message", () => console.log("littered"));
-  setInterval(() => kept.length, 1000);
-`;
-
-test("soak: a process is weighed without the garbage of any of its threads", async () => {
-  const child = spawn(
-    process.execPath,
-    [
-      "--inspect-port=127.0.0.1:0",
-      "-e",
-      `process.argv[1] = ${JSON.stringify(litterer)}; ${litterer}`,
-    ],
-    { stdio: ["ignore", "pipe", "ignore"] },
-  );
-  try {
-    await once(child.stdout, "data");
-    const pid = child.pid ?? 0;
-    const before = weigh(pid)?.anonymousBytes ?? 0;
-    const around = {
-      network: loopbackNetwork(51),
-      clock: systemClock,
-      signal: AbortSignal.timeout(60_000),
-    };
-    const alive = await collectGarbage("n1", pid, around);
-    const after = weigh(pid)?.anonymousBytes ?? before;
-    assert.ok(before - after > 30 * MB, `${before} to ${after}`);
-    assert.ok(alive, "it lives");
-    const { dataBytes, codeBytes } = alive;
-    assert.ok(dataBytes > 2 * MB, `${dataBytes} in the heaps of both threads`);
-    assert.ok(codeBytes > 0.2 * MB, `${codeBytes} of code`);
-    assert.ok(dataBytes + codeBytes < after, `${dataBytes} and ${codeBytes} of ${after}`);
-    const again = await collectGarbage("n1", pid, around);
-    assert.ok(
-      Math.abs((again?.dataBytes ?? 0) - dataBytes) < MB,
-      `${again?.dataBytes}: a second time the same`,
-    );
-    child.kill("SIGSTOP");
-    const stopped = AbortSignal.timeout(20_000);
-    while (state(pid) !== "stopped") stopped.throwIfAborted();
-    child.kill("SIGKILL");
-    await once(child, "exit");
-    assert.equal(state(pid), "ended");
-    assert.equal(await collectGarbage("n1", 2 ** 22 + 1, around).catch(() => "no such"), "no such");
-  } finally {
-    child.kill("SIGKILL");
-  }
-});
-
-/** A thread that comes and goes: it answers nobody while it sleeps, and then it has ended. */
-const passer = `
-  const { Worker } = require("node:worker_threads");
-  const sleep = "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400); process.exit()";
-  const next = () => new Worker(sleep, { eval: true }).on("exit", next);
-  next();
-  console.log("started");
-`;
-
-test("soak: a thread that ends while it is asked keeps nobody waiting", async () => {
-  const args = ["--inspect-port=127.0.0.1:0", "-e", passer];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "ignore"] });
-  try {
-    await once(child.stdout, "data");
-    const around = {
-      network: loopbackNetwork(51),
-      clock: systemClock,
-      signal: AbortSignal.timeout(60_000),
-    };
-    for (let turn = 0; turn < 3; turn++) {
-      const alive = await collectGarbage("n1", child.pid ?? 0, around);
-      assert.ok(alive && alive.dataBytes > MB, `${alive?.dataBytes}`);
-    }
-  } finally {
-    child.kill("SIGKILL");
-  }
 });

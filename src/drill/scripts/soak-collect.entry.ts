@@ -1,5 +1,5 @@
 /**
- * `soak-collect.entry PORT`: the debugger's part, run on the machine whose process it is. Prints what is
+ * `soak-collect.entry PORT LIMIT_MS`: the debugger's part, run on the machine whose process it is. Prints what is
  * alive in the heaps of all threads afterwards as JSON, an `Alive`. The protocol is Chrome's (HeapProfiler,
  * Runtime), with Node's own domain for threads (NodeWorker).
  */
@@ -14,8 +14,8 @@ type Message = {
   readonly error?: { readonly message: string };
 };
 
-const [, , port] = process.argv;
-const answerWithinMs = 20_000;
+const [, , port, limitMs] = process.argv;
+const answerWithinMs = Number(limitMs);
 /** Bytes in the spaces where V8 keeps machine code and, as objects it trusts, bytecode (v8.getHeapSpaceStatistics). */
 const codeExpression = `process.getBuiltinModule("node:v8").getHeapSpaceStatistics()
   .filter(({ space_name }) => /code|trusted/.test(space_name))
@@ -31,10 +31,16 @@ const threads: string[] = [];
 const ended = new Set<string>();
 /** Which thread a message of the main one is carried to. */
 const carriedTo = new Map<number, string>();
+/** What a thread refused with: while it ends it still answers, that it has no context any more. Its end excuses it, nothing else. */
+const refused = new Map<string, string>();
 let nextId = 0;
 
 const limit = systemClock.after(answerWithinMs, () =>
-  fail(`no answer in time: ${[...waiting.keys()].join(", ")} of ${threads.length} threads`),
+  fail(
+    [`no answer in time: ${[...waiting.keys()].join(", ")} of ${threads.length} threads`]
+      .concat(Array.from(refused, ([thread, text]) => `thread ${thread} refused: ${text}`))
+      .join("; "),
+  ),
 );
 
 function fail(text: string): never {
@@ -44,9 +50,10 @@ function fail(text: string): never {
 
 /** `thread` is the session of one, or "" for the main one. */
 function settle(thread: string, message: Message): void {
-  const carried = carriedTo.get(message.id ?? -1);
-  carriedTo.delete(message.id ?? -1);
-  if (message.error && !(carried && ended.has(carried))) fail(message.error.message);
+  const asked = thread || (carriedTo.get(message.id ?? -1) ?? "");
+  if (thread === "") carriedTo.delete(message.id ?? -1);
+  if (message.error && asked === "") fail(message.error.message);
+  if (message.error) return void refused.set(asked, message.error.message);
   const key = `${thread}/${message.id}`;
   waiting.get(key)?.(message);
   waiting.delete(key);
@@ -55,6 +62,7 @@ function settle(thread: string, message: Message): void {
 /** Nothing of what it was asked will be answered. */
 function end(thread: string): void {
   ended.add(thread);
+  refused.delete(thread);
   for (const [key, answer] of waiting) {
     if (!key.startsWith(`${thread}/`)) continue;
     waiting.delete(key);

@@ -16,6 +16,7 @@ import type { MachineName, Network } from "../site/network.ts";
 export const collectableEnvironment = { NODE_OPTIONS: "--inspect-port=127.0.0.1:0" };
 
 const openWithinMs = 10_000;
+const answerWithinMs = 20_000;
 const pollMs = 20;
 
 /** Bytes in the heaps of all threads after a full collection; what lies outside of them (SQLite, TLS, sockets) is not in it. */
@@ -48,7 +49,8 @@ export async function collectGarbage(
     port = inspectorPort(pid);
   }
   const entry = fileURLToPath(entryUrl(import.meta.url, "./soak-collect.entry"));
-  const [file = "", ...args] = network.on(machine, [process.execPath, entry, String(port)]);
+  const command = [process.execPath, entry, String(port), String(answerWithinMs)];
+  const [file = "", ...args] = network.on(machine, command);
   const child = spawn(file, args, { stdio: ["ignore", "pipe", "pipe"], signal });
   let said = "";
   let told = "";
