@@ -78,7 +78,11 @@ export function watchLedger(deps: {
   const askMembers = async () => {
     const sentMs = clock.monotonicMs();
     const statuses = await deps.cluster()?.status({ timeoutMs: membersTimeoutMs });
-    if (statuses) members = membersOf(statuses, members, sentMs);
+    if (!statuses) return;
+    members = membersOf(statuses, members, sentMs);
+    // The only voter is the quorum: it holds until a second one's has been asked for.
+    if (!isShared() && members.some((one) => one.leads && one.answeredMs === sentMs))
+      provedMs = sentMs;
   };
   const prove = async () => {
     if (!isShared()) return;

@@ -107,13 +107,13 @@ function bestLedger(reports: readonly NodeReport[]): CellStatus["ledger"] {
 }
 
 /** A node that answers knows its own pods best; of the others the API's word is taken, as far as it goes. */
-function allPods({ reports, pods, verdicts }: CellView): PodStatusLine[] {
+function allPods({ reports, pods, ...view }: CellView): PodStatusLine[] {
   const told = new Map(
     [...reports.values()].flatMap((report) => report.pods).map((pod) => [pod.uid, pod]),
   );
   for (const pod of pods) {
     const uid = pod.metadata.uid ?? "";
-    if (!told.has(uid)) told.set(uid, asLastHeard(podLine(pod, {}), verdicts));
+    if (!told.has(uid)) told.set(uid, asLastHeard(podLine(pod, {}), view));
   }
   return [...told.values()].sort((a, b) =>
     `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`),
@@ -121,12 +121,20 @@ function allPods({ reports, pods, verdicts }: CellView): PodStatusLine[] {
 }
 
 /** Ready is what a node said while it was heard. */
-function asLastHeard(line: PodStatusLine, verdicts: CellView["verdicts"]): PodStatusLine {
-  const verdict = verdicts.get(line.node);
-  if (!line.ready || (verdict?.state !== "unreachable" && verdict?.state !== "unknown"))
-    return line;
-  const why = verdict.state === "unknown" ? "was not heard yet" : "is unreachable";
+function asLastHeard(
+  line: PodStatusLine,
+  { nodes, verdicts }: Pick<CellView, "nodes" | "verdicts">,
+): PodStatusLine {
+  const why = nodes.some(({ name }) => name === line.node)
+    ? unheard(verdicts.get(line.node))
+    : "is no node of the cell any more";
+  if (!line.ready || why === undefined) return line;
   return { ...line, ready: false, reason: `as it was told last; ${line.node} ${why}` };
+}
+
+function unheard(verdict: NodeVerdict | undefined): string | undefined {
+  if (verdict?.state === "unreachable") return "is unreachable";
+  return verdict === undefined || verdict.state === "unknown" ? "was not heard yet" : undefined;
 }
 
 export function podLine(pod: Pod, pids: Readonly<Record<string, number>>): PodStatusLine {

@@ -293,6 +293,11 @@ test("a pod is as ready as its node was heard to say, and a node that nobody hea
   ]);
   for (const state of ["agent-down", "alive"] as const)
     assert.deepEqual(lines({ state, forMs: 9000 }), [[true, undefined]], state);
+  const deleted = cellStatus(view({ reports: new Map(), pods: [pod("a", "n9", true)] }));
+  assert.deepEqual(
+    deleted.pods.map(({ ready, reason }) => [ready, reason]),
+    [[false, "as it was told last; n9 is no node of the cell any more"]],
+  );
 });
 
 test("the cell's screen: every verdict in words, unknown things as ?, tabs for scripts", () => {
