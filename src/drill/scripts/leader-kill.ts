@@ -6,7 +6,6 @@ import { atMost, type Drill, type DrillReport } from "../drill.ts";
 import { ledgerLeader, loseLeader, type LeaderLoss } from "./leader-loss.ts";
 import { concludeLosses } from "./losses.ts";
 import { withStage, type Stage } from "./stage.ts";
-import { placePodOn } from "./victims.ts";
 import { notMeasured } from "./verdict.ts";
 
 /** What a cell of several servers promises for the one that led. */
@@ -30,7 +29,6 @@ async function play(stage: Stage): Promise<DrillReport> {
     const asked = site.nodes[turn]?.node ?? "";
     const leader = await ledgerLeader(stage, asked);
     progress(`${leader} leads`);
-    await placePodOn(stage, leader);
     lost.push(await loseLeader(stage, leader));
   }
   await stage.until(1);

@@ -3,6 +3,7 @@ import { echoPods, isReady, podsOffAfter, wantedPods, waitUntil } from "../site/
 import type { DrillReport, PromiseResult } from "../drill.ts";
 import { lossPromises, recordsOf, type Loss, type LossesSeen } from "./loss-verdict.ts";
 import type { Stage } from "./stage.ts";
+import { placePodOn } from "./victims.ts";
 import {
   dataPromises,
   endOutages,
@@ -30,8 +31,8 @@ const pauseAftermathMs = 4000;
 export type LostMachine = { readonly loss: Loss; readonly podsOff: number };
 
 /**
- * Takes a machine away until it is replaced, then gives it back; resolves when the cell has settled.
- * `meanwhile` begins when it is gone, and is waited for before it returns.
+ * Takes a machine with a pod on it away until it is replaced, then gives it back; resolves when the cell
+ * has settled. `meanwhile` begins when it is gone, and is waited for before it returns.
  */
 export async function loseNode(
   stage: Stage,
@@ -40,6 +41,7 @@ export async function loseNode(
   meanwhile?: (fromMs: number) => Promise<void>,
 ): Promise<LostMachine> {
   const { site, clock, signal, progress } = stage;
+  await placePodOn(stage, node);
   const podsBefore = (await echoPods(site)).map(({ metadata, spec }) => ({
     name: metadata.name,
     node: spec.nodeName ?? "",

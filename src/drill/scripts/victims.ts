@@ -1,4 +1,4 @@
-/** Which machine is lost next, and that its loss takes something away: a pod that runs on it. */
+/** Which machine is lost next, and that a loss takes something away: a pod that runs there. */
 import { podKind } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Random } from "../../lib/random.ts";
@@ -9,20 +9,15 @@ const patienceMs = 30_000;
 /** Whoever is lost a third time is given longer, rightly, than what drills promise (M6). */
 const lossesMax = 2;
 
-/** A node that is no server, with a pod on it. Throws `drill-step-failed` when none can be put there. */
+/** A node that is no server. */
 export async function nextVictim(
   stage: Stage,
   timesByNode: ReadonlyMap<string, number>,
 ): Promise<string> {
-  const { site, dice, progress } = stage;
+  const { site, dice } = stage;
   const [, ...workers] = site.nodes.map(({ node }) => node);
   const withPod = new Set((await echoPods(site)).flatMap(({ spec }) => spec.nodeName ?? []));
-  const victim = chooseVictim({ workers, withPod, timesByNode, dice });
-  if (!withPod.has(victim)) {
-    progress(`moving a pod to ${victim}: its loss shall take one away`);
-    await placePodOn(stage, victim);
-  }
-  return victim;
+  return chooseVictim({ workers, withPod, timesByNode, dice });
 }
 
 /** Of those that run a pod the one that was lost least often; another where these had their share. */
@@ -47,9 +42,12 @@ export function chooseVictim({
   throw new SkerryError({ code: "drill-step-failed", message: "every machine is a server" });
 }
 
-/** So that the loss of the node takes a pod of the example away. Moves one there, as a person with kubectl would. */
+/**
+ * So that the loss of the node takes a pod of the example away. Moves one there, as a person with kubectl
+ * would. Throws `drill-step-failed` when none can be put there.
+ */
 export async function placePodOn(stage: Stage, node: string): Promise<void> {
-  const { site, clock, signal, slowness } = stage;
+  const { site, clock, signal, slowness, progress } = stage;
   const patience: Patience = { clock, signal, timeoutMs: patienceMs * slowness };
   const others = site.nodes.map((one) => one.node).filter((name) => name !== node);
   const ofExample = async () =>
@@ -60,6 +58,7 @@ export async function placePodOn(stage: Stage, node: string): Promise<void> {
   if (!moved) {
     throw new SkerryError({ code: "drill-step-failed", message: "the application has no pods" });
   }
+  progress(`moving a pod to ${node}: its loss shall take one away`);
   for (const other of others) await cordon(site, other, true);
   await site.cluster.delete(podKind, moved.metadata);
   await waitUntil(
