@@ -55,6 +55,9 @@ import { startEnrolPath } from "./paths/enrol-path.ts";
 import { mountMetrics, openPaths } from "./paths/metrics-path.ts";
 import { hubDatabasePath, refuseUnmigrated, type HubStorageData } from "./storage.ts";
 
+/** Every node of every cell holds one. */
+const connectionsMax = 10_000;
+
 /** Runs until `signal` aborts, then stops in order. Throws what a part throws while starting. */
 export async function runHub(
   config: HubConfig,
@@ -204,6 +207,7 @@ export async function runHub(
     trusts: () => enrolPath.trusts(),
     router,
     http: (socket: TLSSocket) => http.accept(socket),
+    connectionsMax,
   };
   const balancers =
     record.proxyProtocol === undefined ? {} : { balancers: parseBalancers(record.proxyProtocol) };

@@ -3,7 +3,13 @@
  * byte of a link is read before its peer is judged.
  */
 import { createServer, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
-import { isIP, type AddressInfo, type Server, type Socket } from "node:net";
+import {
+  createServer as createPort,
+  isIP,
+  type AddressInfo,
+  type Server,
+  type Socket,
+} from "node:net";
 import { serverTlsOptions, type Credentials, type Trust } from "../identity/index.ts";
 import type { Clock, Timer } from "../lib/clock.ts";
 import { encodeError, SkerryError, systemCode } from "../lib/errors.ts";
@@ -11,6 +17,7 @@ import type { Log } from "../lib/log.ts";
 import { createSignals } from "../lib/signals.ts";
 import { createAudit, type Audit, type Refusal } from "./audit.ts";
 import { createFront, type Balancers } from "./balancers.ts";
+import { createHandshakes, type HandshakeLimits } from "./handshakes.ts";
 import { createEnrolServer, type EnrolHandler } from "./enrolment/serve.ts";
 import { encodeFrame } from "./link/frames.ts";
 import { defaultLimits, type LinkLimits } from "./link/limits.ts";
@@ -72,6 +79,8 @@ type Accepted = { readonly link: OwnedLink; readonly socket: TLSSocket };
 
 /** A peer that restarts leaves its old link behind for some pings; more than this many is a fault. */
 const linksPerPeerMax = 4;
+/** Of some 5 ms each: they end well within the time that their clients give them (`handshakeMs`). */
+const handshakeLimits: HandshakeLimits = { handshakesMax: 64, holdMs: 500, waitMs: 2500 };
 
 /** Throws `port-in-use` or `cannot-listen`. */
 export async function listen(deps: ListenDeps, options: ListenOptions): Promise<Listener> {
@@ -93,16 +102,20 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
     SNICallback: (name, done) =>
       done(null, name === identityServerName ? contexts.identity : contexts.fallback),
   });
+  const handshakes = createHandshakes(deps, {
+    ...handshakeLimits,
+    begin: (socket) => void server.emit("connection", socket),
+    letGo({ remoteAddress: remote }) {
+      audit.refused("busy", { remote, why: "more call at once than can be served in time" });
+    },
+  });
   const front =
     options.balancers &&
     createFront(
       { ...deps, audit },
-      {
-        balancers: options.balancers,
-        onConnection: (socket) => void server.emit("connection", socket),
-      },
+      { balancers: options.balancers, onConnection: handshakes.arrived },
     );
-  const port = front?.server ?? server;
+  const port = front?.server ?? createPort(handshakes.arrived);
   port.maxConnections = options.connectionsMax ?? 1024;
 
   const acceptLink = (socket: TLSSocket) => {
@@ -152,6 +165,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
   };
 
   server.on("secureConnection", (socket) => {
+    handshakes.over(socket);
     front?.showClient(socket);
     socket.setNoDelay(true);
     // Until somebody owns the socket, a reset must not end the process.
@@ -172,6 +186,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
     connection.once("close", () => connections.delete(connection));
   });
   server.on("tlsClientError", (error, socket) => {
+    handshakes.over(socket);
     front?.showClient(socket);
     refusedByTls(audit, error, socket);
   });

@@ -385,7 +385,7 @@ test("garbage of a process is collected from dist/", async () => {
     timeoutMs: 30_000,
   });
   const entry = fileURLToPath(entryUrl("drill/scripts/soak-collect.entry.ts"));
-  const { status, stderr } = spawnSync(process.execPath, [entry, port], {
+  const { status, stderr } = spawnSync(process.execPath, [entry, port, "20000"], {
     encoding: "utf8",
     timeout: 60_000,
   });

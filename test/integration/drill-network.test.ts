@@ -26,6 +26,7 @@ import { waitFor } from "../support/wait.ts";
 const launcher = fileURLToPath(new URL("../../bin/skerry.mjs", import.meta.url));
 const namespacesUrl = new URL("../../src/drill/site/namespaces.ts", import.meta.url);
 const clockUrl = new URL("../../src/runtime/clock/index.ts", import.meta.url);
+const waitUrl = new URL("../support/wait.ts", import.meta.url);
 
 /** A shared machine may be slow to start a process. */
 const timeoutMs = 30_000;
@@ -95,8 +96,12 @@ test("what a killed drill left is removed with the processes in it, what a livin
     const { systemClock: clock } = await import(${JSON.stringify(clockUrl.href)});
     const { spawn } = await import("node:child_process");
     const { site } = await makeNamespaces(["observer"], { clock });
-    const [file, ...args] = openNamespaces(site).on("observer", ["sleep", "600"]);
+    const network = openNamespaces(site);
+    const [file, ...args] = network.on("observer", ["sleep", "600"]);
     const { pid } = spawn(file, args, { detached: true, stdio: "ignore" });
+    const { waitFor } = await import(${JSON.stringify(waitUrl.href)});
+    const isInside = () => network.pidsOn("observer").includes(pid);
+    await waitFor(isInside, { timeoutMs: ${timeoutMs}, what: "its process to be in the namespace" });
     console.log(JSON.stringify({ site, pid }));
     process.exit(0);`;
   const text = execFileSync(process.execPath, ["--input-type=module", "-e", script]).toString();

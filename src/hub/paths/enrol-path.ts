@@ -52,6 +52,12 @@ export async function startEnrolPath(
     (part) => part.stop(),
   );
   const trustOf = trustByDomain(authority.trust);
+  /** Until the cells change: every connection is judged by all of it. */
+  let trusts: readonly Trust[] | undefined;
+  const onChange = () => {
+    trusts = undefined;
+    deps.onCells();
+  };
   const { registry, tokens } = await lifecycle.start(
     "fleet",
     async (): Promise<FleetStore> =>
@@ -61,11 +67,11 @@ export async function startEnrolPath(
             {
               address: postgres,
               hub: { name: record.name, pin: authority.pin },
-              onChange: deps.onCells,
+              onChange,
             },
           )
         : {
-            registry: openCellRegistry(dataDir, { nowMs, onChange: deps.onCells }),
+            registry: openCellRegistry(dataDir, { nowMs, onChange }),
             tokens: createFolderTokenStore({ nowMs }, join(dataDir, "tokens")),
             close: async () => {},
           },
@@ -75,10 +81,11 @@ export async function startEnrolPath(
     authority,
     own,
     registry,
-    trusts: () => [
-      authority.trust,
-      ...registry.cells().map(({ trustDomain: domain }) => trustOf(domain)),
-    ],
+    trusts: () =>
+      (trusts ??= [
+        authority.trust,
+        ...registry.cells().map(({ trustDomain: domain }) => trustOf(domain)),
+      ]),
     enrol: createCellEnrolment({
       authority,
       tokens,
