@@ -11,7 +11,8 @@ import type { RequestListener } from "node:http";
 import { join } from "node:path";
 import { bodyOf, idOf } from "./body.ts";
 import { concurrent, host, perRequest, type Identity } from "./protocol.ts";
-import { inBatches, serve } from "./serve.ts";
+import { serve } from "../commands.ts";
+import { inBatches } from "./in-batches.ts";
 
 type Saved = { readonly id: string; readonly rev: string };
 type Database = {

@@ -15,7 +15,8 @@ import { startThread } from "../../../src/runtime/thread/index.ts";
 import { createRouter, dial, listen, type DialledLink } from "../../../src/transport/index.ts";
 import { bodyOf, idOf } from "./body.ts";
 import { concurrent, host, perRequest, type Identity } from "./protocol.ts";
-import { inBatches, serve } from "./serve.ts";
+import { serve } from "../commands.ts";
+import { inBatches } from "./in-batches.ts";
 
 const deps = { clock: systemClock, random: systemRandom, log: silentLog };
 const linkDeps = { ...deps, nowMs: () => systemClock.wallMs() };
