@@ -80,7 +80,7 @@ type Accepted = { readonly link: OwnedLink; readonly socket: TLSSocket };
 /** A peer that restarts leaves its old link behind for some pings; more than this many is a fault. */
 const linksPerPeerMax = 4;
 /** Of some 5 ms each: they end well within the time that their clients give them (`handshakeMs`). */
-const handshakeLimits: HandshakeLimits = { handshakesMax: 64, holdMs: 500, waitMs: 2500 };
+const handshakeLimits: HandshakeLimits = { handshakesMax: 64, holdMs: 1000, waitMs: 2500 };
 
 /** Throws `port-in-use` or `cannot-listen`. */
 export async function listen(deps: ListenDeps, options: ListenOptions): Promise<Listener> {

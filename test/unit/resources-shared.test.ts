@@ -70,6 +70,24 @@ test("R14: all readers of a mirror get one object, which nobody can change; by n
   assert.equal(one.metadata.name, "new");
 });
 
+test("R4: who watches a mirror from before the last bookmark is told of it, though nothing changes any more", async () => {
+  const reflection = createReflection(configMapKind);
+  reflection.load([configMap("old", 3)]);
+  reflection.apply({ type: "BOOKMARK", resourceVersion: "9" });
+  const next = async (resourceVersion: string) => {
+    const signal = AbortSignal.timeout(5000);
+    for await (const event of reflection.watch({ resourceVersion, signal })) return event;
+    return "nothing";
+  };
+  assert.deepEqual(await next("3"), { type: "BOOKMARK", resourceVersion: "9" });
+  reflection.apply({ type: "ADDED", object: configMap("new", 11) });
+  const told = await next("3");
+  assert.ok(told !== "nothing" && told.type === "ADDED", "what changed comes first");
+  const silent = next("11");
+  reflection.apply({ type: "BOOKMARK", resourceVersion: "12" });
+  assert.deepEqual(await silent, { type: "BOOKMARK", resourceVersion: "12" }, "nothing twice");
+});
+
 test("a mirror starts with as many objects as the disk holds", () => {
   const reflection = createReflection(configMapKind);
   const count = 150_000;

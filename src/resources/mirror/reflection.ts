@@ -112,6 +112,7 @@ export function createReflection(kind: KindDefinition): Reflection {
     const queue = createQueue<Item>({ itemsMax: waitingMax, onFull: "reject" });
     const watcher = { after, queue };
     const missed = history.filter((item) => item.revision > after);
+    const known = revision;
     const present = fromStart ? itemsOf(selection) : [];
     watchers.add(watcher);
     const end = () => queue.close();
@@ -124,6 +125,9 @@ export function createReflection(kind: KindDefinition): Reflection {
         const event = eventOf(selection, item);
         if (event) yield event;
       }
+      // Bookmarks are no history: where nothing changes any more, no further one would say so.
+      if (!fromStart && known > after)
+        yield { type: "BOOKMARK", resourceVersion: String(known) } as const;
       for await (const item of queue) {
         if (options.signal?.aborted) return;
         const event = eventOf(selection, item);
