@@ -2,7 +2,8 @@
  * Entries acknowledged, as a node's clients see it: over MQTT at QoS 1 with mTLS, and over HTTP in
  * batches, on one node (`local`) and on three (`peer(1)`). Beside it, in the same turns: bare
  * `node:sqlite` with the same fsync (the ceiling), Mosquitto and JetStream with their files on the
- * same disk. Both of those acknowledge before their fsync, Skerry and the ceiling after it.
+ * same disk. Both of those acknowledge before their fsync, Skerry and the ceiling after it; JetStream
+ * once more with files that are written synchronously, which is what Skerry promises.
  *
  * Closed loop: 1,000 entries of 121 bytes always in flight. Open loop: 10,000 entries/s, each
  * entry's time counted from when it was due (`load.ts`).
@@ -121,9 +122,9 @@ async function peerContestants(folder: string) {
       await using peer = await start(join(folder, `peer-${++turns}`));
       return await measure(sender(peer));
     };
-  const jetStream = (hosts: readonly string[]) =>
+  const jetStream = (hosts: readonly string[], isSynced = false) =>
     started(
-      (path) => startJetStream({ folder: path, hosts }, identity),
+      (path) => startJetStream({ folder: path, hosts, isSynced }, identity),
       ({ endpoint }) => natsSender(endpoint),
     );
   return {
@@ -153,6 +154,18 @@ async function peerContestants(folder: string) {
       acknowledges: "before fsync, after 2 servers' write",
       openShare: 0,
       turn: jetStream([host(41), host(42), host(43)]),
+    },
+    jetstreamSynced: {
+      what: "JetStream, file storage, mTLS, synchronous files",
+      acknowledges: "after its write is on the disk",
+      openShare: 0,
+      turn: jetStream([host(44)], true),
+    },
+    jetstreamThreeSynced: {
+      what: "JetStream, 3 servers, 3 replicas, mTLS, synchronous files",
+      acknowledges: "after 2 servers' writes are on the disk",
+      openShare: 0,
+      turn: jetStream([host(45), host(46), host(47)], true),
     },
   } satisfies Record<string, Contestant>;
 }
@@ -210,7 +223,8 @@ function report(
   contestants: Readonly<Record<Name, Contestant>>,
   measured: Readonly<Record<Name, Measure>>,
 ): BenchResult {
-  const { ceiling, mosquitto, jetstream, jetstreamThree, mqtt, http, mqttPeer } = measured;
+  const { ceiling, mosquitto, mqtt, http, mqttPeer } = measured;
+  const { jetstream, jetstreamThree, jetstreamSynced, jetstreamThreeSynced } = measured;
   const ms = (value: number) => (Number.isNaN(value) ? "" : Number(value.toPrecision(3)));
   return {
     ratios: {
@@ -224,6 +238,8 @@ function report(
       "jetstream.httpThroughput": http.perSecond / jetstream.perSecond,
       "jetstream.p99": jetstream.p99Ms / mqtt.p99Ms,
       "jetstream.peerThroughput": mqttPeer.perSecond / jetstreamThree.perSecond,
+      "jetstreamSynced.throughput": mqtt.perSecond / jetstreamSynced.perSecond,
+      "jetstreamSynced.peerThroughput": mqttPeer.perSecond / jetstreamThreeSynced.perSecond,
     },
     figures: {
       ceilingPerSecond: ceiling.perSecond,
@@ -231,6 +247,8 @@ function report(
       mosquittoPerSecond: mosquitto.perSecond,
       jetstreamPerSecond: jetstream.perSecond,
       jetstreamThreePerSecond: jetstreamThree.perSecond,
+      jetstreamSyncedPerSecond: jetstreamSynced.perSecond,
+      jetstreamThreeSyncedPerSecond: jetstreamThreeSynced.perSecond,
       mqttPerSecond: mqtt.perSecond,
       mqttKeyedPerSecond: measured.mqttKeyed.perSecond,
       mqttP50Ms: mqtt.p50Ms,

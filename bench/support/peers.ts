@@ -104,10 +104,11 @@ export async function startMosquitto(
 
 /**
  * One server, or a cluster of as many as there are hosts, with as many replicas. Clients come with
- * mTLS; between the servers of a cluster nothing is encrypted, which is to its advantage.
+ * mTLS; between the servers of a cluster nothing is encrypted, which is to its advantage. `isSynced`:
+ * what it writes is on the disk before the write returns, and so before it acknowledges.
  */
 export async function startJetStream(
-  options: { folder: string; hosts: readonly string[] },
+  options: { folder: string; hosts: readonly string[]; isSynced?: boolean },
   identity: PeerIdentity,
 ): Promise<Peer> {
   const { folder, hosts } = options;
@@ -118,6 +119,7 @@ export async function startJetStream(
   for (const [index, host] of hosts.entries()) {
     const store = join(folder, host);
     mkdirSync(store, { recursive: true });
+    if (options.isSynced) writeSynchronously(store);
     const path = join(store, "nats.conf");
     const routes = hosts.map((other) => `"nats://${other}:${routePort}"`).join(", ");
     const cluster =
@@ -143,4 +145,13 @@ export async function startJetStream(
   }
   const kept = stack.move();
   return { endpoint, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/** Of everything that is made in this folder (`chattr`, `S`). Throws CannotRun where its file system knows no such files. */
+function writeSynchronously(folder: string): void {
+  const { status, stderr, error } = spawnSync("chattr", ["+S", folder], { encoding: "utf8" });
+  if (status === 0) return;
+  throw new CannotRun(
+    `files in ${folder} cannot be made synchronous (${error?.message ?? stderr.trim()}); set TMPDIR to a folder on ext4`,
+  );
 }
