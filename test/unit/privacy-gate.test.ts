@@ -129,6 +129,11 @@ test("P2, P3: keep and drop together: kept, less what is dropped", () => {
     ),
     '{"a":{"x":2},"b":{"c":3}}',
   );
+  // What held nothing but what is dropped goes as well: the hub would refuse it, and all behind it.
+  const policy = { keep: ["a.b.c", "x"], drop: ["a.b"] };
+  assert.equal(through(policy, '{"a":{"b":{"c":1}},"x":1}'), '{"x":1}');
+  assert.equal(through(policy, '{"a":[{"b":{"c":1}}],"x":1}'), '{"x":1}');
+  assert.equal(through({ keep: ["a"], drop: ["a.b"] }, '{"a":{"b":1}}'), '{"a":{}}');
 });
 
 test("P1: without a policy, or with an empty one, nothing leaves", () => {

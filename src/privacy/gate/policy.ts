@@ -21,10 +21,13 @@ export function compilePolicy({ keep, drop }: EgressPolicy): CompiledPolicy {
   };
 }
 
-/** The part of `value` that may leave; `{}` when none of its fields may. Never returns `value` itself. */
+/**
+ * The part of `value` that may leave; `{}` when none of its fields may. Never returns `value` itself.
+ * What is dropped goes first: a container on the way to what is kept may be empty without it.
+ */
 export function filter({ keep, drop }: CompiledPolicy, value: JsonObject): JsonObject {
-  const kept = keep ? keepFields(value, keep) : value;
-  return kept === undefined ? {} : (dropFields(kept, drop) as JsonObject);
+  const left = keep && drop.length === 0 ? value : (dropFields(value, drop) as JsonObject);
+  return keep ? (keepFields(left, keep) ?? {}) : left;
 }
 
 /**
