@@ -3,7 +3,7 @@
  * (`proxy-header.ts`) from an address that may say who others are. What follows it is handed on as if
  * it had come from the client itself.
  */
-import { BlockList, createServer, isIP, type Server, type Socket } from "node:net";
+import { BlockList, isIP, type Socket } from "node:net";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
@@ -36,11 +36,20 @@ export function parseBalancers(text: string): Balancers {
   };
 }
 
+export interface Front {
+  /** A connection of which nothing was read. */
+  accept(socket: Socket): void;
+  /** The address of the client behind this connection, once its header was read. */
+  clientOf(socket: Socket): string | undefined;
+  /** From here on the addresses of `socket`, the TLS within such a connection, are the client's. */
+  showClient(socket: Socket): void;
+}
+
 /** `onConnection` gets a socket whose next byte is the client's first. */
 export function createFront(
   deps: { clock: Clock; log: Log; audit: Audit },
   options: { balancers: Balancers; onConnection: (socket: Socket) => void },
-): { readonly server: Server; showClient(socket: Socket): void } {
+): Front {
   const { clock, log, audit } = deps;
   /** By the balancer's end of the connection, which no other one has at that time. */
   const sourceByEnd = new Map<string, ProxySource>();
@@ -91,8 +100,8 @@ export function createFront(
   };
 
   return {
-    server: createServer(accept),
-    /** From here on the addresses of `socket`, the TLS within such a connection, are the client's. */
+    accept,
+    clientOf: (socket) => sourceByEnd.get(endOf(socket))?.address,
     showClient(socket) {
       const source = sourceByEnd.get(endOf(socket));
       if (!source) return;

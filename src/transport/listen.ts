@@ -14,9 +14,11 @@ import { serverTlsOptions, type Credentials, type Trust } from "../identity/inde
 import type { Clock, Timer } from "../lib/clock.ts";
 import { encodeError, SkerryError, systemCode } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
+import { createConnectionGate } from "../runtime/connections/index.ts";
 import { createSignals } from "../lib/signals.ts";
 import { createAudit, type Audit, type Refusal } from "./audit.ts";
 import { createFront, type Balancers } from "./balancers.ts";
+import { awaitHello } from "./client-hello.ts";
 import { createHandshakes, type HandshakeLimits } from "./handshakes.ts";
 import { createEnrolServer, type EnrolHandler } from "./enrolment/serve.ts";
 import { encodeFrame } from "./link/frames.ts";
@@ -51,7 +53,10 @@ export type ListenOptions = {
   /** Takes over HTTPS connections; it judges the client itself (`verifyPeer`). */
   readonly http?: (socket: TLSSocket) => void;
   readonly limits?: Partial<LinkLimits>;
-  /** TCP connections at one time, those being judged included. Default 1024. */
+  /**
+   * TCP connections at one time, those being judged included. Beyond it one that is no link gives way
+   * to a newcomer, of the address with the most. Default 1024.
+   */
   readonly connectionsMax?: number;
   readonly time?: PeerTime;
   /** Connections come by these only, each with a PROXY header before it. */
@@ -104,19 +109,34 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
   });
   const handshakes = createHandshakes(deps, {
     ...handshakeLimits,
+    addressOf: (socket) => front?.clientOf(socket) ?? socket.remoteAddress ?? "",
     begin: (socket) => void server.emit("connection", socket),
     letGo({ remoteAddress: remote }) {
       audit.refused("busy", { remote, why: "more call at once than can be served in time" });
     },
   });
+  const gate = createConnectionGate({
+    connectionsMax: options.connectionsMax ?? 1024,
+    onRefused: (why) => audit.refused("busy", { why: `too many connections: ${why}` }),
+  });
+  const onConnection = (socket: Socket) =>
+    awaitHello(deps, socket, {
+      withinMs: limits.handshakeMs,
+      onHello: handshakes.arrived,
+      onNone({ remoteAddress: remote }) {
+        audit.refused("tls", { remote, why: `no handshake within ${limits.handshakeMs} ms` });
+      },
+    });
   const front =
     options.balancers &&
-    createFront(
-      { ...deps, audit },
-      { balancers: options.balancers, onConnection: handshakes.arrived },
-    );
-  const port = front?.server ?? createPort(handshakes.arrived);
-  port.maxConnections = options.connectionsMax ?? 1024;
+    createFront({ ...deps, audit }, { balancers: options.balancers, onConnection });
+  const connections = new Set<Socket>();
+  const port = createPort((socket) => {
+    if (!gate.admit(socket)) return socket.destroy();
+    connections.add(socket);
+    socket.once("close", () => connections.delete(socket));
+    return front ? front.accept(socket) : onConnection(socket);
+  });
 
   const acceptLink = (socket: TLSSocket) => {
     const remote = socket.remoteAddress;
@@ -166,6 +186,7 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
 
   server.on("secureConnection", (socket) => {
     handshakes.over(socket);
+    if (socket.alpnProtocol === alpn.link) gate.hold(socket);
     front?.showClient(socket);
     socket.setNoDelay(true);
     // Until somebody owns the socket, a reset must not end the process.
@@ -179,11 +200,6 @@ export async function listen(deps: ListenDeps, options: ListenOptions): Promise<
       audit.refused("protocol", { remote: socket.remoteAddress, alpn: socket.alpnProtocol });
       socket.destroy();
     }
-  });
-  const connections = new Set<Socket>();
-  port.on("connection", (connection: Socket) => {
-    connections.add(connection);
-    connection.once("close", () => connections.delete(connection));
   });
   server.on("tlsClientError", (error, socket) => {
     handshakes.over(socket);

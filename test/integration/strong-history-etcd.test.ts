@@ -23,9 +23,7 @@ test("T1, T2, T3, T5: what clients of three nodes saw is linearizable while lead
   const cluster = await etcd.openCluster();
   t.after(() => cluster[Symbol.dispose]());
 
-  let done = 0;
-  let unknown = 0;
-  let failed = 0;
+  const times = { done: 0, unknown: 0, failed: 0 };
   const codes = new Set<string>();
   const nodes = await Promise.all(
     ["n1,n2,n3", "n2,n3,n1", "n3,n1,n2"].map(async (from): Promise<StrongActor> => {
@@ -41,11 +39,11 @@ test("T1, T2, T3, T5: what clients of three nodes saw is linearizable while lead
         async write(caller, writes) {
           try {
             const answer = await strong.write(caller, writes);
-            if (answer.state === "done") done++;
-            if (answer.state === "unknown") unknown++;
+            if (answer.state === "done") times.done++;
+            if (answer.state === "unknown") times.unknown++;
             return answer;
           } catch (error) {
-            failed++;
+            times.failed++;
             codes.add((error as { code: string }).code);
             throw error;
           }
@@ -64,8 +62,8 @@ test("T1, T2, T3, T5: what clients of three nodes saw is linearizable while lead
   });
 
   const goOn = async (what: string) => {
-    const before = done;
-    await waitFor(() => done > before + 30, { what: `writes ${what}`, timeoutMs: 60_000 });
+    const before = times.done;
+    await waitFor(() => times.done > before + 30, { what: `writes ${what}`, timeoutMs: 60_000 });
   };
   const leader = () =>
     waitFor(
@@ -91,10 +89,10 @@ test("T1, T2, T3, T5: what clients of three nodes saw is linearizable while lead
     await goOn("while the leader stands still");
     frozen.resume();
     // Whether a write is under way as all stand still is chance, so until one was.
-    for (let round = 0; unknown === 0 && round < 20; round++) {
-      const before = failed;
+    for (let round = 0; times.unknown === 0 && round < 20; round++) {
+      const before = times.failed;
       for (const member of etcd.members) member.pause();
-      await waitFor(() => unknown > 0 || failed > before, {
+      await waitFor(() => times.unknown > 0 || times.failed > before, {
         what: "an answer of members that stand still",
         timeoutMs: 60_000,
       });

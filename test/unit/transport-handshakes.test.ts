@@ -10,12 +10,13 @@ import { createHandshakes } from "../../src/transport/handshakes.ts";
 const limits = { handshakesMax: 2, holdMs: 500, waitMs: 2500 };
 
 class FakeSocket extends EventEmitter {
-  readonly remoteAddress = "192.0.2.7";
+  readonly remoteAddress: string;
   readonly remotePort: number;
   isDestroyed = false;
-  constructor(remotePort: number) {
+  constructor(remotePort: number, remoteAddress = "192.0.2.7") {
     super();
     this.remotePort = remotePort;
+    this.remoteAddress = remoteAddress;
   }
   destroy() {
     this.isDestroyed = true;
@@ -36,8 +37,8 @@ function arrange(more: Partial<typeof limits> = {}) {
       letGo: ({ remotePort = 0 }) => void letGo.push(remotePort),
     },
   );
-  const arrive = (port: number) => {
-    const socket = new FakeSocket(port);
+  const arrive = (port: number, address?: string) => {
+    const socket = new FakeSocket(port, address);
     handshakes.arrived(socket as unknown as Socket);
     return socket;
   };
@@ -59,9 +60,21 @@ test("T27: a few handshakes at a time, in the order of coming", () => {
   assert.deepEqual(begun, [1, 2, 3, 4, 5]);
 });
 
+test("T27: the address with the fewest under way is served next: a flood waits for itself", () => {
+  const { begun, arrive, over } = arrange();
+  for (const port of [1, 2, 3, 4, 5]) arrive(port);
+  arrive(11, "192.0.2.11");
+  arrive(12, "192.0.2.12");
+  arrive(13, "192.0.2.11");
+  over(1);
+  assert.deepEqual(begun, [1, 2, 11], "one under way, against none");
+  over(2);
+  assert.deepEqual(begun, [1, 2, 11, 3], "none under way, and the longest since it was served");
+});
+
 test("T27: who hangs up gives its turn away, or its place in the line", () => {
   const { begun, arrive } = arrange();
-  const [first, , third] = [1, 2, 3, 4].map(arrive);
+  const [first, , third] = [1, 2, 3, 4].map((port) => arrive(port));
   third?.destroy();
   first?.destroy();
   assert.deepEqual(begun, [1, 2, 4]);
@@ -69,7 +82,7 @@ test("T27: who hangs up gives its turn away, or its place in the line", () => {
 
 test("T27: who waits for its client holds up nobody for long; an error of one that waits ends nothing", async () => {
   const { clock, begun, arrive } = arrange();
-  const [, , third] = [1, 2, 3, 4].map(arrive);
+  const [, , third] = [1, 2, 3, 4].map((port) => arrive(port));
   third?.emit("error", new Error("ECONNRESET"));
   await clock.advance(limits.holdMs - 1);
   assert.deepEqual(begun, [1, 2]);
@@ -79,7 +92,7 @@ test("T27: who waits for its client holds up nobody for long; an error of one th
 
 test("T27: whose handshake would end too late is let go, and the next one is served at once", async () => {
   const { clock, begun, letGo, arrive, over } = arrange({ holdMs: 60_000 });
-  const early = [1, 2, 3, 4].map(arrive);
+  const early = [1, 2, 3, 4].map((port) => arrive(port));
   await clock.advance(limits.waitMs + 1);
   arrive(5);
   over(1);
