@@ -3,7 +3,7 @@
 const pollMs = 10;
 
 export type WaitOptions = {
-  /** Default 10 s. */
+  /** Default 30 s: a machine that stands still for seconds must not fail what is only waited for. */
   readonly timeoutMs?: number;
   /** What is waited for, as it shall stand in the failure: `"node n2 to be ready"`. */
   readonly what: string;
@@ -18,7 +18,7 @@ export async function waitFor<T>(
   condition: () => T | undefined | false | Promise<T | undefined | false>,
   options: WaitOptions,
 ): Promise<T> {
-  const timeoutMs = options.timeoutMs ?? 10_000;
+  const timeoutMs = options.timeoutMs ?? 30_000;
   const untilMs = performance.now() + timeoutMs;
   let last: { error: unknown } | undefined;
   for (;;) {
