@@ -17,6 +17,8 @@ import { bytes, openTestLedger, temporaryFolder, text } from "../support/ledger.
 import { waitFor } from "../support/wait.ts";
 
 const ttlMs = 3000;
+/** Nobody renews it: a machine that stands still must not end it before the keeper is stopped. */
+const longTtlMs = 8000;
 const graceMs = 500;
 const entry = fileURLToPath(new URL("../support/leased-agent.entry.ts", import.meta.url));
 
@@ -78,6 +80,10 @@ test("K11: an agent that stands still renews nothing, and the keeper stops what 
     assert.equal(last.exit.reason, "lease-expired");
     assert.equal(last.exit.signal, 9, "it did not hear TERM: killed after its grace");
     assert.equal((await stateOf(free.id))?.state, "running");
+    // It may have been stopped for an earlier pause of the machine.
+    await waitFor(async () => ((await keeper.status()).leaseUntilBootMs ?? 0) <= bootTimeMs(), {
+      what: "the lease to be over",
+    });
     await assert.rejects(keeper.processes.start({ ...leased, id: "again" }), {
       code: "lease-expired",
     });
@@ -104,11 +110,11 @@ test("F: a keeper that stands still stops nothing; there the token of the older 
     `while :; do echo $SKERRY_FENCE > ${file}; sleep 0.05; done`,
     {
       leased: true,
-      leaseTtlMs: ttlMs,
+      leaseTtlMs: longTtlMs,
       graceMs,
     },
   );
-  await keeper.renewLease({ sentBootMs: bootTimeMs(), ttlMs });
+  await keeper.renewLease({ sentBootMs: bootTimeMs(), ttlMs: longTtlMs });
   const env = { ...spec.env, SKERRY_FENCE: "41" };
   const older = await keeper.processes.start({ ...spec, env });
   const keeperPid = folder.pid();
@@ -120,7 +126,7 @@ test("F: a keeper that stands still stops nothing; there the token of the older 
     const request = () => Number(existsSync(file) ? readFileSync(file, "utf8") : 0);
     await waitFor(() => request() === 41, { what: "its first request" });
     assert.equal(await accepts(ledger, 41), true);
-    const overMs = bootTimeMs() + ttlMs + graceMs + 500;
+    const overMs = bootTimeMs() + longTtlMs + graceMs + 500;
     await waitFor(() => bootTimeMs() > overMs, { what: "the lease and the grace to be over" });
     assert.ok(isRunning(pid), "no timer covers a keeper that stands still");
     // The cell has started another by now, elsewhere, with the token of its own binding.

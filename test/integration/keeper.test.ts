@@ -116,7 +116,8 @@ test("K4: who ignores TERM is killed after the grace, and what escaped by setsid
   const started = await keeper.processes.start(
     shellContainer(
       folder,
-      "trap '' TERM; setsid sleep 1000 & echo $!; while :; do sleep 0.05; done",
+      // Told once it has escaped.
+      "trap '' TERM; setsid sh -c 'echo $$; exec sleep 1000' & while :; do sleep 0.05; done",
     ),
   );
   const escaped = await pidInLog(started);
@@ -243,7 +244,7 @@ test("exec runs with the container's environment and folder; too slow a command 
     ...spec,
     env: { ...spec.env, "odd.name-x": "seen", PLAIN: "a b" },
   });
-  const run = (...argv: string[]) => keeper.processes.exec(id, argv, { timeoutMs: 5000 });
+  const run = (...argv: string[]) => keeper.processes.exec(id, argv, { timeoutMs: 60_000 });
   const said = await run("sh", "-c", "pwd; echo $PLAIN; echo bad >&2; exit 7");
   assert.equal(said.stdout, "/usr\na b\n");
   assert.match((await run("env")).stdout, /^odd\.name-x=seen$/m);

@@ -16,6 +16,9 @@ import { waitFor } from "./wait.ts";
 
 export const keeperDeps = { clock: systemClock, random: systemRandom, log: silentLog };
 
+/** A slow machine takes its time to start a keeper. */
+const patient = { connectTimeoutMs: 60_000 };
+
 export type KeeperFolder = AsyncDisposable & {
   readonly dataDir: string;
   /** Starts or finds the keeper; closed with the folder. */
@@ -39,19 +42,22 @@ export function createKeeperFolder(folderName = "skerry-keeper-"): KeeperFolder 
     const pid = keeperPid(dataDir);
     if (pid === undefined) return;
     process.kill(pid, "SIGKILL");
-    await waitFor(() => keeperPid(dataDir) === undefined, { what: "the keeper to be gone" });
+    // An agent may have brought up the next one before it is looked for.
+    await waitFor(() => keeperPid(dataDir) !== pid, { what: "the keeper to be gone" });
   };
   return {
     dataDir,
-    open: async (options) => remember(await ensureKeeper(dataDir, keeperDeps, options)),
-    connect: async (options) => remember(await connectKeeper(dataDir, keeperDeps, options)),
+    open: async (options) =>
+      remember(await ensureKeeper(dataDir, keeperDeps, { ...patient, ...options })),
+    connect: async (options) =>
+      remember(await connectKeeper(dataDir, keeperDeps, { ...patient, ...options })),
     pid: () => keeperPid(dataDir),
     kill,
     async [Symbol.asyncDispose]() {
       for (const client of clients) client.close();
       try {
         // A keeper adopts whatever is left and takes it down, its cgroups included.
-        const last = await ensureKeeper(dataDir, keeperDeps);
+        const last = await ensureKeeper(dataDir, keeperDeps, patient);
         await last.shutdown({ agentGraceMs: 0, stopContainers: true });
       } finally {
         await kill();
