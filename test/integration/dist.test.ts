@@ -15,6 +15,8 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -209,6 +211,17 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
       },
     },
   );
+  // Asked in turn with the node: once it was, the node was as well.
+  let seen = 0;
+  const counter = createServer((_request, response) => {
+    seen++;
+    response.end();
+  });
+  await new Promise<void>((resolve) => counter.listen(0, "127.0.0.1", resolve));
+  closers.push(() => {
+    counter.closeAllConnections();
+    counter.close();
+  });
   const requests = startWorker<RequestLoadConfig, RequestLoadResult>(
     entryUrl("drill/load/requests.entry.ts"),
     {
@@ -222,9 +235,13 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
             url: `${node.gateway}/v1/status`,
             headers: { authorization: `Bearer ${token}` },
           },
+          {
+            name: "counter",
+            url: `http://127.0.0.1:${(counter.address() as AddressInfo).port}`,
+          },
         ],
         perSecond: 20,
-        deadlineMs: 5000,
+        deadlineMs: 60_000,
         inFlightMax: 100,
       },
     },
@@ -233,9 +250,10 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
     what: "20 acknowledged entries",
     timeoutMs: 30_000,
   });
+  await waitFor(() => seen > 0, { what: "the requests to begin" });
   const [sent, asked] = await Promise.all([entries.finish(), requests.finish()]);
   assert.ok(sent.acknowledged >= 20, JSON.stringify(sent.failures));
-  assert.ok(asked.samples.some(({ failure }) => failure === undefined));
+  assert.ok(asked.samples.some(({ target, failure }) => target === "n1" && failure === undefined));
   started.add("drill/load/entries.entry.ts");
   started.add("drill/load/requests.entry.ts");
 
@@ -243,7 +261,7 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
   const config: EntryCheckConfig = {
     acknowledgedPath,
     stream,
-    timeoutMs: 30_000,
+    timeoutMs: 60_000,
     views: [
       { name: "n1", url: node.gateway, token },
       {
@@ -303,7 +321,7 @@ test("a hub and a node run from dist/, take entries, and stop", async () => {
 
   for (const folder of [dataDir, hub.dataDir])
     assert.deepEqual(skerry("down", "--data", folder), { dataDir: folder, stopped: true });
-  assert.equal(processes(), "");
+  await waitFor(() => processes() === "", { what: "no process of theirs to be left" });
 });
 
 /** What the drill of a long absence pours in: at least one batch for each of its workers. */

@@ -82,11 +82,16 @@ test("wires: one direction is cut, lossy or slow while the other is not, and who
   assert.ok(!asker.text().includes(heard), "what was dropped does not come late");
 
   await wires.set({ from: "n1", to: "n2" }, { state: "lossy", share: 0.5 });
-  const names = await ask(asker, 200);
-  await waitFor(() => names.every((name) => echo.text().includes(`heard ${name}\n`)), {
-    timeoutMs,
-    what: "n1 to hear all",
-  });
+  const names: string[] = [];
+  // Few at a time: a socket whose process stands still holds only so many.
+  for (let round = 0; round < 4; round++) {
+    const some = await ask(asker, 50);
+    await waitFor(() => some.every((name) => echo.text().includes(`heard ${name}\n`)), {
+      timeoutMs,
+      what: "n1 to hear all",
+    });
+    names.push(...some);
+  }
   await wires.healAll();
   await answered(asker, (await ask(asker))[0] ?? "");
   const through = names.filter((name) => asker.text().includes(`${name} took`)).length;

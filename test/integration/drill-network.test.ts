@@ -79,9 +79,13 @@ test("a machine's processes are those of its namespace, whatever they did to the
   const site = await siteOrReason(t, ["observer", "n1"]);
   if (site === undefined) return;
   const network = openNamespaces(site);
-  startChild(network.on("n1", ["sh", "-c", "setsid sleep 600 & setsid sleep 600 & exit 0"]), t);
+  const argv = ["sh", "-c", "setsid sleep 600 & setsid sleep 600 & exit 0"];
+  const parent = startChild(network.on("n1", argv), t);
   const look = () => network.pidsOn?.("n1") ?? [];
-  await waitFor(() => look().length === 2, { timeoutMs, what: "two orphans" });
+  await waitFor(() => parent.exitCode === 0 && look().length === 2, {
+    timeoutMs,
+    what: "two orphans",
+  });
   await freezeAll(look, clock);
   await killAll(look, clock);
   assert.deepEqual(look(), []);

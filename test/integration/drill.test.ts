@@ -24,6 +24,8 @@ let onRead = () => {};
 let failEvery = 0;
 let podAnswering: string | undefined;
 const methodsSeen = new Set<string>();
+/** Method, path and the pod that was named. */
+const answered = new Set<string>();
 
 before(async () => {
   dir = mkdtempSync(join(tmpdir(), "skerry-drill-test-"));
@@ -35,6 +37,7 @@ before(async () => {
     }
     requestsSeen++;
     methodsSeen.add(request.method ?? "");
+    answered.add(`${request.method} ${request.url} ${podAnswering}`);
     response
       .writeHead(failEvery > 0 && requestsSeen % failEvery === 0 ? 503 : 200)
       .end(podAnswering === undefined ? "ok" : JSON.stringify({ pod: podAnswering }));
@@ -54,7 +57,7 @@ const entry = (sequence: number) => ({ producer: "p", epoch: 1, sequence });
 
 async function check(
   name: string,
-  more: Partial<EntryCheckConfig> = {},
+  { at = url, ...more }: Partial<EntryCheckConfig> & { at?: string } = {},
 ): Promise<EntryCheckResult["views"][number]> {
   const acknowledgedPath = join(dir, `${name}.tsv`);
   writeFileSync(
@@ -66,7 +69,7 @@ async function check(
     stream: "s",
     timeoutMs: 0,
     ...more,
-    views: [{ name: "fake", url }],
+    views: [{ name: "fake", url: at }],
   };
   const entryFile = new URL("checkers/entries.entry.ts", drillUrl);
   const result = await startWorker<EntryCheckConfig, EntryCheckResult>(entryFile, {
@@ -119,14 +122,15 @@ test("the entry checker finds what was there and went", async (t) => {
 });
 
 test("the entry checker takes an unreadable view for lost, not for clean", async () => {
-  server.closeAllConnections();
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  const view = await check("unreadable");
+  const nobody = createTcpServer();
+  // An address of its own: nobody else is given its port meanwhile.
+  await new Promise<void>((resolve) => nobody.listen(0, "127.0.49.65", resolve));
+  const address = nobody.address();
+  assert.ok(typeof address === "object" && address);
+  await new Promise((resolve) => nobody.close(resolve));
+  const view = await check("unreadable", { at: `http://127.0.49.65:${address.port}` });
   assert.equal(view.lost, 100);
   assert.match(view.failure ?? "", /ECONNREFUSED/);
-  await new Promise<void>((resolve) =>
-    server.listen(Number(new URL(url).port), "127.0.0.1", resolve),
-  );
 });
 
 test("the request load is an open loop and counts what failed", async () => {
@@ -160,7 +164,12 @@ test("the request load tells which pod answered, by every method and through eve
   requestsSeen = 0;
   podAnswering = "echo-1";
   t.after(() => (podAnswering = undefined));
-  const targets = ["a", "b", "c"].map((name) => ({ name, url }));
+  const targets = ["a", "b", "c"].map((name) => ({ name, url: `${url}/${name}` }));
+  const methods = ["GET", "PUT"] as const;
+  const isAnsweredBy = (pod: string) =>
+    targets.every(({ name }) =>
+      methods.every((method) => answered.has(`${method} /${name} ${pod}`)),
+    );
   const load = startWorker<RequestLoadConfig, RequestLoadResult>(
     new URL("load/requests.entry.ts", drillUrl),
     {
@@ -168,18 +177,17 @@ test("the request load tells which pod answered, by every method and through eve
       name: "pods",
       config: {
         targets,
-        methods: ["GET", "PUT"],
+        methods,
         perSecond: 100,
-        deadlineMs: 30_000,
-        inFlightMax: 100,
+        deadlineMs: 60_000,
+        inFlightMax: 10_000,
       },
       untilFinished: true,
     },
   );
-  await waitFor(() => requestsSeen >= 12, { what: "each method through each target" });
+  await waitFor(() => isAnsweredBy("echo-1"), { what: "each method through each target" });
   podAnswering = "echo-2";
-  const before = requestsSeen;
-  await waitFor(() => requestsSeen >= before + 12, { what: "answers of the next pod" });
+  await waitFor(() => isAnsweredBy("echo-2"), { what: "answers of the next pod" });
   const { samples } = await load.finish();
   assert.deepEqual(
     samples.filter(({ failure }) => failure !== undefined),
