@@ -93,9 +93,13 @@ test("a write reaches the other node before peer(1) is answered; cut off, both g
   }
   link = connect(first, second);
   for (const node of nodes)
-    await waitFor(async () => (await bodyAt(node, "a"))?.["stock"] === 25, {
-      what: `${node.name} to hear of the other's`,
-    });
+    await waitFor(
+      async () => {
+        const merged = await bodyAt(node, "c");
+        return (await bodyAt(node, "a"))?.["stock"] === 25 && merged?.["n1"] && merged["n2"];
+      },
+      { what: `${node.name} to hear of the other's` },
+    );
   const [here, there] = await Promise.all(nodes.map(({ client }) => client.get("items", "c")));
   assert.deepEqual(here, there);
   assert.deepEqual([here?.body["n1"], here?.body["n2"]], [true, true]);
