@@ -17,11 +17,15 @@ const store = openStreamStore(
   },
 );
 await store.setStreams([telemetry]);
+let hasBegun = mode !== "sealing";
 for (let sequence = Number(first); ; sequence += 2) {
   const answers = await Promise.all([
     store.append([entry(sequence)]),
     store.append([entry(sequence + 1)]),
   ]);
   if (answers.some(({ state }) => state !== "stored")) throw new Error(JSON.stringify(answers));
+  // What is counted begins when something was sealed: before, a kill would not come amid sealing.
+  hasBegun ||= (await store.status()).streams.some(({ sealed }) => sealed > 0);
+  if (!hasBegun) continue;
   process.stdout.write(`${sequence + 1}\n`);
 }
