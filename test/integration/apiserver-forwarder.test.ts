@@ -48,7 +48,9 @@ async function startWorker(cell: TestCell, options: ForwarderOptions): Promise<W
     { credentials: await servingCredentials(cell.authority) },
   );
   const at = { host: "127.0.0.1", port: 0 };
-  const forwarder = await listenForwarder({ clock: systemClock, log, local }, at, options);
+  // A machine that stands still for a second makes no server of the cell a dead one.
+  const patient = { dialTimeoutMs: 60_000, ...options };
+  const forwarder = await listenForwarder({ clock: systemClock, log, local }, at, patient);
   const { host, port } = forwarder;
   const credentials = await cell.credentials("user", "admin");
   return {
@@ -61,14 +63,15 @@ async function startWorker(cell: TestCell, options: ForwarderOptions): Promise<W
   };
 }
 
-/** An address at which nobody listens. */
+/** An address at which nobody listens, and on which nobody else is given a free port meanwhile. */
 async function deadAddress(): Promise<ServerAddress> {
-  const server = createServer().listen(0, "127.0.0.1");
+  const host = "127.0.49.64";
+  const server = createServer().listen(0, host);
   await once(server, "listening");
   const { port } = server.address() as { port: number };
   server.close();
   await once(server, "close");
-  return { host: "127.0.0.1", port };
+  return { host, port };
 }
 
 const review = {

@@ -282,33 +282,35 @@ test("K10: rollout status waits for the status that controllers write", async ()
     readyReplicas: 2,
     availableReplicas: 2,
   };
+  const exited = once(rollout, "close");
   const update = cell.resources.update(
     deploymentKind,
     { ...deployment, status },
     { subresource: "status" },
   );
   await done(update);
-  const [code] = await once(rollout, "exit");
+  const [code] = await exited;
   assert.equal(code, 0, rollout.output());
   assert.match(rollout.output(), /successfully rolled out/);
 });
 
 test("K11: wait for a condition and for the end", async () => {
   const pod = await makePod("waited");
-  await kubectl.ok(["wait", "--for=condition=Ready", "pod/waited", "--timeout=20s"]);
+  await kubectl.ok(["wait", "--for=condition=Ready", "pod/waited", "--timeout=60s"]);
   await kubectl.ok(["delete", "pod", "waited", "--wait=false"]);
   const ending = await cell.resources.get(podKind, { namespace: "default", name: "waited" });
   assert.ok(ending?.metadata.deletionTimestamp, "its node has to confirm");
   const watchesBefore = podWatches;
-  const waiting = kubectl.start(["wait", "--for=delete", "pod/waited", "--timeout=20s"]);
+  const waiting = kubectl.start(["wait", "--for=delete", "pod/waited", "--timeout=60s"]);
   await waitFor(() => podWatches > watchesBefore, { what: "kubectl to watch the pod" });
+  const exited = once(waiting, "close");
   const confirm = cell.resources.delete(
     podKind,
     { namespace: "default", name: "waited" },
     { gracePeriodSeconds: 0, preconditions: { uid: pod.metadata.uid } },
   );
   await done(confirm);
-  const [code] = await once(waiting, "exit");
+  const [code] = await exited;
   assert.equal(code, 0, waiting.output());
 });
 
@@ -376,12 +378,12 @@ test("K16: cordon and drain evict what runs on a node", async () => {
   const node = await cell.resources.get(nodeKind, { name: "n9" });
   assert.equal(node?.spec?.unschedulable, true);
   const key = { namespace: "default", name: "evicted" };
-  const drain = kubectl.start(["drain", "n9", "--force", "--timeout=20s"]);
+  const drain = kubectl.start(["drain", "n9", "--force", "--timeout=60s"]);
   const confirmed = waitFor(
     async () => (await cell.resources.get(podKind, key))?.metadata.deletionTimestamp,
     { what: "the eviction" },
   ).then(() => cell.resources.delete(podKind, key, { gracePeriodSeconds: 0 }));
-  const [[code]] = await Promise.all([once(drain, "exit"), confirmed]);
+  const [[code]] = await Promise.all([once(drain, "close"), confirmed]);
   assert.equal(code, 0, drain.output());
 });
 

@@ -73,7 +73,10 @@ test("AD2, AD3, AD7: neighbours follow the address in both families; a frozen ho
   };
   name("n1");
   await answeredBy("n1");
-  assert.match(await shownOn("n1"), /198\.51\.100\.50\/32 .*dynamic/);
+  await waitFor(async () => /198\.51\.100\.50\/32 .*dynamic/.test(await shownOn("n1")), {
+    what: "the address on n1, with its end",
+    timeoutMs,
+  });
   name("n2");
   await answeredBy("n2");
   await gone("n1");

@@ -176,8 +176,10 @@ test("C3: what the network does to a write is unknown, unless it was surely not 
         .writeHead(503, { "content-type": "application/json" })
         .end(JSON.stringify({ error: { code: "server-lost", message: "x", retryable: true } })),
   ];
-  let next = 0;
-  const server = createServer((_request, response) => answers[next++]?.(response));
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? "", "http://gateway");
+    answers[Number(pathname.at(-1))]?.(response);
+  });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => {
     server.closeAllConnections();
@@ -185,22 +187,26 @@ test("C3: what the network does to a write is unknown, unless it was surely not 
   });
   const address = server.address();
   const port = typeof address === "object" ? address?.port : 0;
-  const client = createCoordination({
-    gateway: `http://127.0.0.1:${port}`,
-    token: "t",
-    timeoutMs: 500,
-  });
-  for (let index = 0; index < 4; index++)
-    assert.equal((await client.put("k", "v")).state, "unknown", `answer ${index}`);
-  await assert.rejects(client.put("k", "v"), { code: "server-lost" });
+  // Only the one without an answer is given up for its time.
+  const put = (index: number, timeoutMs = patientMs) =>
+    createCoordination({ gateway: `http://127.0.0.1:${port}`, token: "t", timeoutMs }).put(
+      `k${index}`,
+      "v",
+    );
+  for (const index of [0, 1, 2])
+    assert.equal((await put(index)).state, "unknown", `answer ${index}`);
+  assert.equal((await put(3, 500)).state, "unknown", "no answer");
+  await assert.rejects(put(4), { code: "server-lost" });
   // Nobody ever listened there: nothing can have been sent.
   const nobody = createServer();
-  await new Promise<void>((resolve) => nobody.listen(0, "127.0.0.1", resolve));
+  // An address of its own: nobody else is given its port meanwhile.
+  await new Promise<void>((resolve) => nobody.listen(0, "127.0.49.63", resolve));
   const free = nobody.address();
   await new Promise((resolve) => nobody.close(resolve));
   const alone = createCoordination({
-    gateway: `http://127.0.0.1:${typeof free === "object" ? free?.port : 0}`,
+    gateway: `http://127.0.49.63:${typeof free === "object" ? free?.port : 0}`,
     token: "t",
+    timeoutMs: patientMs,
   });
   await assert.rejects(alone.put("k", "v"), { code: "not-answering" });
   await assert.rejects(alone.get("k"), { code: "not-answering" });

@@ -13,7 +13,13 @@ let etcd: TestEtcd;
 
 before(async () => {
   folder = await memoryFolder();
-  etcd = await startEtcd({ subnet: "127.0.42", folder: folder.path, members: 3 });
+  etcd = await startEtcd({
+    subnet: "127.0.42",
+    folder: folder.path,
+    members: 3,
+    // A machine that stands still for seconds costs no leader, and so makes no outcome unknown.
+    timers: { heartbeatMs: 250, electionMs: 3500 },
+  });
 });
 after(async () => {
   await etcd[Symbol.asyncDispose]();
@@ -35,7 +41,7 @@ test("T1 to T4: two servers have one strong collection, over etcd", async (t) =>
 test("keys, sessions, fences and watches on etcd, and what is said when members are lost", async (t) => {
   const ledger = await etcd.openLedger();
   t.after(() => ledger.close());
-  const { url } = await startGateway(t, startService(t, ledger, { timeoutMs: 5000 }));
+  const { url } = await startGateway(t, startService(t, ledger, { timeoutMs: 10_000 }));
   const client: CoordinationClient = createCoordination({
     gateway: url,
     token: "good-a",
@@ -56,16 +62,16 @@ test("keys, sessions, fences and watches on etcd, and what is said when members 
         seen.push(event.type === "put" ? `${event.entry.key}=${event.entry.text()}` : event.key);
   })();
 
-  const first = await client.lock("door", { ttlMs: 60_000 });
+  const first = await client.lock("door", { ttlMs: 600_000 });
   assert.equal((await client.put("state", "1", { fence: first.fence })).state, "done");
-  const waiting = client.lock("door", { ttlMs: 60_000 });
+  const waiting = client.lock("door", { ttlMs: 600_000 });
   await first.release();
   const second = await waiting;
   t.after(() => second.release());
   assert.ok(second.token > first.token);
   const late = await client.put("state", "2", { fence: first.fence });
   assert.ok(late.state === "refused" && late.reason === "fence-lost");
-  const session = await client.session({ ttlMs: 60_000 });
+  const session = await client.session({ ttlMs: 600_000 });
   await client.put("mine", "x", { session });
   await session.end();
   assert.equal(await client.get("mine"), undefined);

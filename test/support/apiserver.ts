@@ -245,14 +245,14 @@ export type Kubectl = {
   readonly kubeconfig: string;
   /** Minor version of the client: 20 for Debian 12's, 32, ... */
   readonly minor: number;
-  /** Runs to its end, at most 30 s. */
+  /** Runs to its end, at most 90 s. */
   run(args: readonly string[], options?: KubectlOptions): Promise<KubectlResult>;
   /** As `run`, and fails the test with kubectl's own words unless it exits 0. */
   ok(args: readonly string[], options?: KubectlOptions): Promise<string>;
   start(args: readonly string[]): ChildProcess & { output: () => string };
 };
 
-const kubectlLimitMs = 30_000;
+const kubectlLimitMs = 90_000;
 
 /** kubectl with a kubeconfig of `user/admin` and a cache folder inside the cell's. */
 export async function kubectlFor(

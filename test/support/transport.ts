@@ -85,7 +85,7 @@ export async function testPair(
     backoff: { initialMs: 20, maxMs: 100 },
     ...options.dial,
   });
-  await dialled.wait({ signal: AbortSignal.timeout(10_000) });
+  await dialled.wait({ signal: AbortSignal.timeout(30_000) });
   return {
     listener,
     dialled,
