@@ -148,9 +148,11 @@ test("G2: a body that is too large is refused, and the connection limits hold", 
 });
 
 test("G2: a client that never ends its headers is cut off", async (t) => {
-  const { gateway } = await start(t, { limits: { headersTimeoutMs: 50 } });
+  const { gateway } = await start(t, { limits: { headersTimeoutMs: 500 } });
   const socket = connect(gateway.port, "127.0.0.1");
   t.after(() => socket.destroy());
+  // Cut off before its bytes were read, it is reset behind the answer.
+  socket.on("error", () => undefined);
   socket.write("GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: ");
   const chunks: Buffer[] = [];
   socket.on("data", (chunk) => chunks.push(chunk));

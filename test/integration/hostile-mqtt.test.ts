@@ -38,7 +38,7 @@ const connected = async (t: TestContext, port: number, clientId: string) => {
 };
 
 test(`I6: damaged packets close their own connection and leave nothing behind (seed ${hostileSeed})`, async (t) => {
-  const { port, connect, store, ingest, metric } = await start(t, { stallTimeoutMs: 2000 });
+  const { port, connect, store, ingest, metric } = await start(t, { stallTimeoutMs: 5000 });
   const random = seededRandom(hostileSeed);
   const payload = Buffer.from('{"a":1}');
   const hello = (id: string) =>
@@ -229,7 +229,8 @@ test("I5: thousands of subscriptions are refused one by one in the SUBACK; givin
 });
 
 test("I5: a packet that does not come to its end, and a reader that reads nothing, are closed; others go on", async (t) => {
-  const { port, connect, store, refusals, metric } = await start(t, { stallTimeoutMs: 300 });
+  // More than a machine stands still: the writer, whose packets come in pieces, is not to blame.
+  const { port, connect, store, refusals, metric } = await start(t, { stallTimeoutMs: 5000 });
   const writer = await connect();
   const stalled = await connected(t, port, "stalled");
   // 100,000 bytes are announced, and some of them sent.
