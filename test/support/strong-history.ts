@@ -8,6 +8,7 @@ import type { CollectionDeclaration, DocumentWrite } from "../../src/data/docume
 import type { StrongCaller } from "../../src/data/index.ts";
 import type { StrongAnswer, StrongDocuments } from "../../src/data/strong/documents.ts";
 import type { StrongDocument } from "../../src/data/strong/stored.ts";
+import type { Clock } from "../../src/lib/clock.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
 import { hostDeps } from "./ledger.ts";
@@ -63,12 +64,15 @@ export type StrongHistoryOptions = {
   readonly isOver: (operations: number) => boolean;
   /** Of a hundred operations, those that delete. Default 6. */
   readonly deletions?: number;
+  /** On which a client waits that was refused. Default the host's. */
+  readonly clock?: Pick<Clock, "sleep">;
 };
 
 export async function recordStrongHistory(
   nodes: readonly StrongActor[],
   options: StrongHistoryOptions,
 ): Promise<StrongHistory> {
+  const { clock = hostDeps.clock } = options;
   const registers: HistoryOperation[] = [];
   const log: LogOperation[] = [];
   const torn: string[] = [];
@@ -84,7 +88,7 @@ export async function recordStrongHistory(
       if (!(error instanceof SkerryError && undone.includes(error.code))) throw error;
       outcomes.failed++;
       // As any client would, it does not come back at once.
-      await hostDeps.clock.sleep(5);
+      await clock.sleep(5);
       return undefined;
     }
   };
