@@ -36,11 +36,11 @@ test("the only server takes the role from all others, once each, and leaves it w
   assert.deepEqual(patched, [], "three servers are three servers");
   isSole = true;
   tell(nodes);
-  await waitFor(() => patched.length === 1, { what: "the first attempt", timeoutMs: 10_000 });
+  await waitFor(() => patched.length === 1, { what: "the first attempt" });
   refuse = false;
   await new Promise((resolve) => setImmediate(resolve));
   tell(nodes);
-  await waitFor(() => patched.length === 2, { what: "the second attempt", timeoutMs: 10_000 });
+  await waitFor(() => patched.length === 2, { what: "the second attempt" });
   await new Promise((resolve) => setImmediate(resolve));
   tell(nodes);
   assert.deepEqual(patched, ["n3", "n3"], "refused once, then done once");

@@ -75,7 +75,7 @@ test("R4: who watches a mirror from before the last bookmark is told of it, thou
   reflection.load([configMap("old", 3)]);
   reflection.apply({ type: "BOOKMARK", resourceVersion: "9" });
   const next = async (resourceVersion: string) => {
-    const signal = AbortSignal.timeout(5000);
+    const signal = AbortSignal.timeout(30_000);
     for await (const event of reflection.watch({ resourceVersion, signal })) return event;
     return "nothing";
   };
