@@ -17,6 +17,9 @@ resourcesContract("remote", async () => {
       servername: serverName,
       credentials: () => ({ ...credentials, anchorsPem: trust.anchorsPem }),
       judgeServer: (socket) => verifyServer(socket, trust, Date.now(), { host: serverName }),
+      // A machine that stands still for a moment is no server that does not answer.
+      connectTimeoutMs: 30_000,
+      attemptTimeoutMs: 30_000,
     },
   );
   return {

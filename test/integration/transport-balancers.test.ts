@@ -16,7 +16,7 @@ import { createRouter, dial, enrol, listen, parseBalancers } from "../../src/tra
 import { startHaproxy } from "../support/haproxy.ts";
 import { temporaryFolder } from "../support/identity.ts";
 import { proxyHeader } from "../support/proxy-header.ts";
-import { collectingLog, testCell, testDeps, utf8 } from "../support/transport.ts";
+import { collectingLog, frozenClock, testCell, testDeps, utf8 } from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
 
 const timeoutMs = 30_000;
@@ -45,7 +45,7 @@ test("T14, T25: clients are told apart behind a balancer, and whoever is none is
   const log = collectingLog();
   const seen: string[] = [];
   const listener = await listen(
-    { ...testDeps, log },
+    { ...testDeps, log, clock: frozenClock },
     {
       ...asOf(cell, n1),
       balancers: parseBalancers("127.0.0.2"),

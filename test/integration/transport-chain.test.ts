@@ -76,7 +76,7 @@ async function linkAndEcho(
     backoff: { initialMs: 20, maxMs: 100 },
   });
   t.after(() => dialled.close());
-  const link = await dialled.wait({ signal: AbortSignal.timeout(5000) });
+  const link = await dialled.wait({ signal: AbortSignal.timeout(30_000) });
   return text(await link.request("echo", utf8("x")));
 }
 

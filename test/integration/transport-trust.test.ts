@@ -210,7 +210,7 @@ test("T15: links are judged at the cell's time: a wrong host clock stops nothing
   });
   const dialler = client(listener, { nowMs: () => nowMs, credentials: () => leaf });
   try {
-    const link = await dialler.wait({ signal: AbortSignal.timeout(10_000) });
+    const link = await dialler.wait({ signal: AbortSignal.timeout(30_000) });
     assert.equal(text(await link.request("echo", utf8("x"))), "x");
     nowMs += 2 * dayMs;
     await waitFor(() => link.closed.aborted, { what: "the link to be cut" });
@@ -226,7 +226,7 @@ test("T15: dropping an anchor cuts the links that rest on it", async () => {
   const listener = await server({ trusts: () => trusts });
   const dialler = client(listener);
   try {
-    const link = await dialler.wait({ signal: AbortSignal.timeout(10_000) });
+    const link = await dialler.wait({ signal: AbortSignal.timeout(30_000) });
     trusts.length = 0;
     listener.refresh();
     await waitFor(() => link.closed.aborted, { what: "the link to be cut" });
@@ -241,7 +241,7 @@ test("T15: renewed credentials are used without a restart, requests go on", asyn
   const listener = await server({ credentials: () => own.server });
   const dialler = client(listener, { credentials: () => own.client });
   try {
-    const link = await dialler.wait({ signal: AbortSignal.timeout(10_000) });
+    const link = await dialler.wait({ signal: AbortSignal.timeout(30_000) });
     own.server = await cell.credentials("node", "n1");
     own.client = await cell.credentials("node", "n7");
     listener.refresh();
@@ -364,7 +364,7 @@ test("T17: one port serves HTTPS under its names and links under the identity", 
       request.on("error", reject);
     });
   try {
-    const link = await dialler.wait({ signal: AbortSignal.timeout(10_000) });
+    const link = await dialler.wait({ signal: AbortSignal.timeout(30_000) });
     assert.equal(text(await link.request("echo", utf8("x"))), "x");
     assert.equal(
       await get(await cell.credentials("user", "admin")),

@@ -40,6 +40,15 @@ export const testDeps = {
   nowMs: () => Date.now(),
 };
 
+/**
+ * Timers run, but nothing that is measured grows older: what a machine that stands still for a second
+ * would refill stays empty.
+ */
+export const frozenClock = (() => {
+  const nowMs = systemClock.monotonicMs();
+  return { ...systemClock, monotonicMs: () => nowMs };
+})();
+
 /** A log that keeps what was said. */
 export function collectingLog(): Log & { readonly lines: { message: string; fields: object }[] } {
   const lines: { message: string; fields: object }[] = [];
