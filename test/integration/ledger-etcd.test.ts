@@ -167,10 +167,13 @@ test(
     await using other = await etcd.openLedger({ name: "n2" });
     const old = await put(ledger, "rewritten", "1");
     const { epoch } = ledger;
+    const seen: Revision[] = [];
     const watching = (async () => {
-      for await (const _ of other.watch("rewritten"));
+      for await (const batch of other.watch("rewritten", { after: (old - 1) as Revision }))
+        seen.push(batch.revision);
     })();
     watching.catch(() => {});
+    await waitFor(() => seen.length > 0, { what: "the watch to stand", timeoutMs: patientMs });
     const { revision } = await ledger.rewriteHistory();
     assert.ok(revision > old + 2 ** 32);
     const stale = await other.transact(

@@ -16,7 +16,9 @@ import {
   startLedgerThread,
   temporaryFolder,
   text,
+  type LedgerInThread,
 } from "../support/ledger.ts";
+import { waitFor } from "../support/wait.ts";
 
 const timeout = 60_000;
 
@@ -215,6 +217,19 @@ test("L13: a restored copy opened as a new history has a new epoch, then keeps i
   assert.equal(epochs[2], epochs[3]);
 });
 
+/** Keeps the ledger's thread busy until it is opened, however late this thread gets to that. */
+function blockedThread({ thread }: Pick<LedgerInThread, "thread">) {
+  const gate = new Int32Array(new SharedArrayBuffer(4));
+  const blocked = thread.call("test.block", gate);
+  return {
+    async open() {
+      Atomics.store(gate, 0, 1);
+      Atomics.notify(gate, 0);
+      await blocked;
+    },
+  };
+}
+
 test(
   "L1: when the ledger's thread dies, writes are unknown, reads and watches unavailable",
   { timeout },
@@ -226,11 +241,14 @@ test(
     const watching = (async () => {
       for await (const _ of ledger.watch(""));
     })();
-    const blocked = thread.call("test.block", 100);
+    const gate = new Int32Array(new SharedArrayBuffer(4));
+    const blocked = thread.call("test.block", gate);
     const exiting = thread.call("test.exit", undefined);
     const writing = ledger.transact([], [{ type: "put", key: "a", value: bytes("2") }]);
     const reading = ledger.get("a");
     const settled = Promise.allSettled([blocked, exiting]);
+    Atomics.store(gate, 0, 1);
+    Atomics.notify(gate, 0);
     assert.equal((await writing).state, "unknown");
     await assert.rejects(reading, isCode("ledger-unavailable"));
     await assert.rejects(watching, isCode("ledger-unavailable"));
@@ -245,15 +263,15 @@ test(
   async () => {
     await using folder = await temporaryFolder();
     await using held = await startLedgerThread({ path: join(folder.path, "ledger.db") });
-    const { ledger, thread } = held;
-    const blocked = thread.call("test.block", 1500);
+    const { ledger } = held;
+    const blocked = blockedThread(held);
     const writing = ledger.transact([], [{ type: "put", key: "a", value: bytes("1") }], {
       timeoutMs: 50,
     });
     await assert.rejects(ledger.get("a", { timeoutMs: 50 }), isCode("ledger-unavailable"));
     const outcome = await writing;
     assert.equal(outcome.state, "unknown");
-    await blocked;
+    await blocked.open();
     assert.equal(
       await put(ledger, "b", bytes("1")).then(async () =>
         text((await ledger.get("b")).keyValue?.value),
@@ -270,18 +288,10 @@ test(
     await using folder = await temporaryFolder();
     const data = { path: join(folder.path, "ledger.db"), ttlMsMin: 100 };
     await using held = await startLedgerThread(data);
-    const { ledger, thread } = held;
-    const leader = await ledger.campaign("boss", { id: "a", ttlMs: 300 });
-    const blocked = thread.call("test.block", 2000);
-    let isBlocked = true;
-    const over = blocked.then(() => {
-      isBlocked = false;
-    });
-    const lostWhileBlocked = new Promise<boolean>((resolve) => {
-      leader.lost.addEventListener("abort", () => resolve(isBlocked));
-    });
-    assert.equal(await lostWhileBlocked, true);
-    await over;
+    const leader = await held.ledger.campaign("boss", { id: "a", ttlMs: 1000 });
+    const blocked = blockedThread(held);
+    await waitFor(() => leader.lost.aborted, { what: "the loss, told by nobody else" });
+    await blocked.open();
   },
 );
 

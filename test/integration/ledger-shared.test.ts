@@ -239,7 +239,7 @@ test(
   async () => {
     const { path } = await folder;
     await using etcd = await startEtcd({ subnet, firstHost: 21, folder: `${path}/one` });
-    await using ledger = await etcd.openLedger({ timeoutMs: 1500 });
+    await using ledger = await etcd.openLedger({ timeoutMs: patientMs });
     const [member] = etcd.members;
     member?.pause();
     const gone = new AbortController();

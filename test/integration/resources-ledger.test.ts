@@ -9,8 +9,14 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { createLedgerResources, ensureNamespaces } from "../../src/resources/index.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
 import { openTestLedger, temporaryFolder } from "../support/ledger.ts";
-import { configMap, done, openLedgerResources, refusal } from "../support/resources.ts";
-import { waitFor } from "../support/wait.ts";
+import {
+  collect,
+  configMap,
+  done,
+  eventText,
+  openLedgerResources,
+  refusal,
+} from "../support/resources.ts";
 
 const over = (ledger: Ledger) =>
   createLedgerResources({ ledger, clock: systemClock, random: seededRandom(5) });
@@ -148,12 +154,17 @@ test("R7: Kubernetes Events go by themselves, also when their lease was lost", a
     involvedObject: { kind: "Pod", name: "a" },
     reason: "Started",
   };
+  // By a watch, which tells of it however late it is looked at.
+  const told = collect(resources.watch(shortLived), (all) =>
+    all.some(({ type }) => type === "DELETED"),
+  );
   done(await resources.create(shortLived, event));
   assert.ok(lost);
-  assert.ok(await resources.get(shortLived, at("started")));
-  await waitFor(async () => (await resources.get(shortLived, at("started"))) === undefined, {
-    what: "the event to expire",
-  });
+  assert.deepEqual(
+    (await told).map(eventText).filter((text) => text !== "BOOKMARK"),
+    ["ADDED started", "DELETED started"],
+  );
+  assert.equal(await resources.get(shortLived, at("started")), undefined);
   await ledger.close();
 });
 

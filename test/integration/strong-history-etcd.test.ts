@@ -77,11 +77,18 @@ test("T1, T2, T3, T5: what clients of three nodes saw is linearizable while lead
   try {
     await goOn("at the beginning");
     for (let round = 0; round < 2; round++) {
-      const { name } = await leader();
-      const statuses = await cluster.status();
-      const other = statuses.find((one) => one.state === "answers" && one.name !== name);
-      assert.ok(other?.state === "answers");
-      await cluster.moveLeader(other.id);
+      // Again where leadership went elsewhere meanwhile, or a member was too slow to say what it is.
+      await waitFor(
+        async () => {
+          const { name } = await leader();
+          const statuses = await cluster.status();
+          const other = statuses.find((one) => one.state === "answers" && one.name !== name);
+          assert.ok(other?.state === "answers");
+          await cluster.moveLeader(other.id);
+          return true;
+        },
+        { what: "the leader to move", timeoutMs: 60_000 },
+      );
       await goOn("after the leader moved");
     }
     const frozen = await leader();

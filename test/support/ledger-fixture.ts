@@ -4,7 +4,8 @@ import type { Ledger } from "../../src/ledger/index.ts";
 import type { LedgerFixture } from "../contract/ledger.ts";
 import { openTestLedger, temporaryFolder } from "./ledger.ts";
 
-const ttlMs = 500;
+/** A machine that stands still for so long must not fail a check. */
+const ttlMs = 2_000;
 
 /** `wrap` puts something in front of the file's ledger; closing what it gives closes both. */
 export async function ledgerInFile(

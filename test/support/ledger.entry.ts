@@ -12,8 +12,8 @@ import { serveThread, threadData, type ThreadHost } from "../../src/runtime/thre
 
 export type LedgerThreadData = Omit<SqliteLedgerOptions, "clock" | "random" | "log">;
 export type TestMethods = LedgerMethods & {
-  /** Keeps the thread busy, as a slow disk would. */
-  "test.block": (ms: number) => void;
+  /** Keeps the thread busy, as a slow disk would, until the gate's first number is not 0 any more. */
+  "test.block": (gate: Int32Array) => void;
   "test.exit": () => void;
 };
 
@@ -26,7 +26,7 @@ const ledger = openSqliteLedger({
 
 const methods: TestMethods = {
   ...serveLedger(ledger, (name, event) => host.emit(name, event)),
-  "test.block": (ms) => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms),
+  "test.block": (gate) => void Atomics.wait(gate, 0, 0, 60_000),
   "test.exit": () => process.exit(3),
 };
 const host: ThreadHost<LedgerThreadEvents> = serveThread<LedgerThreadEvents>(methods);
