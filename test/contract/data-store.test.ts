@@ -265,7 +265,7 @@ for (const [name, open] of Object.entries({
           });
         });
         for (const n of range(1, 30)) await store.append([entry(n)]);
-        await waitFor(() => seen.length === 30, { timeoutMs: 5000, what: "30 entries read" });
+        await waitFor(() => seen.length === 30, { what: "30 entries read" });
         assert.deepEqual(seen, range(1, 30).map(String));
       }));
 

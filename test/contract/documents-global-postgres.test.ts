@@ -122,7 +122,7 @@ test("D1, D2: connections that PostgreSQL ends, and its restart, lose no documen
     const ended = await control.use((session) =>
       session.query(
         `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE application_name = 'skerry-hub-documents'`,
+         WHERE application_name = 'skerry-hub-documents' AND datname = current_database()`,
       ),
     );
     assert.equal(ended.length, 1);

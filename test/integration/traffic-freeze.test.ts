@@ -27,7 +27,8 @@ const ask = async (url: string, init: RequestInit = {}) => {
 
 test("T12: what waits at a node that freezes is answered by another pod; a POST is left where it is, and answered when the node goes on", async (t) => {
   const site = await startNodes(["n1"], {
-    limits: { silenceMs: 120_000, responseTimeoutMs: 120_000 },
+    // Of all that is late, only the node that is stopped shall be silent.
+    limits: { silenceMs: 120_000, responseTimeoutMs: 120_000, pongMs: 30_000 },
   });
   t.after(() => site.stop());
   const [n1] = site.nodes as [TestNode];

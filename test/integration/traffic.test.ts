@@ -107,17 +107,15 @@ test("a streamed answer arrives as it is written", async (t) => {
 });
 
 test("T6: no route is 404, no ready pod 503, no answer in time 504, each in words", async (t) => {
-  const { nodes, route } = await ownNodes(t, ["n1"], {
-    limits: { responseTimeoutMs: 300 },
-  });
+  const impatient = await ownNodes(t, ["n1"], { limits: { responseTimeoutMs: 300 } });
+  const { nodes, route } = await ownNodes(t, ["n1"]);
   const [n1] = nodes as [TestNode];
-  const hanging = await startPod(t, "n1", (incoming, response) => {
-    if (incoming.url === "/app") response.end();
-  });
-  await route([hanging], { path: "/app" });
+  const hanging = await startPod(t, "n1", () => {});
+  for (const each of [impatient, { route }]) await each.route([hanging], { path: "/app" });
+  const late = `${impatient.nodes[0]?.url}/app/hang`;
   const cases = [
     [await get(`${n1.url}/other`), 404, "no-route"],
-    [await get(`${n1.url}/app/hang`, { method: "POST", body: "x" }), 504, "backend-timeout"],
+    [await get(late, { method: "POST", body: "x" }), 504, "backend-timeout"],
   ] as const;
   for (const [answer, status, code] of cases) {
     assert.equal(answer.status, status);
@@ -332,7 +330,7 @@ test("T9: stop answers what is under way and takes nothing new", async (t) => {
   await route([pod]);
   const underWay = get(`${n1.url}/slow`);
   await waitFor(() => arrived === 1, { what: "the request to arrive" });
-  const stopping = n1.traffic.stop({ graceMs: 5000 });
+  const stopping = n1.traffic.stop({ graceMs: 60_000 });
   await waitFor(
     () =>
       get(n1.url).then(

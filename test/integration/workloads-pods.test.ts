@@ -79,7 +79,7 @@ test("W2: a new agent adopts: same pid, same restart count, still ready, no repo
   const { cell } = node;
   const web = pod("web", {
     script: "exec sleep 1000",
-    readinessProbe: { exec: { command: ["/bin/true"] }, periodSeconds: 1 },
+    readinessProbe: { exec: { command: ["/bin/true"] }, periodSeconds: 1, timeoutSeconds: 30 },
   });
   cell.put(web);
   const first = await node.runner();
@@ -206,7 +206,8 @@ test("W7: probes flip readiness; a failed liveness probe restarts", async () => 
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   try {
     const { port } = server.address() as AddressInfo;
-    const probe = { periodSeconds: 1, failureThreshold: 1 };
+    // One that is late on a slow machine is no failure.
+    const probe = { periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 30 };
     const alive = join(node.folder.dataDir, "alive");
     writeFileSync(alive, "");
     const web = pod("web", {

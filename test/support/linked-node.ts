@@ -6,7 +6,7 @@ import type { Mirrored } from "../../src/agent/mirrored.ts";
 import type { IdentityPath } from "../../src/agent/paths/identity-path.ts";
 import { startLinkPath } from "../../src/agent/paths/link-path.ts";
 import { createLifecycle } from "../../src/runtime/lifecycle/index.ts";
-import { createRouter } from "../../src/transport/index.ts";
+import { createRouter, type Link } from "../../src/transport/index.ts";
 import { recordOf } from "./backup.ts";
 import { testDeps, type TestCell } from "./transport.ts";
 
@@ -33,6 +33,7 @@ export type LinkedNodeOptions = {
   readonly hasMoved?: boolean;
   readonly pointer?: string;
   readonly onPointerServed?: () => void;
+  readonly onPeer?: (link: Link) => void;
   /** What stands between desired state and the links. */
   readonly through?: (plain: Mirrored) => Mirrored;
 };
@@ -73,7 +74,7 @@ export async function startLinkedNode(t: TestContext, cell: TestCell, options: L
     hasMoved: options.hasMoved ?? false,
     pointer: options.pointer,
     onPointerServed: options.onPointerServed ?? (() => undefined),
-    listeners: { onPeer: () => undefined, onHub: () => undefined },
+    listeners: { onPeer: options.onPeer ?? (() => undefined), onHub: () => undefined },
   });
   return {
     ground,
