@@ -9,6 +9,7 @@ import { closed, hostileSeed, rawSocket, sendDamaged } from "../support/hostile.
 import { refused } from "../support/ingest.ts";
 import { startMqtt } from "../support/mqtt.ts";
 import { byHand, publish } from "../support/mqtt5.ts";
+import { createStallingClock } from "../support/stalling-clock.ts";
 import { waitFor } from "../support/wait.ts";
 
 const streams = [{ name: "s", durability: { level: "local" }, mqttTopics: ["plant/#"] }] as const;
@@ -448,5 +449,36 @@ test(`I6: damaged MQTT 5 packets close their own connection and leave nothing be
   await waitFor(() => ingest.connections === 1, {
     what: `the damaged connections to be gone (seed ${hostileSeed})`,
     timeoutMs: 30_000,
+  });
+});
+
+test("I21: time in which this process stood still is held against nobody; silence since is", async (t) => {
+  const clock = createStallingClock();
+  const { ingest, port, connect5, store } = await start(t, { clock });
+  const client = await connect5({ keepalive: 60, reschedulePings: false });
+  const { next, send } = await byHand(t, port, { clientId: "silent", keepalive: 60 });
+  await next("connack");
+  // It has begun a packet, and ends it when this side can read again.
+  const slow = await byHand(t, port, { clientId: "slow" });
+  await slow.next("connack");
+  const packet = generate(publish({ payload: '{"slow":true}' }), { protocolVersion: 5 });
+  slow.socket.write(packet.subarray(0, 9));
+  await client.publishAsync("plant/a", "{}", { qos: 1 });
+  await clock.advance(2_000);
+
+  clock.stall(3_600_000);
+  await clock.advance(2_000);
+  assert.equal(ingest.connections, 3);
+  slow.socket.write(packet.subarray(9));
+  await slow.next("puback");
+  await client.publishAsync("plant/a", "{}", { qos: 1 });
+  assert.equal(store.stored.length, 3);
+
+  await clock.advance(80_000);
+  send({ cmd: "pingreq" });
+  await next("pingresp");
+  await clock.advance(12_000);
+  await waitFor(() => !client.connected && ingest.connections === 2, {
+    what: "who was silent to be left, and nobody else",
   });
 });

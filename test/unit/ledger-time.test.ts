@@ -3,8 +3,7 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { LeaseId, Ledger, Revision } from "../../src/ledger/index.ts";
-import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
-import type { MonotonicMs } from "../../src/lib/brand.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { unavailableError, withFaults } from "../support/ledger-faults.ts";
@@ -12,6 +11,7 @@ import { bytes, openTestLedger, temporaryFolder } from "../support/ledger.ts";
 import { createCampaigns } from "../../src/ledger/index.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { silentLog } from "../../src/lib/log.ts";
+import { createStallingClock } from "../support/stalling-clock.ts";
 import { waitFor } from "../support/wait.ts";
 
 async function put(ledger: Ledger, key: string, lease?: LeaseId): Promise<Revision> {
@@ -28,22 +28,6 @@ const exists = async (ledger: Ledger, key: string) =>
 
 const isCode = (code: string) => (error: unknown) =>
   error instanceof SkerryError && error.code === code;
-
-/** A clock that can lose time the way a stopped process or a blocked thread does. */
-function createStallingClock(): SimulatedClock & { stall(ms: number): void } {
-  const clock = createSimulatedClock();
-  let lostMs = 0;
-  return {
-    ...clock,
-    get pending() {
-      return clock.pending;
-    },
-    monotonicMs: () => (clock.monotonicMs() + lostMs) as MonotonicMs,
-    stall(ms) {
-      lostMs += ms;
-    },
-  };
-}
 
 test("L9: a lease ends at its TTL and not before", async () => {
   await using folder = await temporaryFolder();

@@ -14,7 +14,7 @@ import {
   pingResponse,
 } from "./answers.ts";
 import type { Codec, Connect, Incoming, ProtocolVersion } from "./codec.ts";
-import { createConnection, type PartialBudget } from "./connection.ts";
+import { createConnection, excused, type Look, type PartialBudget } from "./connection.ts";
 import { endingOf, invalidPacket, type Ending } from "./ending.ts";
 import type { Admitted, Handshake, Refusal } from "./handshake.ts";
 import { createInbound, type Inbound, type InboundDependencies } from "./inbound.ts";
@@ -45,7 +45,8 @@ export interface Client {
   end(ending: Ending): void;
   /** Reads no further. */
   quiet(): void;
-  sweep(nowMs: number, stallTimeoutMs: number): void;
+  /** Ends it where it fell silent or does not move. */
+  sweep(look: Look): void;
 }
 
 const connectTimeoutMs = 10_000;
@@ -282,8 +283,10 @@ export function createClient(socket: Socket, deps: ClientDependencies): Client {
       isQuiet = true;
       connection.pause();
     },
-    sweep(nowMs, stallTimeoutMs) {
-      connection.sweep(nowMs, stallTimeoutMs);
+    sweep(look) {
+      connection.sweep(look);
+      const { nowMs } = look;
+      receivedMs = excused(receivedMs, look);
       const silentMs = nowMs - receivedMs;
       if (phase.state === "connecting" && silentMs >= connectTimeoutMs) {
         client.end({

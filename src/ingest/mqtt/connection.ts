@@ -41,9 +41,22 @@ export interface Connection {
   resume(): void;
   /** After `last` where something is to be said, at once where not. */
   close(last?: Buffer): void;
-  /** Looks for what does not move; `limitMs` is how long it may not. */
-  sweep(nowMs: number, limitMs: number): void;
+  /** Looks for what does not move. */
+  sweep(look: Look): void;
 }
+
+/** One of the looks at what does not move, which follow each other. */
+export type Look = {
+  readonly nowMs: number;
+  /** By which this one came late: we stood still then, and heard nobody. No client answers for it. */
+  readonly lostMs: number;
+  /** How long nothing may move. */
+  readonly limitMs: number;
+};
+
+/** A time at which something was seen, with what was lost since put off. */
+export const excused = (atMs: number, { nowMs, lostMs }: Look): number =>
+  Math.min(nowMs, atMs + lostMs);
 
 const connectType = 1;
 /** Who holds less than this of an unfinished packet is never closed for the others' sake. */
@@ -223,14 +236,16 @@ export function createConnection(
       socket.resume();
       socket.end();
     },
-    sweep(nowMs, limitMs) {
+    sweep(look) {
+      const { nowMs, limitMs } = look;
       if (phase === "closing") {
         if (nowMs - closingSinceMs >= closingMs) socket.destroy();
         return;
       }
       const isUnread = unread() > 0 && flushes === flushesSeen;
       flushesSeen = flushes;
-      unreadSinceMs = isUnread ? (unreadSinceMs ?? nowMs) : undefined;
+      unreadSinceMs = isUnread ? excused(unreadSinceMs ?? nowMs, look) : undefined;
+      if (partialSinceMs !== undefined) partialSinceMs = excused(partialSinceMs, look);
       const tooSlow = (message: string) =>
         fail(new SkerryError({ code: "client-too-slow", message, retryable: true }));
       if (partialSinceMs !== undefined && nowMs - partialSinceMs >= limitMs)

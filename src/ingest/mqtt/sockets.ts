@@ -45,12 +45,17 @@ export function createSockets(
     socket.once("close", () => clientBySocket.delete(socket));
   };
   const stallTimeoutMs = options.stallTimeoutMs ?? stallTimeoutMsDefault;
+  const periodMs = Math.min(sweepMs, stallTimeoutMs / 2);
+  let sweptMs: number = clock.monotonicMs();
   const sweep = every(
     clock,
-    Math.min(sweepMs, stallTimeoutMs / 2),
+    periodMs,
     () => {
       const nowMs = clock.monotonicMs();
-      for (const client of clientBySocket.values()) client.sweep(nowMs, stallTimeoutMs);
+      const lostMs = Math.max(0, nowMs - sweptMs - periodMs);
+      sweptMs = nowMs;
+      const look = { nowMs, lostMs, limitMs: stallTimeoutMs };
+      for (const client of clientBySocket.values()) client.sweep(look);
       deps.onSweep(nowMs);
     },
     (error) => log.error("stalled connections could not be looked for", { error }),
