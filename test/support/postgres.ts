@@ -4,7 +4,15 @@
  * `fsync` is on.
  */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { silentLog } from "../../src/lib/log.ts";
@@ -140,7 +148,14 @@ export async function startPostgres(options: {
       const running = child;
       if (!running?.pid) return;
       // All at once: the server's own processes would write a little on when only their parent died.
-      const all = [running.pid, ...childrenOf(running.pid)];
+      // It stands first: no child is made then that nobody kills, and one that ends is still there.
+      const { pid: parent } = running;
+      process.kill(parent, "SIGSTOP");
+      await waitFor(() => /^State:\s+T/m.test(readFileSync(`/proc/${parent}/status`, "utf8")), {
+        timeoutMs: startTimeoutMs,
+        what: "PostgreSQL to stand still",
+      });
+      const all = [parent, ...childrenOf(parent)];
       for (const pid of all) process.kill(pid, "SIGSTOP");
       for (const pid of all) process.kill(pid, "SIGKILL");
       await gone(running);
