@@ -1,12 +1,12 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { createNodeWatch } from "../../src/traffic/engines/node/node-watch.ts";
+import { createStallingClock } from "../support/stalling-clock.ts";
 
 /** A watch of one node whose proxy answers as `node` says. */
 function watched() {
-  const clock = createSimulatedClock();
+  const clock = createStallingClock();
   const node = { answers: true, roundTripMs: 1 };
   const events: string[] = [];
   const pings: number[] = [];
@@ -54,6 +54,30 @@ test("T12: a slow application costs pings and nothing else", async () => {
   slow.end();
   await clock.advance(60);
   assert.equal(clock.pending, 0, "nothing ticks while nothing waits");
+  watch.close();
+});
+
+test("T12: a ping whose limit came late, for this thread stood still, is asked again, once", async () => {
+  const { clock, node, events, pings, watch, begin } = watched();
+  node.answers = false;
+  begin(false);
+  await clock.advance(250);
+  assert.equal(pings.length, 1);
+  clock.stall(3_000);
+  node.answers = true;
+  await clock.advance(200);
+  assert.equal(pings.length, 2, "what was answered lies unread");
+  assert.deepEqual(events, []);
+
+  node.answers = false;
+  await clock.advance(2_100);
+  const asked = pings.length;
+  clock.stall(3_000);
+  await clock.advance(200);
+  clock.stall(3_000);
+  await clock.advance(250);
+  assert.equal(pings.length, asked + 1);
+  assert.equal(events.length, 1, "always late, and still it finds out");
   watch.close();
 });
 

@@ -150,12 +150,15 @@ export function createNodeWatch(deps: NodeWatchDependencies, options: NodeWatchO
     else if (!watch.silence) fallSilent(watch, "does not answer");
   };
 
-  const pinged = async (watch: Watch, limitMs: number): Promise<boolean> => {
+  const pinged = async (watch: Watch, limitMs: number, isAgain = false): Promise<boolean> => {
     const askedMs = clock.monotonicMs();
     const answered = await deps.ping(watch.node, limitMs);
     deps.onPing?.(answered);
-    if (answered)
-      watch.roundTripMs += (clock.monotonicMs() - askedMs - watch.roundTripMs) * roundTripGain;
+    const tookMs = clock.monotonicMs() - askedMs;
+    if (answered) watch.roundTripMs += (tookMs - watch.roundTripMs) * roundTripGain;
+    // The limit came too late to be one: what was answered meanwhile is not read yet. Asked again once
+    // only, or a machine that is always late would never find out anything.
+    else if (tookMs > limitMs + lateMs && !isAgain) return pinged(watch, limitMs, true);
     return answered;
   };
 
