@@ -56,7 +56,7 @@ async function waitWhole(): Promise<void> {
           status.words.join() === "All is well"
         );
       },
-      { what: `${name} to say that all is well`, timeoutMs: 40_000 },
+      { what: `${name} to say that all is well`, timeoutMs: 90_000 },
     );
   }
 }
@@ -65,7 +65,7 @@ test("an agent that is killed comes back by itself; pods keep their processes an
   const before = await identities();
   const killed = agentPid("n2");
   process.kill(killed, "SIGKILL");
-  await waitFor(() => agentPid("n2") !== killed, { what: "a new agent", timeoutMs: 20_000 });
+  await waitFor(() => agentPid("n2") !== killed, { what: "a new agent", timeoutMs: 90_000 });
   await waitWhole();
   assert.deepEqual(await identities(), before);
 });
@@ -75,7 +75,7 @@ test("the server's agent, killed, comes back with all it had acknowledged", asyn
   const killed = agentPid("n1");
   await site.kube(["create", "configmap", "noted", "--from-literal=a=b"]);
   process.kill(killed, "SIGKILL");
-  await waitFor(() => agentPid("n1") !== killed, { what: "a new agent", timeoutMs: 20_000 });
+  await waitFor(() => agentPid("n1") !== killed, { what: "a new agent", timeoutMs: 90_000 });
   await waitWhole();
   assert.match(await site.kube(["get", "configmap", "noted", "-o", "jsonpath={.data.a}"]), /^b$/);
   assert.deepEqual(await identities(), before);
@@ -91,7 +91,7 @@ test("a keeper that is killed leaves its pods running, and a new one adopts them
       const pid = keeperPid("n3");
       return pid !== undefined && pid !== killed;
     },
-    { what: "a new keeper", timeoutMs: 20_000 },
+    { what: "a new keeper", timeoutMs: 90_000 },
   );
   await waitWhole();
   assert.deepEqual(await identities(), before);
@@ -141,18 +141,18 @@ test("with the hub stopped its backlog grows; back again, it drains and nothing 
       const report = now.nodes.find(({ name }) => name === "n2")?.report;
       return report?.hub.state === "lost" && report.hub.backlog.entries >= 20 ? now : undefined;
     },
-    { what: "n2 to say that the hub is lost", timeoutMs: 40_000 },
+    { what: "n2 to say that the hub is lost", timeoutMs: 90_000 },
   );
   assert.notEqual(status.words[0], "All is well");
   await site.startHub();
   await waitFor(async () => (await atHub()) === 20, {
     what: "twenty entries at the hub",
-    timeoutMs: 40_000,
+    timeoutMs: 90_000,
   });
   await waitFor(
     async () =>
       (await site.status("n2")).nodes.every(({ report }) => report?.hub.backlog.entries === 0),
-    { what: "the backlog to drain", timeoutMs: 30_000 },
+    { what: "the backlog to drain", timeoutMs: 90_000 },
   );
   await waitWhole();
 });
@@ -173,7 +173,7 @@ test("a worker starts with no server reachable: its pods run from the mirror and
       const now = await site.status("n2");
       return now.pods.some(({ name, ready }) => name === mine.name && ready) ? now : undefined;
     },
-    { what: "the pod of n2 to run again", timeoutMs: 30_000 },
+    { what: "the pod of n2 to run again", timeoutMs: 90_000 },
   );
   assert.equal(status.pods.find(({ name }) => name === mine.name)?.uid, uidOf.get(mine.name));
   await waitFor(
@@ -181,7 +181,7 @@ test("a worker starts with no server reachable: its pods run from the mirror and
       const { status: code, text } = await ask(`http://${site.node("n2").ingress}/hello`);
       return code === 200 && text.includes("from the edge");
     },
-    { what: "the ingress of n2 to serve", timeoutMs: 20_000 },
+    { what: "the ingress of n2 to serve", timeoutMs: 90_000 },
   );
   const at = "n2";
   const { items } = await site.get<PodList>(["pods"], { at });
@@ -197,7 +197,7 @@ test("a worker starts with no server reachable: its pods run from the mirror and
         /n1: unreachable for/.test(text)
       );
     },
-    { what: "status to say in words what is lost", timeoutMs: 30_000 },
+    { what: "status to say in words what is lost", timeoutMs: 90_000 },
   );
 
   await site.up("n1");

@@ -107,7 +107,7 @@ async function waitAllWorks(node: string): Promise<void> {
   for (const name of names) {
     await waitFor(
       async () => (await ask(`http://${site.node(name).ingress}/hello`)).status === 200,
-      { what: `the ingress of ${name}`, timeoutMs: 30_000 },
+      { what: `the ingress of ${name}`, timeoutMs: 90_000 },
     );
     await waitFor(
       async () => {
@@ -125,7 +125,7 @@ async function restartAgent(node: string): Promise<void> {
   process.kill(killed, "SIGKILL");
   await waitFor(() => site.node(node).agentPid !== killed, {
     what: `a new agent of ${node}`,
-    timeoutMs: 30_000,
+    timeoutMs: 90_000,
   });
 }
 
@@ -166,7 +166,7 @@ test("A: 26 hours without a server: restarted agents serve, replicate and reach 
     await storeOnTwoDisks(name);
     await waitFor(
       async () => (await ask(`http://${site.node(name).ingress}/hello`)).status === 200,
-      { what: `the ingress of ${name}`, timeoutMs: 30_000 },
+      { what: `the ingress of ${name}`, timeoutMs: 90_000 },
     );
   }
   await site.up("n1");

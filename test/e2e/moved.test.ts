@@ -54,7 +54,7 @@ async function waitKnown(name: string, address: string): Promise<void> {
           nodes.find((node) => node.name === at)?.report?.desiredState.live === true
         );
       },
-      { what: `${at} to know ${name} at ${address}`, timeoutMs: 30_000 },
+      { what: `${at} to know ${name} at ${address}`, timeoutMs: 90_000 },
     );
 }
 
@@ -93,7 +93,7 @@ test("a worker whose address changed is reached there, named there, and said to 
   await waitNamed(to, 8883);
   await waitFor(async () => (await site.status("n1")).words.join() === "All is well", {
     what: "n1 to say that all is well",
-    timeoutMs: 30_000,
+    timeoutMs: 90_000,
   });
 });
 

@@ -63,7 +63,7 @@ test("kubectl sees three ready nodes", async () => {
       );
       return ready.length === 3 && items.length === 3;
     },
-    { what: "three ready nodes", timeoutMs: 20_000 },
+    { what: "three ready nodes", timeoutMs: 90_000 },
   );
   assert.match(await site.kube(["get", "nodes"]), /n1 +Ready +control-plane/);
 });
@@ -215,7 +215,7 @@ test("only the fields that were named reach the hub, and a stream without egress
       const entries = await entriesOf("readings", atHub);
       return entries.length === 250 ? entries : undefined;
     },
-    { what: "250 readings at the hub", timeoutMs: 20_000 },
+    { what: "250 readings at the hub", timeoutMs: 90_000 },
   );
   for (const { body } of arrived) assert.deepEqual(Object.keys(body).sort(), ["celsius", "site"]);
   assert.deepEqual(
@@ -255,7 +255,7 @@ test("tail begins with the newest entries and follows, on a node and on the hub,
     for (const tail of tails) {
       await waitFor(() => bodies(tail.stdout()).includes(99), {
         what: "the new entry in the tail",
-        timeoutMs: 20_000,
+        timeoutMs: 90_000,
       });
       assert.deepEqual(bodies(tail.stdout()), [24.8, 24.9, 99]);
     }
@@ -271,7 +271,7 @@ test("what is deleted ends: its pods, their processes, its route", async () => {
   await site.kube(["delete", "-f", example("hello.yaml")]);
   await waitFor(async () => (await site.get<List>(["pods"])).items.length === 0, {
     what: "no pods",
-    timeoutMs: 30_000,
+    timeoutMs: 90_000,
   });
   await waitFor(() => processesOf(site.dir).every((pid) => !pids.includes(pid)), {
     what: "the pods' processes to end",

@@ -118,7 +118,7 @@ const versions = (wanted: Record<string, string>) =>
         ? told
         : undefined;
     },
-    { what: `versions ${JSON.stringify(wanted)}`, timeoutMs: 30_000 },
+    { what: `versions ${JSON.stringify(wanted)}`, timeoutMs: 90_000 },
   );
 
 let oldPackage: string;
@@ -150,7 +150,7 @@ before(async () => {
   for (const { ingress } of [server, worker])
     await waitFor(async () => (await ask(`http://${ingress}/hello`)).status === 200, {
       what: "the ingress to answer",
-      timeoutMs: 30_000,
+      timeoutMs: 90_000,
     });
 });
 
@@ -171,7 +171,7 @@ test("the server: replaced in place where it is installed, its keeper too; pods 
   assert.notEqual(keeperPid(dataDir("n1")), before_);
   await waitFor(async () => (await ask(`http://${server.ingress}/hello`)).status === 200, {
     what: "the server's own ingress",
-    timeoutMs: 30_000,
+    timeoutMs: 90_000,
   });
   assert.deepEqual(new Set(await asking.stop()), new Set([200]));
   assert.deepEqual(await versions({ n1: "v0.0.9" }), { n1: "v0.0.9", n2: "v0.0.7" });
@@ -184,7 +184,7 @@ test("the worker: a keeper that cannot be spoken to gives way; pods and the serv
   assert.equal(upgraded.version, "0.0.9");
   await waitFor(async () => (await ask(`http://${worker.ingress}/hello`)).status === 200, {
     what: "the worker's own ingress",
-    timeoutMs: 30_000,
+    timeoutMs: 90_000,
   });
   assert.deepEqual(new Set(await asking.stop()), new Set([200]));
   assert.deepEqual(await versions({ n2: "v0.0.9" }), { n1: "v0.0.9", n2: "v0.0.9" });
