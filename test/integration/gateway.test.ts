@@ -13,6 +13,7 @@ import { systemClock } from "../../src/runtime/clock/index.ts";
 import type { Routes } from "../../src/runtime/http/index.ts";
 import { createMetrics } from "../../src/runtime/metrics/index.ts";
 import { createRateLimiter } from "../../src/gateway/token-bucket.ts";
+import { gatewayAnswer } from "../support/gateway-answer.ts";
 import { waitFor } from "../support/wait.ts";
 
 const gate = () => Promise.withResolvers<void>();
@@ -63,15 +64,14 @@ async function start(
     path: string,
     { token = "good", ...init }: RequestInit & { token?: string } = {},
   ) => {
-    const answer = await fetch(`${gateway.url}${path}`, {
+    const response = await fetch(`${gateway.url}${path}`, {
       ...init,
       headers: {
         ...(token ? { authorization: `Bearer ${token}` } : {}),
         ...(init.headers as object),
       },
     });
-    // oxlint-disable-next-line typescript/no-explicit-any -- tests look into any answer
-    return { status: answer.status, headers: answer.headers, body: (await answer.json()) as any };
+    return gatewayAnswer(response);
   };
   return { gateway, call, slow, slowCalls: () => slowCalls };
 }
@@ -196,11 +196,14 @@ test("G4: refusals have the one shape and tell nothing of the inside", async (t)
   assert.deepEqual([broken.status, broken.body.error.code], [400, "invalid-request"]);
 });
 
+type OpenApiOperation = { summary: string; parameters: { name: string }[] };
+
 test("the OpenAPI document lists what is mounted", async (t) => {
   const { call } = await start(t);
   const { body } = await call("/openapi.json");
   assert.equal(body.openapi, "3.1.0");
-  assert.deepEqual(Object.keys(body.paths), [
+  const paths = body.paths as Record<string, { get: OpenApiOperation }>;
+  assert.deepEqual(Object.keys(paths), [
     "/v1/things/{name}",
     "/v1/things",
     "/slow",
@@ -211,8 +214,9 @@ test("the OpenAPI document lists what is mounted", async (t) => {
     "/readyz",
     "/openapi.json",
   ]);
-  assert.equal(body.paths["/v1/things/{name}"].get.summary, "A thing");
-  assert.equal(body.paths["/v1/things/{name}"].get.parameters[0].name, "name");
+  const operation = paths["/v1/things/{name}"]?.get;
+  assert.equal(operation?.summary, "A thing");
+  assert.equal(operation?.parameters[0]?.name, "name");
 });
 
 test("a port in use is named", async (t) => {

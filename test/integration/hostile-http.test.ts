@@ -8,6 +8,7 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
 import type { Routes } from "../../src/runtime/http/index.ts";
 import { createMetrics } from "../../src/runtime/metrics/index.ts";
+import { gatewayAnswer } from "../support/gateway-answer.ts";
 import { closed, damage, hostileSeed, rawSocket } from "../support/hostile.ts";
 import { createTestStore } from "../support/ingest.ts";
 import { waitFor } from "../support/wait.ts";
@@ -47,9 +48,7 @@ async function start(t: TestContext, limits: Partial<GatewayLimits> = {}, more: 
   t.after(() => gateway.stop());
   const call = async (path: string, init: RequestInit = {}, token = "good") => {
     const headers = { authorization: `Bearer ${token}`, ...(init.headers as object) };
-    const answer = await fetch(`${gateway.url}${path}`, { ...init, headers });
-    // oxlint-disable-next-line typescript/no-explicit-any -- tests look into any answer
-    return { status: answer.status, headers: answer.headers, body: (await answer.json()) as any };
+    return gatewayAnswer(await fetch(`${gateway.url}${path}`, { ...init, headers }));
   };
   const post = (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) =>
     call("/v1/streams/s/entries", {

@@ -9,6 +9,7 @@ import { seededRandom } from "../../src/lib/random.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
 import { createHttpApp } from "../../src/runtime/http/index.ts";
 import { createMetrics } from "../../src/runtime/metrics/index.ts";
+import { gatewayAnswer } from "../support/gateway-answer.ts";
 import { createTestStore, refused } from "../support/ingest.ts";
 
 async function start(t: TestContext) {
@@ -36,9 +37,7 @@ async function start(t: TestContext) {
       headers: { "content-type": "application/x-ndjson", ...headers },
       body,
     });
-    // oxlint-disable-next-line typescript/no-explicit-any -- tests look into any answer
-    const answer = (await response.json()) as any;
-    return { status: response.status, headers: response.headers, body: answer };
+    return gatewayAnswer(response);
   };
   return { store, deadLetters, streams, url, post };
 }

@@ -12,26 +12,21 @@ import {
   parseJoinToken,
 } from "../../src/identity/index.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
-import { createRouter, dial, enrol, listen, parseBalancers } from "../../src/transport/index.ts";
+import { createRouter, dial, enrol, parseBalancers } from "../../src/transport/index.ts";
 import { startHaproxy } from "../support/haproxy.ts";
 import { temporaryFolder } from "../support/identity.ts";
 import { proxyHeader } from "../support/proxy-header.ts";
-import { collectingLog, frozenClock, testCell, testDeps, utf8 } from "../support/transport.ts";
+import {
+  collectingLog,
+  frozenClock,
+  testCell,
+  testDeps,
+  testListener,
+  utf8,
+} from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
 
 const timeoutMs = 30_000;
-
-type Cell = Awaited<ReturnType<typeof testCell>>;
-type Credentials = Awaited<ReturnType<Cell["credentials"]>>;
-
-/** A listener of this cell's machine on a free port. */
-const asOf = (cell: Cell, credentials: Credentials) => ({
-  host: "127.0.0.1",
-  port: 0,
-  credentials: () => credentials,
-  trusts: () => [cell.trust],
-  router: createRouter(),
-});
 
 test("T14, T25: clients are told apart behind a balancer, and whoever is none is refused with the reason", async () => {
   const cell = await testCell();
@@ -44,16 +39,17 @@ test("T14, T25: clients are told apart behind a balancer, and whoever is none is
   );
   const log = collectingLog();
   const seen: string[] = [];
-  const listener = await listen(
-    { ...testDeps, log, clock: frozenClock },
+  const listener = await testListener(
+    cell,
+    n1,
     {
-      ...asOf(cell, n1),
       balancers: parseBalancers("127.0.0.2"),
       enrol: async (_, { address }) => {
         seen.push(address);
         return utf8("ok");
       },
     },
+    { log, clock: frozenClock },
   );
   /** Passes on what comes, as a client of this address; from an address of its own. */
   let header: Buffer = Buffer.alloc(0);
@@ -132,15 +128,16 @@ test("T26: a balancer that ends TLS is named as such at both of its sides, and s
   using folder = temporaryFolder();
   const log = collectingLog();
   let arrived = 0;
-  const listener = await listen(
-    { ...testDeps, log },
+  const listener = await testListener(
+    cell,
+    n1,
     {
-      ...asOf(cell, n1),
       http(socket) {
         socket.resume();
         arrived++;
       },
     },
+    { log },
   );
   const [keyPath, certificatePath] = [join(folder.path, "key.pem"), join(folder.path, "cert.pem")];
   execFileSync(

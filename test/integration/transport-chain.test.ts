@@ -9,9 +9,9 @@ import {
   type Trust,
 } from "../../src/identity/index.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
-import { createRouter, dial, listen } from "../../src/transport/index.ts";
+import { createRouter, dial } from "../../src/transport/index.ts";
 import { temporaryFolder } from "../support/identity.ts";
-import { testCell, testDeps, testLimits, text, utf8 } from "../support/transport.ts";
+import { testCell, testDeps, testLimits, testListener, text, utf8 } from "../support/transport.ts";
 
 const hub = await testCell("hub");
 const folder = temporaryFolder();
@@ -57,14 +57,7 @@ async function linkAndEcho(
 ): Promise<string> {
   const router = createRouter();
   router.handle("echo", async ({ body, peer }) => utf8(`${peer.id} ${text(body)}`));
-  const listener = await listen(testDeps, {
-    host: "127.0.0.1",
-    port: 0,
-    credentials: () => server.own,
-    trusts: () => server.trusts,
-    router,
-    limits: testLimits,
-  });
+  const listener = await testListener(cell, server.own, { trusts: () => server.trusts, router });
   t.after(() => listener.close());
   const dialled = dial(testDeps, {
     address: listener,

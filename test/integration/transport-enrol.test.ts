@@ -23,18 +23,13 @@ import {
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
-import {
-  createRouter,
-  enrol,
-  listen,
-  type EnrolHandler,
-  type Listener,
-} from "../../src/transport/index.ts";
+import { enrol, type EnrolHandler, type Listener } from "../../src/transport/index.ts";
 import { dayMs, derOf, temporaryAuthority, temporaryFolder } from "../support/identity.ts";
 import {
   frozenClock,
   testCell,
   testDeps,
+  testListener,
   text,
   utf8,
   type TestCell,
@@ -67,14 +62,12 @@ async function server(
 ): Promise<Listener> {
   const { of = cell } = options;
   const credentials = options.credentials ?? (await of.credentials("node", "n1"));
-  const listener = await listen(options.deps ?? testDeps, {
-    host: "127.0.0.1",
-    port: 0,
-    credentials: () => credentials,
-    trusts: () => [of.trust],
-    router: createRouter(),
-    enrol: options.enrol ?? enrolNode,
-  });
+  const listener = await testListener(
+    of,
+    credentials,
+    { enrol: options.enrol ?? enrolNode },
+    options.deps,
+  );
   t.after(() => listener.close());
   return listener;
 }
@@ -216,13 +209,7 @@ test("T19: strangers are bounded: size, rate, time; what fails inside is not tol
 });
 
 test("T19: a port that does not enrol, or is closed, is named", async (t) => {
-  const listener = await listen(testDeps, {
-    host: "127.0.0.1",
-    port: 0,
-    credentials: () => n1,
-    trusts: () => [cell.trust],
-    router: createRouter(),
-  });
+  const listener = await testListener(cell, n1);
   t.after(() => listener.close());
   const token = await tokenFor();
   await assert.rejects(send(listener, token, utf8("x")), {

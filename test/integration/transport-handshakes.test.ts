@@ -4,8 +4,14 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { test, type TestContext } from "node:test";
-import { createRouter, dial, listen, type Listener } from "../../src/transport/index.ts";
-import { collectingLog, testCell, testDeps, testLimits } from "../support/transport.ts";
+import { createRouter, dial, type Listener } from "../../src/transport/index.ts";
+import {
+  collectingLog,
+  testCell,
+  testDeps,
+  testLimits,
+  testListener,
+} from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
 
 const cell = await testCell();
@@ -13,15 +19,11 @@ const timeoutMs = 30_000;
 
 async function arrange(t: TestContext, connectionsMax?: number) {
   const [n1, n2] = [await cell.credentials("node", "n1"), await cell.credentials("node", "n2")];
-  const listener = await listen(testDeps, {
-    host: "127.0.0.1",
-    port: 0,
-    credentials: () => n1,
-    trusts: () => [cell.trust],
-    router: createRouter(),
-    limits: testLimits,
-    ...(connectionsMax === undefined ? {} : { connectionsMax }),
-  });
+  const listener = await testListener(
+    cell,
+    n1,
+    connectionsMax === undefined ? {} : { connectionsMax },
+  );
   t.after(() => listener.close());
   /** A node that calls, until its link is up; the first call leads to it. */
   const joinNode = async () => {

@@ -2,8 +2,7 @@ import { strict as assert } from "node:assert";
 import { fork } from "node:child_process";
 import { resolve } from "node:path";
 import { test } from "node:test";
-import { createRouter, listen } from "../../src/transport/index.ts";
-import { testCell, testDeps, testLimits, utf8 } from "../support/transport.ts";
+import { testCell, testListener, utf8 } from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
 
 const entry = resolve(import.meta.dirname, "../support/transport-peer.entry.ts");
@@ -11,14 +10,7 @@ const entry = resolve(import.meta.dirname, "../support/transport-peer.entry.ts")
 test("T22: a stopped peer is given up, and its link comes back when it goes on", async () => {
   const cell = await testCell();
   const [n1, n2] = [await cell.credentials("node", "n1"), await cell.credentials("node", "n2")];
-  const listener = await listen(testDeps, {
-    host: "127.0.0.1",
-    port: 0,
-    credentials: () => n1,
-    trusts: () => [cell.trust],
-    router: createRouter(),
-    limits: testLimits,
-  });
+  const listener = await testListener(cell, n1);
   const child = fork(entry, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
   try {
     child.send({ port: listener.port, credentials: n2, trust: cell.trust });

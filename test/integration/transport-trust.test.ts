@@ -18,12 +18,19 @@ import {
   clientTlsOptions,
   createRouter,
   dial,
-  listen,
   type Listener,
   type DialOptions,
 } from "../../src/transport/index.ts";
 import { dayMs, forge } from "../support/identity.ts";
-import { collectingLog, testCell, testDeps, testLimits, text, utf8 } from "../support/transport.ts";
+import {
+  collectingLog,
+  testCell,
+  testDeps,
+  testLimits,
+  testListener,
+  text,
+  utf8,
+} from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
 
 const cell = await testCell();
@@ -48,18 +55,11 @@ async function server(overrides: ServerOverrides = {}): Promise<Listener> {
   const { nowMs, log, time, ...options } = overrides;
   const router = createRouter();
   router.handle("echo", async ({ body }) => body);
-  return await listen(
-    { ...testDeps, ...(nowMs && { nowMs }), ...(log && { log }) },
-    {
-      host: "127.0.0.1",
-      port: 0,
-      credentials: () => n1,
-      trusts: () => [cell.trust],
-      router,
-      limits: testLimits,
-      ...(time && { time }),
-      ...options,
-    },
+  return await testListener(
+    cell,
+    n1,
+    { router, ...(time && { time }), ...options },
+    { ...(nowMs && { nowMs }), ...(log && { log }) },
   );
 }
 

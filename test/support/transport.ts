@@ -68,6 +68,26 @@ export type TestPair = AsyncDisposable & {
   readonly dialler: HandlerRouter;
 };
 
+/** Listens as `own` on a free port of loopback. */
+export const testListener = (
+  { trust }: Pick<TestCell, "trust">,
+  own: Credentials,
+  options: Partial<ListenOptions> = {},
+  deps: Partial<typeof testDeps> = {},
+): Promise<Listener> =>
+  listen(
+    { ...testDeps, ...deps },
+    {
+      host: "127.0.0.1",
+      port: 0,
+      credentials: () => own,
+      trusts: () => [trust],
+      router: createRouter(),
+      limits: testLimits,
+      ...options,
+    },
+  );
+
 /** n1 listens, n2 has dialled it and its link is up. */
 export async function testPair(
   cell: TestCell,
@@ -75,15 +95,7 @@ export async function testPair(
 ): Promise<TestPair> {
   const [n1, n2] = [await cell.credentials("node", "n1"), await cell.credentials("node", "n2")];
   const [acceptor, dialler] = [createRouter(), createRouter()];
-  const listener = await listen(testDeps, {
-    host: "127.0.0.1",
-    port: 0,
-    credentials: () => n1,
-    trusts: () => [cell.trust],
-    router: acceptor,
-    limits: testLimits,
-    ...options.listen,
-  });
+  const listener = await testListener(cell, n1, { router: acceptor, ...options.listen });
   const dialled = dial(testDeps, {
     address: listener,
     expect: cell.trust.trustDomain,
