@@ -129,6 +129,7 @@ export function createHubSync<C>(
     const { disputed: log } = (await store.observe?.(told)) ?? {};
     if (log !== undefined) disputed.add(log);
     learn({ ...told });
+    lag.heard();
   };
 
   const isUnopened = (name: string) =>
@@ -211,6 +212,7 @@ export function createHubSync<C>(
     while (!signal.aborted && !pushes.failure) {
       const seen = bell.rung;
       const asked = latest ?? (await store.vector());
+      if (signal.aborted) break;
       // While it was asked, something newer may have been told.
       latest ??= asked;
       const mine = latest;
@@ -229,6 +231,7 @@ export function createHubSync<C>(
       if (lag.lags(mine, hubVector) && clock.monotonicMs() - askedMs >= periodMs) {
         askedMs = clock.monotonicMs();
         await askVector(hub, signal);
+        continue;
       }
       await bell.after(seen);
     }
@@ -278,6 +281,7 @@ export function createHubSync<C>(
       current?.abort();
       const controller = new AbortController();
       current = controller;
+      lag.connected();
       const end = () => controller.abort();
       controller.signal.addEventListener("abort", () => {
         closed.removeEventListener("abort", end);
