@@ -57,7 +57,7 @@ function cellOfThree() {
           async clear({ origin, from }) {
             const to = Math.min(mine[origin] ?? 0, from + batchEntries - 1);
             const bytes = Buffer.from(JSON.stringify({ log: origin, to }));
-            return { origin, to, entries: to - from + 1, bytes };
+            return { origin, from, to, entries: to - from + 1, bytes };
           },
         },
         clock,
