@@ -1,8 +1,8 @@
 /**
  * Whose logs a node sends to the hub: its own, and those of other nodes that the hub has waited for
- * without progress, for then their node is dead or cut off from the hub. That it did not
- * move counts only by what the hub says on one connection: while nobody reaches it, nobody's log moves,
- * and after an outage all nodes would send everything. Pure but for the clock.
+ * without progress, for then their node is dead or cut off from the hub. Only what the hub says on one
+ * connection counts: while nobody reaches it nobody's log moves, and after an outage all nodes would
+ * send everything. Pure but for the clock.
  */
 import type { Clock } from "../../lib/clock.ts";
 import type { Random } from "../../lib/random.ts";
