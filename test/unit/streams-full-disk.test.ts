@@ -86,7 +86,7 @@ async function openFull(folder: string, clock: SimulatedClock) {
       return entry(n, { stream, body: { n, pad } });
     });
   await store.append(some("alarms", 1, 50));
-  for (let n = 1; n <= 1500; n += 50) {
+  for (let n = 1; n <= 3000; n += 50) {
     assert.equal((await store.append(some("readings", n, 50))).state, "stored");
     await letSeal(clock, 2);
   }

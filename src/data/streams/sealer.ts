@@ -13,7 +13,7 @@ import type { Tables } from "../tables/tables.ts";
 export type SealingOptions = {
   /** In a segment. Default 1000. */
   readonly entriesMax?: number;
-  /** Of bodies in a segment, about. Default 256 KiB. */
+  /** Of bodies in a segment, which ends with the entry that reaches it. Default 256 KiB. */
   readonly bytesMax?: number;
   /** The newest, which stay rows. Default 1000. */
   readonly tailEntries?: number;
@@ -25,6 +25,7 @@ export type SealingOptions = {
 export type SealingBounds = { readonly ageMs?: number; readonly bytesMax: number };
 
 export const sealedEntriesMax = 1000;
+export const sealedBytesMax = 256 * 1024;
 /** A stream that may hold less than this stays rows: retention is exact there, and little is saved. */
 export const sealedStreamBytesMin = 1024 * 1024;
 /** A segment goes whole: it is to be a small part of what its stream may hold, and for how long. */
@@ -48,7 +49,7 @@ export function startSealer(
 ): { stop(): void } {
   const { clock, log, writer, tables, boundsOf } = deps;
   const { names, segments, sealing, entries, retention } = tables;
-  const { entriesMax = sealedEntriesMax, bytesMax = 256 * 1024, tailEntries = 1000 } = options;
+  const { entriesMax = sealedEntriesMax, bytesMax = sealedBytesMax, tailEntries = 1000 } = options;
   const tailBytes = 4 * bytesMax;
   /** Rows of streams that fill too slowly, when that was seen. */
   const slowRowsByStream = new Map<number, number>();

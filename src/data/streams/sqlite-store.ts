@@ -31,6 +31,7 @@ import { storeStatus } from "./store-status.ts";
 import { startScrub, type ScrubOptions } from "./scrub.ts";
 import { createSegmentRepairs } from "./sqlite-repairs.ts";
 import {
+  sealedBytesMax,
   sealedEntriesMax,
   startSealer,
   type SealingBounds,
@@ -106,6 +107,7 @@ export function openStreamStore(
     boundsOf: knownBoundsOf,
     sealedMin: Math.ceil(entriesMax / 2),
     entriesMax,
+    bytesMax: options.sealing?.bytesMax ?? sealedBytesMax,
   });
   const merge = createMerge({ clock, db }, { ...tables, backlog, arrivals }, identity.origin);
   const openedMs = clock.monotonicMs();

@@ -1,7 +1,7 @@
 /**
- * Takes pieces of logs into the tables: what comes in numbers is sealed as it comes, and never is rows;
- * what comes a few at a time, or stands here in part, goes in as rows, which are sealed behind it. Runs
- * inside a transaction.
+ * Takes pieces of logs, and large appends, into the tables: what comes in numbers is sealed as it comes,
+ * and never is rows; what comes a few at a time, or stands here in part, goes in as rows, which are
+ * sealed behind it. Runs inside a transaction.
  */
 import type { StoredEntry } from "../../api/index.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
@@ -20,7 +20,13 @@ export interface Arrivals {
     batch: LogBatch,
     onStored: (stream: StreamRow, origin: OriginRow, sequence: number, bodyBytes: number) => void,
   ): ApplyAnswer;
+  /** Of a stream, with the next ids. False: nothing was done, these are to be rows. */
+  seal(stream: StreamRow, origin: OriginRow, fresh: readonly Placed[]): boolean;
+  /** Fewer are to be rows. */
+  readonly sealedMin: number;
 }
+
+export type Placed = { readonly id: number; readonly entry: StoredEntry };
 
 export type ArrivalsOptions = {
   /** Undefined: not known yet, the stream is rows. */
@@ -29,6 +35,8 @@ export type ArrivalsOptions = {
   readonly sealedMin: number;
   /** In one segment; those that stood before as rows come on top. Default: all of a batch. */
   readonly entriesMax?: number;
+  /** Of bodies in one segment, which ends with the entry that reaches it. Default: all of a batch. */
+  readonly bytesMax?: number;
 };
 
 /** Rows that go into the segment of what comes behind them; more than that the sealer is at work on. */
@@ -37,7 +45,7 @@ const rowsMax = 2000;
 export function createArrivals(
   db: Database,
   tables: Tables,
-  { boundsOf, sealedMin, entriesMax = Number.POSITIVE_INFINITY }: ArrivalsOptions,
+  { boundsOf, sealedMin, entriesMax = Infinity, bytesMax = Infinity }: ArrivalsOptions,
 ): Arrivals {
   const { names, segments, sealing, entries, retention } = tables;
   const lastRunBefore = db.prepare(
@@ -77,7 +85,6 @@ export function createArrivals(
     );
   };
 
-  /** False: nothing was done, these are to be rows. */
   const seal = (stream: StreamRow, origin: OriginRow, fresh: readonly Placed[]): boolean => {
     if (fresh.length < sealedMin || !mayBeOne(stream, fresh)) return false;
     const hasRows = stream.entries > segments.sealed(stream).entries;
@@ -96,12 +103,13 @@ export function createArrivals(
     // Out of order: whether a key came before would cost more to know than rows do.
     for (const keys of keysByProducer(rows))
       if (!keys.ascends || isThere(keys, hasRows)) return false;
-    for (let first = 0; first < rows.length; first += entriesMax)
-      sealing.append(stream, rows.slice(first, first + entriesMax));
+    for (const part of partsOf(rows, { entriesMax, bytesMax })) sealing.append(stream, part);
     return true;
   };
 
   return {
+    seal,
+    sealedMin,
     apply(scope, batch, onStored) {
       const top = names.findOrigin(scope, batch.origin)?.top ?? 0;
       if (batch.from > top + 1 || batch.entries.length < sealedMin)
@@ -131,4 +139,16 @@ export function createArrivals(
   };
 }
 
-type Placed = { readonly id: number; readonly entry: StoredEntry };
+function* partsOf(
+  rows: readonly SealedRow[],
+  { entriesMax, bytesMax }: { entriesMax: number; bytesMax: number },
+): Generator<readonly SealedRow[]> {
+  let [first, bytes] = [0, 0];
+  for (const [index, { body }] of rows.entries()) {
+    bytes += body.length;
+    if (index + 1 - first < entriesMax && bytes < bytesMax) continue;
+    yield rows.slice(first, index + 1);
+    [first, bytes] = [index + 1, 0];
+  }
+  if (first < rows.length) yield rows.slice(first);
+}
