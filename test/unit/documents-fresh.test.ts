@@ -4,7 +4,12 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { show, withText } from "../../src/data/documents/body.ts";
 import { encodeState } from "../../src/data/documents/encode-state.ts";
-import { changesOf, freshOf, rowStateOf, stateOf } from "../../src/data/documents/fresh.ts";
+import {
+  changesOf,
+  createFreshDocuments,
+  rowStateOf,
+  stateOf,
+} from "../../src/data/documents/fresh.ts";
 import type { Json } from "../../src/data/documents/json.ts";
 import type { Context } from "../../src/data/documents/merge.ts";
 import type { Change, Write } from "../../src/data/documents/operation.ts";
@@ -32,8 +37,11 @@ const edit = (changes: readonly Change[], schema?: number): Write => ({
   changes,
 });
 
+/** One for all: each document comes after one of other fields, or of the same. */
+const documents = createFreshDocuments();
+
 function assertSameRow(write: Write): boolean {
-  const fresh = freshOf(write, context);
+  const fresh = documents.of(write, context);
   if (!fresh) return false;
   const state = stateOf(fresh);
   const shown = withText(show(state));
@@ -51,7 +59,11 @@ test("M3: a new document of plain fields has the row of its state, whatever the 
       fc.option(fc.integer({ min: 0, max: 3 }), { nil: undefined }),
       (fields, schema) => {
         const changes = changesOf(Object.fromEntries(fields));
-        if (changes && assertSameRow(edit(changes, schema))) taken++;
+        if (!changes || !assertSameRow(edit(changes, schema))) return;
+        taken++;
+        const others = changes.map((change) => ({ ...change, value: taken }));
+        for (const next of [others, others.toReversed(), others.slice(1), changes])
+          assert.equal(assertSameRow(edit(next, schema)), next.length > 0);
       },
     ),
     { seed: 7, numRuns: 500 },
@@ -75,7 +87,7 @@ test("M3: what is not plain, or set twice, or nothing, takes the way of every ot
     [set("/a", { counts: {} })],
     [set("/a"), { type: "count", path: "/b", by: 1 } as const],
   ])
-    assert.equal(freshOf(edit(changes), context), undefined, JSON.stringify(changes));
+    assert.equal(documents.of(edit(changes), context), undefined, JSON.stringify(changes));
   assert.equal(changesOf({ a: { b: 1 } }), undefined);
   assert.equal(changesOf({ "a/b": 1 }), undefined);
 });

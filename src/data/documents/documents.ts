@@ -2,7 +2,7 @@
 import { show, withText, type Shown, type ShownText } from "./body.ts";
 import { decodeState, encodeState, type OriginNumbers } from "./encode-state.ts";
 import type { Claims } from "./claims.ts";
-import { freshOf, rowStateOf, stateOf, type Fresh } from "./fresh.ts";
+import { createFreshDocuments, rowStateOf, stateOf, type Fresh } from "./fresh.ts";
 import type { JsonObject } from "./json.ts";
 import { applyWrite, type Context } from "./merge.ts";
 import type { Write } from "./operation.ts";
@@ -52,6 +52,7 @@ export function createDocuments(
   origins: OriginNumbers,
 ): Documents {
   const open = new Map<string, Open>();
+  const freshDocuments = createFreshDocuments();
   let touched = new Set<string>();
   let change = tables.lastChange();
 
@@ -108,7 +109,8 @@ export function createDocuments(
       return versionOf(fresh ? { edits: [fresh.context] } : peek(collection, id));
     },
     begin(write, context) {
-      const fresh = documents.isNew(write.collection, write.id) && freshOf(write, context);
+      const fresh =
+        documents.isNew(write.collection, write.id) && freshDocuments.of(write, context);
       if (!fresh) return undefined;
       open.set(`${write.collection}\n${write.id}`, { fresh, shown: fresh.shown });
       return fresh.shown;

@@ -84,17 +84,13 @@ export function packState(
   return packed;
 }
 
-/** Of a document that one write made of plain fields; `paths` in order. */
+/** Of a document that one write made of plain fields; `paths` in order, as JSON. */
 export function packFresh(
-  { stamp, schema, paths }: { stamp: Stamp; schema: number; paths: readonly string[] },
+  { stamp, schema, paths }: { stamp: Stamp; schema: number; paths: string },
   { numberOf }: OriginNumbers,
 ): string {
-  const packed: PackedStamp = [stamp.hlc, numberOf(stamp.origin), stamp.sequence];
-  return JSON.stringify({
-    e: [packed],
-    ...(schema > 0 ? { v: schema } : {}),
-    r: [[...packed, paths]],
-  } satisfies Packed);
+  const packed = `${stamp.hlc},${numberOf(stamp.origin)},${stamp.sequence}`;
+  return `{"e":[[${packed}]],${schema > 0 ? `"v":${schema},` : ""}"r":[[${packed},${paths}]]}`;
 }
 
 function packRegisters(

@@ -4,7 +4,7 @@
  */
 import type { ShownText } from "./body.ts";
 import { packFresh, type OriginNumbers } from "./encode-state.ts";
-import { isObject, objectOf, type JsonObject } from "./json.ts";
+import { isObject, objectOf, type Json, type JsonObject } from "./json.ts";
 import { applyWrite, type Context } from "./merge.ts";
 import type { Change, Write } from "./operation.ts";
 import { isPlain, join } from "./pointer.ts";
@@ -13,22 +13,72 @@ import { emptyState, type DocumentState } from "./state.ts";
 export type Fresh = {
   readonly write: Write;
   readonly context: Context;
-  /** In the order of rows, which is not that of an object's fields: there numbers come first. */
-  readonly paths: readonly string[];
+  readonly fields: FreshFields;
   readonly shown: ShownText;
 };
 
-/** Undefined when the write has to take the way of every other. */
-export function freshOf(write: Write, context: Context): Fresh | undefined {
-  const fields = new Map<string, Change & { type: "set" }>();
-  for (const change of write.changes) {
-    if (change.type !== "set" || change.counts || !isPlain(change.path)) return undefined;
-    fields.set(change.path, change);
-  }
-  if (fields.size === 0 || fields.size < write.changes.length) return undefined;
-  const paths = [...fields.keys()].sort();
-  const body = objectOf(paths.map((path) => [path.slice(1), fields.get(path)?.value ?? null]));
-  return { write, context, paths, shown: { body, conflicts: [], text: JSON.stringify(body) } };
+/** What documents with the same fields share. */
+export type FreshFields = {
+  /** In the order of rows, which is not that of an object's fields: there numbers come first. */
+  readonly paths: readonly string[];
+  /** Of the body, in the same order. */
+  readonly names: readonly string[];
+  /** `paths` as JSON. */
+  readonly text: string;
+  /** As the write has them. */
+  readonly given: readonly string[];
+  /** Of each of `paths`, which of the write's changes sets it. */
+  readonly places: readonly number[];
+};
+
+export interface FreshDocuments {
+  /** Undefined when the write has to take the way of every other. */
+  of(write: Write, context: Context): Fresh | undefined;
+}
+
+type Setting = Change & { readonly type: "set" };
+
+/** Most documents have the fields of the one before: these are put in order once. */
+export function createFreshDocuments(): FreshDocuments {
+  let last: FreshFields = { paths: [], names: [], text: "[]", given: [], places: [] };
+  return {
+    of(write, context) {
+      const { changes } = write;
+      if (changes.length === 0 || !changes.every(isPlainSetting)) return undefined;
+      const fields = hasFields(changes, last) ? last : fieldsOf(changes);
+      if (!fields) return undefined;
+      last = fields;
+      const body = bodyOf(fields, changes);
+      const shown = { body, conflicts: [], text: JSON.stringify(body) };
+      return { write, context, fields, shown };
+    },
+  };
+}
+
+function bodyOf({ names, places }: FreshFields, changes: readonly Setting[]): JsonObject {
+  const values = names.map((name, at) => [name, changes[places[at] ?? 0]?.value ?? null] as const);
+  // With a prototype, objects of the same fields are made and written out faster: 0.7 us each.
+  if (names.includes("__proto__")) return objectOf(values);
+  const body: Record<string, Json> = {};
+  for (const [name, value] of values) body[name] = value;
+  return body;
+}
+
+const isPlainSetting = (change: Change): change is Setting =>
+  change.type === "set" && !change.counts && isPlain(change.path);
+
+const hasFields = (changes: readonly Setting[], { given }: FreshFields): boolean =>
+  changes.length === given.length && changes.every(({ path }, at) => path === given[at]);
+
+/** Undefined when one is set twice. */
+function fieldsOf(changes: readonly Setting[]): FreshFields | undefined {
+  const given = changes.map(({ path }) => path);
+  const placesByPath = new Map(given.map((path, at) => [path, at]));
+  if (placesByPath.size < given.length) return undefined;
+  const paths = [...given].sort();
+  const places = paths.map((path) => placesByPath.get(path) ?? 0);
+  const names = paths.map((path) => path.slice(1));
+  return { paths, names, text: JSON.stringify(paths), given, places };
 }
 
 /** What a whole body sets where nothing is yet; undefined for one with fields within fields. */
@@ -48,5 +98,5 @@ export function stateOf({ write, context }: Fresh): DocumentState {
   return state;
 }
 
-export const rowStateOf = ({ write, context, paths }: Fresh, origins: OriginNumbers): string =>
-  packFresh({ stamp: context, schema: write.schema ?? 0, paths }, origins);
+export const rowStateOf = ({ write, context, fields }: Fresh, origins: OriginNumbers): string =>
+  packFresh({ stamp: context, schema: write.schema ?? 0, paths: fields.text }, origins);
