@@ -154,6 +154,42 @@ async function compareStores(seed: number): Promise<void> {
   assert.equal(rows?.segments, 0);
 }
 
+test("S2: a time is found in one page however many segments lie before and behind it, whatever the order they came in", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const store = await open(path);
+  const random = seededRandom(11);
+  // Roughly in order, and one in 900 came years late.
+  const times = range(1, 22_000).map((n) =>
+    n % 900 === 0 ? random.integer(30_000) : 1_000_000 + n + random.integer(20),
+  );
+  for (const first of [1, 10_001, 20_001])
+    await store.append(
+      range(first, Math.min(first + 9999, times.length)).map((n) =>
+        entry(n, { atMs: times[n - 1] ?? 0 }),
+      ),
+    );
+  for (const [fromMs, toMs] of [
+    [0, 30_000],
+    [0, 1],
+    [1_000_000, 1_000_030],
+    [1_014_990, 1_015_010],
+    [1_021_995, 2_000_000],
+    [3_000_000, 4_000_000],
+  ] as const) {
+    const page = await store.read({ stream: "telemetry", fromMs, toMs });
+    const wanted = times.flatMap((at, index) => (at >= fromMs && at < toMs ? [index + 1] : []));
+    assert.deepEqual(
+      page.entries.map(({ key }) => key?.sequence),
+      wanted,
+      `${fromMs} to ${toMs}`,
+    );
+    assert.equal(page.more, false);
+  }
+  await store.close();
+  assert.equal(look(path).segments, 2200);
+});
+
 test("S3, D4, D6: a damaged segment is named with its range, in reads and in the log; what it holds stays a duplicate", async () => {
   using folder = temporaryFolder();
   const path = join(folder.path, "s.db");

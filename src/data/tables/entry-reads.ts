@@ -147,14 +147,14 @@ export function createEntryReads(
       const last = nextId() - 1;
       const scans: Scan[] = [];
       const sealed = streams.flatMap((stream) => {
-        if (segments.sealed(stream).toId <= afterId) return [];
+        if (segments.toId(stream) <= afterId) return [];
         const scan: Scan = { left: scannedMax, toId: afterId };
         scans.push(scan);
         return [sealedOfPage(query, stream, scan)];
       });
       // A stream's rows all lie behind what is sealed of it.
       const rowsAfter =
-        only && streams.length === 1 ? Math.max(afterId, segments.sealed(only).toId) : afterId;
+        only && streams.length === 1 ? Math.max(afterId, segments.toId(only)) : afterId;
       const scanEnd =
         only && streams.length === 1
           ? Number(streamRowAt.get(only.id, rowsAfter, scannedMax)?.["id"] ?? last)
@@ -202,7 +202,7 @@ export function createEntryReads(
         rowLog(origin, from, rowsMax),
         aliasLog(origin, from, rowsMax),
         ...streams
-          .filter((stream) => segments.sealed(stream).entries > 0)
+          .filter((stream) => segments.toId(stream) > 0)
           .map((stream) => sealedLog(origin, stream, from)),
       ];
       try {

@@ -1,6 +1,7 @@
 /**
  * The directory of sealed segments: what is known of each without looking into it, read from its
- * tables. What each stream has sealed in all is kept in memory.
+ * tables. What each stream has sealed in all is kept in memory, counted when somebody asks: a query
+ * opens a directory of its own, and what it costs must not grow with what is stored.
  */
 import { SkerryError } from "../../lib/errors.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
@@ -33,12 +34,19 @@ export type Piece = {
 
 export type Sealed = { readonly toId: number; readonly entries: number; readonly bytes: number };
 
+/** `toId`: nothing of the time ends behind `id` and up to it, but for what `held` has. */
+export type Look = { readonly held: Held | undefined; readonly toId: number };
+
 export interface SegmentDirectory {
   sealed(stream: StreamRow): Sealed;
+  /** As `sealed` has it; nothing is counted. */
+  toId(stream: StreamRow): number;
   /** Throws `internal` for a segment that is not there. */
   held(segment: number): Held;
   /** The first that ends behind this id. */
   after(stream: StreamRow, id: number): Held | undefined;
+  /** The first of these times that ends behind this id, looked for in `segmentsPerLook` at most. */
+  inTime(stream: StreamRow, id: number, time: { fromMs: number; toMs: number }): Look;
   /** The last that ends before this id. */
   before(stream: StreamRow, id: number): Held | undefined;
   /** From this id on, ascending. */
@@ -60,12 +68,24 @@ export interface SegmentDirectory {
   forget(): void;
 }
 
-const nothing: Sealed = { toId: 0, entries: 0, bytes: 0 };
+/** A look takes some 0.2 ms. */
+const segmentsPerLook = 1000;
+
+type Sums = { readonly entries: number; readonly bytes: number };
+const nothing: Sums = { entries: 0, bytes: 0 };
 
 export function createSegmentDirectory(db: Database): SegmentDirectory {
   const heldColumns = "id, last_id, stream, entries, bytes, from_ms, to_ms";
   const heldAfter = db.prepare(
     `SELECT ${heldColumns} FROM segment WHERE stream = ? AND last_id > ? ORDER BY last_id LIMIT 1`,
+  );
+  const lookEnd = db.prepare(
+    "SELECT last_id FROM segment WHERE stream = ? AND last_id > ? ORDER BY last_id LIMIT 1 OFFSET ?",
+  );
+  const heldInTime = db.prepare(
+    `SELECT ${heldColumns} FROM segment
+     WHERE stream = ? AND last_id > ? AND last_id <= ? AND to_ms >= ? AND from_ms < ?
+     ORDER BY last_id LIMIT 1`,
   );
   const heldBefore = db.prepare(
     `SELECT ${heldColumns} FROM segment WHERE stream = ? AND last_id < ? ORDER BY last_id DESC LIMIT 1`,
@@ -84,35 +104,66 @@ export function createSegmentDirectory(db: Database): SegmentDirectory {
      WHERE origin = ? AND stream = ? AND last_sequence >= ? ORDER BY last_sequence LIMIT 1`,
   );
   const piecesOfSegment = db.prepare(`SELECT ${pieceColumns} FROM piece WHERE segment = ?`);
-  const summaries = db.prepare(
-    `SELECT stream, max(last_id) AS to_id, sum(entries) AS entries, sum(bytes) AS bytes
-     FROM segment GROUP BY stream`,
+  // From one stream to the next along the index, and not through all segments.
+  const streamEnds = db.prepare(
+    `WITH RECURSIVE held(stream) AS (
+       SELECT min(stream) FROM segment UNION ALL
+       SELECT (SELECT min(stream) FROM segment WHERE stream > held.stream) FROM held
+       WHERE held.stream IS NOT NULL)
+     SELECT stream, (SELECT max(last_id) FROM segment WHERE segment.stream = held.stream) AS to_id
+     FROM held WHERE stream IS NOT NULL`,
   );
-  let sealedByStream = new Map<number, Sealed>();
+  const streamSums = db.prepare(
+    "SELECT stream, sum(entries) AS entries, sum(bytes) AS bytes FROM segment GROUP BY stream",
+  );
+  const endsByStream = new Map<number, number>();
+  let sumsByStream: Map<number, Sums> | undefined;
   const load = () => {
-    sealedByStream = new Map(
-      summaries.all().map((row) => [
-        Number(row["stream"]),
-        {
-          toId: Number(row["to_id"]),
-          entries: Number(row["entries"]),
-          bytes: Number(row["bytes"]),
-        },
-      ]),
-    );
+    sumsByStream = undefined;
+    endsByStream.clear();
+    for (const row of streamEnds.all())
+      endsByStream.set(Number(row["stream"]), Number(row["to_id"]));
   };
   load();
+  const sumsOf = (stream: number): Sums => {
+    sumsByStream ??= new Map(
+      streamSums
+        .all()
+        .map((row) => [
+          Number(row["stream"]),
+          { entries: Number(row["entries"]), bytes: Number(row["bytes"]) },
+        ]),
+    );
+    return sumsByStream.get(stream) ?? nothing;
+  };
+  const toId = (stream: StreamRow) => endsByStream.get(stream.id) ?? 0;
+  /** Not counted yet: it will be, with what changed now. */
+  const changeSums = ({ stream, entries, bytes }: Held, sign: 1 | -1) => {
+    if (!sumsByStream) return;
+    const before = sumsOf(stream);
+    sumsByStream.set(stream, {
+      entries: before.entries + sign * entries,
+      bytes: before.bytes + sign * bytes,
+    });
+  };
 
   const heldOf = (row: Record<string, unknown> | undefined) => row && toHeld(row);
   return {
-    sealed: (stream) => sealedByStream.get(stream.id) ?? nothing,
+    sealed: (stream) => ({ toId: toId(stream), ...sumsOf(stream.id) }),
+    toId,
     held(id) {
       const row = heldById.get(id);
       if (row) return toHeld(row);
       throw new SkerryError({ code: "internal", message: `there is no segment ${id}` });
     },
     after: (stream, id) =>
-      sealedByStream.has(stream.id) ? heldOf(heldAfter.get(stream.id, id)) : undefined,
+      endsByStream.has(stream.id) ? heldOf(heldAfter.get(stream.id, id)) : undefined,
+    inTime(stream, id, { fromMs, toMs }) {
+      const end = lookEnd.get(stream.id, id, segmentsPerLook - 1);
+      const lookTo = end ? Number(end["last_id"]) : Math.max(id, toId(stream));
+      const held = heldOf(heldInTime.get(stream.id, id, lookTo, fromMs, toMs));
+      return { held, toId: held?.lastId ?? lookTo };
+    },
     before: (stream, id) => heldOf(heldBefore.get(stream.id, id)),
     heldFrom: (stream, id) => heldAllFrom.all(stream.id, id).map(toHeld),
     entriesAfter: (stream, id) => Number(entriesAfter.get(stream.id, id)?.["entries"] ?? 0),
@@ -130,24 +181,13 @@ export function createSegmentDirectory(db: Database): SegmentDirectory {
       return row?.["id"] === null ? undefined : Number(row?.["id"]);
     },
     get lastId() {
-      return Math.max(0, ...[...sealedByStream.values()].map(({ toId }) => toId));
+      return Math.max(0, ...endsByStream.values());
     },
     added(held) {
-      const { entries, bytes } = sealedByStream.get(held.stream) ?? nothing;
-      sealedByStream.set(held.stream, {
-        toId: held.lastId,
-        entries: entries + held.entries,
-        bytes: bytes + held.bytes,
-      });
+      endsByStream.set(held.stream, held.lastId);
+      changeSums(held, 1);
     },
-    removed(held) {
-      const { toId, entries, bytes } = sealedByStream.get(held.stream) ?? nothing;
-      sealedByStream.set(held.stream, {
-        toId,
-        entries: entries - held.entries,
-        bytes: bytes - held.bytes,
-      });
-    },
+    removed: (held) => changeSums(held, -1),
     forget: load,
   };
 }

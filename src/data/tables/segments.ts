@@ -27,7 +27,7 @@ export type LogStep = { readonly sequence: number; readonly row?: SealedRow };
 
 export type Segments = Pick<
   SegmentDirectory,
-  "sealed" | "held" | "heldFrom" | "piecesOf" | "nextId" | "oldestId" | "lastId"
+  "sealed" | "toId" | "held" | "heldFrom" | "piecesOf" | "nextId" | "oldestId" | "lastId"
 > &
   Pick<
     SegmentContents,
@@ -80,8 +80,8 @@ export type Segments = Pick<
     forget(): void;
   };
 
-/** What passing over a segment by its directory line counts as looking through. */
-const skipCost = 10;
+/** What a look into the directory that finds nothing counts as looking through. */
+const lookCost = 200;
 
 export function createSegments(
   db: Database,
@@ -116,6 +116,7 @@ export function createSegments(
 
   return {
     sealed: directory.sealed,
+    toId: directory.toId,
     held: directory.held,
     heldFrom: directory.heldFrom,
     piecesOf: directory.piecesOf,
@@ -136,23 +137,22 @@ export function createSegments(
     delete: contents.delete,
     trim: contents.trim,
 
-    *rows(stream, afterId, { fromMs, toMs }, scan) {
+    *rows(stream, afterId, time, scan) {
       scan.toId = afterId;
-      const end = directory.sealed(stream).toId;
+      const end = directory.toId(stream);
       while (scan.toId < end) {
         if (scan.left <= 0) return;
-        const held = directory.after(stream, scan.toId);
-        if (!held) break;
-        if (held.fromMs < toMs && held.toMs >= fromMs) {
-          const segment = open(held.id);
+        const look = directory.inTime(stream, scan.toId, time);
+        if (look.held) {
+          const segment = open(look.held.id);
           const first = firstAbove(segment.ids, scan.toId);
           for (const sealed of rowsFrom(segment, first)) {
             scan.toId = sealed.id;
-            if (sealed.atMs >= fromMs && sealed.atMs < toMs) yield sealed;
+            if (sealed.atMs >= time.fromMs && sealed.atMs < time.toMs) yield sealed;
           }
           scan.left -= segment.ids.length - first;
-        } else scan.left -= skipCost;
-        scan.toId = held.lastId;
+        } else scan.left -= lookCost;
+        scan.toId = look.toId;
       }
       scan.toId = Number.POSITIVE_INFINITY;
     },
@@ -194,7 +194,7 @@ export function createSegments(
 
     *pieces(origin, streams, after, to) {
       for (const stream of streams) {
-        if (directory.sealed(stream).toId === 0) continue;
+        if (directory.toId(stream) === 0) continue;
         for (let next = after + 1; ;) {
           const piece = pieceAt(origin, stream, next);
           if (!piece || piece.firstSequence > to) break;
