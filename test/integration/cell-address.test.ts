@@ -53,13 +53,22 @@ test("AD2, AD3, AD7: neighbours follow the address in both families; a frozen ho
   /** What a client on the network reads there; it keeps its neighbours in mind between the times. */
   const answerOf = async (address: string) =>
     await on("observer", "timeout", "2", "bash", "-c", `cat < /dev/tcp/${address}/7070`);
-  const answeredBy = (node: string) =>
-    waitFor(
-      async () =>
-        (await answerOf(addresses.v4)) === node && (await answerOf(addresses.v6)) === node,
-      { what: `${node} to answer in both families`, timeoutMs },
-    );
   const shownOn = async (node: string) => await on(node, "ip", "address", "show", "dev", "eth0");
+  const answeredBy = async (node: string) => {
+    try {
+      await waitFor(
+        async () =>
+          (await answerOf(addresses.v4)) === node && (await answerOf(addresses.v6)) === node,
+        { what: `${node} to answer in both families`, timeoutMs },
+      );
+    } catch (cause) {
+      const neighbours = await on("observer", "ip", "neighbour", "show");
+      const shown = [neighbours, await shownOn("n1"), await shownOn("n2")].join("\n");
+      throw new Error(`${node} did not answer; neighbours of the client, n1, n2:\n${shown}`, {
+        cause,
+      });
+    }
+  };
   const gone = (node: string) =>
     waitFor(async () => !/198\.51\.100\.50|db8::50/.test(await shownOn(node)), {
       what: `the address to go from ${node}`,

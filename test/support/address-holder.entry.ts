@@ -19,7 +19,11 @@ const tell = (word: HolderWord) => process.send?.(word);
 const port = 7070;
 let ledger: { holder: string } | undefined;
 
-const server = createServer((socket) => socket.end(node));
+const server = createServer((socket) => {
+  // A client that gave up before it was answered.
+  socket.on("error", () => socket.destroy());
+  socket.end(node);
+});
 await listenOn(server, { host: "127.0.0.1", port, what: "the test's service" });
 const part = startCellAddresses(
   {
