@@ -10,6 +10,7 @@ export {
   type EntryPosition,
   type StoredEntry,
 } from "./records/entry.ts";
+export { columnsOf, entriesOf, type EntryColumns } from "./records/entry-columns.ts";
 export {
   beatBytesMax,
   decodeBeat,

@@ -8,6 +8,7 @@ import { parseBody, writeBody } from "../../src/privacy/gate/body.ts";
 import { isCanonical } from "../../src/privacy/gate/canonical.ts";
 import { createGate, type GatedBatch } from "../../src/privacy/gate/index.ts";
 import { compilePolicy, filter } from "../../src/privacy/gate/policy.ts";
+import { bodiesOf } from "../support/gated.ts";
 
 const anew = (bytes: Uint8Array): Buffer | undefined => {
   const value = parseBody(bytes);
@@ -112,7 +113,7 @@ test("P2, P3, P4: the gate lets out what it would write, of canonical bodies too
       gate.clear({ origin: "n1.a", from: 1, to: 1, entries: [entry] });
       const value = parseBody(body);
       const wanted = value ? writeBody(filter(compilePolicy(policy), value)) : Buffer.from("{}");
-      const left = Buffer.from(sent?.entries[0]?.body ?? []).toString();
+      const [left] = sent ? bodiesOf(sent) : [];
       assert.equal(left, Buffer.from(wanted).toString());
       if (left === text) found.same++;
       else found.less++;

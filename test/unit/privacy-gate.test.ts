@@ -2,9 +2,15 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import * as fc from "fast-check";
-import type { EgressPolicy, StoredEntry } from "../../src/api/index.ts";
+import { columnsOf, type EgressPolicy, type StoredEntry } from "../../src/api/index.ts";
 import { silentLog } from "../../src/lib/log.ts";
-import { createGate, createRecheck, type GatedBatch } from "../../src/privacy/gate/index.ts";
+import {
+  createGate,
+  createRecheck,
+  type GatedBatch,
+  type Recheck,
+} from "../../src/privacy/gate/index.ts";
+import { bodiesOf } from "../support/gated.ts";
 
 const entryOf = (body: string | Uint8Array, stream = "s"): StoredEntry => ({
   stream,
@@ -13,21 +19,37 @@ const entryOf = (body: string | Uint8Array, stream = "s"): StoredEntry => ({
   position: { origin: "n1.a", sequence: 1 },
 });
 
-function through(policy: EgressPolicy | undefined, body: string): string | undefined {
-  let sent: GatedBatch | undefined;
+const check = (
+  recheck: Recheck,
+  { entries, policies }: { entries: readonly StoredEntry[]; policies?: GatedBatch["policies"] },
+) => recheck.check({ columns: columnsOf(entries), ...(policies ? { policies } : {}) });
+
+/** What leaves of entries, one by one and in columns alike; the hub lets it in. */
+function leaving(policy: EgressPolicy | undefined, bodies: readonly string[]): string[] {
+  const sent: GatedBatch[] = [];
   const gate = createGate({
     log: silentLog,
     encode(batch) {
-      sent = batch;
+      sent.push(batch);
       return new Uint8Array();
     },
   });
   gate.setPolicies(policy ? { s: policy } : {});
-  gate.clear({ origin: "n1.a", from: 1, to: 1, entries: [entryOf(body)] });
-  const [entry] = sent?.entries ?? [];
-  if (entry && sent) createRecheck().check(sent);
-  return entry && Buffer.from(entry.body).toString();
+  const entries = bodies.map((body, index) => ({
+    ...entryOf(body),
+    position: { origin: "n1.a", sequence: index + 1 },
+  }));
+  const piece = { origin: "n1.a", from: 1, to: bodies.length };
+  gate.clear({ ...piece, entries });
+  gate.clear({ ...piece, columns: columnsOf(entries) });
+  const [one, other] = sent as [GatedBatch, GatedBatch];
+  assert.deepEqual(bodiesOf(other), bodiesOf(one));
+  assert.deepEqual(other.policies, one.policies);
+  const columns = "columns" in other ? other.columns : columnsOf(other.entries);
+  createRecheck().check({ columns, policies: other.policies });
+  return bodiesOf(one);
 }
+const through = (policy: EgressPolicy | undefined, body: string) => leaving(policy, [body])[0];
 
 /** Names on the way to every leaf and empty container; arrays add nothing. */
 type Leaf = { names: string[]; value: unknown };
@@ -179,7 +201,7 @@ test("P7: a policy that cannot be read lets nothing out", () => {
 test("P6: the hub refuses a batch that breaks its own policy, and counts it", () => {
   const recheck = createRecheck();
   const policies = { s: { keep: ["a"] } };
-  recheck.check({ entries: [entryOf('{"a":1}'), entryOf("{}")], policies });
+  check(recheck, { entries: [entryOf('{"a":1}'), entryOf("{}")], policies });
   const bad = [
     { entries: [entryOf('{"a":1}'), entryOf('{"a":1,"b":2}')], policies },
     { entries: [entryOf('{"a":1}', "other")], policies },
@@ -187,8 +209,29 @@ test("P6: the hub refuses a batch that breaks its own policy, and counts it", ()
     { entries: [entryOf('{"a":1}')] },
     { entries: [entryOf("nonsense")], policies },
   ];
-  for (const batch of bad) assert.throws(() => recheck.check(batch), { code: "egress-violated" });
+  for (const batch of bad) assert.throws(() => check(recheck, batch), { code: "egress-violated" });
   assert.equal(recheck.violations, bad.length);
+});
+
+test("P6: a body is judged by itself, whatever stands beside it", () => {
+  const policies = { s: { drop: ["none"] } };
+  const bodies = fc.constantFrom('{"a":1}', "{}", ' {"a":[1,{}]} ', '{"ä":"ö"}', "\t{ }\n");
+  fc.assert(
+    fc.property(fc.array(bodies, { minLength: 1, maxLength: 5 }), fc.nat(), (texts, at) => {
+      const entries = texts.map((text) => entryOf(text));
+      check(createRecheck(), { entries, policies });
+      assert.equal(leaving(policies.s, texts).length, texts.length);
+      // The same bytes, cut where no body ends.
+      const whole = Buffer.concat(entries.map(({ body }) => body));
+      const ends = columnsOf(entries).end;
+      const cut = 1 + (at % (whole.length - 1));
+      if (ends.includes(cut) || (texts[0] ?? "").trimEnd().length <= cut) return;
+      const pieces = [entryOf(whole.subarray(0, cut)), entryOf(whole.subarray(cut))];
+      assert.throws(() => check(createRecheck(), { entries: pieces, policies }), {
+        code: "egress-violated",
+      });
+    }),
+  );
 });
 
 const policyOf = fc.record(
@@ -200,7 +243,7 @@ const policyOf = fc.record(
 );
 const passes = (policy: EgressPolicy, body: string | Uint8Array): boolean => {
   try {
-    createRecheck().check({ entries: [entryOf(body)], policies: { s: policy } });
+    check(createRecheck(), { entries: [entryOf(body)], policies: { s: policy } });
     return true;
   } catch (error) {
     assert.equal((error as { code?: string }).code, "egress-violated");

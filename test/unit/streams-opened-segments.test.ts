@@ -1,7 +1,7 @@
 /** Unpacked segments in memory: bounded, and no longer there than somebody reads them. */
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import type { Segment } from "../../src/data/batch/segment.ts";
+import { columnsOfRows, type Segment } from "../../src/data/batch/segment.ts";
 import { createOpenedSegments } from "../../src/data/tables/opened-segments.ts";
 
 function reader(bytesMax: number) {
@@ -11,7 +11,7 @@ function reader(bytesMax: number) {
   const read = (id: number) =>
     opened.get(id, () => {
       unpacked.push(id);
-      return { ids: [], origins: [], sequences: [], row, bytes: 100 };
+      return { ...columnsOfRows([]), row, bytes: 100 };
     });
   /** Those of `ids` that had to be unpacked. */
   const misses = (...ids: number[]) => {

@@ -47,3 +47,25 @@ export function sums(values: readonly number[]): number[] {
   let sum = 0;
   return values.map((value) => (sum += value));
 }
+
+/** Each value counted from the last one of the same group. */
+export function differencesBy(groups: readonly number[], values: readonly number[]): number[] {
+  const lasts = new Map<number, number>();
+  return values.map((value, index) => {
+    const group = groups[index] ?? 0;
+    const last = lasts.get(group) ?? 0;
+    lasts.set(group, value);
+    return value - last;
+  });
+}
+
+/** The inverse of `differencesBy`. */
+export function sumsBy(groups: readonly number[], values: readonly number[]): number[] {
+  const sumByGroup = new Map<number, number>();
+  return values.map((value, index) => {
+    const group = groups[index] ?? 0;
+    const sum = (sumByGroup.get(group) ?? 0) + value;
+    sumByGroup.set(group, sum);
+    return sum;
+  });
+}

@@ -4,14 +4,12 @@
  * checksum of the whole. It lies apart from the content. Positions are counted by origin: most
  * differences are 1, and a thousand entries cost some ten to some hundred bytes.
  */
-import { differences, packFrame, sums, unpackFrame } from "./frame.ts";
-import type { SealedRow } from "./segment.ts";
-
-export type Place = Pick<SealedRow, "id" | "origin" | "sequence">;
+import { differences, differencesBy, packFrame, sums, sumsBy, unpackFrame } from "./frame.ts";
+import type { SegmentColumns } from "./segment.ts";
 
 export type SegmentPlan = {
   /** Ascending by id. */
-  readonly places: readonly Place[];
+  readonly places: Pick<SegmentColumns, "ids" | "origins" | "sequences">;
   /** As `encodeSegment` says. */
   readonly sum: number;
 };
@@ -26,15 +24,11 @@ type Header = {
 
 const unpackedBytesMax = 4 * 1024 * 1024;
 
-export function encodePlan({ places, sum }: SegmentPlan): Buffer {
+export function encodePlan({ places: { ids, origins, sequences }, sum }: SegmentPlan): Buffer {
   const header: Header = {
-    id: differences(places.map(({ id }) => id)),
-    origin: places.map(({ origin }) => origin),
-    position: byOrigin(
-      places,
-      ({ sequence }, last) => sequence - last,
-      ({ sequence }) => sequence,
-    ),
+    id: differences(ids),
+    origin: origins,
+    position: differencesBy(origins, sequences),
     sum,
   };
   return packFrame(header, []);
@@ -42,35 +36,7 @@ export function encodePlan({ places, sum }: SegmentPlan): Buffer {
 
 /** Of bytes whose checksum was found right. */
 export function decodePlan(bytes: Uint8Array): SegmentPlan {
-  const header = unpackFrame(bytes, unpackedBytesMax).header as Header;
-  const ids = sums(header.id);
-  const counted = header.position.map((difference, index) => ({
-    origin: header.origin[index] ?? 0,
-    difference,
-  }));
-  const positions = byOrigin(
-    counted,
-    ({ difference }, last) => difference + last,
-    (_, result) => result,
-  );
-  const places = counted.map(({ origin }, index) => ({
-    id: ids[index] ?? 0,
-    origin,
-    sequence: positions[index] ?? 0,
-  }));
-  return { places, sum: header.sum };
-}
-
-/** Each of `items` by what was kept of the last one of its origin. */
-function byOrigin<T extends { readonly origin: number }>(
-  items: readonly T[],
-  of: (item: T, last: number) => number,
-  keep: (item: T, result: number) => number,
-): number[] {
-  const lastByOrigin = new Map<number, number>();
-  return items.map((item) => {
-    const result = of(item, lastByOrigin.get(item.origin) ?? 0);
-    lastByOrigin.set(item.origin, keep(item, result));
-    return result;
-  });
+  const { id, origin, position, sum } = unpackFrame(bytes, unpackedBytesMax).header as Header;
+  const places = { ids: sums(id), origins: origin, sequences: sumsBy(origin, position) };
+  return { places, sum };
 }

@@ -3,7 +3,7 @@
  * within its cell. Positions are counted by (cell, origin), so that a batch sent twice changes nothing.
  */
 import type { StoredEntry } from "../../api/index.ts";
-import type { ApplyAnswer, LogBatch, Vector } from "../streams/store.ts";
+import type { ApplyAnswer, ColumnBatch, Vector } from "../streams/store.ts";
 
 export type GlobalQuery = {
   /** Absent: all streams. */
@@ -51,4 +51,4 @@ export interface GlobalStore {
 }
 
 /** The gate's second look, bound to privacy by the hub. Throws when a batch breaks its policy. */
-export type Recheck = { check(batch: LogBatch): void };
+export type Recheck = { check(batch: ColumnBatch): void };

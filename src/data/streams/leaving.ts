@@ -6,12 +6,13 @@
  */
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import type { LogBatch } from "./store.ts";
+import { toLogBatch } from "../batch/codec.ts";
+import type { ColumnBatch, LogBatch } from "./store.ts";
 
 export function createLeaving(
   deps: { clock: Clock; log: Log },
   options: { undeclaredGraceMs: number; declared: () => ReadonlyMap<string, unknown> | undefined },
-): (batch: LogBatch) => LogBatch | undefined {
+): (batch: LogBatch | ColumnBatch) => LogBatch | ColumnBatch | undefined {
   const { clock, log } = deps;
   const missingSinceMs = new Map<string, number>();
   const toldOf = new Set<string>();
@@ -35,9 +36,12 @@ export function createLeaving(
   return (batch) => {
     const streams = options.declared();
     if (!streams) return undefined;
-    const end = batch.entries.findIndex(({ stream }) => isAwaited(stream, streams));
-    if (end < 0) return batch;
-    const to = (batch.entries[end]?.position.sequence ?? batch.from) - 1;
-    return to < batch.from ? undefined : { ...batch, to, entries: batch.entries.slice(0, end) };
+    if ("columns" in batch && !batch.columns.streams.some((name) => isAwaited(name, streams)))
+      return batch;
+    const whole = "columns" in batch ? toLogBatch(batch) : batch;
+    const end = whole.entries.findIndex(({ stream }) => isAwaited(stream, streams));
+    if (end < 0) return whole;
+    const to = (whole.entries[end]?.position.sequence ?? whole.from) - 1;
+    return to < whole.from ? undefined : { ...whole, to, entries: whole.entries.slice(0, end) };
   };
 }

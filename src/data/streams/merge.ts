@@ -13,11 +13,11 @@ import type { HubLanes } from "../tables/lanes.ts";
 import type { Names, OriginRow, StreamRow } from "../tables/names.ts";
 import type { Retention } from "../tables/retention.ts";
 import type { Sealing } from "../tables/sealing.ts";
-import type { AppendAnswer, ApplyAnswer, LogBatch, Vector } from "./store.ts";
+import type { AppendAnswer, ApplyAnswer, ColumnBatch, Vector } from "./store.ts";
 
 export interface Merge {
   add(request: readonly EntryInput[]): AppendAnswer;
-  apply(batch: LogBatch): ApplyAnswer;
+  apply(batch: ColumnBatch): ApplyAnswer;
   /** Goes on under `origin`; what was added since the store was opened moves along. */
   rotate(origin: string): void;
   vector(): Vector;
@@ -80,15 +80,16 @@ export function createMerge(
       return producer !== undefined && entries.removed.has(producer, key.epoch, key.sequence);
     };
     if (request.some(wasRemoved)) return false;
-    const fresh = request.map((entry, index) => ({
-      id: entries.nextId + index,
-      entry: {
-        ...entry,
-        atMs: entry.atMs ?? nowMs,
-        position: { origin: own.name, sequence: own.top + 1 + index },
-      },
-    }));
-    if (!arrivals.seal(stream, own, fresh)) return false;
+    const fresh = () =>
+      request.map((entry, index) => ({
+        id: entries.nextId + index,
+        entry: {
+          ...entry,
+          atMs: entry.atMs ?? nowMs,
+          position: { origin: own.name, sequence: own.top + 1 + index },
+        },
+      }));
+    if (!arrivals.seal(stream, own, { entries: request.length, bytes }, fresh)) return false;
     entries.reserve(request.length);
     own.top += request.length;
     for (const { body } of request) backlog.add(stream, body.length);

@@ -56,10 +56,9 @@ export function startScrub(
     isBehindEnd = false;
   };
   const planOf = async (id: number) => {
-    const segment = segments.open(id);
-    const rows = segment.ids.map((_, index) => segment.row(index));
-    const { sum } = encodeSegment(rows);
-    await writer.write(() => segments.writePlan(id, { places: rows, sum }));
+    const places = segments.open(id);
+    const { sum } = encodeSegment(places);
+    await writer.write(() => segments.writePlan(id, { places, sum }));
   };
 
   const turn = async () => {

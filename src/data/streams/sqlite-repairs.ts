@@ -4,8 +4,8 @@ import type { Log } from "../../lib/log.ts";
 import { createSignals } from "../../lib/signals.ts";
 import type { Writer } from "../../runtime/sqlite/index.ts";
 import { decodeBatch, encodeBatch } from "../batch/codec.ts";
-import type { Place } from "../batch/segment-plan.ts";
-import { encodeSegment, type SealedRow } from "../batch/segment.ts";
+import type { SegmentPlan } from "../batch/segment-plan.ts";
+import { columnsOfRows, encodeSegment, type SealedRow } from "../batch/segment.ts";
 import type { StreamRow } from "../tables/names.ts";
 import { SegmentDamaged } from "../tables/segment-contents.ts";
 import type { Tables } from "../tables/tables.ts";
@@ -45,7 +45,7 @@ export function createSegmentRepairs(
 
   /** What stands at these places now; a string of places that nothing was given for becomes a range. */
   const place = (
-    places: readonly Place[],
+    { ids, origins, sequences }: SegmentPlan["places"],
     stream: StreamRow,
     copies: readonly Uint8Array[],
   ): { rows: readonly SealedRow[]; lacking: readonly PositionRange[] } => {
@@ -57,7 +57,8 @@ export function createSegmentRepairs(
     }
     const rows: SealedRow[] = [];
     const lacking = new Map<string, PositionRange>();
-    for (const { id, origin, sequence } of places) {
+    for (const [index, id] of ids.entries()) {
+      const [origin = 0, sequence = 0] = [origins[index], sequences[index]];
       const { name } = names.originById(origin);
       const entry = given.get(`${name}/${sequence}`);
       const producer = entry?.key && names.findProducer(stream, entry.key.producer);
@@ -107,9 +108,10 @@ export function createSegmentRepairs(
       const { held } = damaged;
       const { rows, lacking } = place(plan.places, names.streamById(held.stream), copies);
       if (lacking.length > 0) return { state: "lacking", ranges: lacking };
-      const content = encodeSegment(rows);
+      const columns = columnsOfRows(rows);
+      const content = encodeSegment(columns);
       if (exact && content.sum !== plan.sum) return { state: "unlike" };
-      await writer().write(() => sealing.restore(held, rows, content));
+      await writer().write(() => sealing.restore(held, columns, content));
       log.info("a damaged segment is whole again", {
         stream: damaged.stream,
         entries: rows.length,

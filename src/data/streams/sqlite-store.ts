@@ -8,7 +8,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
-import { decodeBatch, encodeBatch } from "../batch/codec.ts";
+import { decodeColumns, encodeBatch } from "../batch/codec.ts";
 import { createArrivals } from "../tables/arrivals.ts";
 import { createBacklog } from "../tables/backlog.ts";
 import type { StreamRow } from "../tables/names.ts";
@@ -223,15 +223,15 @@ export function openStreamStore(
     },
     async log(query) {
       const batch = reading.log(query);
-      return batch && { ...batch, entries: batch.entries.length, bytes: encodeBatch(batch) };
+      if (!batch) return undefined;
+      const { origin, from, to } = batch;
+      const { length } = "columns" in batch ? batch.columns.stream : batch.entries;
+      return { origin, from, to, entries: length, bytes: encodeBatch(batch) };
     },
     async apply(bytes) {
-      const batch = decodeBatch(bytes);
-      const streams = new Set(batch.entries.map(({ stream }) => stream));
-      const need = {
-        streams,
-        bytes: batch.entries.reduce((sum, { body }) => sum + body.length, 0),
-      };
+      const batch = decodeColumns(bytes);
+      const { streams, bodies } = batch.columns;
+      const need = { streams: new Set(streams), bytes: bodies.length };
       return shedding.withRoom(need, () => writer.write(() => merge.apply(batch)));
     },
     async vector() {

@@ -6,7 +6,7 @@
 import type { AppendAnswer, ReadEntry, Refused, Vector } from "./answers.ts";
 import type { ConsumerGroups } from "./groups/groups.ts";
 import type { SegmentRepairs } from "./repairs.ts";
-import type { EgressPolicy, EntryInput, StoredEntry } from "../../api/index.ts";
+import type { EgressPolicy, EntryColumns, EntryInput, StoredEntry } from "../../api/index.ts";
 
 export type { AppendAnswer, ReadEntry, Refused, Vector };
 
@@ -103,6 +103,9 @@ export type LogBatch = {
   /** Towards the hub: the policies that the entries were cleared by, by stream. */
   readonly policies?: Readonly<Record<string, EgressPolicy>>;
 };
+
+/** The same with its entries side by side. */
+export type ColumnBatch = Omit<LogBatch, "entries"> & { readonly columns: EntryColumns };
 
 export type LogQuery = {
   readonly origin: string;
@@ -210,7 +213,7 @@ export type LocalStreamStore = StreamStore & {
    * What `log` would encode, for the gate, of an origin without its open lanes, or of a lane: entries here have passed no policy. Ends before an entry
    * of a stream that is not declared (yet); undefined when there is nothing to show the gate now.
    */
-  readLeaving(query: LogQuery): LogBatch | undefined;
+  readLeaving(query: LogQuery): LogBatch | ColumnBatch | undefined;
 };
 
 /** What a row costs beside its body: `bytesMax` is to be near what the disk sees. */

@@ -3,10 +3,11 @@
  * and never is rows; what comes a few at a time, or stands here in part, goes in as rows, which are
  * sealed behind it. Runs inside a transaction.
  */
-import type { StoredEntry } from "../../api/index.ts";
+import type { EntryColumns, StoredEntry } from "../../api/index.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
-import type { SealedRow } from "../batch/segment.ts";
-import type { ApplyAnswer, LogBatch } from "../streams/store.ts";
+import { toLogBatch } from "../batch/codec.ts";
+import { columnsOfRows, sliceColumns, type SegmentColumns } from "../batch/segment.ts";
+import type { ApplyAnswer, ColumnBatch } from "../streams/store.ts";
 import { sealedStreamBytesMin, segmentShare, type SealingBounds } from "../streams/sealer.ts";
 import { applyBatch } from "./apply.ts";
 import { originOfLog } from "./lanes.ts";
@@ -17,16 +18,18 @@ import type { Tables } from "./tables.ts";
 export interface Arrivals {
   apply(
     scope: string,
-    batch: LogBatch,
+    batch: ColumnBatch,
     onStored: (stream: StreamRow, origin: OriginRow, sequence: number, bodyBytes: number) => void,
   ): ApplyAnswer;
-  /** Of a stream, with the next ids. False: nothing was done, these are to be rows. */
-  seal(stream: StreamRow, origin: OriginRow, fresh: readonly Placed[]): boolean;
+  /** Of a stream, with the next ids; asked for once they may be sealed. False: nothing was done, these are to be rows. */
+  seal(stream: StreamRow, origin: OriginRow, size: Size, fresh: () => readonly Placed[]): boolean;
   /** Fewer are to be rows. */
   readonly sealedMin: number;
 }
 
 export type Placed = { readonly id: number; readonly entry: StoredEntry };
+/** Bytes of bodies. */
+export type Size = { readonly entries: number; readonly bytes: number };
 
 export type ArrivalsOptions = {
   /** Undefined: not known yet, the stream is rows. */
@@ -64,12 +67,11 @@ export function createArrivals(
     return (retention.ageOfMs(id) ?? 0) > ageMs / segmentShare;
   };
   /** Whether its rows and what comes behind them may be one segment. */
-  const mayBeOne = (stream: StreamRow, fresh: readonly Placed[]): boolean => {
-    const bounds = boundsOf(stream);
+  const mayBeOne = (stream: StreamRow, { entries: count, bytes }: Size): boolean => {
+    const bounds = count < sealedMin ? undefined : boundsOf(stream);
     if (!bounds || bounds.bytesMax < sealedStreamBytesMin) return false;
     const sealed = segments.sealed(stream);
     const rowCount = stream.entries - sealed.entries;
-    const bytes = fresh.reduce((sum, { entry }) => sum + entry.body.length, 0);
     return (
       rowCount <= rowsMax &&
       stream.bytes - sealed.bytes + bytes <= bounds.bytesMax / segmentShare &&
@@ -84,11 +86,19 @@ export function createArrivals(
       (hasRows && rowBetween.get(producer, epoch, first, last) !== undefined)
     );
   };
-
-  const seal = (stream: StreamRow, origin: OriginRow, fresh: readonly Placed[]): boolean => {
-    if (fresh.length < sealedMin || !mayBeOne(stream, fresh)) return false;
+  const sealColumns = (stream: StreamRow, size: Size, columnsOf: () => SegmentColumns): boolean => {
+    if (!mayBeOne(stream, size)) return false;
     const hasRows = stream.entries > segments.sealed(stream).entries;
-    const rows = fresh.map(({ id, entry: { key, atMs, body, position } }): SealedRow => ({
+    const columns = columnsOf();
+    // Out of order: whether a key came before would cost more to know than rows do.
+    for (const keys of keysByProducer(columns))
+      if (!keys.ascends || isThere(keys, hasRows)) return false;
+    for (const part of partsOf(columns, { entriesMax, bytesMax })) sealing.append(stream, part);
+    return true;
+  };
+
+  const rowsOf = (stream: StreamRow, origin: OriginRow, placed: readonly Placed[]) =>
+    placed.map(({ id, entry: { key, atMs, body, position } }) => ({
       id,
       origin: origin.id,
       sequence: position.sequence,
@@ -100,23 +110,61 @@ export function createArrivals(
       atMs,
       body,
     }));
-    // Out of order: whether a key came before would cost more to know than rows do.
-    for (const keys of keysByProducer(rows))
-      if (!keys.ascends || isThere(keys, hasRows)) return false;
-    for (const part of partsOf(rows, { entriesMax, bytesMax })) sealing.append(stream, part);
-    return true;
+  const seal: Arrivals["seal"] = (stream, origin, size, fresh) =>
+    sealColumns(stream, size, () => columnsOfRows(rowsOf(stream, origin, fresh())));
+
+  /** All of one stream: as it came, but for the numbers that this store has for names. */
+  const columnsAt = (
+    { stream, origin, firstId }: { stream: StreamRow; origin: OriginRow; firstId: number },
+    columns: EntryColumns,
+  ): SegmentColumns => {
+    const { producers, producer, position } = columns;
+    const numbers: number[] = [];
+    const numberOf = (index: number) =>
+      (numbers[index] ??= names.producer(stream, producers[index] ?? ""));
+    return {
+      ids: position.map((_, index) => firstId + index),
+      origins: position.map(() => origin.id),
+      sequences: position,
+      producers: producer.map((index) => (index < 0 ? -1 : numberOf(index))),
+      epochs: columns.epoch,
+      keySequences: columns.sequence,
+      times: columns.atMs,
+      ends: columns.end,
+      bodies: columns.bodies,
+    };
   };
 
   return {
     seal,
     sealedMin,
     apply(scope, batch, onStored) {
+      const { columns } = batch;
       const top = names.findOrigin(scope, batch.origin)?.top ?? 0;
-      if (batch.from > top + 1 || batch.entries.length < sealedMin)
-        return applyBatch(tables, scope, batch, onStored);
+      if (batch.from > top + 1 || columns.stream.length < sealedMin)
+        return applyBatch(tables, scope, toLogBatch(batch), onStored);
       retention.noteArrival();
       const origin = names.origin(scope, originOfLog(batch.origin));
-      const fresh = batch.entries.filter(({ position }) => position.sequence > top);
+      const { position, end, streams } = columns;
+      const size = { entries: position.length, bytes: columns.bodies.length };
+      if (streams.length === 1 && (position[0] ?? 0) > top) {
+        const stream = names.stream(scope, streams[0] ?? "");
+        const at = { stream, origin, firstId: entries.nextId };
+        if (sealColumns(stream, size, () => columnsAt(at, columns))) {
+          entries.reserve(size.entries);
+          for (let index = 0; index < position.length; index++)
+            onStored(
+              stream,
+              origin,
+              position[index] as number,
+              (end[index] as number) - (end[index - 1] ?? 0),
+            );
+          const nothing = { ...batch, entries: [] };
+          return { ...applyBatch(tables, scope, nothing, onStored), stored: size.entries };
+        }
+      }
+      const whole = toLogBatch(batch);
+      const fresh = whole.entries.filter(({ position: at }) => at.sequence > top);
       // In the order of the log, whatever becomes of them: who reads the view reads it in that order.
       const firstId = entries.reserve(fresh.length);
       const placed = fresh.map((entry, index): Placed => ({ id: firstId + index, entry }));
@@ -124,14 +172,15 @@ export function createArrivals(
       let sealed = 0;
       for (const [name, ofStream] of Map.groupBy(placed, ({ entry }) => entry.stream)) {
         const stream = names.stream(scope, name);
-        if (seal(stream, origin, ofStream)) {
+        const bytes = ofStream.reduce((sum, { entry }) => sum + entry.body.length, 0);
+        if (seal(stream, origin, { entries: ofStream.length, bytes }, () => ofStream)) {
           sealed += ofStream.length;
           for (const { entry } of ofStream)
             onStored(stream, origin, entry.position.sequence, entry.body.length);
         } else asRows.push(...ofStream);
       }
       asRows.sort((a, b) => a.id - b.id);
-      const left = { ...batch, entries: asRows.map(({ entry }) => entry) };
+      const left = { ...whole, entries: asRows.map(({ entry }) => entry) };
       const ids = new Map(asRows.map(({ id, entry }) => [entry, id]));
       const answer = applyBatch(tables, scope, left, onStored, ids);
       return { ...answer, stored: answer.stored + sealed };
@@ -140,15 +189,16 @@ export function createArrivals(
 }
 
 function* partsOf(
-  rows: readonly SealedRow[],
+  columns: SegmentColumns,
   { entriesMax, bytesMax }: { entriesMax: number; bytesMax: number },
-): Generator<readonly SealedRow[]> {
-  let [first, bytes] = [0, 0];
-  for (const [index, { body }] of rows.entries()) {
-    bytes += body.length;
-    if (index + 1 - first < entriesMax && bytes < bytesMax) continue;
-    yield rows.slice(first, index + 1);
-    [first, bytes] = [index + 1, 0];
+): Generator<SegmentColumns> {
+  const { ends } = columns;
+  let [first, start] = [0, 0];
+  for (let index = 0; index < ends.length; index++) {
+    const end = ends[index] as number;
+    if (index + 1 - first < entriesMax && end - start < bytesMax) continue;
+    yield sliceColumns(columns, first, index + 1);
+    [first, start] = [index + 1, end];
   }
-  if (first < rows.length) yield rows.slice(first);
+  if (first < ends.length) yield sliceColumns(columns, first, ends.length);
 }

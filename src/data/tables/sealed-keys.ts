@@ -3,7 +3,7 @@
  * of one producer cost a line.
  */
 import type { Database } from "../../runtime/sqlite/index.ts";
-import type { SealedRow } from "../batch/segment.ts";
+import type { SegmentColumns } from "../batch/segment.ts";
 
 /** Keys of one producer and epoch without a gap. No two runs overlap: a key stands once in a store. */
 export type Run = {
@@ -58,7 +58,7 @@ export function createSealedKeys(db: Database): SealedKeys {
 const topKey = (producer: number, epoch: number) => `${producer}/${epoch}`;
 
 /** The keys of these rows. */
-export function runsOf(rows: readonly SealedRow[]): Run[] {
+export function runsOf(rows: KeyColumns): Run[] {
   const runs: Run[] = [];
   for (const { producer, epoch, sequences, ascends } of keysByProducer(rows)) {
     let [first, last] = [0, -1];
@@ -74,6 +74,8 @@ export function runsOf(rows: readonly SealedRow[]): Run[] {
   return runs;
 }
 
+export type KeyColumns = Pick<SegmentColumns, "producers" | "epochs" | "keySequences">;
+
 export type Keys = {
   readonly producer: number;
   readonly epoch: number;
@@ -83,11 +85,12 @@ export type Keys = {
 };
 
 /** By producer and epoch, in the order of the rows. Numbers, and no text made for each row: a hub does this for all that it takes. */
-export function* keysByProducer(rows: readonly SealedRow[]): Generator<Keys> {
+export function* keysByProducer({ producers, epochs, keySequences }: KeyColumns): Generator<Keys> {
   const byProducer = new Map<number, Map<number, Keys>>();
-  for (const { key } of rows) {
-    if (!key) continue;
-    const { producer, epoch, sequence } = key;
+  for (let index = 0; index < producers.length; index++) {
+    const producer = producers[index] as number;
+    if (producer < 0) continue;
+    const [epoch, sequence] = [epochs[index] as number, keySequences[index] as number];
     let byEpoch = byProducer.get(producer);
     if (!byEpoch) byProducer.set(producer, (byEpoch = new Map()));
     const keys = byEpoch.get(epoch);

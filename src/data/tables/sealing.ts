@@ -5,7 +5,14 @@
  */
 import { crc32 } from "node:zlib";
 import type { Database } from "../../runtime/sqlite/index.ts";
-import { encodeSegment, type EncodedSegment, type SealedRow } from "../batch/segment.ts";
+import {
+  columnsOfRows,
+  encodeSegment,
+  joinColumns,
+  type EncodedSegment,
+  type SealedRow,
+  type SegmentColumns,
+} from "../batch/segment.ts";
 import { entryOverheadBytes } from "../streams/store.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import { rowColumns, toSealedRow } from "./rows.ts";
@@ -25,7 +32,7 @@ export type SealLimits = {
 /** A segment that is packed and not written yet. */
 export type Packed = {
   readonly stream: number;
-  readonly rows: readonly SealedRow[];
+  readonly rows: SegmentColumns;
   readonly content: EncodedSegment;
   readonly generation: number;
 };
@@ -42,11 +49,11 @@ export interface Sealing {
    * Inside a transaction: entries with the next ids that never were rows, in one segment with the rows
    * of their stream, so that nothing sealed stands behind a row (S1). Their keys are new here.
    */
-  append(stream: StreamRow, fresh: readonly SealedRow[]): void;
+  append(stream: StreamRow, fresh: SegmentColumns): void;
   /** Makes rows of all that is sealed behind `after` of this origin's log, and of what came later. */
   unseal(origin: OriginRow, streams: readonly StreamRow[], after: number): void;
   /** Inside a transaction: content for a damaged segment; of the same entries, at the same places. */
-  restore(held: Held, rows: readonly SealedRow[], content: EncodedSegment): void;
+  restore(held: Held, rows: SegmentColumns, content: EncodedSegment): void;
   /** Takes a segment away, a damaged one too. Answers the keys that went. */
   remove(held: Held): readonly Run[];
 }
@@ -118,47 +125,38 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
   }
 
   /** Cut wherever another piece of the same origin and stream lies between two positions. */
-  const writePieces = (segment: number, stream: StreamRow, rows: readonly SealedRow[]): number => {
+  const writePieces = (segment: number, stream: StreamRow, rows: SegmentColumns): number => {
+    const { origins, sequences, ends } = rows;
+    type Open = { origin: number; first: number; last: number; count: number; bytes: number };
+    const openByOrigin = new Map<number, Open & { limit: number }>();
     let written = 0;
-    const write = (rowsOfPiece: readonly SealedRow[]) => {
-      const [first, last] = [rowsOfPiece[0], rowsOfPiece.at(-1)];
-      if (!first || !last) return;
-      const bytes = rowsOfPiece.reduce((sum, { body }) => sum + body.length, 0);
-      const count = rowsOfPiece.length;
+    const write = ({ origin, first, last, count, bytes }: Open) => {
       const counted = bytes + count * entryOverheadBytes;
-      insertPiece.run(
-        first.origin,
-        stream.id,
-        last.sequence,
-        first.sequence,
-        segment,
-        count,
-        counted,
-      );
+      insertPiece.run(origin, stream.id, last, first, segment, count, counted);
       written++;
     };
-    for (const [origin, ofOrigin] of Map.groupBy(rows, (row) => row.origin)) {
-      const limitAfter = (sequence: number) =>
-        Number(nextPiece.get(origin, stream.id, sequence)?.["first_sequence"] ?? Infinity);
-      let piece: SealedRow[] = [];
-      let limit = Infinity;
-      for (const row of ofOrigin) {
-        const last = piece.at(-1);
-        if (!last || row.sequence < last.sequence || row.sequence > limit) {
-          write(piece);
-          piece = [];
-          limit = limitAfter(row.sequence);
-        }
-        piece.push(row);
+    const limitAfter = (origin: number, sequence: number) =>
+      Number(nextPiece.get(origin, stream.id, sequence)?.["first_sequence"] ?? Infinity);
+    for (let index = 0; index < origins.length; index++) {
+      const [origin, sequence] = [origins[index] as number, sequences[index] as number];
+      let piece = openByOrigin.get(origin);
+      if (!piece || sequence < piece.last || sequence > piece.limit) {
+        if (piece) write(piece);
+        const limit = limitAfter(origin, sequence);
+        piece = { origin, first: sequence, last: sequence, count: 0, bytes: 0, limit };
+        openByOrigin.set(origin, piece);
       }
-      write(piece);
+      piece.last = sequence;
+      piece.count++;
+      piece.bytes += (ends[index] as number) - (ends[index - 1] ?? 0);
     }
+    for (const piece of openByOrigin.values()) write(piece);
     return written;
   };
 
   /** A segment of these rows, none of which is in the table any more. */
-  const write = (stream: StreamRow, rows: readonly SealedRow[], content: EncodedSegment): void => {
-    const [id, lastId] = [rows[0]?.id ?? 0, rows.at(-1)?.id ?? 0];
+  const write = (stream: StreamRow, rows: SegmentColumns, content: EncodedSegment): void => {
+    const [id, lastId] = idsOf(rows);
     const runs = runsOf(rows);
     const pieces = writePieces(id, stream, rows);
     for (const { producer, epoch, first: from, last: to } of runs)
@@ -167,7 +165,7 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
       id,
       lastId,
       stream: stream.id,
-      entries: rows.length,
+      entries: rows.ids.length,
       bytes: content.bytes.length + lineBytes * (3 + pieces + runs.length),
       ...timesOf(rows),
     };
@@ -180,8 +178,8 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
     stream.changed = true;
   };
   /** First the rows: on a full disk the segment takes the pages that they leave. */
-  const takeAway = (stream: StreamRow, rows: readonly SealedRow[]): void => {
-    const [id, lastId] = [rows[0]?.id ?? 0, rows.at(-1)?.id ?? 0];
+  const takeAway = (stream: StreamRow, rows: SegmentColumns): void => {
+    const [id, lastId] = idsOf(rows);
     if (anyAlias.get(id, lastId)) sealAliases.run(id, stream.id, id, lastId);
     deleteRows.run(stream.id, id, lastId);
     stream.bytes -= rowBytes(rows);
@@ -193,14 +191,9 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
     for (const { producer, epoch, first } of runs) deleteRun.run(producer, epoch, first);
   };
 
-  const rowsIn = (held: Held): SealedRow[] => {
-    const segment = segments.open(held.id);
-    return segment.ids.map((_, index) => segment.row(index));
-  };
-
   const runsIn = (held: Held): readonly Run[] => {
     try {
-      return runsOf(rowsIn(held));
+      return runsOf(segments.open(held.id));
     } catch (error) {
       if (!(error instanceof SegmentDamaged)) throw error;
       return runsOfSegment.all(held.id).map((row) => ({
@@ -219,26 +212,33 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
       const [first, last] = [rows[0], rows.at(-1)];
       if (!first || !last || !limits.accept({ firstId: first.id, lastId: last.id }))
         return undefined;
-      return { stream: stream.id, rows, content: encodeSegment(rows), generation: packedIn };
+      const columns = columnsOfRows(rows);
+      return {
+        stream: stream.id,
+        rows: columns,
+        content: encodeSegment(columns),
+        generation: packedIn,
+      };
     },
 
     seal({ stream: streamId, rows, content, generation: packedIn }) {
       const stream = names.streamById(streamId);
-      const [id, lastId] = [rows[0]?.id ?? 0, rows.at(-1)?.id ?? 0];
+      const [id, lastId] = idsOf(rows);
       const left = countRows.get(streamId, id, lastId)?.["rows"];
-      if (packedIn !== generation || left !== rows.length) return 0;
+      if (packedIn !== generation || left !== rows.ids.length) return 0;
       takeAway(stream, rows);
       write(stream, rows, content);
       names.writeCounters();
-      return rows.length;
+      return rows.ids.length;
     },
 
     append(stream, fresh) {
-      const rows = oldestRows.all(stream.id, 0, -1).map(toSealedRow);
-      if (rows.length > 0) takeAway(stream, rows);
-      const all = rows.length > 0 ? [...rows, ...fresh] : fresh;
+      const rows = columnsOfRows(oldestRows.all(stream.id, 0, -1).map(toSealedRow));
+      const hasRows = rows.ids.length > 0;
+      if (hasRows) takeAway(stream, rows);
+      const all = hasRows ? joinColumns(rows, fresh) : fresh;
       write(stream, all, encodeSegment(all));
-      stream.entries += fresh.length;
+      stream.entries += fresh.ids.length;
     },
 
     unseal(origin, streams, after) {
@@ -248,14 +248,15 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
         if (pieces.length === 0) continue;
         const first = Math.min(...pieces.map(({ segment }) => segment));
         for (const held of segments.heldFrom(stream, first)) {
-          const rows = rowsIn(held);
-          drop(held, runsOf(rows));
-          for (const { id, origin: from, sequence, key, atMs, body } of rows) {
+          const segment = segments.open(held.id);
+          drop(held, runsOf(segment));
+          for (const index of segment.ids.keys()) {
+            const { id, origin: from, sequence, key, atMs, body } = segment.row(index);
             const { producer = null, epoch = null, sequence: number = null } = key ?? {};
             insertRow.run(id, from, sequence, stream.id, producer, epoch, number, atMs, body);
           }
           unsealAliases.run(held.id, held.lastId, held.id);
-          stream.bytes += rowBytes(rows) - held.bytes;
+          stream.bytes += rowBytes(segment) - held.bytes;
           stream.changed = true;
         }
       }
@@ -285,10 +286,19 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
   };
 }
 
-const rowBytes = (rows: readonly SealedRow[]) =>
-  rows.reduce((sum, { body }) => sum + body.length + entryOverheadBytes, 0);
+const idsOf = ({ ids }: SegmentColumns): [first: number, last: number] => [
+  ids[0] ?? 0,
+  ids.at(-1) ?? 0,
+];
 
-const timesOf = (rows: readonly SealedRow[]) => {
-  const times = rows.map(({ atMs }) => atMs);
-  return { fromMs: Math.min(...times), toMs: Math.max(...times) };
-};
+const rowBytes = ({ ids, bodies }: SegmentColumns) =>
+  bodies.length + ids.length * entryOverheadBytes;
+
+function timesOf({ times }: SegmentColumns): Pick<Held, "fromMs" | "toMs"> {
+  let [fromMs, toMs] = [Infinity, -Infinity];
+  for (const atMs of times) {
+    if (atMs < fromMs) fromMs = atMs;
+    if (atMs > toMs) toMs = atMs;
+  }
+  return { fromMs, toMs };
+}

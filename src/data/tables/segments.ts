@@ -27,7 +27,15 @@ export type LogStep = { readonly sequence: number; readonly row?: SealedRow };
 
 export type Segments = Pick<
   SegmentDirectory,
-  "sealed" | "toId" | "held" | "heldFrom" | "piecesOf" | "nextId" | "oldestId" | "lastId"
+  | "sealed"
+  | "toId"
+  | "held"
+  | "heldFrom"
+  | "piecesOf"
+  | "pieceAt"
+  | "nextId"
+  | "oldestId"
+  | "lastId"
 > &
   Pick<
     SegmentContents,
@@ -120,6 +128,7 @@ export function createSegments(
     held: directory.held,
     heldFrom: directory.heldFrom,
     piecesOf: directory.piecesOf,
+    pieceAt,
     nextId: directory.nextId,
     get oldestId() {
       return directory.oldestId;

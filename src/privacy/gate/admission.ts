@@ -74,9 +74,17 @@ const [quote, backslash, comma, colon] = [0x22, 0x5c, 0x2c, 0x3a];
 const [openObject, closeObject, openArray, closeArray] = [0x7b, 0x7d, 0x5b, 0x5d];
 const [minus, plus, dot, zero, nine] = [0x2d, 0x2b, 0x2e, 0x30, 0x39];
 
-/** False for what is not one JSON object, too. Nothing is recursive: depth costs no stack. */
-export function admits(admission: Admission, text: Uint8Array): boolean {
-  let at = skipSpace(text, 0);
+/**
+ * Of the text from `from` up to `to`. False for what is not one JSON object, too. Nothing is recursive:
+ * depth costs no stack. What is no whole object may be read on into what follows, and ends behind `to`.
+ */
+export function admits(
+  admission: Admission,
+  text: Uint8Array,
+  from = 0,
+  to = text.length,
+): boolean {
+  let at = skipSpace(text, from);
   if (text[at] !== openObject) return false;
   at = skipSpace(text, at + 1);
   const outer: { readonly node: Admission; readonly isArray: boolean }[] = [];
@@ -88,8 +96,8 @@ export function admits(admission: Admission, text: Uint8Array): boolean {
     if (text[at] === (isArray ? closeArray : closeObject)) {
       if (isEmpty && node.partial && outer.length > 0) return false;
       const parent = outer.pop();
+      if (!parent) return isSpaceUntil(text, at + 1, to);
       at = skipSpace(text, at + 1);
-      if (!parent) return at === text.length;
       ({ node, isArray } = parent);
       isEmpty = false;
       continue;
@@ -165,6 +173,12 @@ function skipSpace(text: Uint8Array, from: number): number {
   let at = from;
   while (at < text.length && (text[at] as number) <= 0x20 && isSpace(text[at])) at++;
   return at;
+}
+
+function isSpaceUntil(text: Uint8Array, from: number, to: number): boolean {
+  let at = from;
+  while (at < to && isSpace(text[at])) at++;
+  return at === to;
 }
 
 const isSpace = (letter: number | undefined): boolean =>

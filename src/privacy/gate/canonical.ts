@@ -17,17 +17,17 @@ const words = ["true", "false", "null"].map((word) => Buffer.from(word));
 /** Of one container on the way down: where the names of its members stand, two numbers a name. */
 type Open = { readonly names: number[]; readonly isArray: boolean };
 
-/** Of one JSON object; anything else is not. */
-export function isCanonical(text: Uint8Array): boolean {
-  if (text[0] !== openObject) return false;
+/** Of one JSON object, from `from` up to `to`; anything else is not. */
+export function isCanonical(text: Uint8Array, from = 0, to = text.length): boolean {
+  if (text[from] !== openObject) return false;
   const outer: Open[] = [];
   let open: Open = { names: [], isArray: false };
-  let at = 1;
+  let at = from + 1;
   let isEmpty = true;
   let isAscii = true;
   /** Behind the closing quote; -1: no string, or one that may be written otherwise. */
-  const endOfString = (from: number): number => {
-    for (let index = from; index < text.length; index++) {
+  const endOfString = (first: number): number => {
+    for (let index = first; index < to; index++) {
       const letter = text[index] as number;
       if (letter === quote) return index + 1;
       if (letter === backslash || letter < 0x20) return -1;
@@ -40,7 +40,7 @@ export function isCanonical(text: Uint8Array): boolean {
       at++;
       const parent = outer.pop();
       // Bytes that are no letters would be replaced.
-      if (!parent) return at === text.length && (isAscii || isUtf8(text));
+      if (!parent) return at === to && (isAscii || isUtf8(text.subarray(from, to)));
       open = parent;
       isEmpty = false;
       continue;

@@ -4,7 +4,7 @@
  * leaks once leaks again.
  */
 import { SkerryError } from "../../lib/errors.ts";
-import type { EgressPolicy, StoredEntry } from "../../api/index.ts";
+import type { EgressPolicy, EntryColumns } from "../../api/index.ts";
 import { admissionOf, admits, type Admission } from "./admission.ts";
 import { parseBody } from "./body.ts";
 import { compilePolicy } from "./policy.ts";
@@ -12,7 +12,7 @@ import { compilePolicy } from "./policy.ts";
 export interface Recheck {
   /** Throws `egress-violated` or `invalid-egress`. */
   check(batch: {
-    readonly entries: readonly StoredEntry[];
+    readonly columns: EntryColumns;
     readonly policies?: Readonly<Record<string, EgressPolicy>>;
   }): void;
   /** Batches refused since the start. */
@@ -30,17 +30,23 @@ export function createRecheck(): Recheck {
     });
   };
   return {
-    check({ entries, policies = {} }) {
-      const admissionByStream = new Map<string, Admission>();
-      for (const { stream, body } of entries) {
-        let admission = admissionByStream.get(stream);
-        if (!admission) {
-          const policy = Object.hasOwn(policies, stream) ? policies[stream] : undefined;
-          if (!policy) throw refuse(stream, "an entry came without an egress policy");
-          admission = admissionOf(compilePolicy(policy));
-          admissionByStream.set(stream, admission);
-        }
-        if (admits(admission, body)) continue;
+    check({ columns, policies = {} }) {
+      const { streams, stream: streamOf, end, bodies } = columns;
+      const admissions: Admission[] = [];
+      const admissionOfStream = (stream: string): Admission => {
+        const policy = Object.hasOwn(policies, stream) ? policies[stream] : undefined;
+        if (!policy) throw refuse(stream, "an entry came without an egress policy");
+        return admissionOf(compilePolicy(policy));
+      };
+      let start = 0;
+      for (let index = 0; index < streamOf.length; index++) {
+        const [at, bodyEnd] = [streamOf[index] as number, end[index] as number];
+        const stream = streams[at] ?? "";
+        const admission = (admissions[at] ??= admissionOfStream(stream));
+        const isAdmitted = admits(admission, bodies, start, bodyEnd);
+        const body = isAdmitted ? undefined : bodies.subarray(start, bodyEnd);
+        start = bodyEnd;
+        if (body === undefined) continue;
         throw refuse(
           stream,
           parseBody(body)

@@ -14,7 +14,7 @@ import {
   type Postgres,
   type PostgresAddress,
 } from "../../../runtime/postgres/index.ts";
-import { decodeBatch } from "../../batch/codec.ts";
+import { decodeColumns, toLogBatch } from "../../batch/codec.ts";
 import { unknownStream } from "../../streams/check.ts";
 import { pageLimit, parseCursor } from "../../streams/cursor.ts";
 import type { LogBatch } from "../../streams/store.ts";
@@ -108,10 +108,11 @@ function createStore(
 
   const store: GlobalStore = {
     async ingest(cell, bytes) {
-      const batch = decodeBatch(bytes);
-      recheck.check(batch);
+      const decoded = decodeColumns(bytes);
+      recheck.check(decoded);
+      const batch = toLogBatch(decoded);
       checkText(batch);
-      const size = batch.entries.reduce((total, { body }) => total + body.length, bytes.length);
+      const size = decoded.columns.bodies.length + bytes.length;
       return await writer.write({ cell, batch }, size);
     },
     async vector(cell) {

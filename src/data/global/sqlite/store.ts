@@ -5,7 +5,7 @@ import type { Log } from "../../../lib/log.ts";
 import { nameSuffix, type Random } from "../../../lib/random.ts";
 import { createSignals } from "../../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../../runtime/sqlite/index.ts";
-import { decodeBatch } from "../../batch/codec.ts";
+import { decodeColumns } from "../../batch/codec.ts";
 import { unknownStream } from "../../streams/check.ts";
 import { pageLimit, parseCursor } from "../../streams/cursor.ts";
 import { startSealer, type SealingBounds } from "../../streams/sealer.ts";
@@ -70,7 +70,7 @@ export function openGlobalStore(
 
   const store: GlobalStore = {
     async ingest(cell, bytes) {
-      const batch = decodeBatch(bytes);
+      const batch = decodeColumns(bytes);
       recheck.check(batch);
       return writer.write(() => {
         let last: StreamRow | undefined;
