@@ -4,6 +4,7 @@ export type {
   EncodedBatch,
   Grown,
   LocalStreamStore,
+  ColumnBatch,
   LogBatch,
   LogQuery,
   ReadEntry,

@@ -3,7 +3,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EntryInput, StoredEntry } from "../../src/api/index.ts";
-import type { LogBatch, ReadQuery, StreamDeclaration, StreamStore } from "../../src/data/index.ts";
+import { toLogBatch } from "../../src/data/batch/codec.ts";
+import type {
+  ColumnBatch,
+  LogBatch,
+  ReadQuery,
+  StreamDeclaration,
+  StreamStore,
+} from "../../src/data/index.ts";
 
 export function temporaryFolder(): { path: string; [Symbol.dispose](): void } {
   const path = mkdtempSync(join(tmpdir(), "skerry-data-"));
@@ -66,12 +73,15 @@ export const diary: StreamDeclaration = { name: "diary", retention: {} };
 
 /** A gate that lets whole streams out: for tests of replication, not of privacy. */
 export function testGate(encode: (batch: LogBatch) => Uint8Array) {
+  const wholeOf = (batch: LogBatch | ColumnBatch) =>
+    "columns" in batch ? toLogBatch(batch) : batch;
   let streams = new Set<string>();
   return {
     setPolicies(policies: Readonly<Record<string, unknown>>) {
       streams = new Set(Object.keys(policies));
     },
-    clear(batch: LogBatch) {
+    clear(given: LogBatch | ColumnBatch) {
+      const batch = wholeOf(given);
       const entries = batch.entries.filter(({ stream }) => streams.has(stream));
       return {
         origin: batch.origin,

@@ -8,7 +8,7 @@ import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { expectedOf, linesOf, mixedBatches } from "../contract/data-global.ts";
-import { temporaryFolder } from "../support/data.ts";
+import { entry, range, temporaryFolder } from "../support/data.ts";
 
 const openAt = (path: string, options: { retentionAgeMs?: number } = {}) =>
   openGlobalStore(
@@ -65,4 +65,55 @@ test("S1, S2: what comes in numbers is sealed as it comes, is there after a star
   // A piece of each log at a time: in another order across logs.
   assert.deepEqual(sorted(await linesOf(copy, "a")), sorted(expected));
   await copy.close();
+});
+
+test("S1, S2: rows and what comes behind them are one segment, cut where its log lies in another", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "hub.db");
+  const store = openAt(path);
+  const lane = "n1.x#telemetry";
+  const took = async (log: string, piece: readonly [number, number], from = piece[0]) => {
+    const entries = range(...piece).map((n) => ({
+      ...entry(n, { producer: n % 2 === 0 ? "even" : "odd" }),
+      atMs: n,
+      position: { origin: log, sequence: n },
+    }));
+    const bytes = encodeBatch({ origin: log, from, to: piece[1], entries });
+    assert.equal((await store.ingest("a", bytes)).state, "applied");
+  };
+  // The lane runs ahead; of what lies before it a few come late, and are rows until more comes.
+  await took(lane, [61, 200], 1);
+  await took("n1.x", [1, 60]);
+  await took(lane, [201, 320]);
+  await took(lane, [321, 440]);
+  const shown = async (read: typeof store) => {
+    const { entries } = await read.read({ stream: "telemetry", cell: "a", limit: 1000 });
+    return entries.map(({ key, body, position }) => [
+      `${key?.producer} ${key?.sequence} ${Buffer.from(body).toString()}`,
+      position.sequence,
+    ]);
+  };
+  const expected = [...range(61, 200), ...range(1, 60), ...range(201, 440)].map((n) => [
+    `${n % 2 === 0 ? "even" : "odd"} ${n} {"n":${n}}`,
+    n,
+  ]);
+  assert.deepEqual(await shown(store), expected);
+  await store.close();
+  const reopened = openAt(path);
+  assert.deepEqual(await shown(reopened), expected);
+  await reopened.close();
+
+  const db = openDatabase(path);
+  assert.equal(Number(db.prepare("SELECT count(*) AS n FROM entry").get()?.["n"]), 0);
+  const pieces = db
+    .prepare("SELECT first_sequence, last_sequence FROM piece ORDER BY last_sequence")
+    .all()
+    .map((row) => [Number(row["first_sequence"]), Number(row["last_sequence"])]);
+  assert.deepEqual(pieces, [
+    [1, 60],
+    [61, 200],
+    [201, 320],
+    [321, 440],
+  ]);
+  db.close();
 });

@@ -95,6 +95,28 @@ test("P4: readings as they come are canonical; what JavaScript would write other
   assert.ok(!isCanonical(Buffer.from(`{"a":${"[".repeat(100)}${"]".repeat(100)}}`)));
 });
 
+test("P4: a body among others is judged as if it stood alone", () => {
+  const texts = fc.array(
+    fc.oneof(json.object, fc.constantFrom("{", "}", '{"a":1', '{"a":"b', "")),
+    {
+      minLength: 1,
+      maxLength: 6,
+    },
+  );
+  fc.assert(
+    fc.property(texts, (all) => {
+      const whole = Buffer.from(all.join(""));
+      let from = 0;
+      for (const text of all) {
+        const to = from + Buffer.byteLength(text);
+        assert.equal(isCanonical(whole, from, to), isCanonical(whole.subarray(from, to)), text);
+        from = to;
+      }
+    }),
+    { numRuns: 3000 },
+  );
+});
+
 test("P2, P3, P4: the gate lets out what it would write, of canonical bodies too", () => {
   const paths = fc.array(fc.constantFrom("a", "b", "a.b", "aa", "b.a"), { maxLength: 3 });
   const policyOf = fc.record({ keep: paths, drop: paths }, { requiredKeys: [] });
