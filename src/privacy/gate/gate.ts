@@ -3,12 +3,8 @@
  * nothing else. Entries of streams without a policy do not leave; of all others the fields that the
  * policy names. What is not JSON has no fields, and leaves as `{}`.
  */
-import {
-  entriesOf,
-  type EgressPolicy,
-  type EntryColumns,
-  type StoredEntry,
-} from "../../api/index.ts";
+import type { EgressPolicy, EntryColumns, StoredEntry } from "../../api/index.ts";
+import { entriesOf } from "../../api/records/index.ts";
 import type { Log } from "../../lib/log.ts";
 import { createClearing, noFields, type Clearing } from "./clearing.ts";
 
