@@ -6,6 +6,7 @@ export {
   openAuthority,
   type Authority,
   type AuthorityDeps,
+  type FolderAuthority,
   type ServingNames,
 } from "./ca/authority.ts";
 export {
