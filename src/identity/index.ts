@@ -1,5 +1,6 @@
 export {
   anchorLifetimeMs,
+  authorityPath,
   createAuthority,
   intermediateLifetimeMs,
   leafLifetimeMs,
@@ -25,6 +26,12 @@ export {
   witnessLeafLifetimeMs,
   type LedgerAuthority,
 } from "./ca/ledger-authority.ts";
+export {
+  keptKeyReference,
+  openReferredAuthority,
+  readAuthorityPin,
+} from "./ca/referred-authority.ts";
+export { keepChecking, type KeyFailure, type WatchedKey } from "./ca/watched-key.ts";
 export { signIntermediate, type TrustDomainRegistry } from "./ca/hub-authority.ts";
 export {
   readCertificate,
