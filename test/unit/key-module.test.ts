@@ -66,6 +66,7 @@ test("what is wrong with a URI is named, with what is allowed", () => {
     ],
     [uri("token=skerry;object=a;type=cert"), /^type: "cert" is not allowed, expected private/],
     [uri("token=skerry;object=a%2"), /^object: "a%2" is not allowed, expected text with %XX/],
+    [uri("token=skerry;object=%C3"), /^object: .* is not allowed, expected printable text/],
     [uri("token=skerry;object=a%00b"), /^object: "a\\u0000b" is not allowed/],
     ["pkcs11:token=skerry;object=a", /^module-path: missing/],
     [uri("token=skerry;object=a", `module-path=${module}`), /^pin-source: missing/],

@@ -2,6 +2,7 @@
  * Where a key in a module (PKCS#11) is, as one URI (RFC 7512): which library, which token, which
  * object, and which file has the PIN. No secret stands in it, so it may be kept and shown.
  */
+import { isUtf8 } from "node:buffer";
 import { SkerryError } from "../../lib/errors.ts";
 
 export type KeyReference = {
@@ -87,11 +88,11 @@ function bytesOf(name: string, value: string): Buffer {
 
 /** Labels and paths end where a zero byte stands. */
 function textOf(name: string, bytes: Buffer | undefined): string | undefined {
-  const text = bytes?.toString();
+  if (bytes === undefined) return undefined;
+  const text = bytes.toString();
   // oxlint-disable-next-line no-control-regex
-  if (text !== undefined && /[\u0000-\u001f\u007f\ufffd]/.test(text))
-    throw invalid(`${name}: ${JSON.stringify(text)} is not allowed, expected printable text`);
-  return text;
+  if (isUtf8(bytes) && !/[\u0000-\u001f\u007f]/.test(text)) return text;
+  throw invalid(`${name}: ${JSON.stringify(text)} is not allowed, expected printable text`);
 }
 
 function absolute(name: string, path: string): string {
