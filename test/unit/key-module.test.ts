@@ -56,20 +56,20 @@ test("what is wrong with a URI is named, with what is allowed", () => {
   const uri = (path: string, more = query) => `pkcs11:${path}?${more}`;
   const refusals: [string, RegExp][] = [
     ["/etc/skerry/ca.pem", /^not a URI of PKCS#11.*expected as pkcs11:token=/],
-    [uri("object=hub-ca"), /^token: missing/],
-    [uri("token=skerry"), /^object: missing/],
+    [uri("object=hub-ca"), /^token: absent/],
+    [uri("token=skerry"), /^object: absent/],
     [uri("token=skerry;id="), /^id: "" is not allowed/],
     [uri("token=skerry;object=a;object=b"), /^object: stands there twice/],
     [
       uri("token=skerry;object=a;serial=1"),
-      /^serial: unknown here, expected token, object, id, type/,
+      /^serial: not allowed here, expected token, object, id, type/,
     ],
     [uri("token=skerry;object=a;type=cert"), /^type: "cert" is not allowed, expected private/],
     [uri("token=skerry;object=a%2"), /^object: "a%2" is not allowed, expected text with %XX/],
     [uri("token=skerry;object=%C3"), /^object: .* is not allowed, expected printable text/],
     [uri("token=skerry;object=a%00b"), /^object: "a\\u0000b" is not allowed/],
-    ["pkcs11:token=skerry;object=a", /^module-path: missing/],
-    [uri("token=skerry;object=a", `module-path=${module}`), /^pin-source: missing/],
+    ["pkcs11:token=skerry;object=a", /^module-path: absent/],
+    [uri("token=skerry;object=a", `module-path=${module}`), /^pin-source: absent/],
     [
       uri("token=skerry;object=a", "module-path=hsm.so&pin-source=/p"),
       /^module-path: "hsm.so".*from \/ on/,
@@ -78,7 +78,7 @@ test("what is wrong with a URI is named, with what is allowed", () => {
       uri("token=skerry;object=a", `module-path=${module}&pin-source=%7C/bin/pin`),
       /^pin-source: "\|\/bin\/pin"/,
     ],
-    [uri("token=skerry;object=a", `${query}&module-name=hsm`), /^module-name: unknown here/],
+    [uri("token=skerry;object=a", `${query}&module-name=hsm`), /^module-name: not allowed here/],
     [uri("token=skerry;object=a", `${query}&pin-value=4321`), /^pin-value: a PIN has no place/],
     [uri("token=skerry;object=a;pin-value=4321"), /^pin-value: a PIN has no place/],
   ];

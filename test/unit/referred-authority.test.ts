@@ -229,6 +229,9 @@ test("I24: leaves are renewed at half of their life, and again soon where that f
   const firstUntilMs = untilMsOf(own.identity.chainPem);
   module.isAway = true;
   await it.clock.advance(15 * dayMs + 60_000);
+  await waitFor(() => it.told.some((text) => /cannot be renewed/.test(text)), {
+    what: "a renewal that fails",
+  });
   assert.equal(untilMsOf(own.identity.chainPem), firstUntilMs);
   module.isAway = false;
   let minutes = 0;

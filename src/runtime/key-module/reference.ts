@@ -35,19 +35,19 @@ export function parseKeyReference(text: string): KeyReference {
   const inPath = attributesOf(path, ";", pathAttributes);
   const inQuery = attributesOf(query, "&", queryAttributes);
   const token = textOf("token", inPath.get("token"));
-  if (token === undefined) throw invalid("token: missing, expected the label of the token");
+  if (token === undefined) throw invalid("token: absent, expected the label of the token");
   const object = textOf("object", inPath.get("object"));
   const id = inPath.get("id")?.toString("hex");
   if (object === undefined && !id)
-    throw invalid("object: missing, expected the label of the key, or its id as id=%01");
+    throw invalid("object: absent, expected the label of the key, or its id as id=%01");
   const type = textOf("type", inPath.get("type")) ?? "private";
   if (type !== "private") throw invalid(`type: "${type}" is not allowed, expected private`);
   const modulePath = textOf("module-path", inQuery.get("module-path"));
   if (modulePath === undefined)
-    throw invalid("module-path: missing, expected the library of the module, a path from / on");
+    throw invalid("module-path: absent, expected the library of the module, a path from / on");
   const pinSource = textOf("pin-source", inQuery.get("pin-source"));
   if (pinSource === undefined)
-    throw invalid("pin-source: missing, expected the file with the PIN, as file:/etc/skerry/pin");
+    throw invalid("pin-source: absent, expected the file with the PIN, as file:/etc/skerry/pin");
   return {
     modulePath: absolute("module-path", modulePath),
     token,
@@ -67,7 +67,7 @@ function attributesOf(
   for (const part of text.split(separator).filter((one) => one !== "")) {
     const [, name, value = ""] = /^([^=]*)(?:=(.*))?$/s.exec(part) ?? [];
     if (name === undefined || !allowed.includes(name))
-      throw invalid(`${name}: unknown here, expected ${allowed.join(", ")}`);
+      throw invalid(`${name}: not allowed here, expected ${allowed.join(", ")}`);
     if (values.has(name)) throw invalid(`${name}: stands there twice`);
     values.set(name, bytesOf(name, value));
   }
