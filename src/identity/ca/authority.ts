@@ -1,6 +1,6 @@
 /**
- * The key that a cell (or the hub) trusts, in a folder of its servers. One record holds the key and
- * its anchor, so that they can never disagree. The anchor lives ten years: nothing that happens to
+ * The key that a cell (or the hub) trusts, in a folder of its servers. One record holds the key, or
+ * says where it is, and its anchor, so that they can never disagree. The anchor lives ten years: nothing that happens to
  * the link ever ends a cell's trust in itself.
  */
 import { join } from "node:path";
