@@ -1,7 +1,8 @@
 /** A key in a module: how it is named, and a tool that lies, hangs, crashes, or says too much. */
 import { strict as assert } from "node:assert";
+import { execFileSync } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import * as fc from "fast-check";
@@ -191,6 +192,18 @@ test("a module that hangs is ended with all it started, and the next call is ser
   await waitFor(() => !pids.some(isAlive), { what: "the end of the tool" });
   given.fake.does("echo signature");
   assert.equal((await given.sign()).toString(), "signature\n");
+});
+
+test("a PIN's file that hangs is waited for as long as a module is", async () => {
+  const clock = createSimulatedClock();
+  using given = fakeKey({ clock });
+  rmSync(given.pinPath);
+  execFileSync("mkfifo", ["-m", "600", given.pinPath]);
+  const signed = assert.rejects(given.sign(), { code: "hsm-unavailable" });
+  await clock.advance(8000);
+  await signed;
+  // Lets the read end, which nothing else can.
+  writeFileSync(given.pinPath, "4321\n");
 });
 
 test("a PIN that was refused is not tried again before the file has another one", async () => {

@@ -4,6 +4,7 @@
  * wait and how long is bounded, so that who asks is told in time.
  */
 import { spawn } from "node:child_process";
+import { whenAborted } from "../../lib/abort.ts";
 import { deadline, type Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { createTurns } from "../../lib/turns.ts";
@@ -39,7 +40,11 @@ export function createPkcs11Tool(deps: { clock: Clock }, reference: KeyReference
   let refused: { readonly pin: string; readonly error: SkerryError } | undefined;
 
   const withPin = async <T>(signal: AbortSignal, work: (ask: Ask) => Promise<T>): Promise<T> => {
-    const pin = await readPin(reference.pinPath);
+    const late = whenAborted(signal).then((): never => {
+      throw signal.reason;
+    });
+    // A file may hang as a module does: on a disk behind a network, or a pipe that nobody fills.
+    const pin = await Promise.race([readPin(reference.pinPath), late]);
     if (refused?.pin === pin) throw refused.error;
     try {
       return await work((args, input) => call(reference, { pin, args, input, signal }));
