@@ -34,6 +34,8 @@ const testTools = [
   { command: "systemd-analyze", package: "systemd" },
   { command: "postgres", package: "postgresql" },
   { command: "haproxy", package: "haproxy" },
+  { command: "softhsm2-util", package: "softhsm2" },
+  { command: "pkcs11-tool", package: "opensc" },
 ];
 
 /** Debian keeps PostgreSQL's programs out of the PATH, one folder a version; 15 or newer is needed. */

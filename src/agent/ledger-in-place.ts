@@ -70,7 +70,7 @@ function claimHistory(
     node: record.node,
     api: `${record.host}:${record.ports.api}`,
   };
-  writeRecord(historyPath(dataDir), signHistory(authority.signer.keyPem, claim));
+  writeRecord(historyPath(dataDir), signHistory(authority.signer.key.keyPem, claim));
 }
 
 /** Of the latest history that this folder knows of. */

@@ -16,6 +16,8 @@ const usageCodes = new Set([
   "confirmation-needed",
   // As each drill's help says: 1 is kept for a promise that broke.
   "drill-not-run",
+  // A service that started again with it would lock the token.
+  "hsm-pin-refused",
 ]);
 
 const context = createContext();

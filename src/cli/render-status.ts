@@ -175,6 +175,7 @@ export function renderFleetStatus(status: FleetStatus, options: RenderOptions): 
           `  streams are in PostgreSQL at ${status.store.place}; links are those of this hub process`,
         ]
       : []),
+    ...keyFailureLines(status),
     ...(status.refused ?? []).map(
       ({ count, why, hint, agoMs }) =>
         `  ${count} connection${count === 1 ? "" : "s"} refused, the last ${ago(agoMs)} ago: ${why}\n    ${hint}`,
@@ -195,6 +196,15 @@ export function renderFleetStatus(status: FleetStatus, options: RenderOptions): 
       options,
     ),
   ].join("\n");
+}
+
+function keyFailureLines({ keyFailure }: FleetStatus): string[] {
+  if (!keyFailure) return [];
+  const { why, hint, forMs } = keyFailure;
+  return [
+    `  no cell can enrol or renew for ${formatDuration(forMs)}, links go on: ${why}`,
+    ...(hint === undefined ? [] : [`    ${hint}`]),
+  ];
 }
 
 /** Every store holds the same streams sooner or later; the fullest one is what the cell has. */

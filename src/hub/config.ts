@@ -13,6 +13,7 @@ import {
 } from "../runtime/config/index.ts";
 import { readFileIfExists, readRecord, writeRecord } from "../runtime/files/index.ts";
 import { withFormat, withoutFormat } from "../runtime/local/index.ts";
+import { parseKeyReference } from "../runtime/key-module/index.ts";
 import {
   hasPassword,
   parsePostgresUrl,
@@ -39,6 +40,14 @@ const balancersField = textField.superRefine((text, context) => {
   }
 });
 
+const keyReferenceField = textField.superRefine((text, context) => {
+  try {
+    parseKeyReference(text);
+  } catch (error) {
+    context.addIssue(explain(error));
+  }
+});
+
 const pathField = textField.startsWith("/", "expected a path from / on");
 
 const retentionWords = "expected off, or a duration from 1d on, as 90d";
@@ -59,6 +68,7 @@ export const hubConfigSchema = z.strictObject({
   postgres: postgresField.optional(),
   postgresPasswordFile: pathField.optional(),
   authority: pathField.optional(),
+  authorityKey: keyReferenceField.optional(),
   retention: retentionField.optional(),
   logLevel: logLevelField.optional(),
 });
@@ -113,6 +123,14 @@ export const hubConfigKeys: Readonly<Record<keyof HubConfig, ConfigKey>> = {
     text: "folder of the hub's certificate authority, the same for all hub processes of one database (default: identity in the data folder)",
     takes: "<dir>",
     env: "SKERRY_HUB_AUTHORITY",
+    kept: true,
+  },
+  authorityKey: {
+    text: "the authority's key in a module (PKCS#11), by an RFC 7512 URI: pkcs11:token=LABEL;object=LABEL?module-path=LIBRARY&pin-source=file:FILE; its folder then keeps this and the certificate only (default: as the folder says)",
+    takes: "<uri>",
+    env: "SKERRY_HUB_AUTHORITY_KEY",
+    // Whoever puts a PIN into it finds it in no answer and no log.
+    secret: true,
     kept: true,
   },
   retention: {

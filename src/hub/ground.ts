@@ -13,6 +13,8 @@ export type HubGround = {
   readonly lifecycle: Lifecycle;
   readonly dataDir: string;
   readonly record: HubRecord;
+  /** Where the authority's key is, when this start was told. */
+  readonly authorityKey?: string;
   /** Absent: streams and the fleet are in the data folder. */
   readonly postgres?: PostgresAddress;
 };

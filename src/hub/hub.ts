@@ -5,7 +5,6 @@
 import { join } from "node:path";
 import { TLSSocket } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
-import type { FleetStatus } from "../api/index.ts";
 import {
   connectGlobalStore,
   createGlobalRoutes,
@@ -16,7 +15,6 @@ import {
   type GlobalMethods,
 } from "../data/index.ts";
 import { createCellBook, encodeHubHeard } from "../fleet/index.ts";
-import { spiffeId } from "../identity/index.ts";
 import { whenAborted } from "../lib/abort.ts";
 import { parseDurationMs } from "../lib/duration.ts";
 import { SkerryError } from "../lib/errors.ts";
@@ -37,7 +35,6 @@ import {
   verifyPeer,
   type Listener,
   type Peer,
-  type Refusal,
 } from "../transport/index.ts";
 import {
   postgresOf,
@@ -53,21 +50,30 @@ import { startBackupPath } from "./paths/backup-path.ts";
 import { startDocumentsPath } from "./paths/documents-path.ts";
 import { startEnrolPath } from "./paths/enrol-path.ts";
 import { mountMetrics, openPaths } from "./paths/metrics-path.ts";
+import { keyFailureOf, refusedOf } from "./status.ts";
 import { hubDatabasePath, refuseUnmigrated, type HubStorageData } from "./storage.ts";
 
 /** Every node of every cell holds one. */
 const connectionsMax = 10_000;
 
+type RunOptions = {
+  readonly signal: AbortSignal;
+  readonly onReady: (info: HubInfo) => void;
+  /** Standard error when absent. */
+  readonly logPath?: string;
+};
+
 /** Runs until `signal` aborts, then stops in order. Throws what a part throws while starting. */
-export async function runHub(
-  config: HubConfig,
-  options: {
-    signal: AbortSignal;
-    onReady: (info: HubInfo) => void;
-    /** Standard error when absent. */
-    logPath?: string;
-  },
-): Promise<void> {
+export async function runHub(config: HubConfig, options: RunOptions): Promise<void> {
+  try {
+    await run(config, options);
+  } catch (error) {
+    // It was asked to stop while it started, as one does that waits for its key: that is what it did.
+    if (error !== options.signal.reason || !options.signal.aborted) throw error;
+  }
+}
+
+async function run(config: HubConfig, options: RunOptions): Promise<void> {
   const { dataDir } = config;
   ensureDirectory(dataDir);
   const lock = lockHubFolder(dataDir);
@@ -94,6 +100,7 @@ export async function runHub(
     lifecycle,
     dataDir,
     record,
+    ...(config.authorityKey === undefined ? {} : { authorityKey: config.authorityKey }),
     ...(postgres ? { postgres } : {}),
   };
   const nowMs = () => clock.wallMs();
@@ -134,7 +141,10 @@ export async function runHub(
   );
 
   let listener: Listener | undefined;
-  const enrolPath = await startEnrolPath(ground, { onCells: () => listener?.refresh() });
+  const enrolPath = await startEnrolPath(ground, {
+    onCells: () => listener?.refresh(),
+    signal: options.signal,
+  });
   const { authority, own, registry } = enrolPath;
   const book = createCellBook({ clock });
 
@@ -187,6 +197,7 @@ export async function runHub(
   const status = async () => ({
     ...book.status(record.name, registry.cells(), await store.streams()),
     store: kind,
+    ...keyFailureOf(enrolPath.keyFailure(), clock.monotonicMs()),
     ...refusedOf(listener?.refusals() ?? [], clock.monotonicMs()),
   });
   documents.routes(app);
@@ -240,18 +251,20 @@ export async function runHub(
             ),
           (part) => part.close(),
         );
+  const address = `${record.host}:${listener.port}`;
+  const tellAccess = () =>
+    writeAccess(dataDir, {
+      server: `https://${local ? `${loopback}:${local.port}` : address}`,
+      serverName: `api.${authority.trustDomain}`,
+      ...own.administrator,
+      anchorsPem: authority.trust.anchorsPem,
+    });
   own.onChange(() => {
     listener?.refresh();
     local?.refresh();
+    tellAccess();
   });
-
-  const address = `${record.host}:${listener.port}`;
-  writeAccess(dataDir, {
-    server: `https://${local ? `${loopback}:${local.port}` : address}`,
-    serverName: `api.${authority.trustDomain}`,
-    ...(await authority.issueCredentials(spiffeId(authority.trustDomain, "user", "admin"))),
-    anchorsPem: authority.trust.anchorsPem,
-  });
+  tellAccess();
   const info: HubInfo = {
     name: record.name,
     dataDir,
@@ -281,11 +294,4 @@ export async function runHub(
       retryable: true,
       cause: lost.cause,
     });
-}
-
-function refusedOf(refusals: readonly Refusal[], nowMs: number): Pick<FleetStatus, "refused"> {
-  if (refusals.length === 0) return {};
-  return {
-    refused: refusals.map(({ atMs, ...told }) => ({ ...told, agoMs: Math.round(nowMs - atMs) })),
-  };
 }

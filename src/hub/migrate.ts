@@ -7,7 +7,7 @@ import {
   walkGlobalStore,
   type MigrationResult,
 } from "../data/index.ts";
-import { openAuthority, unusedFolderTokens } from "../identity/index.ts";
+import { readAuthorityPin, unusedFolderTokens } from "../identity/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { createOperationRecheck } from "../privacy/gate/index.ts";
 import { SkerryError } from "../lib/errors.ts";
@@ -22,6 +22,7 @@ import {
   type HubConfig,
 } from "./config.ts";
 import { openMigration } from "./fleet-migration.ts";
+import { authorityFolder } from "./hub-authority.ts";
 import { lockHubFolder } from "./launch.ts";
 import { readEnrolled } from "./registry.ts";
 import { hubDatabasePath } from "./storage.ts";
@@ -66,12 +67,8 @@ export async function migrateHub(
     });
   const lock = lockHubFolder(dataDir);
   try {
-    const nowMs = () => clock.wallMs();
-    const authority = openAuthority(
-      { random, nowMs },
-      record.authority ?? join(dataDir, "identity"),
-    );
-    if (!authority)
+    const pin = readAuthorityPin(authorityFolder(dataDir, record));
+    if (pin === undefined)
       throw new SkerryError({
         code: "no-data-folder",
         message: `${dataDir} holds no authority of a hub`,
@@ -79,7 +76,7 @@ export async function migrateHub(
       });
     const log = silentLog;
     const walk = walkGlobalStore(path);
-    const hub = { name: record.name, pin: authority.pin };
+    const hub = { name: record.name, pin };
     try {
       const migration = await openMigration({ clock, log }, { address, hub });
       try {

@@ -7,7 +7,9 @@ import {
   type Loaded,
 } from "../runtime/config/index.ts";
 import { whyNotListen } from "../runtime/listen/index.ts";
+import { authorityPath, keptKeyReference } from "../identity/index.ts";
 import { isNodeFolder } from "../runtime/local/index.ts";
+import { parseKeyReference, whyNoKey } from "../runtime/key-module/index.ts";
 import {
   hubConfigKeys,
   hubRecordPath,
@@ -15,7 +17,15 @@ import {
   resolveHubRecord,
   type HubConfig,
 } from "./config.ts";
+import { authorityFolder } from "./hub-authority.ts";
 import { runningHub } from "./launch.ts";
+
+/** Where the authority's key is, and what says so; undefined: in the authority's folder. */
+function keyIn({ config, originByField }: Loaded<HubConfig>, folder: string) {
+  const { authorityKey = keptKeyReference(folder) } = config;
+  if (authorityKey === undefined) return undefined;
+  return { authorityKey, from: originByField["authorityKey"] ?? authorityPath(folder) };
+}
 
 /** Throws `invalid-config`, `file-torn` or `data-newer`, as a start would. */
 export async function examineHubConfig(given: Loaded<HubConfig>): Promise<{
@@ -29,11 +39,15 @@ export async function examineHubConfig(given: Loaded<HubConfig>): Promise<{
   const { record, refusal } = resolveInFolder((kept) => resolveHubRecord(config, kept), existing);
   const place = { host: record.host, port: record.port, protocol: "tcp", what: "port" } as const;
   const closed = runningHub(dataDir) ? undefined : await whyNotListen(place);
+  const key = keyIn(given, authorityFolder(dataDir, record));
+  const noKey = key ? await whyNoKey(parseKeyReference(key.authorityKey)) : [];
   return {
     values: effectiveValues({
       keys: hubConfigKeys,
-      given,
-      effective: { ...record, dataDir },
+      given: key
+        ? { config, originByField: { ...given.originByField, authorityKey: key.from } }
+        : given,
+      effective: { ...record, dataDir, authorityKey: key?.authorityKey },
       kept: {
         values: refusal.length > 0 ? {} : { ...existing },
         path: hubRecordPath(dataDir),
@@ -43,6 +57,7 @@ export async function examineHubConfig(given: Loaded<HubConfig>): Promise<{
       ...(isNodeFolder(dataDir) ? [`dataDir: ${dataDir} belongs to a node`] : []),
       ...refusal,
       ...folder,
+      ...noKey.map((problem) => `authorityKey: ${problem}`),
       ...(closed === undefined ? [] : [closed]),
     ],
   };

@@ -1,11 +1,13 @@
 export {
   anchorLifetimeMs,
+  authorityPath,
   createAuthority,
   intermediateLifetimeMs,
   leafLifetimeMs,
   openAuthority,
   type Authority,
   type AuthorityDeps,
+  type FolderAuthority,
   type ServingNames,
 } from "./ca/authority.ts";
 export {
@@ -24,6 +26,12 @@ export {
   witnessLeafLifetimeMs,
   type LedgerAuthority,
 } from "./ca/ledger-authority.ts";
+export {
+  keptKeyReference,
+  openReferredAuthority,
+  readAuthorityPin,
+} from "./ca/referred-authority.ts";
+export { keepChecking, type KeyFailure, type WatchedKey } from "./ca/watched-key.ts";
 export { signIntermediate, type TrustDomainRegistry } from "./ca/hub-authority.ts";
 export {
   readCertificate,

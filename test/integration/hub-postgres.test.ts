@@ -11,7 +11,7 @@ import {
   createAuthority,
   parseJoinToken,
   spiffeId,
-  type Authority,
+  type FolderAuthority,
 } from "../../src/identity/index.ts";
 import { openPostgresFleet } from "../../src/hub/fleet-postgres.ts";
 import { explain, SkerryError } from "../../src/lib/errors.ts";
@@ -54,7 +54,7 @@ const startHub = (dataDir: string, url: string) =>
 async function enrolCell(
   hubDir: string,
   address: { host: string; port: number },
-): Promise<Authority> {
+): Promise<FolderAuthority> {
   const { token } = await skerryJson<{ token: string }>(
     ["token", "create", "--data", hubDir, "--cell", "shop"],
     { timeoutMs },

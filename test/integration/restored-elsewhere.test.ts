@@ -44,7 +44,7 @@ test("B9: a worker whose name comes first hears of a server restored under anoth
   const told = join(dir.path, "n9");
   mkdirSync(told);
   mkdirSync(join(dir.path, "n1"));
-  writeRecord(historyPath(told), signHistory(cell.authority.signer.keyPem, claim));
+  writeRecord(historyPath(told), signHistory(cell.authority.signer.key.keyPem, claim));
   const at = (name: string) => ({ name, dataDir: join(dir.path, name) });
   const worker = await startNode(t, { ...at("n1"), host: "127.0.44.31", role: "worker" });
   const server = await startNode(t, { ...at("n9"), host: "127.0.44.39", role: "server" });
@@ -82,7 +82,7 @@ test("B9: a worker that joined after the backup was made calls whom it knows, an
   const told = join(dir.path, "n3");
   mkdirSync(told);
   mkdirSync(join(dir.path, "n4"));
-  writeRecord(historyPath(told), signHistory(cell.authority.signer.keyPem, claim));
+  writeRecord(historyPath(told), signHistory(cell.authority.signer.key.keyPem, claim));
   const at = (name: string) => ({ name, dataDir: join(dir.path, name) });
   const worker = await startNode(t, { ...at("n4"), host: "127.0.44.34", role: "worker" });
   // It was a worker when the backup was made, and has never heard of n4.

@@ -38,7 +38,7 @@ authority.setHub({
     { random: systemRandom, nowMs: () => Date.now(), authority: hub.authority, registry },
     {
       trustDomain: cell.trust.trustDomain,
-      request: await createRequest(authority.signer.keyPem),
+      request: await createRequest(authority.signer.key.keyPem),
     },
   ),
 });

@@ -22,7 +22,7 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
 export async function temporaryAuthority(
   trustDomain: string,
   options: { nowMs?: number; pathLength?: number } = {},
-): Promise<identity.Authority> {
+): Promise<identity.FolderAuthority> {
   using folder = temporaryFolder();
   return await identity.createAuthority(
     { random: systemRandom, nowMs: () => options.nowMs ?? Date.now() },
@@ -36,7 +36,7 @@ export function derOf(chainPem: string): Uint8Array[] {
 
 /** A certificate with any names and times, signed by any key: what an attacker would try. */
 export async function forge(options: {
-  signer: identity.Authority["signer"];
+  signer: identity.FolderAuthority["signer"];
   keyPem: string;
   uris?: string[];
   dns?: string[];
@@ -48,7 +48,7 @@ export async function forge(options: {
   criticalExtension?: string;
 }): Promise<Uint8Array> {
   const x509 = await loadX509();
-  const signing = await toCryptoKeys(options.signer.keyPem);
+  const signing = await toCryptoKeys(options.signer.key.keyPem);
   const keys = await toCryptoKeys(options.keyPem);
   const names = [
     ...(options.uris ?? []).map((value) => ({ type: "url" as const, value })),

@@ -17,7 +17,7 @@ import {
 import { temporaryAuthority } from "./identity.ts";
 
 export type TestCell = {
-  readonly authority: identity.Authority;
+  readonly authority: identity.FolderAuthority;
   readonly trust: Trust;
   /** Credentials of `spiffe://DOMAIN/PATH`. */
   credentials(...path: string[]): Promise<Credentials>;

@@ -33,9 +33,9 @@ test("B9: only the cell's own authority says which history holds", async (t) => 
   const found = (name: string) =>
     createAuthority(deps, { folder: join(folder, name), trustDomain: "mill.skerry" });
   const [own, twin] = await Promise.all([found("own"), found("twin")]);
-  const signed = signHistory(own.signer.keyPem, claim);
+  const signed = signHistory(own.signer.key.keyPem, claim);
   assert.deepEqual(verifyHistory(own.trust, JSON.parse(JSON.stringify(signed))), signed);
-  assert.equal(verifyHistory(own.trust, signHistory(twin.signer.keyPem, claim)), undefined);
+  assert.equal(verifyHistory(own.trust, signHistory(twin.signer.key.keyPem, claim)), undefined);
   const changes: Partial<HistoryClaim>[] = [
     { generation: 2 },
     { epoch: "e2" },

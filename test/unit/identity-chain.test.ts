@@ -19,6 +19,8 @@ import {
   verifyServing,
   type Trust,
 } from "../../src/identity/index.ts";
+import { issueCertificate } from "../../src/identity/ca/issue.ts";
+import { pemKey } from "../../src/identity/ca/signing-key.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
 import {
   dayMs,
@@ -128,7 +130,7 @@ const hubWithRegistry = () => ({
 test("I5: with the hub's intermediate expired the cell goes on, only the hub refuses", async () => {
   const own = await temporaryAuthority(domain, { nowMs: testNowMs });
   const deps = hubWithRegistry();
-  const request = await createRequest(own.signer.keyPem);
+  const request = await createRequest(own.signer.key.keyPem);
   const pem = await signIntermediate(deps, { trustDomain: domain, request });
   const leaf = await forge({
     signer: own.signer,
@@ -148,7 +150,7 @@ test("I5: with the hub's intermediate expired the cell goes on, only the hub ref
 test("I6: a cell's intermediate speaks for its own trust domain only, and for no IP address", async () => {
   const own = await temporaryAuthority(domain, { nowMs: testNowMs });
   const deps = hubWithRegistry();
-  const request = await createRequest(own.signer.keyPem);
+  const request = await createRequest(own.signer.key.keyPem);
   const intermediate = derOf(await signIntermediate(deps, { trustDomain: domain, request }));
   const stolen = await forge({
     signer: own.signer,
@@ -182,11 +184,15 @@ test("I6: a trust domain belongs to the key that enrolled it first", async () =>
   const deps = hubWithRegistry();
   const sign = async (key: string, trustDomain: string) =>
     signIntermediate(deps, { trustDomain, request: await createRequest(key) });
-  await sign(cell.signer.keyPem, domain);
-  await sign(cell.signer.keyPem, domain);
-  await assert.rejects(sign(impostor.signer.keyPem, domain), { code: "trust-domain-taken" });
-  await assert.rejects(sign(impostor.signer.keyPem, "hub.skerry"), { code: "invalid-identity" });
-  await assert.rejects(sign(impostor.signer.keyPem, "Bad Domain"), { code: "invalid-identity" });
+  await sign(cell.signer.key.keyPem, domain);
+  await sign(cell.signer.key.keyPem, domain);
+  await assert.rejects(sign(impostor.signer.key.keyPem, domain), { code: "trust-domain-taken" });
+  await assert.rejects(sign(impostor.signer.key.keyPem, "hub.skerry"), {
+    code: "invalid-identity",
+  });
+  await assert.rejects(sign(impostor.signer.key.keyPem, "Bad Domain"), {
+    code: "invalid-identity",
+  });
 });
 
 test("I7: a leaf's key signs nothing, path lengths hold, self-issued authorities are not followed", async () => {
@@ -199,7 +205,7 @@ test("I7: a leaf's key signs nothing, path lengths hold, self-issued authorities
     ...inTime,
   });
   const byLeaf = await forge({
-    signer: { keyPem: leafKey, name: "n1" },
+    signer: { key: pemKey(leafKey), name: "n1" },
     keyPem,
     uris: [n1.id],
     ...inTime,
@@ -215,20 +221,20 @@ test("I7: a leaf's key signs nothing, path lengths hold, self-issued authorities
     ...inTime,
   });
   const low = await forge({
-    signer: { keyPem: keys[0], name: "middle" },
+    signer: { key: pemKey(keys[0]), name: "middle" },
     keyPem: keys[1],
     subject: "CN=low",
     authority: {},
     ...inTime,
   });
   const allowed = await forge({
-    signer: { keyPem: keys[0], name: "middle" },
+    signer: { key: pemKey(keys[0]), name: "middle" },
     keyPem,
     uris: [n1.id],
     ...inTime,
   });
   const tooDeep = await forge({
-    signer: { keyPem: keys[1], name: "low" },
+    signer: { key: pemKey(keys[1]), name: "low" },
     keyPem,
     uris: [n1.id],
     ...inTime,
@@ -244,7 +250,7 @@ test("I7: a leaf's key signs nothing, path lengths hold, self-issued authorities
     ...inTime,
   });
   const below = await forge({
-    signer: { keyPem: keys[0], name: cell.signer.name },
+    signer: { key: pemKey(keys[0]), name: cell.signer.name },
     keyPem,
     uris: [n1.id],
     ...inTime,
@@ -271,6 +277,29 @@ test("I8: the authority's folder survives, is private, is never replaced, and da
   );
   writeFileSync(path, readFileSync(path).subarray(0, 300));
   assert.throws(() => openAuthority(deps, folder.path), { code: "file-torn" });
+});
+
+test("I22: what another key signed, or signed wrongly, is given to nobody", async () => {
+  const { key, name } = cell.signer;
+  const signatures: [string, (bytes: Uint8Array) => Promise<Uint8Array>][] = [
+    ["of another key", (bytes) => impostor.signer.key.sign(bytes)],
+    ["over something else", () => key.sign(Buffer.from("something else"))],
+    ["garbage", async () => new Uint8Array(70).fill(7)],
+    ["nothing", async () => new Uint8Array()],
+  ];
+  for (const [what, sign] of signatures) {
+    const issued = issueCertificate(
+      { random: systemRandom },
+      {
+        signer: { key: { publicKey: key.publicKey, sign }, name },
+        publicKey: pemKey(keyPem).publicKey,
+        nowMs: testNowMs,
+        lifetimeMs: dayMs,
+        shape: { kind: "identity", subject: n1 },
+      },
+    );
+    await assert.rejects(issued, { code: "authority-key-wrong" }, what);
+  }
 });
 
 test("I9: a request proves its key; nothing else in it is believed", async () => {

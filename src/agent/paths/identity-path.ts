@@ -15,7 +15,7 @@ import {
   prepareJoin,
   startRenewal,
   trustDomainOf,
-  type Authority,
+  type FolderAuthority,
   type CellTime,
   type NodeIdentity,
   type Renewal,
@@ -37,7 +37,7 @@ export type IdentityPath = {
   readonly identity: NodeIdentity;
   readonly time: CellTime;
   /** Servers only. */
-  readonly authority: Authority | undefined;
+  readonly authority: FolderAuthority | undefined;
   /** After a join: the API of the server that let this node in. */
   readonly serverApi: string | undefined;
   /** Whom an application's token names, while it is valid. */
@@ -90,7 +90,7 @@ async function openOrFound(
   nowMs: () => number,
   folder: string,
   record: NodeRecord,
-): Promise<Authority> {
+): Promise<FolderAuthority> {
   const existing = openAuthority({ random, nowMs }, folder);
   if (existing) return existing;
   // A machine that was let into a cell founds no second one of the same name by a lost record.
@@ -110,7 +110,7 @@ async function openOrFound(
 
 /** The first server joins the cell it founded the way all others will. */
 async function joinOwnCell(
-  deps: { random: Random; nowMs: () => number; authority: Authority },
+  deps: { random: Random; nowMs: () => number; authority: FolderAuthority },
   folder: string,
   { cell, node, host }: NodeRecord,
 ): Promise<void> {

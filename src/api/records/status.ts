@@ -140,6 +140,8 @@ export type FleetStatus = {
   readonly hub: string;
   /** Where it keeps the streams of cells. */
   readonly store?: { readonly engine: "sqlite" | "postgres"; readonly place: string };
+  /** Why the key of the hub's authority, which a module holds, signs for no cell now; absent while it does. */
+  readonly keyFailure?: { readonly why: string; readonly hint?: string; readonly forMs: number };
   /** Connections that this hub process refused, where somebody can mend it; absent when there are none. */
   readonly refused?: readonly {
     readonly reason: string;

@@ -1,25 +1,27 @@
 /** The way of a cell into the fleet: a token of this hub → its key signed → its nodes may link. */
 import { join } from "node:path";
 import {
-  createAuthority,
   createCellEnrolment,
   createFolderTokenStore,
   createJoinToken,
   keepOwnCredentials,
-  openAuthority,
   parseTokenRequest,
   spiffeId,
   type Authority,
+  type KeyFailure,
   type OwnCredentials,
   type Trust,
 } from "../../identity/index.ts";
 import { openPostgresFleet, type FleetStore } from "../fleet-postgres.ts";
+import { openHubAuthority } from "../hub-authority.ts";
 import { openCellRegistry, type CellRegistry } from "../registry.ts";
 import type { HubGround } from "../ground.ts";
 
 export type EnrolPath = {
   readonly authority: Authority;
   readonly own: OwnCredentials;
+  /** Since when, and why, no cell can enrol or renew. */
+  keyFailure(): KeyFailure | undefined;
   readonly registry: CellRegistry;
   /** The hub's own domain, and each enrolled cell's under this hub's anchor. */
   trusts(): readonly Trust[];
@@ -30,15 +32,12 @@ export type EnrolPath = {
 
 export async function startEnrolPath(
   ground: HubGround,
-  deps: { onCells: () => void },
+  deps: { onCells: () => void; signal: AbortSignal },
 ): Promise<EnrolPath> {
   const { clock, random, log, lifecycle, record, dataDir, postgres } = ground;
   const nowMs = () => clock.wallMs();
-  const folder = record.authority ?? join(dataDir, "identity");
   const trustDomain = `${record.name}.skerry`;
-  const authority =
-    openAuthority({ random, nowMs }, folder) ??
-    (await createAuthority({ random, nowMs }, { folder, trustDomain }));
+  const { authority, leavesPath, keyFailure } = await openHubAuthority(ground, trustDomain);
   const own = await lifecycle.start(
     "certificates",
     () =>
@@ -46,7 +45,10 @@ export async function startEnrolPath(
         { clock, log, authority },
         {
           subject: spiffeId(trustDomain, "hub", "main"),
+          administrator: spiffeId(trustDomain, "user", "admin"),
           names: { dns: [`api.${trustDomain}`], ips: [record.host] },
+          ...(leavesPath === undefined ? {} : { keptPath: leavesPath }),
+          signal: deps.signal,
         },
       ),
     (part) => part.stop(),
@@ -80,6 +82,7 @@ export async function startEnrolPath(
   return {
     authority,
     own,
+    keyFailure,
     registry,
     trusts: () =>
       (trusts ??= [

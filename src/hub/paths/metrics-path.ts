@@ -45,6 +45,10 @@ export function mountMetrics(
     "Always 1; where the hub keeps the streams of cells, seen to answer at this scrape.",
     ["engine"],
   );
+  const signs = metrics.gauge(
+    "skerry_hub_authority_signs",
+    "1 while the key of the hub's authority signs, 0 while no cell can enrol or renew.",
+  );
   const cells = metrics.gauge("skerry_hub_cells", "Enrolled cells by state.", ["state"]);
   const connected = metrics.gauge(
     "skerry_hub_cell_nodes_connected",
@@ -78,6 +82,7 @@ export function mountMetrics(
   metrics.beforeRender(async () => {
     const [status, collections] = await Promise.all([deps.status(), deps.collections()]);
     if (status.store) store.set({ engine: status.store.engine }, 1);
+    signs.set({}, status.keyFailure ? 0 : 1);
     for (const gauge of [connected, contact, backlog, entries, documents, waiting]) gauge.reset();
     for (const { cell = "", name: collection, ...held } of collections) {
       documents.set({ cell, collection }, held.documents);

@@ -1,6 +1,6 @@
 /**
- * The key that a cell (or the hub) trusts, in a folder of its servers. One record holds the key and
- * its anchor, so that they can never disagree. The anchor lives ten years: nothing that happens to
+ * The key that a cell (or the hub) trusts, in a folder of its servers. One record holds the key, or
+ * says where it is, and its anchor, so that they can never disagree. The anchor lives ten years: nothing that happens to
  * the link ever ends a cell's trust in itself.
  */
 import { join } from "node:path";
@@ -8,11 +8,12 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { Random } from "../../lib/random.ts";
 import { ensureDirectory, readRecord, writeRecord } from "../../runtime/files/index.ts";
 import { readCertificatesPem, toPem } from "../certificates/certificate.ts";
-import { createRequest, generateKeyPem, publicKeyOf, spkiPin } from "../certificates/keys.ts";
+import { createRequest, generateKeyPem, spkiPin } from "../certificates/keys.ts";
 import type { Credentials, Trust } from "../credentials.ts";
 import type { HubTrust } from "../enrolment/messages.ts";
 import { isTrustDomain, spiffeId, type Subject } from "../spiffe.ts";
 import { dayMs, issueCertificate, keyOfRequest, type Signer } from "./issue.ts";
+import { pemKey, type PemKey, type SigningKey } from "./signing-key.ts";
 
 export const anchorLifetimeMs = 3650 * dayMs;
 export const leafLifetimeMs = 30 * dayMs;
@@ -20,14 +21,13 @@ export const intermediateLifetimeMs = 90 * dayMs;
 
 export type ServingNames = { readonly dns?: readonly string[]; readonly ips?: readonly string[] };
 
-export interface Authority {
+export interface Authority<Key extends SigningKey = SigningKey> {
   readonly trustDomain: string;
   /** Trust in this authority's own anchor. */
   readonly trust: Trust;
   /** `base64url(sha256(SPKI))`: what join tokens pin. */
   readonly pin: string;
-  /** The key itself, to sign with or to request an intermediate for. */
-  readonly signer: Signer;
+  readonly signer: Signer<Key>;
   /** The hub's trust, and its certificate for this key; sent along with identity leaves. */
   readonly hub: HubTrust | undefined;
   /** Keeps them durably. Throws `invalid-intermediate` when the certificate is not for this key. */
@@ -40,14 +40,19 @@ export interface Authority {
   issueCredentials(subject: Subject): Promise<Credentials>;
 }
 
-/** `ca.json`. */
-export type StoredAuthority = {
+/** One whose key stands in its folder: every cell's, and a hub's unless a module holds it. */
+export type FolderAuthority = Authority<PemKey>;
+
+/** What there is of an authority without its key. */
+export type AnchorRecord = {
   readonly version: 1;
   readonly trustDomain: string;
-  readonly keyPem: string;
   readonly anchorPem: string;
   readonly hub?: HubTrust;
 };
+
+/** `ca.json`. */
+export type StoredAuthority = AnchorRecord & { readonly keyPem: string };
 
 export type AuthorityDeps = { readonly random: Random; readonly nowMs: () => number };
 
@@ -60,8 +65,23 @@ export const authorityPath = (folder: string) => join(folder, "ca.json");
 export async function createAuthority(
   deps: AuthorityDeps,
   options: { folder: string; trustDomain: string; pathLength?: number },
-): Promise<Authority> {
-  const { folder, trustDomain } = options;
+): Promise<FolderAuthority> {
+  const { folder } = options;
+  refuseToReplace(folder);
+  const key = pemKey(generateKeyPem());
+  const anchor = await anchorFor(deps, key, options);
+  const stored: StoredAuthority = { ...anchor, keyPem: key.keyPem };
+  keepAuthority(folder, stored);
+  return authorityWith(deps, { folder, stored, key });
+}
+
+/** An anchor of this key, made now. Throws `invalid-identity`, and what the key throws. */
+export async function anchorFor(
+  deps: AuthorityDeps,
+  key: SigningKey,
+  options: { trustDomain: string; pathLength?: number },
+): Promise<AnchorRecord> {
+  const { trustDomain } = options;
   if (!isTrustDomain(trustDomain)) {
     throw new SkerryError({
       code: "invalid-identity",
@@ -69,21 +89,22 @@ export async function createAuthority(
       hint: "write it as a host name: cell-a.skerry",
     });
   }
-  refuseToReplace(folder);
-  const keyPem = generateKeyPem();
   const anchor = await issueCertificate(deps, {
-    signer: { keyPem, name: authorityName(trustDomain) },
-    publicKey: publicKeyOf(keyPem),
+    signer: { key, name: authorityName(trustDomain) },
+    publicKey: key.publicKey,
     nowMs: deps.nowMs(),
     lifetimeMs: anchorLifetimeMs,
     shape: { kind: "anchor", pathLength: options.pathLength ?? 1 },
   });
-  const stored: StoredAuthority = { version: 1, trustDomain, keyPem, anchorPem: toPem(anchor) };
+  return { version: 1, trustDomain, anchorPem: toPem(anchor) };
+}
+
+/** The first record of a folder. Throws `authority-exists`. */
+export function keepAuthority(folder: string, stored: AnchorRecord): void {
   ensureDirectory(folder);
   // Another process may have made one while this one was signing.
   refuseToReplace(folder);
   writeRecord(authorityPath(folder), stored);
-  return authority(deps, folder, stored);
 }
 
 function refuseToReplace(folder: string): void {
@@ -96,18 +117,22 @@ function refuseToReplace(folder: string): void {
 }
 
 /** The authority in `folder`; undefined when there is none. Throws `file-torn`, `invalid-key`. */
-export function openAuthority(deps: AuthorityDeps, folder: string): Authority | undefined {
+export function openAuthority(deps: AuthorityDeps, folder: string): FolderAuthority | undefined {
   const stored = readRecord(authorityPath(folder)) as StoredAuthority | undefined;
-  return stored && authority(deps, folder, stored);
+  return stored && authorityWith(deps, { folder, stored, key: pemKey(stored.keyPem) });
 }
 
 export const authorityName = (trustDomain: string) => `${trustDomain} CA`;
 
-function authority(deps: AuthorityDeps, folder: string, initial: StoredAuthority): Authority {
-  let stored = initial;
-  const { trustDomain, keyPem, anchorPem } = stored;
-  const publicKey = publicKeyOf(keyPem);
-  const signer = { keyPem, name: authorityName(trustDomain) };
+/** The authority of a record, whose key is wherever it is. */
+export function authorityWith<Key extends SigningKey>(
+  deps: AuthorityDeps,
+  options: { folder: string; stored: AnchorRecord; key: Key },
+): Authority<Key> {
+  const { folder, key: signingKey } = options;
+  let { stored } = options;
+  const { trustDomain, anchorPem } = stored;
+  const signer = { key: signingKey, name: authorityName(trustDomain) };
   const issue = async (key: Uint8Array, shape: Parameters<typeof issueCertificate>[1]["shape"]) =>
     toPem(
       await issueCertificate(deps, {
@@ -119,10 +144,10 @@ function authority(deps: AuthorityDeps, folder: string, initial: StoredAuthority
       }),
     );
 
-  const self: Authority = {
+  const self: Authority<Key> = {
     trustDomain,
     trust: { trustDomain, anchorsPem: [anchorPem] },
-    pin: spkiPin(publicKey),
+    pin: spkiPin(signingKey.publicKey),
     signer,
     get hub() {
       return stored.hub;

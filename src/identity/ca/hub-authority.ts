@@ -20,7 +20,7 @@ export interface TrustDomainRegistry {
 
 /**
  * Signs the key proved by `request` for `trustDomain`; PEM of the intermediate. Throws
- * `trust-domain-taken`, `invalid-identity`, `invalid-request`.
+ * `trust-domain-taken`, `invalid-identity`, `invalid-request`, `authority-unavailable`.
  */
 export async function signIntermediate(
   deps: {
@@ -48,7 +48,7 @@ export async function signIntermediate(
       hint: "give the cell another name, or remove the old cell from the hub first",
     });
   }
-  const der = await issueCertificate(deps, {
+  const issued = issueCertificate(deps, {
     signer: authority.signer,
     publicKey,
     nowMs: deps.nowMs(),
@@ -60,5 +60,16 @@ export async function signIntermediate(
       trustDomain,
     },
   });
-  return toPem(der);
+  return toPem(await issued.catch(withoutReason));
+}
+
+/** Why it does not sign stands in the hub's log and status: paths of its machine are not for cells. */
+function withoutReason(error: unknown): never {
+  if (!(error instanceof SkerryError)) throw error;
+  throw new SkerryError({
+    code: "authority-unavailable",
+    message: "the hub cannot sign now: the key of its authority does not answer as it should",
+    hint: "the cell tries again by itself, and its token stays good; why: skerry status on the hub",
+    retryable: true,
+  });
 }

@@ -2,20 +2,25 @@
  * The shapes of every certificate that Skerry issues. An authority signs a public key that a request
  * proved, and chooses all names itself: nothing in a request but its key is believed.
  */
+import { createPublicKey, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import type { Extension } from "@peculiar/x509";
 import type { Random } from "../../lib/random.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import { tags, writeDer } from "../certificates/der.ts";
+import { readChildren, readDer, tags, writeDer } from "../certificates/der.ts";
 import { isTrustDomain, type Subject } from "../spiffe.ts";
-import { loadX509, toCryptoKeys } from "../x509.ts";
+import { loadX509 } from "../x509.ts";
+import { type SigningKey, wrongKey } from "./signing-key.ts";
 
 export const dayMs = 86_400_000;
 /** Certificates begin this long before they are issued, so that clocks behind ours accept them. */
 export const backdateMs = 2 * dayMs;
 
 /** Who signs: the key and the name that its own certificates bear. */
-export type Signer = { readonly keyPem: string; readonly name: string };
+export type Signer<Key extends SigningKey = SigningKey> = {
+  readonly key: Key;
+  readonly name: string;
+};
 
 type Names = { readonly dns?: readonly string[]; readonly ips?: readonly string[] };
 
@@ -44,7 +49,10 @@ export type Issue = {
     | ({ readonly kind: "ledger-witness"; readonly name: string } & Names);
 };
 
-/** DER of the new certificate. Throws `invalid-name` for a DNS or IP name that is none. */
+/**
+ * DER of the new certificate. Throws `invalid-name` for a DNS or IP name that is none, what the key
+ * throws, and `authority-key-wrong` rather than give out a certificate whose signature does not hold.
+ */
 export async function issueCertificate(
   deps: { random: Random },
   issue: Issue,
@@ -52,7 +60,6 @@ export async function issueCertificate(
   const { signer, shape } = issue;
   const x509 = await loadX509();
   const { KeyUsageFlags, BasicConstraintsExtension } = x509;
-  const signing = await toCryptoKeys(signer.keyPem);
   const isAuthority = shape.kind === "anchor" || shape.kind === "intermediate";
   const extensions: Extension[] = [
     new BasicConstraintsExtension(isAuthority, isAuthority ? shape.pathLength : undefined, true),
@@ -63,7 +70,7 @@ export async function issueCertificate(
       true,
     ),
     await x509.SubjectKeyIdentifierExtension.create(new Uint8Array(issue.publicKey)),
-    await x509.AuthorityKeyIdentifierExtension.create(signing.publicKey),
+    await x509.AuthorityKeyIdentifierExtension.create(new Uint8Array(signer.key.publicKey)),
   ];
   if (!isAuthority) {
     const { clientAuth, serverAuth } = x509.ExtendedKeyUsage;
@@ -85,18 +92,40 @@ export async function issueCertificate(
       new x509.Extension("2.5.29.30", true, new Uint8Array(nameConstraints(shape.trustDomain))),
     );
   }
-  const certificate = await x509.X509CertificateGenerator.create({
+  const draft = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(deps.random),
     subject: distinguishedName(shape, signer),
     issuer: `CN=${signer.name}`,
     notBefore: new Date(issue.notBeforeMs ?? issue.nowMs - backdateMs),
     notAfter: new Date(issue.nowMs + issue.lifetimeMs),
     publicKey: new Uint8Array(issue.publicKey),
-    signingKey: signing.privateKey,
     signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+    // The library signs with keys of WebCrypto only: what is signed, and where, is done below.
+    signature: new Uint8Array(64).fill(1),
     extensions,
   });
-  return new Uint8Array(certificate.rawData);
+  return await signed(signer, new Uint8Array(draft.rawData));
+}
+
+/** The draft with its signature in place (RFC 5280, 4.1), which is looked at as others will. */
+async function signed({ key, name }: Signer, draft: Uint8Array): Promise<Uint8Array> {
+  const [body, algorithm] = readChildren(readDer(draft).content);
+  if (!body || !algorithm) throw new RangeError("the draft of a certificate has no body");
+  const noUnusedBits = Uint8Array.of(0);
+  const signature = await key.sign(body.whole);
+  const certificate = writeDer(
+    tags.sequence,
+    body.whole,
+    algorithm.whole,
+    writeDer(tags.bitString, noUnusedBits, signature),
+  );
+  const publicKey = createPublicKey({
+    key: Buffer.from(key.publicKey),
+    type: "spki",
+    format: "der",
+  });
+  if (!new X509Certificate(certificate).verify(publicKey)) throw wrongKey(name);
+  return certificate;
 }
 
 /** The proved key of a certificate request: SPKI, DER. Throws `invalid-request`. */

@@ -15,6 +15,7 @@ import { generateKeyPem, publicKeyOf } from "../certificates/keys.ts";
 import type { Credentials } from "../credentials.ts";
 import { anchorLifetimeMs } from "./authority.ts";
 import { dayMs, issueCertificate, type Issue } from "./issue.ts";
+import { pemKey } from "./signing-key.ts";
 
 /** What etcd's members ask of each other's leaves (`--peer-cert-allowed-cn`). */
 export const ledgerCommonName = "ledger";
@@ -59,9 +60,10 @@ export async function ensureLedgerAuthority(
   const existing = openLedgerAuthority(deps, folder);
   if (existing) return existing;
   const keyPem = generateKeyPem();
+  const key = pemKey(keyPem);
   const anchor = await issueCertificate(deps, {
-    signer: { keyPem, name: nameOf(trustDomain) },
-    publicKey: publicKeyOf(keyPem),
+    signer: { key, name: nameOf(trustDomain) },
+    publicKey: key.publicKey,
     nowMs: deps.nowMs(),
     notBeforeMs: 0,
     lifetimeMs: anchorLifetimeMs,
@@ -108,6 +110,7 @@ const nameOf = (trustDomain: string) => `${trustDomain} ledger CA`;
 
 function authorityOf(deps: Deps, stored: StoredLedgerAuthority): LedgerAuthority {
   const { trustDomain, keyPem, anchorPem } = stored;
+  const signer = { key: pemKey(keyPem), name: nameOf(trustDomain) };
   const serverName = ledgerServerName(trustDomain);
   const sign = async (
     ownKeyPem: string,
@@ -116,7 +119,7 @@ function authorityOf(deps: Deps, stored: StoredLedgerAuthority): LedgerAuthority
     shape: Extract<Issue["shape"], { kind: "ledger" | "ledger-witness" }>,
   ) => {
     const leaf = await issueCertificate(deps, {
-      signer: { keyPem, name: nameOf(trustDomain) },
+      signer,
       publicKey: publicKeyOf(ownKeyPem),
       nowMs,
       notBeforeMs: 0,

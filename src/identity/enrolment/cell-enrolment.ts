@@ -1,7 +1,7 @@
 /** Cells at the hub: the hub's side as a function from request to answer, and the cell's messages. */
 import type { Random } from "../../lib/random.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import type { Authority } from "../ca/authority.ts";
+import type { Authority, FolderAuthority } from "../ca/authority.ts";
 import { signIntermediate, type TrustDomainRegistry } from "../ca/hub-authority.ts";
 import { keyOfRequest } from "../ca/issue.ts";
 import { readCertificatesPem } from "../certificates/certificate.ts";
@@ -73,12 +73,12 @@ const cellOf = (authority: Authority) => authority.trustDomain.replace(/\.skerry
 
 /** A cell's request to the hub: with a token to enrol, without one to renew. */
 export async function cellRequest(
-  authority: Authority,
+  authority: FolderAuthority,
   options: { token?: string } = {},
 ): Promise<Uint8Array> {
   const common = {
     cell: cellOf(authority),
-    request: toBase64(await createRequest(authority.signer.keyPem)),
+    request: toBase64(await createRequest(authority.signer.key.keyPem)),
   };
   return encodeMessage(
     options.token === undefined
