@@ -10,7 +10,13 @@ export {
   type EntryPosition,
   type StoredEntry,
 } from "./records/entry.ts";
-export { columnsOf, entriesOf, type EntryColumns } from "./records/entry-columns.ts";
+export {
+  columnsOf,
+  entriesOf,
+  pick,
+  withBodies,
+  type EntryColumns,
+} from "./records/entry-columns.ts";
 export {
   beatBytesMax,
   decodeBeat,

@@ -4,7 +4,7 @@ import type { LeavingBatch, LeavingSnapshot } from "./documents/leaving.ts";
 import type { SnapshotPlace } from "./documents/snapshots.ts";
 import type { CollectionEgress, OperationLog } from "./documents/store.ts";
 import type { FeedStates, FeedWish, FillAnswer, PullQuery } from "./global/documents.ts";
-import type { ColumnBatch, LogBatch, Vector } from "./streams/store.ts";
+import type { ColumnBatch, Vector } from "./streams/store.ts";
 
 /** Who asks for documents of a strong collection: `id` is the SPIFFE id of the verified `token`. */
 export type StrongCaller = { readonly id: string; readonly token: string };
@@ -122,7 +122,7 @@ export type ClearedLog<C> = {
 export interface Gate<C> {
   /** By stream; nothing leaves of a stream that is not named. */
   setPolicies(policies: Readonly<Record<string, EgressPolicy>>): void;
-  clear(batch: LogBatch | ColumnBatch): ClearedLog<C>;
+  clear(batch: ColumnBatch): ClearedLog<C>;
 }
 
 /** The gate for documents. Runs in the storage thread. */

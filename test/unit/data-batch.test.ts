@@ -98,6 +98,7 @@ test("D9: a header out of its bounds is refused by the field that is wrong", () 
     { to: -1 },
     { streams: [""] },
     { streams: "a" },
+    { streams: ["a", "b", "a"] },
     { producers: [""] },
     { producers: ["ä".repeat(1000)] },
     { stream: ["0"] },

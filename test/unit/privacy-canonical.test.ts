@@ -8,7 +8,7 @@ import { parseBody, writeBody } from "../../src/privacy/gate/body.ts";
 import { isCanonical } from "../../src/privacy/gate/canonical.ts";
 import { createGate, type GatedBatch } from "../../src/privacy/gate/index.ts";
 import { compilePolicy, filter } from "../../src/privacy/gate/policy.ts";
-import { bodiesOf } from "../support/gated.ts";
+import { bodiesOf, logOf } from "../support/gated.ts";
 
 const anew = (bytes: Uint8Array): Buffer | undefined => {
   const value = parseBody(bytes);
@@ -132,7 +132,7 @@ test("P2, P3, P4: the gate lets out what it would write, of canonical bodies too
       gate.setPolicies({ s: policy });
       const body = Buffer.from(text);
       const entry = { stream: "s", atMs: 1, body, position: { origin: "n1.a", sequence: 1 } };
-      gate.clear({ origin: "n1.a", from: 1, to: 1, entries: [entry] });
+      gate.clear(logOf("n1.a", [entry]));
       const value = parseBody(body);
       const wanted = value ? writeBody(filter(compilePolicy(policy), value)) : Buffer.from("{}");
       const [left] = sent ? bodiesOf(sent) : [];

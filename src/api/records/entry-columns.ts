@@ -59,6 +59,69 @@ export function columnsOf(entries: readonly StoredEntry[]): EntryColumns {
   };
 }
 
+/** Those at these indexes, which ascend; names that only others bear are not in it. */
+export function pick(columns: EntryColumns, indexes: readonly number[]): EntryColumns {
+  const streams = intern();
+  const producers = intern();
+  const parts: Uint8Array[] = [];
+  const ends: number[] = [];
+  let bytes = 0;
+  /** Bodies that follow each other are one part. */
+  let [from, to] = [0, 0];
+  for (const index of indexes) {
+    const [start, end] = [columns.end[index - 1] ?? 0, columns.end[index] as number];
+    if (start !== to) {
+      parts.push(columns.bodies.subarray(from, to));
+      from = start;
+    }
+    to = end;
+    bytes += end - start;
+    ends.push(bytes);
+  }
+  parts.push(columns.bodies.subarray(from, to));
+  const named = (names: readonly string[], at: number) => names[at] as string;
+  const of = (values: readonly number[]) => indexes.map((index) => values[index] as number);
+  return {
+    streams: streams.names,
+    stream: of(columns.stream).map((at) => streams.indexOf(named(columns.streams, at))),
+    producers: producers.names,
+    producer: of(columns.producer).map((at) =>
+      at < 0 ? -1 : producers.indexOf(named(columns.producers, at)),
+    ),
+    epoch: of(columns.epoch),
+    sequence: of(columns.sequence),
+    atMs: of(columns.atMs),
+    position: of(columns.position),
+    end: ends,
+    bodies: Buffer.concat(parts),
+  };
+}
+
+/** With other bodies at these indexes, which ascend. */
+export function withBodies(
+  columns: EntryColumns,
+  changed: readonly { readonly index: number; readonly body: Uint8Array }[],
+): EntryColumns {
+  if (changed.length === 0) return columns;
+  const { end: ends, bodies } = columns;
+  const parts: Uint8Array[] = [];
+  const end = [...ends];
+  let [kept, grown, next] = [0, 0, 0];
+  for (let index = 0; index < ends.length; index++) {
+    const one = changed[next];
+    if (one?.index === index) {
+      const start = ends[index - 1] ?? 0;
+      parts.push(bodies.subarray(kept, start), one.body);
+      kept = ends[index] as number;
+      grown += one.body.length - (kept - start);
+      next++;
+    }
+    end[index] = (ends[index] as number) + grown;
+  }
+  parts.push(bodies.subarray(kept));
+  return { ...columns, end, bodies: Buffer.concat(parts) };
+}
+
 function intern() {
   const names: string[] = [];
   const indexes = new Map<string, number>();

@@ -7,7 +7,7 @@ export {
   type Beat,
   type BeatParts,
 } from "./beat.ts";
-export { columnsOf, entriesOf, type EntryColumns } from "./entry-columns.ts";
+export { columnsOf, entriesOf, pick, withBodies, type EntryColumns } from "./entry-columns.ts";
 export type { FieldChange, TextAttributes, TextDelta } from "./document.ts";
 export {
   coverRuns,

@@ -4,8 +4,10 @@
  * snapshot, for the writer seals, removes and interns meanwhile.
  */
 import type { EgressPolicy, StoredEntry } from "../../api/index.ts";
+import { entriesOf } from "../../api/records/index.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { createEntryReads } from "../tables/entry-reads.ts";
+import { createLogReads } from "../tables/log-reads.ts";
 import { createNames, type StreamRow } from "../tables/names.ts";
 import { createRemovedKeys } from "../tables/removed-keys.ts";
 import { SegmentDamaged } from "../tables/segment-contents.ts";
@@ -65,6 +67,7 @@ function openLogs(
   const segments = createSegments(db, names);
   const lastRow = db.prepare("SELECT max(id) AS id FROM entry");
   const last = Math.max(Number(lastRow.get()?.["id"] ?? 0), segments.lastId);
+  const readLog = createLogReads(db, { names, segments });
   const reads = createEntryReads(db, { names, segments }, () => last + 1);
   const firstPiece = db.prepare(
     "SELECT min(first_sequence) AS first FROM piece WHERE origin = ? AND stream = ?",
@@ -113,7 +116,7 @@ function openLogs(
       try {
         // Of other streams at these positions as well, so at most one for each.
         const limits = { entriesMax: 2 * (to - from + 1), bytesMax: Number.MAX_SAFE_INTEGER };
-        const { entries } = reads.log(row, [stream], from, limits);
+        const entries = entriesOf(origin, readLog(row, [stream], from, limits).columns);
         return {
           entries: entries.filter(
             (entry) => entry.stream === name && entry.position.sequence <= to,

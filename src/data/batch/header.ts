@@ -35,6 +35,7 @@ const listOf =
   (check: Check, lengthMax = Number.POSITIVE_INFINITY): Check =>
   (value) =>
     Array.isArray(value) && value.length <= lengthMax && value.every(check);
+const areDifferent: Check = (value) => Array.isArray(value) && new Set(value).size === value.length;
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 const isPolicy: Check = (value) =>
@@ -52,7 +53,7 @@ const checks: Readonly<Record<keyof Header, Check>> = {
   origin: isName,
   from: atLeast(1),
   to: atLeast(0),
-  streams: listOf(isName),
+  streams: (value) => listOf(isName)(value) && areDifferent(value),
   producers: listOf(isProducer),
   stream: column,
   producer: column,

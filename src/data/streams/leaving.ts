@@ -4,15 +4,15 @@
  * only not have heard of its Stream yet. The log waits before it, until the stream is declared, or
  * has been missing for so long that it was deleted.
  */
+import { pick } from "../../api/records/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { toLogBatch } from "../batch/codec.ts";
-import type { ColumnBatch, LogBatch } from "./store.ts";
+import type { ColumnBatch } from "./store.ts";
 
 export function createLeaving(
   deps: { clock: Clock; log: Log },
   options: { undeclaredGraceMs: number; declared: () => ReadonlyMap<string, unknown> | undefined },
-): (batch: LogBatch | ColumnBatch) => LogBatch | ColumnBatch | undefined {
+): (batch: ColumnBatch) => ColumnBatch | undefined {
   const { clock, log } = deps;
   const missingSinceMs = new Map<string, number>();
   const toldOf = new Set<string>();
@@ -36,12 +36,13 @@ export function createLeaving(
   return (batch) => {
     const streams = options.declared();
     if (!streams) return undefined;
-    if ("columns" in batch && !batch.columns.streams.some((name) => isAwaited(name, streams)))
-      return batch;
-    const whole = "columns" in batch ? toLogBatch(batch) : batch;
-    const end = whole.entries.findIndex(({ stream }) => isAwaited(stream, streams));
-    if (end < 0) return whole;
-    const to = (whole.entries[end]?.position.sequence ?? whole.from) - 1;
-    return to < whole.from ? undefined : { ...whole, to, entries: whole.entries.slice(0, end) };
+    const { columns, from } = batch;
+    const awaited = columns.streams.map((stream) => isAwaited(stream, streams));
+    const end = columns.stream.findIndex((index) => awaited[index]);
+    if (end < 0) return batch;
+    const to = (columns.position[end] ?? from) - 1;
+    return to < from
+      ? undefined
+      : { ...batch, to, columns: pick(columns, [...columns.stream.keys()].slice(0, end)) };
   };
 }

@@ -7,7 +7,7 @@ import { SegmentDamaged } from "../tables/segment-contents.ts";
 import type { Tables } from "../tables/tables.ts";
 import { unknownStream } from "./check.ts";
 import { pageLimit, parseCursor } from "./cursor.ts";
-import type { ColumnBatch, LogBatch, LogQuery, ReadEntry, ReadPage, ReadQuery } from "./store.ts";
+import type { ColumnBatch, LogQuery, ReadEntry, ReadPage, ReadQuery } from "./store.ts";
 
 export interface Reading {
   /** Throws `stream-unknown`; undefined: declared, and without an entry. */
@@ -16,9 +16,9 @@ export interface Reading {
   page(query: PageQuery): RowPage;
   /** As `StreamStore.read`. */
   read(query: ReadQuery): ReadPage;
-  log(query: LogQuery): LogBatch | ColumnBatch | undefined;
+  log(query: LogQuery): ColumnBatch | undefined;
   /** The same for the hub: an origin's log without its open lanes, or a lane. */
-  leaving(query: LogQuery): LogBatch | ColumnBatch | undefined;
+  leaving(query: LogQuery): ColumnBatch | undefined;
   cursorOf(id: number): string;
   /** Throws `invalid-cursor`. */
   parse(cursor: string | undefined): number;
@@ -29,10 +29,10 @@ const batchBytesDefault = 256 * 1024;
 const batchEntriesMax = 4096;
 
 export function createReading(
-  tables: Pick<Tables, "names" | "lanes" | "entries" | "logColumns">,
+  tables: Pick<Tables, "names" | "lanes" | "entries" | "readLog">,
   options: { scope: string; view: string; declared: () => ReadonlyMap<string, unknown> },
 ): Reading {
-  const { names, lanes, entries, logColumns } = tables;
+  const { names, lanes, entries, readLog } = tables;
   const { scope, view, declared } = options;
   const cursorOf = (id: number) => `${view}.${id}`;
   const parse = (cursor: string | undefined) => parseCursor(cursor, view);
@@ -61,21 +61,14 @@ export function createReading(
   const logOf = (
     { origin: name, from, bytesMax = batchBytesDefault }: LogQuery,
     streams: readonly StreamRow[],
-  ): LogBatch | ColumnBatch | undefined => {
+  ): ColumnBatch | undefined => {
     const origin = names.findOrigin(scope, name);
     if (!origin || from > origin.top) return undefined;
     const start = Math.max(1, from);
     const limits = { entriesMax: batchEntriesMax, bytesMax };
-    const sealed = logColumns(origin, streams, start, limits);
-    if (sealed) {
-      const { columns, complete } = sealed;
-      const to = complete ? origin.top : (columns.position.at(-1) ?? start);
-      return { origin: name, from: start, to, columns };
-    }
-    const found = entries.log(origin, streams, start, limits);
-    const last = found.entries.at(-1)?.position.sequence ?? start;
-    const to = found.complete ? origin.top : last;
-    return { origin: name, from: start, to, entries: found.entries };
+    const { columns, complete } = readLog(origin, streams, start, limits);
+    const to = complete ? origin.top : (columns.position.at(-1) ?? start);
+    return { origin: name, from: start, to, columns };
   };
 
   return {

@@ -225,8 +225,8 @@ export function openStreamStore(
       const batch = reading.log(query);
       if (!batch) return undefined;
       const { origin, from, to } = batch;
-      const { length } = "columns" in batch ? batch.columns.stream : batch.entries;
-      return { origin, from, to, entries: length, bytes: encodeBatch(batch) };
+      const { length: entries } = batch.columns.stream;
+      return { origin, from, to, entries, bytes: encodeBatch(batch) };
     },
     async apply(bytes) {
       const batch = decodeColumns(bytes);

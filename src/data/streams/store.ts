@@ -213,7 +213,7 @@ export type LocalStreamStore = StreamStore & {
    * What `log` would encode, for the gate, of an origin without its open lanes, or of a lane: entries here have passed no policy. Ends before an entry
    * of a stream that is not declared (yet); undefined when there is nothing to show the gate now.
    */
-  readLeaving(query: LogQuery): LogBatch | ColumnBatch | undefined;
+  readLeaving(query: LogQuery): ColumnBatch | undefined;
 };
 
 /** What a row costs beside its body: `bytesMax` is to be near what the disk sees. */

@@ -4,6 +4,7 @@
  * sealed behind it. Runs inside a transaction.
  */
 import type { EntryColumns, StoredEntry } from "../../api/index.ts";
+import { pick } from "../../api/records/index.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { toLogBatch } from "../batch/codec.ts";
 import { columnsOfRows, sliceColumns, type SegmentColumns } from "../batch/segment.ts";
@@ -113,9 +114,9 @@ export function createArrivals(
   const seal: Arrivals["seal"] = (stream, origin, size, fresh) =>
     sealColumns(stream, size, () => columnsOfRows(rowsOf(stream, origin, fresh())));
 
-  /** All of one stream: as it came, but for the numbers that this store has for names. */
+  /** Of one stream; as they came, but for the numbers that this store has for names. */
   const columnsAt = (
-    { stream, origin, firstId }: { stream: StreamRow; origin: OriginRow; firstId: number },
+    { stream, origin, ids }: { stream: StreamRow; origin: OriginRow; ids: readonly number[] },
     columns: EntryColumns,
   ): SegmentColumns => {
     const { producers, producer, position } = columns;
@@ -123,7 +124,7 @@ export function createArrivals(
     const numberOf = (index: number) =>
       (numbers[index] ??= names.producer(stream, producers[index] ?? ""));
     return {
-      ids: position.map((_, index) => firstId + index),
+      ids,
       origins: position.map(() => origin.id),
       sequences: position,
       producers: producer.map((index) => (index < 0 ? -1 : numberOf(index))),
@@ -145,48 +146,56 @@ export function createArrivals(
         return applyBatch(tables, scope, toLogBatch(batch), onStored);
       retention.noteArrival();
       const origin = names.origin(scope, originOfLog(batch.origin));
-      const { position, end, streams } = columns;
-      const size = { entries: position.length, bytes: columns.bodies.length };
-      if (streams.length === 1 && (position[0] ?? 0) > top) {
-        const stream = names.stream(scope, streams[0] ?? "");
-        const at = { stream, origin, firstId: entries.nextId };
-        if (sealColumns(stream, size, () => columnsAt(at, columns))) {
-          entries.reserve(size.entries);
-          for (let index = 0; index < position.length; index++)
-            onStored(
-              stream,
-              origin,
-              position[index] as number,
-              (end[index] as number) - (end[index - 1] ?? 0),
-            );
-          const nothing = { ...batch, entries: [] };
-          return { ...applyBatch(tables, scope, nothing, onStored), stored: size.entries };
-        }
-      }
-      const whole = toLogBatch(batch);
-      const fresh = whole.entries.filter(({ position: at }) => at.sequence > top);
+      const fresh = freshIn(columns, top);
       // In the order of the log, whatever becomes of them: who reads the view reads it in that order.
-      const firstId = entries.reserve(fresh.length);
-      const placed = fresh.map((entry, index): Placed => ({ id: firstId + index, entry }));
-      const asRows: Placed[] = [];
+      const firstId = entries.reserve(fresh.stream.length);
+      const asRows: number[] = [];
       let sealed = 0;
-      for (const [name, ofStream] of Map.groupBy(placed, ({ entry }) => entry.stream)) {
+      for (const [name, indexes] of byStream(fresh)) {
         const stream = names.stream(scope, name);
-        const bytes = ofStream.reduce((sum, { entry }) => sum + entry.body.length, 0);
-        if (seal(stream, origin, { entries: ofStream.length, bytes }, () => ofStream)) {
-          sealed += ofStream.length;
-          for (const { entry } of ofStream)
-            onStored(stream, origin, entry.position.sequence, entry.body.length);
-        } else asRows.push(...ofStream);
+        const { length: count } = indexes;
+        const isAll = count === fresh.stream.length;
+        const own = isAll ? fresh : count < sealedMin ? undefined : pick(fresh, indexes);
+        const at = { stream, origin, ids: indexes.map((index) => firstId + index) };
+        if (own && sealColumns(stream, sizeOf(own), () => columnsAt(at, own))) {
+          sealed += count;
+          for (const [index, position] of own.position.entries())
+            onStored(stream, origin, position, (own.end[index] ?? 0) - (own.end[index - 1] ?? 0));
+        } else asRows.push(...indexes);
       }
-      asRows.sort((a, b) => a.id - b.id);
-      const left = { ...whole, entries: asRows.map(({ entry }) => entry) };
-      const ids = new Map(asRows.map(({ id, entry }) => [entry, id]));
+      asRows.sort((a, b) => a - b);
+      const left = toLogBatch({ ...batch, columns: pick(fresh, asRows) });
+      const ids = new Map(
+        left.entries.map((entry, index) => [entry, firstId + (asRows[index] ?? 0)]),
+      );
       const answer = applyBatch(tables, scope, left, onStored, ids);
       return { ...answer, stored: answer.stored + sealed };
     },
   };
 }
+
+/** Those behind `top`. */
+function freshIn(columns: EntryColumns, top: number): EntryColumns {
+  const first = columns.position.findIndex((position) => position > top);
+  if (first === 0) return columns;
+  const { length } = columns.position;
+  return pick(
+    columns,
+    first < 0 ? [] : Array.from({ length: length - first }, (_, index) => first + index),
+  );
+}
+
+/** Indexes, ascending. */
+function byStream({ streams, stream }: EntryColumns): Map<string, readonly number[]> {
+  const found = streams.map((): number[] => []);
+  for (let index = 0; index < stream.length; index++) found[stream[index] as number]?.push(index);
+  return new Map(streams.flatMap((name, at) => (found[at]?.length ? [[name, found[at]]] : [])));
+}
+
+const sizeOf = ({ position, bodies }: EntryColumns): Size => ({
+  entries: position.length,
+  bytes: bodies.length,
+});
 
 function* partsOf(
   columns: SegmentColumns,

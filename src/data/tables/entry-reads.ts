@@ -33,13 +33,6 @@ export interface EntryReads {
   /** The id behind which the `count` newest entries of these streams lie; 0 when they hold fewer. */
   beforeNewest(streams: readonly StreamRow[], count: number): number;
   countAfter(stream: StreamRow, id: number): number;
-  /** By position in one origin's log, of these streams, aliases included. Throws `segment-damaged` like `page`. */
-  log(
-    origin: OriginRow,
-    streams: readonly StreamRow[],
-    from: number,
-    limits: { entriesMax: number; bytesMax: number },
-  ): { entries: readonly StoredEntry[]; complete: boolean };
   /** What there is of one stream at these positions of a log; what is damaged is left out. */
   copies(
     origin: OriginRow,
@@ -190,36 +183,6 @@ export function createEntryReads(
 
     countAfter: (stream, id) =>
       segments.countAfter(stream, id) + Number(countRows.get(stream.id, id)?.["rows"]),
-
-    log(origin, streams, from, { entriesMax, bytesMax }) {
-      const entries: StoredEntry[] = [];
-      let bytes = 0;
-      const wanted = new Set(streams.map(({ name }) => name));
-      const isAll = streams.length === names.streams().length;
-      // Rows come as they are asked for; without a filter SQLite is told where it may end.
-      const rowsMax = isAll ? entriesMax + 1 : -1;
-      const sources = [
-        rowLog(origin, from, rowsMax),
-        aliasLog(origin, from, rowsMax),
-        ...streams
-          .filter((stream) => segments.toId(stream) > 0)
-          .map((stream) => sealedLog(origin, stream, from)),
-      ];
-      try {
-        for (const { entry } of mergeSorted(sources, ({ sequence }) => sequence)) {
-          if (!entry || !wanted.has(entry.stream)) continue;
-          if (entries.length >= entriesMax || bytes >= bytesMax)
-            return { entries, complete: false };
-          const { id: _id, scope: _scope, ...stored } = entry;
-          entries.push(stored);
-          bytes += stored.body.length;
-        }
-      } catch (error) {
-        if (!(error instanceof SegmentDamaged) || entries.length === 0) throw error;
-        return { entries, complete: false };
-      }
-      return { entries, complete: true };
-    },
 
     copies(origin, stream, { from, to }, entriesMax) {
       const sources = [

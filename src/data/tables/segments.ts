@@ -61,6 +61,8 @@ export type Segments = Pick<
       from: number,
       options?: { passOver: boolean },
     ): Generator<LogStep>;
+    /** What it is in; undefined: given up. Throws `segment-damaged`. */
+    openPiece(piece: Piece): Segment | undefined;
     /** Pieces of the positions `after < position <= to`, of all streams of the origin's scope. */
     pieces(
       origin: OriginRow,
@@ -102,24 +104,30 @@ export function createSegments(
   const { open } = contents;
   const { pieceAt } = directory;
 
+  const openPiece = ({ segment: id }: Piece, passOver = false): Segment | undefined => {
+    try {
+      return open(id);
+    } catch (error) {
+      const isDamaged = error instanceof SegmentDamaged;
+      if (!isDamaged || !(passOver || contents.isLost(id))) throw error;
+      return undefined;
+    }
+  };
   const rowsOf = (
-    { segment: id, origin, firstSequence, lastSequence }: Piece,
+    piece: Piece,
     after: number,
     to: number,
     passOver = false,
   ): readonly SealedRow[] => {
+    const { origin, firstSequence, lastSequence } = piece;
     const [low, high] = [Math.max(after + 1, firstSequence), Math.min(to, lastSequence)];
-    try {
-      const { origins, sequences, row } = open(id);
-      const rows: SealedRow[] = [];
-      for (const [index, sequence] of sequences.entries())
-        if (sequence >= low && sequence <= high && origins[index] === origin) rows.push(row(index));
-      return rows;
-    } catch (error) {
-      const isDamaged = error instanceof SegmentDamaged;
-      if (!isDamaged || !(passOver || contents.isLost(id))) throw error;
-      return [];
-    }
+    const segment = openPiece(piece, passOver);
+    if (!segment) return [];
+    const { origins, sequences, row } = segment;
+    const rows: SealedRow[] = [];
+    for (const [index, sequence] of sequences.entries())
+      if (sequence >= low && sequence <= high && origins[index] === origin) rows.push(row(index));
+    return rows;
   };
 
   return {
@@ -201,6 +209,7 @@ export function createSegments(
       }
     },
 
+    openPiece: (piece) => openPiece(piece),
     *pieces(origin, streams, after, to) {
       for (const stream of streams) {
         if (directory.toId(stream) === 0) continue;

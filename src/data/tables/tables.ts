@@ -2,7 +2,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { createEntryTable, type EntryTable } from "./entry-table.ts";
-import { createLogColumns, type LogColumns } from "./log-columns.ts";
+import { createLogReads, type ReadLog } from "./log-reads.ts";
 import { createHubLanes, type HubLanes } from "./lanes.ts";
 import { createNames, type Names } from "./names.ts";
 import { createRetention, type Retention } from "./retention.ts";
@@ -16,7 +16,7 @@ export type Tables = {
   readonly segments: Segments;
   readonly sealing: Sealing;
   readonly entries: EntryTable;
-  readonly logColumns: LogColumns;
+  readonly readLog: ReadLog;
   readonly retention: Retention;
   /** After a rollback: what was kept in memory of it is read anew. */
   forget(): void;
@@ -41,7 +41,7 @@ export function createTables(deps: {
     segments,
     sealing,
     entries,
-    logColumns: createLogColumns(db, { names, segments }),
+    readLog: createLogReads(db, { names, segments }),
     retention,
     forget() {
       for (const part of [names, lanes, segments, entries, retention]) part.forget();

@@ -10,8 +10,6 @@ export interface Clearing {
   passes(bodies: Uint8Array, start: number, end: number): boolean;
   /** What of it may leave. Undefined: this is no JSON object. */
   rewritten(body: Uint8Array): Uint8Array | undefined;
-  /** The very same bytes where they pass, or rewritten. */
-  body(body: Uint8Array): Uint8Array | undefined;
 }
 
 /** Of what is no JSON object. */
@@ -28,9 +26,5 @@ export function createClearing(policy: EgressPolicy): Clearing {
     const value = parseBody(body);
     return value && writeBody(filter(compiled, value));
   };
-  return {
-    passes,
-    rewritten,
-    body: (body) => (passes(body, 0, body.length) ? body : rewritten(body)),
-  };
+  return { passes, rewritten };
 }

@@ -17,7 +17,7 @@ export function createNarrowing(): Narrowing {
     body(body, policy) {
       const clearing = clearingByPolicy.get(policy) ?? createClearing(policy);
       clearingByPolicy.set(policy, clearing);
-      return clearing.body(body) ?? noFields;
+      return clearing.passes(body, 0, body.length) ? body : (clearing.rewritten(body) ?? noFields);
     },
   };
 }
