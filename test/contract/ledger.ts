@@ -276,6 +276,10 @@ export function ledgerContract(engine: string, create: () => Promise<LedgerFixtu
       (await ledger.get("a", { atRevision: (one - 1) as Revision })).keyValue,
       undefined,
     );
+    assert.deepEqual(
+      (await ledger.list("", { atRevision: two })).items.map(({ value }) => text(value)),
+      ["2", "stays"],
+    );
     await ledger.compact(two);
     await ledger.compact(one);
     assert.equal((await ledger.status()).compactedRevision, two);

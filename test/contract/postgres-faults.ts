@@ -80,6 +80,32 @@ export function postgresFaults(server: () => TestPostgres): void {
     }
   });
 
+  test("work that is given up leaves its connection, and is not begun once it was given up", async () => {
+    await using pool = await server().open(await server().freshUrl());
+    const stop = new AbortController();
+    let begun = 0;
+    const work = range(1, 3).map(() =>
+      pool.use(
+        async (session) => {
+          begun++;
+          await session.query("SELECT pg_sleep(60)");
+        },
+        { signal: stop.signal },
+      ),
+    );
+    const ended = Promise.allSettled(work);
+    await waitFor(() => begun === 2, { what: "both connections to be in use", timeoutMs });
+    stop.abort(new Error("given up"));
+    assert.deepEqual(
+      (await ended).map(
+        (one) => one.status === "rejected" && (one.reason.code ?? one.reason.message),
+      ),
+      ["database-unreachable", "database-unreachable", "given up"],
+    );
+    assert.equal(begun, 2);
+    assert.deepEqual(await pool.use((session) => session.query("SELECT 1 AS one")), [{ one: 1 }]);
+  });
+
   test("reads, batches and retention at once, many times the connections, all come to an end", async () => {
     const store = await open(await server().freshUrl(), { retentionAgeMs: 8 * dayMs });
     try {

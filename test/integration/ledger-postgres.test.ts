@@ -23,11 +23,10 @@ const put = async (ledger: Ledger, key: string, value: string): Promise<Revision
 /** Two processes' ledgers on one new database. */
 async function two(): Promise<AsyncDisposable & { url: string; a: Ledger; b: Ledger }> {
   const url = await (await ledgers.server()).freshUrl();
+  // Nothing but what is tested reads by itself.
+  const options = { ttlMsMin: 1_000, bookmarkMs: timeout, retention: { periodMs: timeout } };
   // At once: they meet at the making of the tables.
-  const [a, b] = await Promise.all([
-    ledgers.open(url, { ttlMsMin: 1_000 }),
-    ledgers.open(url, { ttlMsMin: 1_000 }),
-  ]);
+  const [a, b] = await Promise.all([ledgers.open(url, options), ledgers.open(url, options)]);
   return {
     url,
     a,
@@ -97,14 +96,33 @@ test(
       for (let i = 0; i < 40; i++) values.set(await put(ledger, "k", `${name}${i}`), `${name}${i}`);
     };
     await Promise.all([write(cell.a, "a"), write(cell.a, "b"), write(cell.b, "c")]);
-    await waitFor(() => watch.seen.length >= 120, { what: "all revisions to be told" });
+    // Which this one can know by looking only.
+    values.set(await put(cell.a, "k", "last"), "last");
+    await waitFor(() => watch.seen.length >= 121, { what: "all revisions to be told" });
     assert.deepEqual(
       watch.seen.map(({ revision, events: [event] }) => [
         revision,
         event?.type === "put" && text(event.keyValue.value),
         text(event?.previous?.value),
       ]),
-      Array.from({ length: 120 }, (_, i) => [i + 1, values.get(i + 1), values.get(i)]),
+      Array.from({ length: 121 }, (_, i) => [i + 1, values.get(i + 1), values.get(i)]),
+    );
+  },
+);
+
+test(
+  "P5: what is long behind is read piece by piece, and nothing is left out",
+  { timeout },
+  async () => {
+    await using cell = await two();
+    const value = new Uint8Array(500_000);
+    for (let i = 0; i < 6; i++)
+      await cell.a.transact([], [{ type: "put", key: `k/${i % 2}`, value }]);
+    await using watch = follow(cell.b, 0 as Revision);
+    await waitFor(() => watch.seen.length >= 6, { what: "all revisions to be told" });
+    assert.deepEqual(
+      watch.seen.map(({ revision }) => revision),
+      [1, 2, 3, 4, 5, 6],
     );
   },
 );
@@ -172,6 +190,27 @@ test("P4: a renewal that comes while a lease is being ended keeps it", { timeout
   assert.ok((await cell.b.get("held")).keyValue);
 });
 
+test(
+  "P2: a write that was given up while it waited is not written later",
+  { timeout },
+  async () => {
+    await using cell = await two();
+    await using other = await (await ledgers.server()).open(cell.url);
+    const givenUp = new AbortController();
+    await other.transaction(async (session) => {
+      await session.query("SELECT FROM skerry_ledger.state FOR UPDATE");
+      const write = (options: { timeoutMs?: number; signal?: AbortSignal }) =>
+        cell.a.transact([], [{ type: "put", key: "late", value: bytes("1") }], options);
+      await assert.rejects(write({ timeoutMs: 200 }), { code: "ledger-unavailable" });
+      const waiting = write({ signal: givenUp.signal });
+      givenUp.abort(new Error("gone"));
+      assert.equal((await waiting).state, "unknown");
+    });
+    assert.equal(await put(cell.a, "next", "1"), 1);
+    assert.equal((await cell.b.get("late")).keyValue, undefined);
+  },
+);
+
 async function overProxy(
   work: (ledger: Ledger, proxy: PostgresProxy, url: string) => Promise<void>,
 ) {
@@ -208,12 +247,13 @@ for (const fault of ["lose-answer", "lose-request"] as const)
 test("P2: a transaction that another one followed is still known by its mark", { timeout }, () =>
   overProxy(async (ledger, proxy, url) => {
     await using other = await ledgers.open(url);
-    for (const fault of ["lose-answer", "lose-request"] as const) {
-      proxy.atCommit(fault);
+    for (const [index, fault] of (["lose-answer", "lose-request"] as const).entries()) {
+      proxy.atCommit(fault, { vanish: true });
       const before = (await other.status()).revision;
       const writing = put(ledger, `mine/${fault}`, "1");
-      await waitFor(() => proxy.faults > 0, { what: "the commit to be cut" });
+      await waitFor(() => proxy.faults > index, { what: "the commit to be cut" });
       const followed = await put(other, `other/${fault}`, "1");
+      proxy.heal();
       const revision = await writing;
       assert.deepEqual(
         [revision, followed].toSorted((x, y) => x - y),
@@ -231,7 +271,7 @@ test(
   () =>
     overProxy(async (ledger, proxy, url) => {
       await put(ledger, "a", "1");
-      proxy.atCommit("vanish");
+      proxy.atCommit("lose-answer", { vanish: true });
       const timeoutMs = 300;
       const outcome = await ledger.transact([], [{ type: "put", key: "a", value: bytes("2") }], {
         timeoutMs,

@@ -27,7 +27,6 @@ export function postgresLedgers(options: { host: string }): PostgresLedgers {
     const ledger = await openPostgresLedger(hostDeps, {
       address: parsePostgresUrl(url),
       ttlMsMin: ttlMs,
-      bookmarkMs: 50,
       ...given,
     });
     return Object.assign(ledger, { [Symbol.asyncDispose]: () => ledger.close() });
@@ -38,14 +37,14 @@ export function postgresLedgers(options: { host: string }): PostgresLedgers {
     async fixture() {
       const url = await (await server()).freshUrl();
       const folder = await temporaryFolder();
-      let ledger = await open(url);
+      let ledger = await open(url, { bookmarkMs: 50 });
       return {
         ledger,
         folder: folder.path,
         ttlMs,
         async reopen() {
           await ledger.close();
-          ledger = await open(url);
+          ledger = await open(url, { bookmarkMs: 50 });
           return ledger;
         },
         openCopy: async (path) => openTestLedger({ path }),

@@ -1,17 +1,14 @@
 /** A way to PostgreSQL that can be cut at the commit of a transaction. */
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
-/**
- * `lose-answer`: the commit arrives and its answer does not. `lose-request`: it does not arrive.
- * `vanish`: as `lose-answer`, and nobody answers afterwards until `heal`.
- */
-export type CommitFault = "lose-answer" | "lose-request" | "vanish";
+/** `lose-answer`: the commit arrives and its answer does not. `lose-request`: it does not arrive. */
+export type CommitFault = "lose-answer" | "lose-request";
 
 export interface PostgresProxy extends AsyncDisposable {
   /** The same database, by this way. */
   url(url: string): string;
-  /** Befalls the next commit. */
-  atCommit(fault: CommitFault): void;
+  /** Befalls the next commit. `vanish`: nobody answers afterwards until `heal`. */
+  atCommit(fault: CommitFault, options?: { vanish: boolean }): void;
   heal(): void;
   /** Commits that a fault befell. */
   readonly faults: number;
@@ -22,7 +19,7 @@ export async function startPostgresProxy(target: {
   port: number;
 }): Promise<PostgresProxy> {
   const sockets = new Set<Socket>();
-  let next: CommitFault | undefined;
+  let next: { fault: CommitFault; vanish: boolean } | undefined;
   let hasVanished = false;
   let faults = 0;
   const server = createServer((client) => {
@@ -41,33 +38,31 @@ export async function startPostgresProxy(target: {
         upstream.destroy();
       });
     }
+    const cut = () => {
+      if (hasVanished) for (const socket of sockets) socket.destroy();
+      client.destroy();
+    };
     client.on("data", (bytes: Buffer) => {
-      const fault = bytes.includes("COMMIT\0") ? next : undefined;
-      if (fault === undefined) {
-        upstream.write(bytes);
-        return;
+      const befalls = bytes.includes("COMMIT\0") ? next : undefined;
+      if (befalls) {
+        next = undefined;
+        faults++;
+        hasVanished = befalls.vanish;
+        isCut = true;
       }
-      next = undefined;
-      faults++;
-      if (fault === "lose-request") {
-        upstream.destroy();
-        return;
-      }
-      isCut = true;
-      hasVanished = fault === "vanish";
-      upstream.write(bytes);
+      if (befalls?.fault === "lose-request") cut();
+      else upstream.write(bytes);
     });
     upstream.on("data", (bytes: Buffer) => {
-      if (!isCut) client.write(bytes);
-      else if (hasVanished) for (const socket of sockets) socket.destroy();
-      else client.destroy();
+      if (isCut) cut();
+      else client.write(bytes);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, target.host, resolve));
   const { port } = server.address() as AddressInfo;
   return {
     url: (url) => url.replace(`:${target.port}/`, `:${port}/`),
-    atCommit: (fault) => void (next = fault),
+    atCommit: (fault, { vanish } = { vanish: false }) => void (next = { fault, vanish }),
     heal: () => void (hasVanished = false),
     get faults() {
       return faults;

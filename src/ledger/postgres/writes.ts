@@ -106,7 +106,6 @@ export function createWrites(core: Core, writer: Postgres): Writes {
             return revision;
           },
         });
-        limit.throwIfAborted();
         committing(written);
         await session.query("COMMIT");
         return written;
