@@ -8,19 +8,20 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createServer, type TLSSocket } from "node:tls";
 import { weigh } from "../src/drill/scripts/soak-sample.ts";
-import { openCellRegistry } from "../src/hub/registry.ts";
+import { openFleetLedger } from "../src/hub/fleet-ledger.ts";
+import { openFleet } from "../src/hub/fleet.ts";
 import { startHub, stopHub, type HubInfo } from "../src/hub/index.ts";
 import {
   acceptCellAnswer,
   cellRequest,
   createAuthority,
   createCellEnrolment,
-  createFolderTokenStore,
   createJoinToken,
   serverTlsOptions,
   spiffeId,
   type Authority,
 } from "../src/identity/index.ts";
+import { silentLog } from "../src/lib/log.ts";
 import { ascending, percentile } from "../src/lib/percentile.ts";
 import { systemClock as clock, systemRandom as random } from "../src/runtime/clock/index.ts";
 import { inFolder, type BenchOptions, type BenchResult } from "./support/bench.ts";
@@ -143,8 +144,12 @@ async function enrol(
     folder: join(dataDir, "identity"),
     trustDomain: `${hubName}.skerry`,
   });
-  const registry = openCellRegistry(dataDir, { nowMs, onChange: () => {} });
-  const tokens = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
+  const fleetDeps = { clock, random, log: silentLog };
+  const fleet = await openFleet(fleetDeps, {
+    ledger: openFleetLedger(fleetDeps, dataDir),
+    onChange: () => {},
+  });
+  const { registry, tokens } = fleet;
   const answer = createCellEnrolment({
     ...{ authority, tokens, registry, random, nowMs },
     onJoined: (cell) => registry.enrolled(cell),
@@ -164,6 +169,7 @@ async function enrol(
       credentials: await cell.issueCredentials(spiffeId(trustDomain, "node", "n1")),
     });
   }
+  await fleet.close();
   return { authority, cells };
 }
 

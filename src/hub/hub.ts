@@ -17,6 +17,7 @@ import {
 } from "../data/index.ts";
 import { createCellBook, encodeHubHeard } from "../fleet/index.ts";
 import { spiffeId } from "../identity/index.ts";
+import type { LedgerMethods, LedgerThreadEvents } from "../ledger/index.ts";
 import { whenAborted } from "../lib/abort.ts";
 import { parseDurationMs } from "../lib/duration.ts";
 import { SkerryError } from "../lib/errors.ts";
@@ -110,10 +111,10 @@ export async function runHub(
   const thread = await lifecycle.start(
     "storage",
     () =>
-      startThread<GlobalMethods & GlobalDocumentMethods, GlobalEvents & GlobalDocumentEvents>(
-        entryUrl(import.meta.url, "./storage.entry"),
-        { name: "storage", data },
-      ),
+      startThread<
+        GlobalMethods & GlobalDocumentMethods & LedgerMethods,
+        GlobalEvents & GlobalDocumentEvents & LedgerThreadEvents
+      >(entryUrl(import.meta.url, "./storage.entry"), { name: "storage", data }),
     (part) => part.terminate(),
   );
   const documentsThread = postgres
@@ -134,7 +135,10 @@ export async function runHub(
   );
 
   let listener: Listener | undefined;
-  const enrolPath = await startEnrolPath(ground, { onCells: () => listener?.refresh() });
+  const enrolPath = await startEnrolPath(ground, {
+    storage: thread,
+    onCells: () => listener?.refresh(),
+  });
   const { authority, own, registry } = enrolPath;
   const book = createCellBook({ clock });
 

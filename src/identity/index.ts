@@ -97,8 +97,12 @@ export {
 } from "./tokens/join-token.ts";
 export { parseTokenRequest } from "./tokens/token-request.ts";
 export {
-  createFolderTokenStore,
-  unusedFolderTokens,
-  type TokenRecord,
-  type TokenStore,
-} from "./tokens/token-store.ts";
+  createLedgerTokenStore,
+  parseKeptToken,
+  putToken,
+  readFolderTokens,
+  takeOverTokens,
+  tokensPrefix,
+  type KeptToken,
+} from "./tokens/ledger-tokens.ts";
+export { createFolderTokenStore, type TokenRecord, type TokenStore } from "./tokens/token-store.ts";

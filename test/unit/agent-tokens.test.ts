@@ -3,11 +3,12 @@ import { strict as assert } from "node:assert";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { createLedgerTokenStore, takeOverTokens } from "../../src/agent/ledger-tokens.ts";
 import {
   createFolderTokenStore,
   createJoinToken,
+  createLedgerTokenStore,
   redeemJoinToken,
+  takeOverTokens,
 } from "../../src/identity/index.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
 import { openTestLedger, temporaryFolder } from "../support/ledger.ts";

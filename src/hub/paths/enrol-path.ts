@@ -3,7 +3,6 @@ import { join } from "node:path";
 import {
   createAuthority,
   createCellEnrolment,
-  createFolderTokenStore,
   createJoinToken,
   keepOwnCredentials,
   openAuthority,
@@ -13,8 +12,11 @@ import {
   type OwnCredentials,
   type Trust,
 } from "../../identity/index.ts";
-import { openPostgresFleet, type FleetStore } from "../fleet-postgres.ts";
-import { openCellRegistry, type CellRegistry } from "../registry.ts";
+import { connectLedger, type LedgerThread } from "../../ledger/index.ts";
+import { takeOverFleetFiles } from "../fleet-files.ts";
+import { openPostgresFleet } from "../fleet-postgres.ts";
+import { openFleet, type FleetStore } from "../fleet.ts";
+import type { CellRegistry } from "../registry.ts";
 import type { HubGround } from "../ground.ts";
 
 export type EnrolPath = {
@@ -30,7 +32,11 @@ export type EnrolPath = {
 
 export async function startEnrolPath(
   ground: HubGround,
-  deps: { onCells: () => void },
+  deps: {
+    /** Holds the fleet's ledger where there is no PostgreSQL. */
+    storage: LedgerThread;
+    onCells: () => void;
+  },
 ): Promise<EnrolPath> {
   const { clock, random, log, lifecycle, record, dataDir, postgres } = ground;
   const nowMs = () => clock.wallMs();
@@ -60,21 +66,16 @@ export async function startEnrolPath(
   };
   const { registry, tokens } = await lifecycle.start(
     "fleet",
-    async (): Promise<FleetStore> =>
-      postgres
-        ? await openPostgresFleet(
-            { clock, log },
-            {
-              address: postgres,
-              hub: { name: record.name, pin: authority.pin },
-              onChange,
-            },
-          )
-        : {
-            registry: openCellRegistry(dataDir, { nowMs, onChange }),
-            tokens: createFolderTokenStore({ nowMs }, join(dataDir, "tokens")),
-            close: async () => {},
-          },
+    async (): Promise<FleetStore> => {
+      const fleetDeps = { clock, random, log };
+      if (postgres) {
+        const hub = { name: record.name, pin: authority.pin };
+        return await openPostgresFleet(fleetDeps, { address: postgres, hub, onChange });
+      }
+      const ledger = await connectLedger(deps.storage, fleetDeps);
+      await takeOverFleetFiles(ledger, dataDir);
+      return await openFleet(fleetDeps, { ledger, onChange });
+    },
     (part) => part.close(),
   );
   return {

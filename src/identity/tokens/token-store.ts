@@ -3,7 +3,7 @@
  * that the command line may create one beside a running server; a cell of several servers binds the
  * port to its ledger instead.
  */
-import { existsSync, linkSync, readdirSync, rmSync } from "node:fs";
+import { linkSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
 import {
@@ -33,17 +33,6 @@ export interface TokenStore {
 
 /** Records of tokens expired for longer than this are removed when another is put. */
 const keepExpiredMs = 86_400_000;
-
-/** Those of a folder that nobody has used. */
-export function unusedFolderTokens(folder: string): readonly TokenRecord[] {
-  if (!existsSync(folder)) return [];
-  const files = new Set(readdirSync(folder));
-  return [...files].flatMap((file) => {
-    const id = /^([a-z0-9]+)\.json$/.exec(file)?.[1];
-    const record = id === undefined ? undefined : readRecord(join(folder, file));
-    return record === undefined || files.has(`${id}.used`) ? [] : [record as TokenRecord];
-  });
-}
 
 export function createFolderTokenStore(deps: { nowMs: () => number }, folder: string): TokenStore {
   const path = (id: string, ending: "json" | "used") => {
