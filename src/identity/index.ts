@@ -104,5 +104,6 @@ export {
   takeOverTokens,
   tokensPrefix,
   type KeptToken,
+  type TokenLedger,
 } from "./tokens/ledger-tokens.ts";
-export { createFolderTokenStore, type TokenRecord, type TokenStore } from "./tokens/token-store.ts";
+export type { TokenRecord, TokenStore } from "./tokens/token-store.ts";

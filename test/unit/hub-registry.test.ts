@@ -31,6 +31,7 @@ import { writeRecord } from "../../src/runtime/files/index.ts";
 import { findInfo, writeInfo } from "../../src/runtime/local/index.ts";
 import { failing, unavailableError, withFaults } from "../support/ledger-faults.ts";
 import { hostDeps } from "../support/ledger.ts";
+import { writeFolderTokens } from "../support/tokens.ts";
 import { waitFor } from "../support/wait.ts";
 
 function dataFolder(t: TestContext) {
@@ -134,11 +135,11 @@ function earlierFolder(dataDir: string) {
     "shop.skerry": { pin: "k1", cell: "shop", enrolledAt: "2026-01-01T00:00:00.000Z" },
     "depot.skerry": { pin: "k2" },
   });
-  mkdirSync(join(dataDir, "tokens"));
   const token = { secretHash: "00", expiresAtMs: Date.now() + 60_000 };
-  for (const id of ["spent", "open"])
-    writeRecord(join(dataDir, "tokens", `${id}.json`), { id, ...token });
-  writeRecord(join(dataDir, "tokens", "spent.used"), { by: "key-a" });
+  writeFolderTokens(join(dataDir, "tokens"), [
+    { token: { id: "spent", ...token }, usedBy: "key-a" },
+    { token: { id: "open", ...token } },
+  ]);
 }
 
 async function assertTakenOver(ledger: Ledger, dataDir: string) {
