@@ -355,3 +355,46 @@ test("the tables of an earlier version move into the ledger once, and whoever st
     await two.close();
   }
 });
+
+test("who enrols with an earlier version while the tables move is refused, and not forgotten", async () => {
+  const url = await server.freshUrl();
+  const deps = { clock: systemClock, random: systemRandom, log: silentLog };
+  await using database = await server.open(url);
+  await using earlier = await server.open(url);
+  await database.use((session) => session.script(earlierTables));
+  const ledger = await openPostgresLedger(deps, { address: parsePostgresUrl(url) });
+  let enrolling: Promise<unknown> | undefined;
+  const waits = async () =>
+    (
+      await earlier.use((session) =>
+        session.query(
+          `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO skerry.enrolled%'`,
+        ),
+      )
+    ).length > 0;
+  try {
+    await openFleetLayout(database, {
+      hub: { name: "hub", pin: "pin" },
+      ledger: {
+        ...ledger,
+        // What stood there is read by now.
+        async transact(...request) {
+          let isOver = false;
+          enrolling ??= earlier
+            .use((session) =>
+              session.query("INSERT INTO skerry.enrolled(trust_domain, pin) VALUES ('late', 'k')"),
+            )
+            .finally(() => {
+              isOver = true;
+            });
+          enrolling.catch(() => {});
+          await waitFor(async () => isOver || (await waits()), { what: "it to wait", timeoutMs });
+          return await ledger.transact(...request);
+        },
+      },
+    });
+    await assert.rejects(enrolling ?? Promise.resolve(), { code: "database-failed" });
+  } finally {
+    await ledger.close();
+  }
+});

@@ -174,6 +174,19 @@ test("cells and tokens that an earlier version kept in files move into the ledge
   await assertTakenOver(ledger, dataDir);
 });
 
+test("a hub takes over what stands in its folder before it takes anything", async (t) => {
+  const dataDir = dataFolder(t);
+  earlierFolder(dataDir);
+  const stop = new AbortController();
+  await runHub(
+    { dataDir, name: "hq", host: "127.0.0.1", port: 0 },
+    { signal: stop.signal, onReady: () => stop.abort(), logPath: join(dataDir, "log") },
+  );
+  const { ledger, registry } = await open(t, dataDir);
+  await assertTakenOver(ledger, dataDir);
+  assert.equal(registry.cellOf("shop.skerry"), "shop");
+});
+
 test("a move that was cut short is done again: what the files say meanwhile counts", async (t) => {
   const dataDir = dataFolder(t);
   earlierFolder(dataDir);
