@@ -274,7 +274,8 @@ test(
       proxy.atCommit("lose-answer", { vanish: true });
       const timeoutMs = 300;
       const outcome = await ledger.transact([], [{ type: "put", key: "a", value: bytes("2") }], {
-        timeoutMs,
+        // The commit is to be sent within it.
+        timeoutMs: 2_000,
       });
       assert.equal(outcome.state, "unknown");
       await assert.rejects(

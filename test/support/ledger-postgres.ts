@@ -10,7 +10,7 @@ import { hostDeps, openTestLedger, temporaryFolder } from "./ledger.ts";
 import { startPostgres, type TestPostgres } from "./postgres.ts";
 
 /** A machine that stands still for so long must not fail a check. */
-const ttlMs = 2_000;
+const ttlMs = 1_000;
 
 export type PostgresLedgers = {
   server(): Promise<TestPostgres>;

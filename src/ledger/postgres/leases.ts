@@ -38,9 +38,20 @@ export function createLeases(core: Core, writes: Writes, options: { ttlMsMin: nu
       if (keys !== undefined) log.info("lease expired", { lease: ended.lease, keys });
     }
   };
-  const looks = every(clock, lookMs, look, (error) => {
-    if (!core.closed.aborted) log.warn("leases are not looked at", { error });
-  });
+  let isTold = false;
+  const looks = every(
+    clock,
+    lookMs,
+    async () => {
+      await look();
+      isTold = false;
+    },
+    (error) => {
+      // Once an outage.
+      if (!core.closed.aborted && !isTold) log.warn("leases cannot be looked at", { error });
+      isTold = true;
+    },
+  );
 
   return {
     async grant(ttlMs) {

@@ -1,4 +1,5 @@
 /** Rows of `skerry_ledger` as the contract's values. */
+import { SkerryError } from "../../lib/errors.ts";
 import type { Row } from "../../runtime/postgres/index.ts";
 import { compacted, futureRevision } from "../checks.ts";
 import type { KeyValue, LeaseId, Revision } from "../ledger.ts";
@@ -14,10 +15,19 @@ export const standsNow = "h.superseded IS NULL";
 export const stoodAt = (parameter: string) =>
   `h.revision <= ${parameter} AND (h.superseded IS NULL OR h.superseded > ${parameter})`;
 
-export const stateOf = (row: Row | undefined): State => ({
-  revision: Number(row?.["at"]) as Revision,
-  compacted: Number(row?.["compacted"]) as Revision,
-});
+/** Throws `store-damaged` where somebody emptied the table. */
+export function stateOf(row: Row | undefined): State {
+  if (row)
+    return {
+      revision: Number(row["at"]) as Revision,
+      compacted: Number(row["compacted"]) as Revision,
+    };
+  throw new SkerryError({
+    code: "store-damaged",
+    message: "skerry_ledger.state has no row: the ledger in PostgreSQL is not whole",
+    hint: "restore the database from a backup",
+  });
+}
 
 /** Undefined where no row was joined, and for a deletion. */
 export function keyValueOf(row: Row | undefined): KeyValue | undefined {
@@ -26,7 +36,8 @@ export function keyValueOf(row: Row | undefined): KeyValue | undefined {
   const lease = row["lease"];
   return {
     key: String(row["key"]),
-    value: new Uint8Array(value.buffer, value.byteOffset, value.byteLength),
+    // Of its own: the driver's bytes are a piece of something larger.
+    value: new Uint8Array(value),
     createRevision: Number(row["create_revision"]) as Revision,
     modRevision: Number(row["revision"]) as Revision,
     version: Number(row["version"]),

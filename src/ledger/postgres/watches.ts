@@ -136,7 +136,9 @@ function createLook(core: Core, reads: Reads, pollMs: number): { begin(): void; 
   let watching = 0;
   let timer: Timer | undefined;
   const look = async () => {
-    if (!core.closed.aborted) await reads.state();
+    // A watch that nobody reads any more has not ended.
+    if (core.closed.aborted) timer?.cancel();
+    else await reads.state();
   };
   return {
     begin() {
