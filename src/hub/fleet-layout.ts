@@ -11,11 +11,12 @@ import {
 import { takeOverFleet } from "./fleet-records.ts";
 
 export type HubName = { readonly name: string; readonly pin: string };
+type Whose = { readonly hub: HubName; readonly ledger: Ledger };
 
 /** Shown in pg_stat_activity: who has it runs, and takes entries. */
 export const fleetApplication = "skerry-hub-fleet";
 
-const steps = (ledger: Ledger): LayoutStep[] => [
+const steps = (place: string, { hub, ledger }: Whose): LayoutStep[] => [
   `
 CREATE TABLE skerry.hub(
   one boolean PRIMARY KEY DEFAULT true CHECK (one), name text NOT NULL, pin text NOT NULL);
@@ -30,16 +31,18 @@ CREATE TABLE skerry.token(
 CREATE TABLE skerry.migration(source text PRIMARY KEY, done boolean NOT NULL DEFAULT false);
 COMMENT ON TABLE skerry.migration IS 'files of hubs on SQLite that were, or are being, taken in';
 `,
-  (session) => moveIntoLedger(session, ledger),
+  async (session) => {
+    const [row] = await session.query("SELECT name, pin FROM skerry.hub");
+    // Before anything is taken from whoever runs there.
+    if (row) assertIsHub(place, row, hub);
+    await moveIntoLedger(session, ledger);
+  },
 ];
 
 /** Throws `store-newer`, and `hub-mismatch` when the database is another hub's. */
-export async function openFleetLayout(
-  postgres: Postgres,
-  { hub, ledger }: { hub: HubName; ledger: Ledger },
-): Promise<void> {
-  await preparePostgresLayout(postgres, { part: "fleet", steps: steps(ledger) });
-  await claimHub(postgres, hub);
+export async function openFleetLayout(postgres: Postgres, whose: Whose): Promise<void> {
+  await preparePostgresLayout(postgres, { part: "fleet", steps: steps(postgres.place, whose) });
+  await claimHub(postgres, whose.hub);
 }
 
 /**
@@ -95,13 +98,18 @@ async function claimHub(postgres: Postgres, hub: HubName): Promise<void> {
     );
     return await session.query("SELECT name, pin FROM skerry.hub");
   });
+  assertIsHub(postgres.place, row, hub);
+}
+
+/** Throws `hub-mismatch`. */
+function assertIsHub(place: string, row: Row | undefined, hub: HubName): void {
   if (row?.["name"] === hub.name && row["pin"] === hub.pin) return;
   const isName = row?.["name"] !== hub.name;
   throw new SkerryError({
     code: "hub-mismatch",
     message: isName
-      ? `PostgreSQL at ${postgres.place} belongs to hub "${String(row?.["name"])}", and this is "${hub.name}"`
-      : `PostgreSQL at ${postgres.place} belongs to hub "${hub.name}" with another authority than this folder's`,
+      ? `PostgreSQL at ${place} belongs to hub "${String(row?.["name"])}", and this is "${hub.name}"`
+      : `PostgreSQL at ${place} belongs to hub "${hub.name}" with another authority than this folder's`,
     hint: isName
       ? "give its --name, or another database"
       : "give the folder of that hub's authority (identity in its data folder) with --authority",

@@ -518,6 +518,7 @@ export function ledgerContract(engine: string, create: () => Promise<LedgerFixtu
     await rejectsWith("file-exists", () => ledger.snapshot(path));
     await using copy = await openCopy(path);
     assert.equal((await copy.status()).revision, revision);
+    assert.equal(copy.epoch, ledger.epoch);
     assert.deepEqual(await copy.list("k/"), await ledger.list("k/", { atRevision: revision }));
   });
 

@@ -308,6 +308,11 @@ test("the tables of an earlier version move into the ledger once, and whoever st
   await using database = await server.open(url);
   await database.use((session) => session.script(earlierTables));
 
+  // Another hub's process takes nothing from who runs there.
+  await assert.rejects(
+    openPostgresFleet(deps, { address, hub: { name: "hub", pin: "other" }, onChange: () => {} }),
+    { code: "hub-mismatch" },
+  );
   // Cut short: the tables are as they were, and an earlier version goes on with them.
   const cut = await openPostgresLedger(deps, { address });
   await assert.rejects(
