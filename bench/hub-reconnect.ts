@@ -8,24 +8,15 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createServer, type TLSSocket } from "node:tls";
 import { weigh } from "../src/drill/scripts/soak-sample.ts";
-import { openCellRegistry } from "../src/hub/registry.ts";
 import { startHub, stopHub, type HubInfo } from "../src/hub/index.ts";
-import {
-  acceptCellAnswer,
-  cellRequest,
-  createAuthority,
-  createCellEnrolment,
-  createFolderTokenStore,
-  createJoinToken,
-  serverTlsOptions,
-  spiffeId,
-  type Authority,
-} from "../src/identity/index.ts";
+import { serverTlsOptions, spiffeId, type Authority } from "../src/identity/index.ts";
+import type { Credentials } from "../src/transport/index.ts";
 import { ascending, percentile } from "../src/lib/percentile.ts";
-import { systemClock as clock, systemRandom as random } from "../src/runtime/clock/index.ts";
+import { systemClock as clock } from "../src/runtime/clock/index.ts";
 import { inFolder, type BenchOptions, type BenchResult } from "./support/bench.ts";
+import { enrolCells } from "./support/enrol.ts";
 import { startCells } from "./support/reconnect/process.ts";
-import type { Around, CellIdentity, Met } from "./support/reconnect/protocol.ts";
+import type { Around, Met } from "./support/reconnect/protocol.ts";
 
 export const about = "1,000 cells reconnecting to one hub at once, against bare TLS handshakes";
 
@@ -34,14 +25,21 @@ const host = "127.0.67.1";
 const hubName = "bench";
 /** Longer than nodes ever wait between two tries (5 s). */
 const awayMs = 12_000;
-const nowMs = () => clock.wallMs();
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
   const { progress, signal } = options;
   return await inFolder(async (folder) => {
     const dataDir = join(folder, "hub");
     progress(`enrolling ${cellCount} cells`);
-    const { authority, cells } = await enrol(dataDir, folder);
+    const enrolled = await enrolCells(
+      { dataDir, name: hubName },
+      { folder, cells: cellCount, nodesPerCell: 1 },
+    );
+    const { authority } = enrolled;
+    const cells = enrolled.cells.map(({ name, credentials }) => ({
+      name,
+      credentials: credentials[0] as Credentials,
+    }));
     const around = { cells, trust: authority.trust };
     const bare = await bareHandshakes(authority, around);
     progress(`bare handshakes: ${Math.round(bare.perSecond)} a second`);
@@ -132,40 +130,6 @@ async function all(
 }
 
 const portOf = ({ address }: HubInfo) => Number(address.slice(address.lastIndexOf(":") + 1));
-
-/** By the hub's own enrolment, before it runs. */
-async function enrol(
-  dataDir: string,
-  folder: string,
-): Promise<{ authority: Authority; cells: CellIdentity[] }> {
-  const deps = { random, nowMs };
-  const authority = await createAuthority(deps, {
-    folder: join(dataDir, "identity"),
-    trustDomain: `${hubName}.skerry`,
-  });
-  const registry = openCellRegistry(dataDir, { nowMs, onChange: () => {} });
-  const tokens = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
-  const answer = createCellEnrolment({
-    ...{ authority, tokens, registry, random, nowMs },
-    onJoined: (cell) => registry.enrolled(cell),
-  });
-  const cells: CellIdentity[] = [];
-  for (let at = 0; at < cellCount; at++) {
-    const name = `cell-${at}`;
-    const trustDomain = `${name}.skerry`;
-    const cell = await createAuthority(deps, { folder: join(folder, name), trustDomain });
-    const { token } = await createJoinToken(
-      { random, store: tokens, nowMs },
-      { cell: hubName, pin: authority.pin, lifetimeMs: 3_600_000 },
-    );
-    acceptCellAnswer(cell, await answer(await cellRequest(cell, { token })));
-    cells.push({
-      name,
-      credentials: await cell.issueCredentials(spiffeId(trustDomain, "node", "n1")),
-    });
-  }
-  return { authority, cells };
-}
 
 /** The ceiling: nothing but the handshakes, in this process and in the cells'. */
 async function bareHandshakes(authority: Authority, around: Omit<Around, "hub">): Promise<Found> {

@@ -1,16 +1,17 @@
 /** Cells enrolled at a hub by its own enrolment, before it runs; each with one identity a node. */
 import { join } from "node:path";
-import { openCellRegistry } from "../../src/hub/registry.ts";
+import { openFleetLedger } from "../../src/hub/fleet-ledger.ts";
+import { openFleet } from "../../src/hub/fleet.ts";
 import {
   acceptCellAnswer,
   cellRequest,
   createAuthority,
   createCellEnrolment,
-  createFolderTokenStore,
   createJoinToken,
   spiffeId,
   type Authority,
 } from "../../src/identity/index.ts";
+import { silentLog } from "../../src/lib/log.ts";
 import { systemClock as clock, systemRandom as random } from "../../src/runtime/clock/index.ts";
 import type { Credentials } from "../../src/transport/index.ts";
 
@@ -27,8 +28,10 @@ export async function enrolCells(
     folder: join(dataDir, "identity"),
     trustDomain: `${hubName}.skerry`,
   });
-  const registry = openCellRegistry(dataDir, { nowMs, onChange: () => {} });
-  const tokens = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
+  const fleetDeps = { clock, random, log: silentLog };
+  const ledger = openFleetLedger(fleetDeps, dataDir);
+  const fleet = await openFleet(fleetDeps, { ledger, onChange: () => {} });
+  const { registry, tokens } = fleet;
   const answer = createCellEnrolment({
     ...{ authority, tokens, registry, random, nowMs },
     onJoined: (cell) => registry.enrolled(cell),
@@ -49,5 +52,6 @@ export async function enrolCells(
       credentials.push(await cell.issueCredentials(spiffeId(trustDomain, "node", `n${node}`)));
     cells.push({ name, credentials });
   }
+  await fleet.close();
   return { authority, cells };
 }

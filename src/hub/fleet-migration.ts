@@ -1,44 +1,29 @@
 /** A hub's fleet on its way from files into PostgreSQL, and what keeps hubs from starting meanwhile. */
 import { SkerryError } from "../lib/errors.ts";
-import type { Clock } from "../lib/clock.ts";
-import type { Log } from "../lib/log.ts";
-import type { TokenRecord } from "../identity/index.ts";
-import { openPostgres, type PostgresAddress } from "../runtime/postgres/index.ts";
-import { fleetApplication, openFleetLayout, type HubName } from "./fleet-layout.ts";
-import { createPostgresTokens } from "./fleet-tokens.ts";
+import type { PostgresAddress } from "../runtime/postgres/index.ts";
+import { fleetApplication, type HubName } from "./fleet-layout.ts";
+import { openPostgresPlace } from "./fleet-postgres.ts";
+import { takeOverFleet, type Fleet } from "./fleet-records.ts";
+import type { FleetDeps } from "./fleet.ts";
 
 /**
  * The fleet of a hub that moves in: `begin` refuses where entries were taken already, `fleet` is
  * copied, `done` lets hubs start.
  */
 export async function openMigration(
-  deps: { clock: Clock; log: Log },
+  deps: FleetDeps,
   options: { address: PostgresAddress; hub: HubName },
 ): Promise<{
   readonly place: string;
   begin(source: string): Promise<void>;
-  copyFleet(fleet: {
-    readonly cells: readonly {
-      trustDomain: string;
-      pin: string;
-      cell?: string;
-      enrolledAt?: string;
-    }[];
-    readonly tokens: readonly TokenRecord[];
-  }): Promise<void>;
+  copyFleet(fleet: Fleet): Promise<void>;
   done(source: string): Promise<void>;
   close(): Promise<void>;
 }> {
-  const postgres = await openPostgres(deps, options.address, {
+  const { ledger, postgres } = await openPostgresPlace(deps, {
+    ...options,
     application: "skerry-migrate",
-    connectionsMax: 1,
   });
-  try {
-    await openFleetLayout(postgres, options.hub);
-  } catch (error) {
-    await postgres.close();
-    throw error;
-  }
   return {
     place: postgres.place,
     async begin(source) {
@@ -75,22 +60,15 @@ export async function openMigration(
         ]),
       );
     },
-    async copyFleet({ cells, tokens }) {
-      const store = createPostgresTokens(postgres);
-      for (const { trustDomain, pin, cell, enrolledAt } of cells)
-        await postgres.use((session) =>
-          session.query(
-            "INSERT INTO skerry.enrolled VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            [trustDomain, pin, cell ?? null, enrolledAt ?? null],
-          ),
-        );
-      for (const token of tokens) if (!(await store.get(token.id))) await store.put(token);
-    },
+    copyFleet: (fleet) => takeOverFleet(ledger, fleet),
     async done(source) {
       await postgres.use((session) =>
         session.query("UPDATE skerry.migration SET done = true WHERE source = $1", [source]),
       );
     },
-    close: () => postgres.close(),
+    async close() {
+      await ledger.close();
+      await postgres.close();
+    },
   };
 }

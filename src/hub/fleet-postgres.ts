@@ -1,66 +1,53 @@
-/**
- * Which cells are enrolled, and tokens for others, in PostgreSQL: shared by all hub processes of one
- * database. What links ask for at every handshake is a copy in memory, a second old at most.
- */
-import { every, type Clock } from "../lib/clock.ts";
+/** The fleet of a hub in PostgreSQL: shared by all hub processes of one database, and by no other hub. */
+import { openPostgresLedger, type Ledger } from "../ledger/index.ts";
 import { SkerryError } from "../lib/errors.ts";
-import type { Log } from "../lib/log.ts";
-import type { TokenStore } from "../identity/index.ts";
-import {
-  openPostgres,
-  type Postgres,
-  type PostgresAddress,
-  type Row,
-} from "../runtime/postgres/index.ts";
+import { openPostgres, type Postgres, type PostgresAddress } from "../runtime/postgres/index.ts";
 import { fleetApplication, openFleetLayout, type HubName } from "./fleet-layout.ts";
-import { createPostgresTokens } from "./fleet-tokens.ts";
-import type { CellRegistry } from "./registry.ts";
+import { openFleet, type FleetDeps, type FleetStore } from "./fleet.ts";
 
-export type FleetStore = {
-  readonly registry: CellRegistry;
-  readonly tokens: TokenStore;
-  close(): Promise<void>;
+type Where = {
+  readonly address: PostgresAddress;
+  readonly hub: HubName;
+  /** Shown in pg_stat_activity. */
+  readonly application: string;
 };
 
-const periodMs = 1000;
-/**
- * Throws what opening PostgreSQL throws, and `hub-mismatch` when the database is another hub's.
- */
+/** Throws what opening PostgreSQL throws, `hub-mismatch` when the database is another hub's, and `migration-unfinished`. */
 export async function openPostgresFleet(
-  deps: { clock: Clock; log: Log },
-  options: {
-    address: PostgresAddress;
-    hub: HubName;
-    onChange: () => void;
-  },
+  deps: FleetDeps,
+  options: Pick<Where, "address" | "hub"> & { onChange: () => void },
 ): Promise<FleetStore> {
-  const { clock, log } = deps;
-  const postgres = await openPostgres(deps, options.address, {
+  const { ledger, postgres } = await openPostgresPlace(deps, {
+    ...options,
     application: fleetApplication,
-    connectionsMax: 2,
   });
   try {
-    await openFleetLayout(postgres, options.hub);
     await refuseUnfinished(postgres);
-    const registry = await openRegistry(postgres, { onChange: options.onChange });
-    const ticks = every(
-      clock,
-      periodMs,
-      () => registry.refresh(),
-      (error) => log.warn("the list of enrolled cells could not be read again", { error }),
-    );
-    return {
-      registry,
-      tokens: createPostgresTokens(postgres),
-      async close() {
-        ticks.cancel();
-        await postgres.close();
-      },
-    };
+    return await openFleet(deps, { ledger, onChange: options.onChange });
   } catch (error) {
-    await postgres.close();
+    await ledger.close();
     throw error;
+  } finally {
+    await postgres.close();
   }
+}
+
+/** The ledger of a hub's database, and a connection beside it; both are the caller's to close. */
+export async function openPostgresPlace(
+  deps: FleetDeps,
+  { address, hub, application }: Where,
+): Promise<{ ledger: Ledger; postgres: Postgres }> {
+  await using opened = new AsyncDisposableStack();
+  const ledger = opened.adopt(await openPostgresLedger(deps, { address, application }), (one) =>
+    one.close(),
+  );
+  const postgres = opened.adopt(
+    await openPostgres(deps, address, { application, connectionsMax: 1 }),
+    (one) => one.close(),
+  );
+  await openFleetLayout(postgres, { hub, ledger });
+  opened.move();
+  return { ledger, postgres };
 }
 
 /** Cells would send from where they are, and what is still to come from the file would be missing. */
@@ -74,65 +61,4 @@ async function refuseUnfinished(postgres: Postgres): Promise<void> {
     message: `streams of a hub on SQLite are still being taken into PostgreSQL at ${postgres.place}`,
     hint: "run skerry hub migrate again until it is done, then start the hub",
   });
-}
-
-async function openRegistry(
-  postgres: Postgres,
-  { onChange }: { onChange: () => void },
-): Promise<CellRegistry & { refresh(): Promise<void> }> {
-  type Known = { readonly cell: string; readonly trustDomain: string; readonly enrolledAt: string };
-  let known = new Map<string, Known>();
-  const read = async () => {
-    const rows = await postgres.use((session) =>
-      session.query(
-        `SELECT trust_domain, cell, (extract(epoch FROM enrolled_at) * 1000)::bigint AS at_ms
-         FROM skerry.enrolled WHERE cell IS NOT NULL ORDER BY enrolled_at, cell`,
-      ),
-    );
-    return new Map(rows.map((row) => [String(row["trust_domain"]), knownOf(row)]));
-  };
-  const knownOf = (row: Row): Known => ({
-    cell: String(row["cell"]),
-    trustDomain: String(row["trust_domain"]),
-    enrolledAt: new Date(Number(row["at_ms"])).toISOString(),
-  });
-  const refresh = async () => {
-    const next = await read();
-    // Cells come and are never taken away.
-    const changed = next.size !== known.size;
-    known = next;
-    if (changed) onChange();
-  };
-  const pinOf = async (trustDomain: string) => {
-    const [row] = await postgres.use((session) =>
-      session.query("SELECT pin FROM skerry.enrolled WHERE trust_domain = $1", [trustDomain]),
-    );
-    return row && String(row["pin"]);
-  };
-  known = await read();
-  return {
-    refresh,
-    async claim(trustDomain, keyPin) {
-      await postgres.use((session) =>
-        session.query(
-          "INSERT INTO skerry.enrolled(trust_domain, pin) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-          [trustDomain, keyPin],
-        ),
-      );
-      return (await pinOf(trustDomain)) ?? keyPin;
-    },
-    find: pinOf,
-    async enrolled({ name, trustDomain }) {
-      await postgres.use((session) =>
-        session.query(
-          `UPDATE skerry.enrolled SET cell = $2, enrolled_at = now()
-           WHERE trust_domain = $1 AND cell IS NULL`,
-          [trustDomain, name],
-        ),
-      );
-      await refresh();
-    },
-    cells: () => [...known.values()],
-    cellOf: (trustDomain) => known.get(trustDomain)?.cell,
-  };
 }

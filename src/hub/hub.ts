@@ -15,6 +15,7 @@ import {
   type GlobalMethods,
 } from "../data/index.ts";
 import { createCellBook, encodeHubHeard } from "../fleet/index.ts";
+import type { LedgerMethods, LedgerThreadEvents } from "../ledger/index.ts";
 import { whenAborted } from "../lib/abort.ts";
 import { parseDurationMs } from "../lib/duration.ts";
 import { SkerryError } from "../lib/errors.ts";
@@ -117,10 +118,10 @@ async function run(config: HubConfig, options: RunOptions): Promise<void> {
   const thread = await lifecycle.start(
     "storage",
     () =>
-      startThread<GlobalMethods & GlobalDocumentMethods, GlobalEvents & GlobalDocumentEvents>(
-        entryUrl(import.meta.url, "./storage.entry"),
-        { name: "storage", data },
-      ),
+      startThread<
+        GlobalMethods & GlobalDocumentMethods & LedgerMethods,
+        GlobalEvents & GlobalDocumentEvents & LedgerThreadEvents
+      >(entryUrl(import.meta.url, "./storage.entry"), { name: "storage", data }),
     (part) => part.terminate(),
   );
   const documentsThread = postgres
@@ -142,6 +143,7 @@ async function run(config: HubConfig, options: RunOptions): Promise<void> {
 
   let listener: Listener | undefined;
   const enrolPath = await startEnrolPath(ground, {
+    storage: thread,
     onCells: () => listener?.refresh(),
     signal: options.signal,
   });

@@ -7,7 +7,7 @@ import {
   walkGlobalStore,
   type MigrationResult,
 } from "../data/index.ts";
-import { readAuthorityPin, unusedFolderTokens } from "../identity/index.ts";
+import { readAuthorityPin } from "../identity/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { createOperationRecheck } from "../privacy/gate/index.ts";
 import { SkerryError } from "../lib/errors.ts";
@@ -21,10 +21,13 @@ import {
   writeHubRecord,
   type HubConfig,
 } from "./config.ts";
+import { takeOverFleetFiles } from "./fleet-files.ts";
+import { fleetLedgerPath, openFleetLedger } from "./fleet-ledger.ts";
 import { openMigration } from "./fleet-migration.ts";
+import { readFleet, type Fleet } from "./fleet-records.ts";
+import type { FleetDeps } from "./fleet.ts";
 import { authorityFolder } from "./hub-authority.ts";
 import { lockHubFolder } from "./launch.ts";
-import { readEnrolled } from "./registry.ts";
 import { hubDatabasePath } from "./storage.ts";
 
 export type HubMigration = MigrationResult & {
@@ -78,14 +81,11 @@ export async function migrateHub(
     const walk = walkGlobalStore(path);
     const hub = { name: record.name, pin };
     try {
-      const migration = await openMigration({ clock, log }, { address, hub });
+      const migration = await openMigration({ clock, random, log }, { address, hub });
       try {
         const source = walk.view ?? "empty";
         await migration.begin(source);
-        await migration.copyFleet({
-          cells: readEnrolled(dataDir),
-          tokens: unusedFolderTokens(join(dataDir, "tokens")),
-        });
+        await migration.copyFleet(await fleetOf({ clock, random, log }, dataDir));
         const { signal, onProgress } = deps;
         const result = await migrateStreams(
           { clock, random, log },
@@ -101,7 +101,9 @@ export async function migrateHub(
           : { documents: 0 };
         await migration.done(source);
         walk.close();
-        const files = [documentsPath, path].filter((file) => existsSync(file));
+        const files = [documentsPath, path, fleetLedgerPath(dataDir)].filter((file) =>
+          existsSync(file),
+        );
         for (const file of files) setAside(file, aside);
         writeHubRecord(dataDir, record);
         return {
@@ -122,3 +124,14 @@ export async function migrateHub(
 }
 
 const aside = ".migrated";
+
+/** Of the file, or of an earlier version's. */
+async function fleetOf(deps: FleetDeps, dataDir: string): Promise<Fleet> {
+  const ledger = openFleetLedger(deps, dataDir);
+  try {
+    await takeOverFleetFiles(ledger, dataDir);
+    return await readFleet(ledger);
+  } finally {
+    await ledger.close();
+  }
+}

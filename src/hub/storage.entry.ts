@@ -1,4 +1,4 @@
-/** The hub's storage thread: the global store, and the gate's second look at what cells send. */
+/** The hub's storage thread: the global store, the fleet's ledger, and the gate's second look at what cells send. */
 import { join } from "node:path";
 import {
   openGlobalDocuments,
@@ -10,12 +10,14 @@ import {
   type GlobalEvents,
 } from "../data/global/index.ts";
 import { createOperationRecheck, createRecheck } from "../privacy/gate/index.ts";
+import { serveLedger, type LedgerEmit, type LedgerThreadEvents } from "../ledger/thread/index.ts";
 import { systemClock, systemRandom } from "../runtime/clock/index.ts";
 import { createLog } from "../runtime/log/index.ts";
 import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";
+import { openFleetLedger } from "./fleet-ledger.ts";
 import { hubDatabasePath, type HubStorageData } from "./storage.ts";
 
-type Events = GlobalEvents & GlobalDocumentEvents;
+type Events = GlobalEvents & GlobalDocumentEvents & LedgerThreadEvents;
 const { dataDir, logLevel, logPath, postgres, retentionAgeMs } = threadData<HubStorageData>();
 const log = createLog({
   level: logLevel,
@@ -36,7 +38,12 @@ const documents = postgres
       ),
       (name, event) => host.emit(name, event),
     );
+/** Events of the ledger are events of this thread. */
+const emit: LedgerEmit = (name, event) =>
+  (host as ThreadHost<LedgerThreadEvents>).emit(name, event);
+const fleet = postgres ? {} : serveLedger(openFleetLedger(deps, dataDir), emit);
 const host: ThreadHost<Events> = serveThread<Events>({
   ...serveGlobalStore(store, (name, event) => host.emit(name, event)),
   ...documents,
+  ...fleet,
 });

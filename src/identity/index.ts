@@ -105,8 +105,13 @@ export {
 } from "./tokens/join-token.ts";
 export { parseTokenRequest } from "./tokens/token-request.ts";
 export {
-  createFolderTokenStore,
-  unusedFolderTokens,
-  type TokenRecord,
-  type TokenStore,
-} from "./tokens/token-store.ts";
+  createLedgerTokenStore,
+  parseKeptToken,
+  putToken,
+  readFolderTokens,
+  takeOverTokens,
+  tokensPrefix,
+  type KeptToken,
+  type TokenLedger,
+} from "./tokens/ledger-tokens.ts";
+export type { TokenRecord, TokenStore } from "./tokens/token-store.ts";

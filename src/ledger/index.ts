@@ -28,6 +28,7 @@ export {
   type SqliteLedgerOptions,
   type SqliteRestore,
 } from "./sqlite/index.ts";
+export { openPostgresLedger, type PostgresLedgerOptions } from "./postgres/index.ts";
 export {
   addLearnerOnceConnected,
   createEtcdSupervisor,

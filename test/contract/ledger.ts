@@ -276,6 +276,10 @@ export function ledgerContract(engine: string, create: () => Promise<LedgerFixtu
       (await ledger.get("a", { atRevision: (one - 1) as Revision })).keyValue,
       undefined,
     );
+    assert.deepEqual(
+      (await ledger.list("", { atRevision: two })).items.map(({ value }) => text(value)),
+      ["2", "stays"],
+    );
     await ledger.compact(two);
     await ledger.compact(one);
     assert.equal((await ledger.status()).compactedRevision, two);
@@ -514,6 +518,7 @@ export function ledgerContract(engine: string, create: () => Promise<LedgerFixtu
     await rejectsWith("file-exists", () => ledger.snapshot(path));
     await using copy = await openCopy(path);
     assert.equal((await copy.status()).revision, revision);
+    assert.equal(copy.epoch, ledger.epoch);
     assert.deepEqual(await copy.list("k/"), await ledger.list("k/", { atRevision: revision }));
   });
 

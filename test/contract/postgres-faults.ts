@@ -1,8 +1,5 @@
 /** What goes wrong in or at a PostgreSQL that stays up, and what the hub's store does then. */
 import { strict as assert } from "node:assert";
-import { execFileSync } from "node:child_process";
-import { chownSync, mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
 import { openPostgresStore, type GlobalStore } from "../../src/data/index.ts";
 import { silentLog } from "../../src/lib/log.ts";
@@ -13,6 +10,7 @@ import type { WallMs } from "../../src/lib/brand.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { range } from "../support/data.ts";
 import type { TestPostgres } from "../support/postgres.ts";
+import { smallPostgresDisk } from "../support/postgres-small-disk.ts";
 import { waitFor } from "../support/wait.ts";
 import { batch, readAllOf } from "./data-global.ts";
 
@@ -80,6 +78,32 @@ export function postgresFaults(server: () => TestPostgres): void {
     } finally {
       await pool.close();
     }
+  });
+
+  test("work that is given up leaves its connection, and is not begun once it was given up", async () => {
+    await using pool = await server().open(await server().freshUrl());
+    const stop = new AbortController();
+    let begun = 0;
+    const work = range(1, 3).map(() =>
+      pool.use(
+        async (session) => {
+          begun++;
+          await session.query("SELECT pg_sleep(60)");
+        },
+        { signal: stop.signal },
+      ),
+    );
+    const ended = Promise.allSettled(work);
+    await waitFor(() => begun === 2, { what: "both connections to be in use", timeoutMs });
+    stop.abort(new Error("given up"));
+    assert.deepEqual(
+      (await ended).map(
+        (one) => one.status === "rejected" && (one.reason.code ?? one.reason.message),
+      ),
+      ["database-unreachable", "database-unreachable", "given up"],
+    );
+    assert.equal(begun, 2);
+    assert.deepEqual(await pool.use((session) => session.query("SELECT 1 AS one")), [{ one: 1 }]);
   });
 
   test("reads, batches and retention at once, many times the connections, all come to an end", async () => {
@@ -206,7 +230,10 @@ export function postgresFaults(server: () => TestPostgres): void {
   });
 
   test("D1: a full disk of PostgreSQL refuses, loses nothing, and takes entries when there is space", async () => {
-    await using disk = await smallDisk(server());
+    await using disk = await smallPostgresDisk(server(), {
+      name: "small",
+      table: "skerry.entry",
+    });
     const store = await open(disk.url);
     try {
       await store.ingest("a", batch("n1.x", 1, 10));
@@ -229,62 +256,4 @@ export function postgresFaults(server: () => TestPostgres): void {
       await store.close();
     }
   });
-}
-
-type SmallDisk = AsyncDisposable & {
-  readonly url: string;
-  fill(): Promise<void>;
-  free(): Promise<void>;
-};
-
-/** A database on a small tmpfs where this user may mount one, else one that says what a full disk says. */
-async function smallDisk(server: TestPostgres): Promise<SmallDisk> {
-  const mount = join(server.folder, "small");
-  mkdirSync(mount);
-  const run = async (statement: string, url?: string) => {
-    await using database = await server.open(url ?? (await server.url("postgres")));
-    await database.use((session) => session.query(statement));
-  };
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=32m", "skerry-test", mount], {
-      stdio: "pipe",
-    });
-  } catch {
-    const url = await server.freshUrl();
-    const trigger = "full BEFORE INSERT ON skerry.entry FOR EACH STATEMENT EXECUTE FUNCTION full()";
-    return {
-      url,
-      async fill() {
-        await run(
-          "CREATE FUNCTION full() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE disk_full; END$$",
-          url,
-        );
-        await run(`CREATE TRIGGER ${trigger}`, url);
-      },
-      free: () => run("DROP TRIGGER full ON skerry.entry", url),
-      async [Symbol.asyncDispose]() {},
-    };
-  }
-  const ballast = join(mount, "ballast");
-  const { uid, gid } = statSync(join(server.folder, "data"));
-  chownSync(mount, uid, gid);
-  await run(`CREATE TABLESPACE small LOCATION '${mount}'`);
-  await run("CREATE DATABASE small TABLESPACE small");
-  return {
-    url: await server.url("small"),
-    async fill() {
-      // The database's files have holes until then, which would need room at any moment.
-      await run("CHECKPOINT");
-      const { bavail, bsize } = statfsSync(mount);
-      writeFileSync(ballast, new Uint8Array(bavail * bsize - 1024 * 1024));
-    },
-    async free() {
-      rmSync(ballast);
-    },
-    async [Symbol.asyncDispose]() {
-      await run("DROP DATABASE small WITH (FORCE)");
-      await run("DROP TABLESPACE small");
-      execFileSync("umount", ["--lazy", mount]);
-    },
-  };
 }

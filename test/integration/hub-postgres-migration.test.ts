@@ -11,17 +11,15 @@ import {
 } from "../../src/data/index.ts";
 import { decodeOperations } from "../../src/data/documents/codec.ts";
 import { readHubRecord, writeHubRecord } from "../../src/hub/config.ts";
+import { openFleetLedger } from "../../src/hub/fleet-ledger.ts";
 import { openPostgresFleet } from "../../src/hub/fleet-postgres.ts";
+import { openFleet } from "../../src/hub/fleet.ts";
 import { migrateHub } from "../../src/hub/index.ts";
-import { openCellRegistry } from "../../src/hub/registry.ts";
-import {
-  createAuthority,
-  createFolderTokenStore,
-  createJoinToken,
-} from "../../src/identity/index.ts";
+import { createAuthority, createJoinToken } from "../../src/identity/index.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { createOperationRecheck, createRecheck } from "../../src/privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+import { writeRecord } from "../../src/runtime/files/index.ts";
 import { parsePostgresUrl, withoutPassword } from "../../src/runtime/postgres/index.ts";
 import { batch, readAllOf } from "../contract/data-global.ts";
 import { range } from "../support/data.ts";
@@ -47,15 +45,19 @@ test("a hub moves from SQLite into PostgreSQL: cut short it goes on, and nothing
     { folder: join(dataDir, "identity"), trustDomain: "hub.skerry" },
   );
   writeHubRecord(dataDir, { name: "hub", host: "127.0.79.12", port: 0 });
-  const registry = openCellRegistry(dataDir, { nowMs, onChange: () => {} });
-  await registry.claim("shop.skerry", "shop-key");
-  await registry.enrolled({ name: "shop", trustDomain: "shop.skerry" });
-  const tokens = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
+  const deps = { clock: systemClock, random: systemRandom, log: silentLog };
+  const opened = () =>
+    openFleet(deps, { ledger: openFleetLedger(deps, dataDir), onChange: () => {} });
+  const before = await opened();
+  await before.registry.claim("shop.skerry", "shop-key");
+  await before.registry.enrolled({ name: "shop", trustDomain: "shop.skerry" });
   const { id } = await createJoinToken(
-    { random: systemRandom, store: tokens, nowMs },
+    { random: systemRandom, store: before.tokens, nowMs },
     { cell: "hub", pin },
   );
-  const deps = { clock: systemClock, random: systemRandom, log: silentLog };
+  await before.close();
+  // Of an earlier version, which this one was never started after.
+  writeRecord(join(dataDir, "cells.json"), { "depot.skerry": { pin: "depot-key", cell: "depot" } });
   const file = openGlobalStore(
     { ...deps, recheck: { check: () => {} } },
     { path: join(dataDir, "hub.db") },
@@ -87,18 +89,23 @@ test("a hub moves from SQLite into PostgreSQL: cut short it goes on, and nothing
   const run = (signal: AbortSignal, onProgress: (done: number) => void = () => {}) =>
     migrateHub(config, { ...deps, signal, onProgress: ({ entries }) => onProgress(entries) });
   await assert.rejects(run(stop.signal, (entries) => void (entries > 0 && stop.abort())));
+  // The hub on SQLite may go on in between.
+  const between = await opened();
+  await between.tokens.takeOnce(id, "somebody");
+  await between.close();
   const hub = { name: "hub", pin };
   const fleet = () =>
     openPostgresFleet(deps, { address: parsePostgresUrl(url), hub, onChange: () => {} });
   await assert.rejects(fleet(), { code: "migration-unfinished" });
 
-  const { kept, place, before, ...counted } = await run(new AbortController().signal);
+  const { kept, place, before: earlier, ...counted } = await run(new AbortController().signal);
   assert.deepEqual(counted, { cells: 2, streams: 2, documents: 18, entries: 12_250 });
-  assert.ok(before > 0 && before < 12_250, `${before} by the first run`);
-  const [keptDocuments = "", keptStreams = ""] = kept;
+  assert.ok(earlier > 0 && earlier < 12_250, `${earlier} by the first run`);
+  const [keptDocuments = "", keptStreams = "", keptFleet = ""] = kept;
   for (const [path, name] of [
     [keptDocuments, "documents.db"],
     [keptStreams, "hub.db"],
+    [keptFleet, "fleet.db"],
   ] as const)
     assert.ok(existsSync(path) && !existsSync(join(dataDir, name)));
   assert.equal(place, `127.0.79.1:${server.port}/${new URL(url).pathname.slice(1)}`);
@@ -107,7 +114,8 @@ test("a hub moves from SQLite into PostgreSQL: cut short it goes on, and nothing
   const moved = await fleet();
   assert.equal(moved.registry.cellOf("shop.skerry"), "shop");
   assert.equal(await moved.registry.find("shop.skerry"), "shop-key");
-  assert.equal((await moved.tokens.get(id))?.id, id);
+  assert.equal(moved.registry.cellOf("depot.skerry"), "depot");
+  assert.equal(await moved.tokens.takeOnce(id, "somebody else"), "somebody");
   await assert.rejects(run(new AbortController().signal), { code: "no-data-folder" });
   renameSync(keptStreams, join(dataDir, "hub.db"));
   await assert.rejects(run(new AbortController().signal), { code: "hub-running" });

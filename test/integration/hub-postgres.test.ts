@@ -13,15 +13,22 @@ import {
   spiffeId,
   type FolderAuthority,
 } from "../../src/identity/index.ts";
+import { openFleetLayout } from "../../src/hub/fleet-layout.ts";
 import { openPostgresFleet } from "../../src/hub/fleet-postgres.ts";
+import { openPostgresLedger } from "../../src/ledger/index.ts";
 import { explain, SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { createGate, type Cleared } from "../../src/privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
-import { openPostgres, parsePostgresUrl } from "../../src/runtime/postgres/index.ts";
+import {
+  openPostgres,
+  parsePostgresUrl,
+  preparePostgresLayout,
+} from "../../src/runtime/postgres/index.ts";
 import { createRouter, dial, enrol } from "../../src/transport/index.ts";
 import { entry, range, telemetry } from "../support/data.ts";
 import { startHaproxy } from "../support/haproxy.ts";
+import { failing, withFaults } from "../support/ledger-faults.ts";
 import { postgresPassword, startPostgres, type TestPostgres } from "../support/postgres.ts";
 import { makeTempDir, skerryJson, takeDown, type HubInfo } from "../support/site.ts";
 import { testDeps } from "../support/transport.ts";
@@ -180,7 +187,7 @@ test("what is wrong with PostgreSQL is said with what to do", async () => {
   const url = await server.freshUrl();
   const failure = async (wrong: string): Promise<SkerryError> => {
     const opened = await openPostgresFleet(
-      { clock: systemClock, log: silentLog },
+      { clock: systemClock, random: systemRandom, log: silentLog },
       { address: parsePostgresUrl(wrong), hub: { name: "hub", pin: "one" }, onChange: () => {} },
     ).catch((error: SkerryError) => error);
     assert.ok(opened instanceof SkerryError, wrong);
@@ -234,7 +241,7 @@ test("what is wrong with PostgreSQL is said with what to do", async () => {
 
 test("enrolled cells and tokens are shared by the processes of one hub, and by no other hub", async () => {
   const address = parsePostgresUrl(await server.freshUrl());
-  const deps = { clock: systemClock, log: silentLog };
+  const deps = { clock: systemClock, random: systemRandom, log: silentLog };
   let changes = 0;
   const open = (pin: string, name = "hub") =>
     openPostgresFleet(deps, { address, hub: { name, pin }, onChange: () => changes++ });
@@ -270,5 +277,129 @@ test("enrolled cells and tokens are shared by the processes of one hub, and by n
   } finally {
     await one.close();
     await two.close();
+  }
+});
+
+/** As an earlier version made and filled it: one cell, one claim, a spent token and an open one. */
+const earlierTables = `
+CREATE SCHEMA skerry;
+CREATE TABLE skerry.layout(part text PRIMARY KEY, version int NOT NULL);
+CREATE TABLE skerry.hub(
+  one boolean PRIMARY KEY DEFAULT true CHECK (one), name text NOT NULL, pin text NOT NULL);
+CREATE TABLE skerry.enrolled(
+  trust_domain text PRIMARY KEY, pin text NOT NULL, cell text, enrolled_at timestamptz);
+CREATE TABLE skerry.token(
+  id text PRIMARY KEY, secret_hash text NOT NULL, expires_at timestamptz NOT NULL, name text,
+  server boolean NOT NULL, used_by text);
+CREATE TABLE skerry.migration(source text PRIMARY KEY, done boolean NOT NULL DEFAULT false);
+INSERT INTO skerry.layout VALUES ('fleet', 2);
+INSERT INTO skerry.hub(name, pin) VALUES ('hub', 'pin');
+INSERT INTO skerry.enrolled VALUES
+  ('shop.skerry', 'k1', 'shop', '2026-01-01T00:00:00Z'), ('depot.skerry', 'k2', NULL, NULL);
+INSERT INTO skerry.token VALUES
+  ('spent', '00', now() + interval '1 h', NULL, false, 'key-a'),
+  ('open', '00', now() + interval '1 h', 'shop', true, NULL);
+`;
+
+test("the tables of an earlier version move into the ledger once, and whoever still uses them is told", async () => {
+  const url = await server.freshUrl();
+  const address = parsePostgresUrl(url);
+  const deps = { clock: systemClock, random: systemRandom, log: silentLog };
+  await using database = await server.open(url);
+  await database.use((session) => session.script(earlierTables));
+
+  // Another hub's process takes nothing from who runs there.
+  await assert.rejects(
+    openPostgresFleet(deps, { address, hub: { name: "hub", pin: "other" }, onChange: () => {} }),
+    { code: "hub-mismatch" },
+  );
+  // Cut short: the tables are as they were, and an earlier version goes on with them.
+  const cut = await openPostgresLedger(deps, { address });
+  await assert.rejects(
+    openFleetLayout(database, {
+      hub: { name: "hub", pin: "pin" },
+      ledger: withFaults(cut, { transact: failing({ state: "lose-answer" }) }),
+    }),
+    { code: "ledger-unavailable" },
+  );
+  assert.equal((await cut.list("cells/")).items.length, 2);
+  await cut.close();
+  await database.use((session) =>
+    session.script("UPDATE skerry.token SET used_by = 'key-b' WHERE id = 'open'"),
+  );
+
+  const open = () =>
+    openPostgresFleet(deps, { address, hub: { name: "hub", pin: "pin" }, onChange: () => {} });
+  const [one, two] = await Promise.all([open(), open()]);
+  try {
+    for (const { registry, tokens } of [one, two]) {
+      assert.deepEqual(registry.cells(), [
+        { trustDomain: "shop.skerry", cell: "shop", enrolledAt: "2026-01-01T00:00:00.000Z" },
+      ]);
+      assert.equal(await registry.claim("depot.skerry", "k3"), "k2");
+      assert.equal(await tokens.takeOnce("spent", "key-c"), "key-a");
+      assert.equal(await tokens.takeOnce("open", "key-c"), "key-b");
+      assert.deepEqual(
+        { ...(await tokens.get("open")), expiresAtMs: 0 },
+        { id: "open", secretHash: "00", expiresAtMs: 0, name: "shop", server: true },
+      );
+    }
+    await assert.rejects(
+      database.use((session) =>
+        session.query("INSERT INTO skerry.enrolled(trust_domain, pin) VALUES ('new.skerry', 'k')"),
+      ),
+      { code: "database-failed", message: /skerry.enrolled/ },
+    );
+    await assert.rejects(
+      preparePostgresLayout(database, { part: "fleet", steps: ["", ""] }),
+      { code: "store-newer" },
+      "an earlier version does not start",
+    );
+  } finally {
+    await one.close();
+    await two.close();
+  }
+});
+
+test("who enrols with an earlier version while the tables move is refused, and not forgotten", async () => {
+  const url = await server.freshUrl();
+  const deps = { clock: systemClock, random: systemRandom, log: silentLog };
+  await using database = await server.open(url);
+  await using earlier = await server.open(url);
+  await database.use((session) => session.script(earlierTables));
+  const ledger = await openPostgresLedger(deps, { address: parsePostgresUrl(url) });
+  let enrolling: Promise<unknown> | undefined;
+  const waits = async () =>
+    (
+      await earlier.use((session) =>
+        session.query(
+          `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO skerry.enrolled%'`,
+        ),
+      )
+    ).length > 0;
+  try {
+    await openFleetLayout(database, {
+      hub: { name: "hub", pin: "pin" },
+      ledger: {
+        ...ledger,
+        // What stood there is read by now.
+        async transact(...request) {
+          let isOver = false;
+          enrolling ??= earlier
+            .use((session) =>
+              session.query("INSERT INTO skerry.enrolled(trust_domain, pin) VALUES ('late', 'k')"),
+            )
+            .finally(() => {
+              isOver = true;
+            });
+          enrolling.catch(() => {});
+          await waitFor(async () => isOver || (await waits()), { what: "it to wait", timeoutMs });
+          return await ledger.transact(...request);
+        },
+      },
+    });
+    await assert.rejects(enrolling ?? Promise.resolve(), { code: "database-failed" });
+  } finally {
+    await ledger.close();
   }
 });

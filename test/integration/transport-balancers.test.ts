@@ -6,11 +6,7 @@ import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { test } from "node:test";
-import {
-  createJoinToken,
-  createFolderTokenStore,
-  parseJoinToken,
-} from "../../src/identity/index.ts";
+import { createJoinToken, parseJoinToken } from "../../src/identity/index.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
 import { createRouter, dial, enrol, parseBalancers } from "../../src/transport/index.ts";
 import { startHaproxy } from "../support/haproxy.ts";
@@ -25,14 +21,14 @@ import {
   utf8,
 } from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
+import { memoryTokens } from "../support/tokens.ts";
 
 const timeoutMs = 30_000;
 
 test("T14, T25: clients are told apart behind a balancer, and whoever is none is refused with the reason", async () => {
   const cell = await testCell();
   const n1 = await cell.credentials("node", "n1");
-  using folder = temporaryFolder();
-  const store = createFolderTokenStore(testDeps, folder.path);
+  const store = memoryTokens(testDeps);
   const { token } = await createJoinToken(
     { random: systemRandom, store, nowMs: testDeps.nowMs },
     { cell: "cell-a", pin: cell.authority.pin },

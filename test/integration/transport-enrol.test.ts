@@ -8,7 +8,6 @@ import {
   clientTlsOptions,
   createAuthority,
   createCellEnrolment,
-  createFolderTokenStore,
   createJoinToken,
   createNodeEnrolment,
   intermediateIsDue,
@@ -35,12 +34,11 @@ import {
   type TestCell,
 } from "../support/transport.ts";
 import { waitFor } from "../support/wait.ts";
+import { memoryTokens } from "../support/tokens.ts";
 
 const cell = await testCell();
 const n1 = await cell.credentials("node", "n1");
-const stores = temporaryFolder();
-process.once("exit", () => stores[Symbol.dispose]());
-const tokens = createFolderTokenStore(testDeps, `${stores.path}/cell`);
+const tokens = memoryTokens(testDeps);
 const tokenFor = async (
   options: { name?: string; lifetimeMs?: number; from?: TestCell; cell?: string } = {},
 ) => {
@@ -251,7 +249,7 @@ async function joined(nowMs: () => number, options: { mayRenew?: () => Promise<b
     { random: systemRandom, nowMs },
     { folder: `${folder.path}/ca`, trustDomain: "cell-a.skerry" },
   );
-  const store = createFolderTokenStore({ nowMs }, `${folder.path}/tokens`);
+  const store = memoryTokens({ nowMs });
   const handler = createNodeEnrolment({ authority, tokens: store, nowMs, ...options });
   const { token } = await createJoinToken(
     { random: systemRandom, store, nowMs },
@@ -362,7 +360,7 @@ test("I18: an answer for other keys, another node or under no anchor replaces no
 test("I19: a cell enrols at the hub, its nodes learn it without a new leaf, and renew the hub's certificate", async () => {
   const hub = await temporaryAuthority("hub.skerry", { pathLength: 2 });
   const pinByDomain = new Map<string, string>();
-  const store = createFolderTokenStore(testDeps, `${stores.path}/hub`);
+  const store = memoryTokens(testDeps);
   const handler = createCellEnrolment({
     authority: hub,
     tokens: store,

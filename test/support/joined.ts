@@ -3,13 +3,13 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import {
   createAuthority,
-  createFolderTokenStore,
   createJoinToken,
   createNodeEnrolment,
   openNodeIdentity,
   prepareJoin,
 } from "../../src/identity/index.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
+import { memoryTokens } from "./tokens.ts";
 
 const nowMs = () => Date.now();
 
@@ -19,7 +19,7 @@ export async function joined(dataDir: string) {
     { random: systemRandom, nowMs },
     { folder: join(dataDir, "ca"), trustDomain: "shop.skerry" },
   );
-  const store = createFolderTokenStore({ nowMs }, join(dataDir, "tokens"));
+  const store = memoryTokens({ nowMs });
   const enrol = createNodeEnrolment({
     authority,
     tokens: store,

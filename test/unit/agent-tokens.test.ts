@@ -3,14 +3,15 @@ import { strict as assert } from "node:assert";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { createLedgerTokenStore, takeOverTokens } from "../../src/agent/ledger-tokens.ts";
 import {
-  createFolderTokenStore,
   createJoinToken,
+  createLedgerTokenStore,
   redeemJoinToken,
+  takeOverTokens,
 } from "../../src/identity/index.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
 import { openTestLedger, temporaryFolder } from "../support/ledger.ts";
+import { memoryTokens, writeFolderTokens } from "../support/tokens.ts";
 
 const nowMs = () => 1_000;
 const cell = { cell: "cell-a", pin: "p".repeat(43), lifetimeMs: 60_000 };
@@ -39,10 +40,16 @@ test("I10: a token is spent once in the whole cell, at whichever server", async 
 test("I10: tokens that an earlier version kept in files move into the ledger, used ones as used", async () => {
   await using folder = await temporaryFolder();
   await using ledger = openTestLedger({ path: join(folder.path, "ledger.db") });
-  const files = createFolderTokenStore({ nowMs }, join(folder.path, "tokens"));
-  const make = () => createJoinToken({ random: systemRandom, store: files, nowMs }, cell);
+  const earlier = memoryTokens({ nowMs });
+  const make = () => createJoinToken({ random: systemRandom, store: earlier, nowMs }, cell);
   const [spent, open] = [await make(), await make()];
-  await redeem(files, spent.token, "key-a");
+  const kept = await Promise.all([spent, open].map(({ id }) => earlier.get(id)));
+  writeFolderTokens(
+    join(folder.path, "tokens"),
+    kept.flatMap((token) =>
+      token ? [{ token, ...(token.id === spent.id && { usedBy: "key-a" }) }] : [],
+    ),
+  );
   assert.equal(await takeOverTokens(ledger, join(folder.path, "tokens")), 2);
   assert.equal(existsSync(join(folder.path, "tokens")), false);
   assert.equal(await takeOverTokens(ledger, join(folder.path, "tokens")), 0);

@@ -1,12 +1,11 @@
 import { strict as assert } from "node:assert";
 import { sign } from "node:crypto";
-import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import {
   createAppTokenVerifier,
-  createFolderTokenStore,
   createJoinToken,
+  createLedgerTokenStore,
   mintAppToken,
   parseJoinToken,
   redeemJoinToken,
@@ -21,17 +20,17 @@ import {
   forge,
   privateKeyOf,
   temporaryAuthority,
-  temporaryFolder,
   testNowMs,
 } from "../support/identity.ts";
+import { memoryTokenLedger } from "../support/tokens.ts";
 
 const domain = "cell-a.skerry";
 const cell = await temporaryAuthority(domain, { nowMs: testNowMs });
 const impostor = await temporaryAuthority(domain, { nowMs: testNowMs });
 
-function tokens(folder: string, clock = { nowMs: testNowMs }) {
+function tokens(ledger = memoryTokenLedger(), clock = { nowMs: testNowMs }) {
   const nowMs = () => clock.nowMs;
-  const store = createFolderTokenStore({ nowMs }, folder);
+  const store = createLedgerTokenStore({ ledger, nowMs });
   return {
     store,
     clock,
@@ -46,17 +45,16 @@ function tokens(folder: string, clock = { nowMs: testNowMs }) {
 }
 
 test("I10: a join token is taken once; its own key may ask again, no other", async () => {
-  using folder = temporaryFolder();
-  const { create, redeem } = tokens(folder.path);
+  const { create, redeem } = tokens();
   const { token } = await create();
   await redeem(token);
   await redeem(token);
   await assert.rejects(redeem(token, "key-2"), { code: "token-used" });
 });
 
-test("I10: of many at once one gets the token, through several stores on one folder", async () => {
-  using folder = temporaryFolder();
-  const stores = Array.from({ length: 8 }, () => tokens(folder.path));
+test("I10: of many at once one gets the token, through several stores on one ledger", async () => {
+  const ledger = memoryTokenLedger();
+  const stores = Array.from({ length: 8 }, () => tokens(ledger));
   const { token } = await (stores[0]?.create() ?? Promise.reject(new Error("no store")));
   const outcomes = await Promise.allSettled(
     stores.map(({ redeem }, index) => redeem(token, `key-${index}`)),
@@ -67,8 +65,7 @@ test("I10: of many at once one gets the token, through several stores on one fol
 });
 
 test("I11: expired, unknown, misnamed and foreign tokens are refused by name and stay unspent", async () => {
-  using folder = temporaryFolder();
-  const { create, redeem, clock } = tokens(folder.path);
+  const { create, redeem, clock } = tokens();
   const { token } = await create({ name: "n1" });
   await assert.rejects(redeem(token, "key-1", "n2"), { code: "token-wrong-name" });
   await assert.rejects(redeem(token, "key-1", "n1", "cell-b.skerry"), { code: "invalid-token" });
@@ -107,8 +104,8 @@ test("I11: a malformed token is refused, naming the part", async () => {
 });
 
 test("I10: the secret is not stored, and long expired tokens are cleaned away", async () => {
-  using folder = temporaryFolder();
-  const { create, clock, store } = tokens(folder.path);
+  const ledger = memoryTokenLedger();
+  const { create, clock, store } = tokens(ledger);
   const { token, id } = await create();
   const { secret } = parseJoinToken(token);
   assert.ok(!JSON.stringify(await store.get(id)).includes(secret));
@@ -117,7 +114,7 @@ test("I10: the secret is not stored, and long expired tokens are cleaned away", 
     { random: seededRandom(8), store, nowMs: () => clock.nowMs },
     { cell: "cell-a", pin: cell.pin },
   );
-  assert.equal(readdirSync(folder.path).length, 1);
+  assert.equal((await ledger.list("")).items.length, 1);
   assert.equal(await store.get(id), undefined);
   await assert.rejects(store.get("../ca"), { code: "invalid-token" });
 });

@@ -7,7 +7,6 @@ import { test } from "node:test";
 import { storageLost } from "../../src/agent/storage.ts";
 import {
   createAuthority,
-  createFolderTokenStore,
   createJoinToken,
   createNodeEnrolment,
   openAuthority,
@@ -18,6 +17,7 @@ import { whenAborted } from "../../src/lib/abort.ts";
 import { systemRandom } from "../../src/runtime/clock/index.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { temporaryFolder } from "../support/identity.ts";
+import { memoryTokens } from "../support/tokens.ts";
 
 test("of two that found an authority at once one wins, and it is the one on disk", async () => {
   using folder = temporaryFolder();
@@ -63,7 +63,7 @@ test("a part that cannot take a renewed certificate does not keep it from the ot
     { random: systemRandom, nowMs },
     { folder: join(folder.path, "ca"), trustDomain: "shop.skerry" },
   );
-  const tokens = createFolderTokenStore({ nowMs }, join(folder.path, "tokens"));
+  const tokens = memoryTokens({ nowMs });
   const enrol = createNodeEnrolment({ authority, tokens, nowMs, apiAddress: () => "127.0.0.1:1" });
   const { token } = await createJoinToken(
     { random: systemRandom, store: tokens, nowMs },

@@ -5,6 +5,7 @@
 import type { MountedRoute } from "../../apiserver/index.ts";
 import {
   createJoinToken,
+  createLedgerTokenStore,
   createNodeEnrolment,
   parseTokenRequest,
   type Authority,
@@ -15,7 +16,6 @@ import type { Ledger } from "../../ledger/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { EnrolHandler } from "../../transport/index.ts";
 import type { Ground } from "../ground.ts";
-import { createLedgerTokenStore } from "../ledger-tokens.ts";
 
 export type EnrolmentPath = {
   /** Servers only: what joiners and renewing nodes ask. */

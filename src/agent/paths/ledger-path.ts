@@ -4,6 +4,7 @@
  * start waits for no quorum: until there is one, the ledger in front of the engines refuses by name.
  */
 import { join } from "node:path";
+import { takeOverTokens } from "../../identity/index.ts";
 import type { Keeper } from "../../keeper/index.ts";
 import {
   connectLedger,
@@ -27,7 +28,6 @@ import { openLedgerMember, type LedgerMember } from "../ledger-member.ts";
 import { endpointOf } from "../ledger-endpoints.ts";
 import { tellMemberPlace } from "../member-place.ts";
 import { noQuorumYet } from "../ledger-terms.ts";
-import { takeOverTokens } from "../ledger-tokens.ts";
 import { createServerRole, forgetMember, type ServerRole } from "../server-role.ts";
 import type { IdentityPath } from "./identity-path.ts";
 

@@ -75,7 +75,7 @@ function registerMigrate(hub: Command, context: Context): void {
     .option("--json", "the outcome as JSON")
     .addHelpText(
       "after",
-      "\nNothing is taken away: hub.db and documents.db stay beside as *.migrated.\n\nExamples:\n  skerry hub migrate --from /srv/skerry-hub --postgres postgres://skerry@db.example/skerry --postgres-password-file /etc/skerry/db",
+      "\nNothing is taken away: hub.db, documents.db and fleet.db stay beside as *.migrated.\n\nExamples:\n  skerry hub migrate --from /srv/skerry-hub --postgres postgres://skerry@db.example/skerry --postgres-password-file /etc/skerry/db",
     )
     .action(async ({ from, postgres, postgresPasswordFile, json }: MigrateFlags) => {
       const { output, clock } = context;

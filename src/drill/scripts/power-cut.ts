@@ -35,7 +35,7 @@ export const powerCut: Drill = {
   summary:
     "power of a node, the server and the whole site cut: what was not synced is dropped or torn",
   faults: [
-    `${roomCuts} cuts at any point of what stores, identity, tokens and records do to a disk`,
+    `${roomCuts} cuts at any point of what stores, identity and records do to a disk`,
     "power of n2 or n3 cut",
     "power of n1 (the server) cut",
     "power of the whole site cut, hub included",

@@ -1,8 +1,6 @@
 /** The way of a cell into the fleet: a token of this hub → its key signed → its nodes may link. */
-import { join } from "node:path";
 import {
   createCellEnrolment,
-  createFolderTokenStore,
   createJoinToken,
   keepOwnCredentials,
   parseTokenRequest,
@@ -12,9 +10,12 @@ import {
   type OwnCredentials,
   type Trust,
 } from "../../identity/index.ts";
-import { openPostgresFleet, type FleetStore } from "../fleet-postgres.ts";
+import { connectLedger, type LedgerThread } from "../../ledger/index.ts";
+import { takeOverFleetFiles } from "../fleet-files.ts";
+import { openPostgresFleet } from "../fleet-postgres.ts";
+import { openFleet, type FleetStore } from "../fleet.ts";
 import { openHubAuthority } from "../hub-authority.ts";
-import { openCellRegistry, type CellRegistry } from "../registry.ts";
+import type { CellRegistry } from "../registry.ts";
 import type { HubGround } from "../ground.ts";
 
 export type EnrolPath = {
@@ -32,7 +33,12 @@ export type EnrolPath = {
 
 export async function startEnrolPath(
   ground: HubGround,
-  deps: { onCells: () => void; signal: AbortSignal },
+  deps: {
+    /** Holds the fleet's ledger where there is no PostgreSQL. */
+    storage: LedgerThread;
+    onCells: () => void;
+    signal: AbortSignal;
+  },
 ): Promise<EnrolPath> {
   const { clock, random, log, lifecycle, record, dataDir, postgres } = ground;
   const nowMs = () => clock.wallMs();
@@ -62,21 +68,16 @@ export async function startEnrolPath(
   };
   const { registry, tokens } = await lifecycle.start(
     "fleet",
-    async (): Promise<FleetStore> =>
-      postgres
-        ? await openPostgresFleet(
-            { clock, log },
-            {
-              address: postgres,
-              hub: { name: record.name, pin: authority.pin },
-              onChange,
-            },
-          )
-        : {
-            registry: openCellRegistry(dataDir, { nowMs, onChange }),
-            tokens: createFolderTokenStore({ nowMs }, join(dataDir, "tokens")),
-            close: async () => {},
-          },
+    async (): Promise<FleetStore> => {
+      const fleetDeps = { clock, random, log };
+      if (postgres) {
+        const hub = { name: record.name, pin: authority.pin };
+        return await openPostgresFleet(fleetDeps, { address: postgres, hub, onChange });
+      }
+      const ledger = await connectLedger(deps.storage, fleetDeps);
+      await takeOverFleetFiles(ledger, dataDir);
+      return await openFleet(fleetDeps, { ledger, onChange });
+    },
     (part) => part.close(),
   );
   return {

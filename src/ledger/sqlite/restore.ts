@@ -7,7 +7,12 @@ import { existsSync, rmSync } from "node:fs";
 import { SkerryError } from "../../lib/errors.ts";
 import { generationOf, historyJump } from "../../lib/history.ts";
 import type { Random } from "../../lib/random.ts";
-import { databaseFiles, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
+import {
+  databaseFiles,
+  openDatabase,
+  sqliteFailure,
+  type Database,
+} from "../../runtime/sqlite/index.ts";
 import { electionsPrefix } from "../campaign.ts";
 import type { Epoch, KeyValue, Revision } from "../ledger.ts";
 import { openFile } from "./schema.ts";
@@ -50,10 +55,27 @@ export function restoreSqliteLedger(
       hint: "give the path of a new file; nothing was overwritten",
     });
   }
-  const { db, epoch } = openFile(deps, { path });
   const before = Math.max(generationOf(options.revision), options.generationBefore ?? 0);
   const revision = (options.revision +
     (before + 1 - generationOf(options.revision)) * historyJump) as Revision;
+  const { db, epoch } = openFile(deps, { path });
+  return filling(db, { path, epoch, revision });
+}
+
+/** As `restoreSqliteLedger`, but the same history: of `epoch`, at `revision`. */
+export function copyToSqlite(
+  deps: { random: Random },
+  { path, epoch, revision }: { path: string; epoch: Epoch; revision: Revision },
+): SqliteRestore {
+  const { db } = openFile(deps, { path });
+  db.prepare("UPDATE state SET epoch = ?").run(epoch);
+  return filling(db, { path, epoch, revision });
+}
+
+function filling(
+  db: Database,
+  { path, epoch, revision }: { path: string; epoch: Epoch; revision: Revision },
+): SqliteRestore {
   const insertKey = db.prepare(
     `INSERT INTO history (revision, key, value, create_revision, version, lease, superseded)
      VALUES (?, ?, ?, ?, ?, ?, NULL)`,

@@ -10,17 +10,26 @@ import { fileExists } from "../checks.ts";
 import type { Revision } from "../ledger.ts";
 
 /** Throws `file-exists` when `path` is taken, `disk-full` or `file-unwritable`. */
-export async function writeSnapshot(
+export const writeSnapshot = (
   db: Database,
   path: string,
+): Promise<{ revision: Revision; bytes: number; sha256: string }> =>
+  writeSnapshotFile(path, (temporary) => {
+    db.prepare("VACUUM INTO ?").run(temporary);
+    return revisionOf(temporary);
+  });
+
+/** `fill` makes the file at the path that it is given, and tells the revision that it holds. */
+export async function writeSnapshotFile(
+  path: string,
+  fill: (temporary: string) => Revision | Promise<Revision>,
 ): Promise<{ revision: Revision; bytes: number; sha256: string }> {
   if (existsSync(path)) throw fileExists(path);
   const temporary = `${path}.new`;
   try {
     ensureDirectory(dirname(path));
     rmSync(temporary, { force: true });
-    db.prepare("VACUUM INTO ?").run(temporary);
-    const revision = revisionOf(temporary);
+    const revision = await fill(temporary);
     const { bytes, sha256 } = await sealed(temporary);
     await rename(temporary, path);
     syncDirectory(dirname(path));

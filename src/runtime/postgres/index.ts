@@ -13,6 +13,6 @@ export {
 export type { Session } from "./connect.ts";
 export type { Row } from "./driver.ts";
 export { isDataFault, isLockTimeout, isTransient, postgresFailure } from "./failures.ts";
-export { layoutLock, preparePostgresLayout } from "./layout.ts";
+export { layoutLock, preparePostgresLayout, type LayoutStep } from "./layout.ts";
 export { openSyncPostgres, type SyncPostgres, type SyncStatement } from "./sync.ts";
 export { openPostgres, type Postgres, type PostgresOptions } from "./pool.ts";

@@ -3,10 +3,14 @@
  * leads one on. Several processes that start at once wait for each other at an advisory lock.
  */
 import { SkerryError } from "../../lib/errors.ts";
+import type { Session } from "./connect.ts";
 import type { Postgres } from "./pool.ts";
 
 /** Any number that no other program in this database uses: "skerry" as bytes. */
 export const layoutLock = 0x73_6b_65_72_72_79;
+
+/** Statements, or what moves rows elsewhere by other means: done once, with the session that locks. */
+export type LayoutStep = string | ((session: Session) => Promise<void>);
 
 /**
  * Makes the tables of `part`, or brings them up: `steps[n]` leads from layout n to n + 1, each in one
@@ -14,7 +18,7 @@ export const layoutLock = 0x73_6b_65_72_72_79;
  */
 export async function preparePostgresLayout(
   postgres: Postgres,
-  { part, steps }: { part: string; steps: readonly string[] },
+  { part, steps }: { part: string; steps: readonly LayoutStep[] },
 ): Promise<void> {
   await postgres.transaction(async (session) => {
     // Whoever makes or changes tables just now is waited for, however long a lock may be waited for.
@@ -35,7 +39,10 @@ export async function preparePostgresLayout(
       });
     }
     if (found === steps.length) return;
-    for (const step of steps.slice(found)) await session.script(step);
+    for (const step of steps.slice(found)) {
+      if (typeof step === "string") await session.script(step);
+      else await step(session);
+    }
     await session.query(
       `INSERT INTO skerry.layout VALUES ($1, $2)
        ON CONFLICT (part) DO UPDATE SET version = excluded.version`,

@@ -11,8 +11,11 @@ import { connect, type Connection, type Session } from "./connect.ts";
 export interface Postgres {
   /** `HOST:PORT/DATABASE` */
   readonly place: string;
-  /** Throws `database-unreachable` and its like, `store-busy`, `closed`, and what `work` throws. */
-  use<T>(work: (session: Session) => Promise<T>): Promise<T>;
+  /**
+   * Throws `database-unreachable` and its like, `store-busy`, `closed`, and what `work` throws. When
+   * `signal` is aborted the connection is given up in the middle of the work, which is not begun after it.
+   */
+  use<T>(work: (session: Session) => Promise<T>, options?: { signal?: AbortSignal }): Promise<T>;
   /** The same inside BEGIN and COMMIT. After a lost connection the outcome is unknown to the caller. */
   transaction<T>(work: (session: Session) => Promise<T>): Promise<T>;
   close(): Promise<void>;
@@ -83,15 +86,21 @@ export async function openPostgres(
     return await connect(address, application);
   };
 
-  const use = async <T>(work: (session: Connection) => Promise<T>): Promise<T> => {
+  const use = async <T>(
+    work: (session: Connection) => Promise<T>,
+    { signal: parent }: { signal?: AbortSignal } = {},
+  ): Promise<T> => {
     await seat();
     let own: Connection | undefined;
     let timer: ReturnType<typeof deadline> | undefined;
     try {
+      // Whoever waited too long leaves the connection to the next.
+      parent?.throwIfAborted();
       own = await connection();
       inUse.add(own);
       const { destroy } = own;
-      timer = deadline(clock, timeoutMs);
+      parent?.throwIfAborted();
+      timer = deadline(clock, timeoutMs, parent && { parent });
       // A server that is silent, or a network that swallows everything, answers nobody else either.
       timer.signal.addEventListener("abort", destroy);
       const value = await work(own);

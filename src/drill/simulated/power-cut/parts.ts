@@ -2,7 +2,7 @@
 import { documentsPart } from "./documents.ts";
 import { hubDocumentsPart, hubStreamsPart } from "./hub.ts";
 import type { Part } from "./part.ts";
-import { epochPart, identityPart, recordsPart, timePart, tokensPart } from "./records.ts";
+import { epochPart, identityPart, recordsPart, timePart } from "./records.ts";
 import { ledgerPart, mirrorPart, streamsPart } from "./stores.ts";
 
 export const parts: readonly Part[] = [
@@ -13,7 +13,6 @@ export const parts: readonly Part[] = [
   hubDocumentsPart,
   mirrorPart,
   identityPart,
-  tokensPart,
   timePart,
   epochPart,
   recordsPart,

@@ -1,9 +1,9 @@
-/** The parts that are small files: identity, join tokens, the cell's time, epochs, records. */
+/** The parts that are small files: identity, the cell's time, epochs, records. */
 import { join } from "node:path";
 import {
   createAuthority,
-  createFolderTokenStore,
   createJoinToken,
+  createLedgerTokenStore,
   createNodeEnrolment,
   openAuthority,
   openCellTime,
@@ -11,6 +11,7 @@ import {
   prepareJoin,
 } from "../../../identity/index.ts";
 import type { WallMs } from "../../../lib/brand.ts";
+import { openSqliteLedger } from "../../../ledger/index.ts";
 import { nextEpoch } from "../../../ingest/index.ts";
 import {
   ensureDirectory,
@@ -18,7 +19,7 @@ import {
   writeRecord,
   writeRecordAsync,
 } from "../../../runtime/files/index.ts";
-import { deps, few, type Part } from "./part.ts";
+import { deps, type Part } from "./part.ts";
 
 const nowMs = () => deps.clock.wallMs();
 const authorityDeps = { random: deps.random, nowMs };
@@ -34,7 +35,8 @@ export const identityPart: Part = {
     const authority =
       openAuthority(authorityDeps, path) ??
       (await createAuthority(authorityDeps, { folder: path, trustDomain: "cell-a.skerry" }));
-    const tokens = createFolderTokenStore({ nowMs }, join(folder, "join-tokens"));
+    const ledger = openSqliteLedger({ ...deps, path: join(folder, "tokens.db") });
+    const tokens = createLedgerTokenStore({ ledger, nowMs });
     const enrol = createNodeEnrolment({ authority, tokens, nowMs });
     const said = (identity: ReturnType<typeof openNodeIdentity>) =>
       acknowledge({ pin: authority.pin, leaf: leafText(identity) } satisfies Leaf);
@@ -73,35 +75,6 @@ export const identityPart: Part = {
 
 const leafText = (identity: { readonly leaf: Uint8Array } | undefined) =>
   identity === undefined ? "" : Buffer.from(identity.leaf).toString("base64");
-
-/* Tokens: a spent one stays spent, by the same. */
-
-type TokenEvent = { readonly id: string; readonly by?: string };
-
-export const tokensPart: Part = {
-  name: "tokens",
-  async write({ folder, life, more, acknowledge }) {
-    const store = createFolderTokenStore({ nowMs }, join(folder, "tokens"));
-    for (let round = 0; more(); round++) {
-      const id = `t${life}n${round}`;
-      await store.put({ id, secretHash: "ab".repeat(32), expiresAtMs: nowMs() + 3_600_000 });
-      acknowledge({ id } satisfies TokenEvent);
-      const by = await store.takeOnce(id, `joiner ${round}`);
-      acknowledge({ id, by } satisfies TokenEvent);
-      await deps.clock.sleep(1);
-    }
-  },
-  async check(folder, acknowledged) {
-    const store = createFolderTokenStore({ nowMs }, join(folder, "tokens"));
-    const wrong: string[] = [];
-    for (const { id, by } of acknowledged as readonly TokenEvent[]) {
-      if ((await store.get(id)) === undefined) wrong.push(`token ${id} is lost`);
-      else if (by !== undefined && (await store.takeOnce(id, "somebody else")) !== by)
-        wrong.push(`token ${id} was spent by ${by} and can be spent again`);
-    }
-    return few(wrong);
-  },
-};
 
 /* The cell's time never goes back behind what was kept. */
 
@@ -148,7 +121,7 @@ export const epochPart: Part = {
 
 const noClock = { ...deps, clock: { ...deps.clock, wallMs: () => 0 as WallMs } };
 
-/* Records as node.json, start.json, cells.json and the keeper's are written. */
+/* Records as node.json, start.json and the keeper's are written. */
 
 type Version = { readonly record: string; readonly version: number };
 const recordNames = ["node.json", "keeper/agent"];
