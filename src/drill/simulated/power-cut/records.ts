@@ -19,7 +19,7 @@ import {
   writeRecord,
   writeRecordAsync,
 } from "../../../runtime/files/index.ts";
-import { deps, type Part } from "./part.ts";
+import { deps, few, type Part } from "./part.ts";
 
 const nowMs = () => deps.clock.wallMs();
 const authorityDeps = { random: deps.random, nowMs };
@@ -121,31 +121,35 @@ export const epochPart: Part = {
 
 const noClock = { ...deps, clock: { ...deps.clock, wallMs: () => 0 as WallMs } };
 
-/* Records as node.json, start.json and the keeper's are written. */
+/* Records as node.json and start.json are written, over and over, and the keeper's, one a container. */
 
 type Version = { readonly record: string; readonly version: number };
-const recordNames = ["node.json", "keeper/agent"];
+const rewritten = "node.json";
 
 export const recordsPart: Part = {
   name: "records",
   async write({ folder, life, random, more, acknowledge }) {
     ensureDirectory(join(folder, "keeper"));
     for (let version = life * 1_000_000; more(); version++) {
-      const record = recordNames[version % 2] ?? "";
-      const value = { version, filler: "y".repeat(random.integer(9000)) };
-      if (version % 2 === 0) writeRecord(join(folder, record), value);
-      else await writeRecordAsync(join(folder, record), value);
-      acknowledge({ record, version } satisfies Version);
+      for (const record of [rewritten, `keeper/container-${version}`]) {
+        const value = { version, filler: "y".repeat(random.integer(9000)) };
+        if (version % 2 === 0) writeRecord(join(folder, record), value);
+        else await writeRecordAsync(join(folder, record), value);
+        acknowledge({ record, version } satisfies Version);
+      }
       await deps.clock.sleep(1);
     }
   },
   async check(folder, acknowledged) {
-    return recordNames.flatMap((name) => {
-      const last = (acknowledged as readonly Version[]).findLast(({ record }) => record === name);
+    const lastByName = new Map(
+      (acknowledged as readonly Version[]).map(({ record, version }) => [record, version]),
+    );
+    const wrong = [...lastByName].flatMap(([name, last]) => {
       const found = readRecord(join(folder, name)) as { version: number } | undefined;
-      return last && !(found && found.version >= last.version)
-        ? [`${name} is version ${found?.version}, written was ${last.version}`]
-        : [];
+      return found && found.version >= last
+        ? []
+        : [`${name} is version ${found?.version}, written was ${last}`];
     });
+    return few(wrong);
   },
 };
