@@ -92,9 +92,11 @@ export async function startDemoSite(
   );
   stop.throwIfAborted();
   output.note("deploying the example application and the telemetry stream");
-  // Of several servers the first one is up before the others are: nothing can be written until then.
-  await waitUntilNothing(() => missingQuorum(first.dataDir), site, context, stop);
-  await deploy(first.dataDir);
+  // Of several servers the first one is up before the others are: nothing can be written until then. And
+  // a majority that answered a moment ago may be looking for its leader again: to deploy twice does no harm.
+  const undeployed = async () =>
+    (await missingQuorum(first.dataDir)) ?? (await deploy(first.dataDir));
+  await waitUntilNothing(undeployed, site, context, stop);
   stop.throwIfAborted();
   await waitUntilNothing(
     async () => missingNode(site, await cellStatus(site, context)),
@@ -127,7 +129,7 @@ async function growServers(
   });
 }
 
-async function deploy(serverDir: string): Promise<void> {
+async function deploy(serverDir: string): Promise<undefined> {
   const { cluster, close } = openCluster(serverDir);
   try {
     // What may leave is named field by field; the rest of the telemetry stays in the cell.
@@ -145,6 +147,7 @@ async function deploy(serverDir: string): Promise<void> {
       port: 18_000,
       nodePath: process.execPath,
     });
+    return undefined;
   } finally {
     await close();
   }
