@@ -46,7 +46,10 @@ async function compareLogs(seed: number): Promise<void> {
       if (!isKeyed) return { stream, atMs, body: Buffer.from(`{"u":${++unkeyed}}`) };
       const producer = pick(producers);
       const at = `${stream}/${producer}`;
-      const sequence = (sequences.get(at) ?? 0) + 1;
+      const last = sequences.get(at) ?? 0;
+      if (last > 0 && random.float() < 0.03)
+        return entry(1 + random.integer(last), { stream, producer, atMs: atMs + n });
+      const sequence = last + 1;
       sequences.set(at, sequence);
       return entry(sequence, { stream, producer, atMs: atMs + n, epoch: pick([1, 1, 1, 2]) });
     });
