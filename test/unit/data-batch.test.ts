@@ -3,6 +3,8 @@ import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import type { StoredEntry } from "../../src/api/index.ts";
+import { decodeColumns } from "../../src/data/batch/codec.ts";
+import { packFrame } from "../../src/data/batch/frame.ts";
 import { headerProblem } from "../../src/data/batch/header.ts";
 import { pack, unpack } from "../../src/data/batch/packed.ts";
 import { decodeBatch, encodeBatch, type LogBatch } from "../../src/data/index.ts";
@@ -72,21 +74,22 @@ test("D2: bytes that were changed on the way are refused, or are another whole b
     assert.throws(() => decodeBatch(bytes), { code: "invalid-batch" });
 });
 
+const header = {
+  origin: "n1.x",
+  from: 1,
+  to: 1,
+  streams: ["a"],
+  producers: ["p"],
+  stream: [0],
+  producer: [0],
+  epoch: [0],
+  sequence: [1],
+  at: [1],
+  position: [1],
+  length: [0],
+};
+
 test("D9: a header out of its bounds is refused by the field that is wrong", () => {
-  const header = {
-    origin: "n1.x",
-    from: 1,
-    to: 1,
-    streams: ["a"],
-    producers: ["p"],
-    stream: [0],
-    producer: [0],
-    epoch: [0],
-    sequence: [1],
-    at: [1],
-    position: [1],
-    length: [0],
-  };
   assert.equal(headerProblem(header), undefined);
   const policies = { a: { keep: ["x"], drop: [] } };
   assert.equal(headerProblem({ ...header, policies }), undefined);
@@ -115,6 +118,17 @@ test("D9: a header out of its bounds is refused by the field that is wrong", () 
       new RegExp(Object.keys(wrong)[0] ?? ""),
     );
   for (const other of [null, [], "x", 1]) assert.notEqual(headerProblem(other), undefined);
+});
+
+test("D9: numbers of a key without a producer are refused", () => {
+  const bytesOf = (changed: object) =>
+    Buffer.concat([
+      Buffer.from("SKL1"),
+      packFrame({ ...header, producer: [-1], sequence: [0], ...changed }, []),
+    ]);
+  assert.deepEqual(decodeColumns(bytesOf({})).columns.producer, [-1]);
+  for (const wrong of [{ epoch: [1] }, { sequence: [1] }, { producer: [-2] }, { producer: [0] }])
+    assert.throws(() => decodeColumns(bytesOf(wrong)), { code: "invalid-batch" });
 });
 
 test("D9: a batch that would unpack to more than its bound is refused", () => {

@@ -3,8 +3,6 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { EntryInput } from "../../src/api/index.ts";
-import { decodeColumns } from "../../src/data/batch/codec.ts";
-import { packFrame } from "../../src/data/batch/frame.ts";
 import { decodeBatch, type LocalStreamStore } from "../../src/data/index.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -137,26 +135,4 @@ test("D2: a log that is all sealed, read in pieces that fill no segment, has no 
     assert.deepEqual([to, ...found], [18, ...range(1, 18)], `${bytesMax} bytes a piece`);
   }
   await store.close();
-});
-
-test("D9: numbers of a key without a producer are refused", () => {
-  const header = {
-    origin: "n1.x",
-    from: 1,
-    to: 1,
-    streams: ["a"],
-    producers: ["p"],
-    stream: [0],
-    producer: [-1],
-    epoch: [0],
-    sequence: [0],
-    at: [1],
-    position: [1],
-    length: [2],
-  };
-  const bytesOf = (changed: object) =>
-    Buffer.concat([Buffer.from("SKL1"), packFrame({ ...header, ...changed }, [Buffer.from("{}")])]);
-  assert.deepEqual(decodeColumns(bytesOf({})).columns.producer, [-1]);
-  for (const wrong of [{ epoch: [1] }, { sequence: [1] }, { producer: [-2] }, { producer: [0] }])
-    assert.throws(() => decodeColumns(bytesOf(wrong)), { code: "invalid-batch" });
 });
