@@ -302,16 +302,25 @@ test("AU6: a missing range of entries, an extra one, and a changed one are named
   ]);
 });
 
-test("AU7: what a disk lost of a segment is told as that, of the store that lost it", async () => {
+test("AU7: what a disk lost of a segment is told as that, of the store that lost it, and nothing of it as lacking", async () => {
+  const differ = async () => {
+    const { compared } = await auditing(both(), { request: { names: ["readings"] } });
+    return compared[0]?.differences ?? [];
+  };
+  const before = await differ();
   meddle(
     files("n1").streamsPath,
     "UPDATE segment_bytes SET bytes = zeroblob(100) WHERE id = (SELECT id FROM segment ORDER BY id LIMIT 1 OFFSET 5)",
   );
-  const { compared } = await auditing(both(), { request: { names: ["readings"] } });
-  const damaged = compared[0]?.differences.flatMap((one) => ("damaged" in one ? [one] : []));
-  assert.ok(damaged && damaged.length > 0);
+  const differences = await differ();
+  const damaged = differences.flatMap((one) => ("damaged" in one ? [one] : []));
+  assert.ok(damaged.length > 0);
   assert.ok(damaged.every(({ on }) => on === "n1"));
   assert.match(damaged[0]?.damaged ?? "", /50 entries .* are damaged/);
+  assert.deepEqual(
+    differences.filter((one) => !("damaged" in one)),
+    before,
+  );
 });
 
 test("AU8: the hub's copy is held against what the gate lets out, and against nothing else", async () => {

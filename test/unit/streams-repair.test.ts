@@ -3,6 +3,7 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
+  decodeBatch,
   encodeBatch,
   openGlobalStore,
   openStreamStore,
@@ -10,12 +11,15 @@ import {
   type LocalStreamStore,
 } from "../../src/data/index.ts";
 import { virtualRouter } from "../../src/drill/simulated/convergence/links.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog as log } from "../../src/lib/log.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
 import { createGate, createRecheck } from "../../src/privacy/gate/index.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
-import { entry, range } from "../support/data.ts";
+import { meddle } from "../support/audit.ts";
+import { entry, range, temporaryFolder } from "../support/data.ts";
 import { openCell, repairing, walk, ways } from "../support/segment-damage.ts";
+import { letSeal, openSealing, small } from "../support/segments.ts";
 
 for (const [way, spoil] of Object.entries(ways)) {
   test(`S3, S4: a segment with ${way} is named while there is no copy, and comes back from a peer, each entry in its place`, async () => {
@@ -127,6 +131,47 @@ for (const { name, egress, isWhole } of [
     await hub.close();
     await cell.close();
   });
+
+test("S3: copies are of the positions asked for, of rows, segments and entries that came twice; of damage alone there is none", async () => {
+  using folder = temporaryFolder();
+  const clock = createSimulatedClock();
+  const path = join(folder.path, "n1.db");
+  const other = await openSealing(join(folder.path, "n2.db"), { clock, node: "n2", seed: 2 });
+  const open = () => openSealing(path, { clock, node: "n1", seed: 1, sealing: small });
+  const store = await open();
+  const all = range(1, 60).map((n) => entry(n));
+  for (const one of [store, other]) await one.append(all);
+  const theirs = await other.log({ origin: (await other.status()).origin, from: 1 });
+  assert.ok(theirs);
+  await store.apply(theirs.bytes);
+  await letSeal(clock, 6);
+  const origins = [(await store.status()).origin, theirs.origin];
+  await store.close();
+  await other.close();
+
+  const copied = async (from: LocalStreamStore, origin: string, [first, last] = [1, 60]) => {
+    const query = { origin, stream: "telemetry", from: first ?? 1, to: last ?? 60 };
+    const bytes = await from.repairs.copy({ ...query, fromMs: 0, toMs: Number.MAX_SAFE_INTEGER });
+    return decodeBatch(bytes).entries.map(({ position, key }) => [position, key?.sequence]);
+  };
+  const expected = (origin: string, sequences: readonly number[]) =>
+    sequences.map((sequence) => [{ origin, sequence }, sequence]);
+  const sound = await open();
+  for (const origin of origins) {
+    assert.deepEqual(await copied(sound, origin), expected(origin, range(1, 60)));
+    assert.deepEqual(await copied(sound, origin, [7, 33]), expected(origin, range(7, 33)));
+  }
+  await sound.close();
+
+  meddle(path, "UPDATE segment_bytes SET bytes = zeroblob(100) WHERE id = 11");
+  const damaged = await open();
+  for (const origin of origins) {
+    const found = await copied(damaged, origin);
+    assert.deepEqual(found, expected(origin, [...range(1, 10), ...range(21, 60)]));
+    assert.deepEqual(await copied(damaged, origin, [12, 24]), expected(origin, range(21, 24)));
+  }
+  await damaged.close();
+});
 
 test("S3: the scrub finds damage that nobody reads, one segment a turn, all of them once a day, and gives plans to older segments", async () => {
   const cell = await openCell(9);

@@ -1,4 +1,5 @@
 /** Entries side by side, from entries and back. */
+import { createInterning } from "../../lib/interning.ts";
 import type { StoredEntry } from "./entry.ts";
 
 /**
@@ -42,8 +43,8 @@ export function entriesOf(origin: string, columns: EntryColumns): StoredEntry[] 
 }
 
 export function columnsOf(entries: readonly StoredEntry[]): EntryColumns {
-  const streams = intern();
-  const producers = intern();
+  const streams = createInterning((name: string) => name);
+  const producers = createInterning((name: string) => name);
   let end = 0;
   return {
     streams: streams.names,
@@ -61,8 +62,8 @@ export function columnsOf(entries: readonly StoredEntry[]): EntryColumns {
 
 /** Those at these indexes, which ascend; names that only others bear are not in it. */
 export function pick(columns: EntryColumns, indexes: readonly number[]): EntryColumns {
-  const streams = intern();
-  const producers = intern();
+  const streams = createInterning((name: string) => name);
+  const producers = createInterning((name: string) => name);
   const parts: Uint8Array[] = [];
   const ends: number[] = [];
   let bytes = 0;
@@ -120,18 +121,4 @@ export function withBodies(
   }
   parts.push(bodies.subarray(kept));
   return { ...columns, end, bodies: Buffer.concat(parts) };
-}
-
-function intern() {
-  const names: string[] = [];
-  const indexes = new Map<string, number>();
-  return {
-    names,
-    indexOf(text: string): number {
-      const known = indexes.get(text);
-      if (known !== undefined) return known;
-      indexes.set(text, names.length);
-      return names.push(text) - 1;
-    },
-  };
 }

@@ -63,7 +63,7 @@ function openLogs(
   names: ReturnType<typeof createNames>,
   stream: StreamRow,
 ): OpenLogs {
-  const { name, scope } = stream;
+  const { scope } = stream;
   const segments = createSegments(db, names);
   const lastRow = db.prepare("SELECT max(id) AS id FROM entry");
   const last = Math.max(Number(lastRow.get()?.["id"] ?? 0), segments.lastId);
@@ -114,14 +114,9 @@ function openLogs(
       const row = names.findOrigin(scope, origin);
       if (!row) return { entries: [] };
       try {
-        // Of other streams at these positions as well, so at most one for each.
-        const limits = { entriesMax: 2 * (to - from + 1), bytesMax: Number.MAX_SAFE_INTEGER };
-        const entries = entriesOf(origin, readLog(row, [stream], from, limits).columns);
-        return {
-          entries: entries.filter(
-            (entry) => entry.stream === name && entry.position.sequence <= to,
-          ),
-        };
+        const limits = { entriesMax: to - from + 1, bytesMax: Infinity };
+        const { columns } = readLog(row, [stream], { from, to }, limits, "error");
+        return { entries: entriesOf(origin, columns) };
       } catch (error) {
         if (error instanceof SegmentDamaged) return { entries: [], damaged: error.message };
         throw error;

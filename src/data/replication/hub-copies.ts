@@ -2,7 +2,7 @@
 import { encodeBatch } from "../batch/codec.ts";
 import type { GlobalStore } from "../global/store.ts";
 import { originOfLog } from "../tables/lanes.ts";
-import { copiedEntriesMax, type CopyQuery } from "../streams/repairs.ts";
+import { copiedMax, type CopyQuery } from "../streams/repairs.ts";
 import type { StoredEntry } from "../../api/index.ts";
 
 /** Looked through for one segment: its times may be shared by many entries. */
@@ -30,7 +30,7 @@ export async function copyFromGlobal(
         originOfLog(position.origin) === origin &&
         position.sequence >= from &&
         position.sequence <= to;
-      if (isWanted && found.size < copiedEntriesMax)
+      if (isWanted && found.size < copiedMax.entriesMax)
         found.set(position.sequence, { ...entry, position: { ...position, origin } });
     }
     scanned += page.entries.length;

@@ -66,7 +66,7 @@ export function createReading(
     if (!origin || from > origin.top) return undefined;
     const start = Math.max(1, from);
     const limits = { entriesMax: batchEntriesMax, bytesMax };
-    const { columns, complete } = readLog(origin, streams, start, limits);
+    const { columns, complete } = readLog(origin, streams, { from: start }, limits, "end");
     const to = complete ? origin.top : (columns.position.at(-1) ?? start);
     return { origin: name, from: start, to, columns };
   };

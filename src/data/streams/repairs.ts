@@ -56,5 +56,5 @@ export interface SegmentRepairs {
   on(event: "damaged", listener: (damage: Damage) => void): () => void;
 }
 
-/** A segment has a thousand entries, and never more than this. */
-export const copiedEntriesMax = 10_000;
+/** Of one answer. A segment has a thousand entries and 256 KiB with the entry that reaches it, and never more than this. */
+export const copiedMax = { entriesMax: 10_000, bytesMax: 4 * 1024 * 1024 };

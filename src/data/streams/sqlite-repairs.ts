@@ -10,7 +10,7 @@ import type { StreamRow } from "../tables/names.ts";
 import { SegmentDamaged } from "../tables/segment-contents.ts";
 import type { Tables } from "../tables/tables.ts";
 import {
-  copiedEntriesMax,
+  copiedMax,
   type Damage,
   type PositionRange,
   type RestoreAnswer,
@@ -92,12 +92,12 @@ export function createSegmentRepairs(
     },
     damage: async () => tables().segments.damaged().map(damageOf),
     async copy({ origin: name, stream: streamName, from, to }) {
-      const { names, entries } = tables();
+      const { names, readLog } = tables();
       const origin = names.findOrigin(scope, name);
       const stream = names.findStream(scope, streamName);
-      const found =
-        origin && stream ? entries.copies(origin, stream, { from, to }, copiedEntriesMax) : [];
-      return encodeBatch({ origin: name, from, to, entries: found });
+      if (!origin || !stream) return encodeBatch({ origin: name, from, to, entries: [] });
+      const { columns } = readLog(origin, [stream], { from, to }, copiedMax, "gap");
+      return encodeBatch({ origin: name, from, to, columns });
     },
     async restore({ segment, copies, exact }): Promise<RestoreAnswer> {
       const { names, segments, sealing } = tables();

@@ -1,12 +1,9 @@
-/**
- * Reading entries, rows and sealed ones as one: by stream in the order of the merged view, or by
- * position in an origin's log.
- */
+/** Reading entries, rows and sealed ones as one, by stream in the order of the merged view. */
 import type { StoredEntry } from "../../api/index.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
 import type { SealedRow } from "../batch/segment.ts";
 import { mergeSorted } from "./merge-sorted.ts";
-import type { Names, OriginRow, StreamRow } from "./names.ts";
+import type { Names, StreamRow } from "./names.ts";
 import { rowColumns, toSealedRow } from "./rows.ts";
 import { SegmentDamaged } from "./segment-contents.ts";
 import type { Scan, Segments } from "./segments.ts";
@@ -33,17 +30,7 @@ export interface EntryReads {
   /** The id behind which the `count` newest entries of these streams lie; 0 when they hold fewer. */
   beforeNewest(streams: readonly StreamRow[], count: number): number;
   countAfter(stream: StreamRow, id: number): number;
-  /** What there is of one stream at these positions of a log; what is damaged is left out. */
-  copies(
-    origin: OriginRow,
-    stream: StreamRow,
-    range: { from: number; to: number },
-    entriesMax: number,
-  ): readonly StoredEntry[];
 }
-
-/** Without an entry: there is one at this position or behind it, not unpacked yet. */
-type LogItem = { readonly sequence: number; readonly entry?: Row };
 
 /** Entries that one page may look through without finding anything in the time asked for. */
 const scannedMax = 20_000;
@@ -69,14 +56,6 @@ export function createEntryReads(
   );
   const newestIds = db.prepare("SELECT id FROM entry WHERE stream = ? ORDER BY id DESC LIMIT ?");
   const countRows = db.prepare("SELECT count(*) AS rows FROM entry WHERE stream = ? AND id > ?");
-  const logRows = db.prepare(
-    `SELECT ${rowColumns} FROM entry WHERE origin = ? AND sequence >= ? ORDER BY sequence LIMIT ?`,
-  );
-  const aliasRows = db.prepare(
-    `SELECT a.sequence AS alias_sequence, a.segment, a.entry, e.*
-     FROM alias a LEFT JOIN entry e ON e.id = a.entry
-     WHERE a.origin = ? AND a.sequence >= ? ORDER BY a.sequence LIMIT ?`,
-  );
 
   const toEntry = (stream: StreamRow, row: SealedRow): Row => {
     const { id, origin, sequence, key, atMs, body } = row;
@@ -89,33 +68,6 @@ export function createEntryReads(
   };
   const rowToEntry = (row: Record<string, unknown>): Row =>
     toEntry(names.streamById(row["stream"] as number), toSealedRow(row));
-
-  const sealedLog = function* (
-    origin: OriginRow,
-    stream: StreamRow,
-    from: number,
-    options?: { passOver: boolean },
-  ): Generator<LogItem> {
-    for (const { sequence, row } of segments.log(origin, stream, from, options))
-      yield row ? { sequence, entry: toEntry(stream, row) } : { sequence };
-  };
-  const rowLog = function* (origin: OriginRow, from: number, limit: number): Generator<LogItem> {
-    for (const row of logRows.iterate(origin.id, from, limit))
-      yield { sequence: row["sequence"] as number, entry: rowToEntry(row) };
-  };
-  const aliasLog = function* (origin: OriginRow, from: number, limit: number): Generator<LogItem> {
-    for (const row of aliasRows.iterate(origin.id, from, limit)) {
-      const sequence = row["alias_sequence"] as number;
-      yield { sequence };
-      const position = { origin: origin.name, sequence };
-      yield { sequence, entry: { ...aliased(row), position } };
-    }
-  };
-  const aliased = (row: Record<string, unknown>): Row => {
-    if (row["segment"] === null) return rowToEntry(row);
-    const held = segments.held(row["segment"] as number);
-    return toEntry(names.streamById(held.stream), segments.rowById(held, row["entry"] as number));
-  };
 
   const rowsOfPage = function* (
     { streams, fromMs, toMs, limit }: PageQuery,
@@ -183,30 +135,5 @@ export function createEntryReads(
 
     countAfter: (stream, id) =>
       segments.countAfter(stream, id) + Number(countRows.get(stream.id, id)?.["rows"]),
-
-    copies(origin, stream, { from, to }, entriesMax) {
-      const sources = [
-        sealedLog(origin, stream, from, { passOver: true }),
-        rowLog(origin, from, to - from + 1),
-        soundAliases(aliasLog(origin, from, to - from + 1)),
-      ];
-      const entries: StoredEntry[] = [];
-      for (const { sequence, entry } of mergeSorted(sources, (item) => item.sequence)) {
-        if (sequence > to || entries.length >= entriesMax) break;
-        if (entry?.stream !== stream.name) continue;
-        const { id: _id, scope: _scope, ...stored } = entry;
-        entries.push(stored);
-      }
-      return entries;
-    },
   };
-}
-
-/** Up to the first whose entry is damaged here. */
-function* soundAliases(items: Generator<LogItem>): Generator<LogItem> {
-  try {
-    yield* items;
-  } catch (error) {
-    if (!(error instanceof SegmentDamaged)) throw error;
-  }
 }

@@ -3,6 +3,7 @@
  * elsewhere, merged by position. Runs out of segments are taken as they are; no entry is an object.
  */
 import type { EntryColumns } from "../../api/index.ts";
+import { createInterning } from "../../lib/interning.ts";
 import type { SealedRow, SegmentColumns } from "../batch/segment.ts";
 import type { Names, StreamRow } from "./names.ts";
 
@@ -29,11 +30,14 @@ export interface LogBuilder {
   columns(): EntryColumns;
 }
 
-/** By position; `complete`: nothing is left behind it. What a source throws is thrown while nothing was taken. */
+/**
+ * By position, up to `to`; `complete`: nothing is left before that. What a source throws is thrown where
+ * nothing was taken, or `endsAt` says that it is no end.
+ */
 export function mergeLog(
   sources: readonly LogSource[],
   builder: LogBuilder,
-  endsAt: (error: unknown) => boolean,
+  { to, endsAt }: { to: number; endsAt: (error: unknown) => boolean },
 ): { readonly complete: boolean } {
   for (;;) {
     let least: LogSource | undefined;
@@ -42,10 +46,10 @@ export function mergeLog(
       if (source.head < head) [least, head, next] = [source, source.head, head];
       else if (source.head < next) next = source.head;
     }
-    if (!least) return { complete: true };
+    if (!least || head > to) return { complete: true };
     if (builder.isFull) return { complete: false };
     try {
-      least.take(next, builder);
+      least.take(Math.min(next, to + 1), builder);
     } catch (error) {
       if (builder.count === 0 || !endsAt(error)) throw error;
       return { complete: false };
@@ -54,8 +58,8 @@ export function mergeLog(
 }
 
 export function createLogBuilder(names: Names, { entriesMax, bytesMax }: LogLimits): LogBuilder {
-  const streams = interned((id) => names.streamById(id).name);
-  const producers = interned((id) => names.producerById(id));
+  const streams = createInterning((id: number) => names.streamById(id).name);
+  const producers = createInterning((id: number) => names.producerById(id));
   const stream: number[] = [];
   const producer: number[] = [];
   const epoch: number[] = [];
@@ -116,25 +120,6 @@ export function createLogBuilder(names: Names, { entriesMax, bytesMax }: LogLimi
         ...{ epoch, sequence, atMs, position, end },
         bodies: only && parts.length === 1 ? only : Buffer.concat(parts),
       };
-    },
-  };
-}
-
-function interned(nameOf: (number: number) => string) {
-  const names: string[] = [];
-  const indexes = new Map<number, number>();
-  let [lastNumber, lastIndex] = [-1, -1];
-  return {
-    names,
-    indexOf(number: number): number {
-      if (number === lastNumber) return lastIndex;
-      let index = indexes.get(number);
-      if (index === undefined) {
-        index = names.push(nameOf(number)) - 1;
-        indexes.set(number, index);
-      }
-      [lastNumber, lastIndex] = [number, index];
-      return index;
     },
   };
 }

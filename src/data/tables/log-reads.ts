@@ -1,20 +1,33 @@
 /** Reading an origin's log by position: rows, sealed entries, and aliases of entries that stand elsewhere. */
 import type { EntryColumns } from "../../api/index.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
-import type { SegmentColumns } from "../batch/segment.ts";
+import type { SealedRow, SegmentColumns } from "../batch/segment.ts";
 import { createLogBuilder, mergeLog, type LogLimits, type LogSource } from "./log-merge.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import { rowColumns, toSealedRow } from "./rows.ts";
 import { SegmentDamaged } from "./segment-contents.ts";
-import type { Piece } from "./segment-directory.ts";
+import type { Held, Piece } from "./segment-directory.ts";
 import type { Segments } from "./segments.ts";
 
-/** Of these streams, aliases included. Throws `segment-damaged` when it begins with one. */
+/** Positions, both inclusive. */
+export type LogRange = { readonly from: number; readonly to?: number };
+
+/**
+ * What a damaged segment is to a reader: the end of what it gets, and an error where it begins with one;
+ * an error wherever it is; or nothing.
+ */
+export type MeetsDamage = "end" | "error" | "gap";
+
+/**
+ * Of these streams, aliases included; `complete`: nothing is left in the range. Throws `segment-damaged`.
+ * What was given up is never in it.
+ */
 export type ReadLog = (
   origin: OriginRow,
   streams: readonly StreamRow[],
-  from: number,
+  range: LogRange,
   limits: LogLimits,
+  damage: MeetsDamage,
 ) => { readonly columns: EntryColumns; readonly complete: boolean };
 
 type Rows = Iterator<Record<string, unknown>>;
@@ -24,12 +37,13 @@ export function createLogReads(
   { names, segments }: { names: Names; segments: Segments },
 ): ReadLog {
   const rowsFrom = db.prepare(
-    `SELECT ${rowColumns} FROM entry WHERE origin = ? AND sequence >= ? ORDER BY sequence LIMIT ?`,
+    `SELECT ${rowColumns} FROM entry
+     WHERE origin = ? AND sequence >= ? AND sequence <= ? ORDER BY sequence LIMIT ?`,
   );
   const aliasesFrom = db.prepare(
     `SELECT a.sequence AS alias_sequence, a.segment, a.entry, e.*
      FROM alias a LEFT JOIN entry e ON e.id = a.entry
-     WHERE a.origin = ? AND a.sequence >= ? ORDER BY a.sequence LIMIT ?`,
+     WHERE a.origin = ? AND a.sequence >= ? AND a.sequence <= ? ORDER BY a.sequence LIMIT ?`,
   );
 
   const rowSource = (rows: Rows, wanted: ReadonlySet<number>): LogSource => {
@@ -50,7 +64,11 @@ export function createLogReads(
     };
   };
 
-  const aliasSource = (rows: Rows, wanted: ReadonlySet<number>): LogSource => {
+  const aliasSource = (
+    rows: Rows,
+    wanted: ReadonlySet<number>,
+    rowOf: (held: Held, id: number) => SealedRow | undefined,
+  ): LogSource => {
     let { done, value } = rows.next();
     return {
       get head() {
@@ -62,15 +80,20 @@ export function createLogReads(
           value["segment"] === null ? undefined : segments.held(value["segment"] as number);
         const stream = names.streamById(held ? held.stream : (value["stream"] as number));
         if (wanted.has(stream.id)) {
-          const row = held ? segments.rowById(held, value["entry"] as number) : toSealedRow(value);
-          into.addRow(stream, { ...row, sequence });
+          const row = held ? rowOf(held, value["entry"] as number) : toSealedRow(value);
+          if (row) into.addRow(stream, { ...row, sequence });
         }
         ({ done, value } = rows.next());
       },
     };
   };
 
-  const sealedSource = (origin: OriginRow, stream: StreamRow, from: number): LogSource => {
+  const sealedSource = (
+    origin: OriginRow,
+    stream: StreamRow,
+    from: number,
+    openPiece: (piece: Piece) => SegmentColumns | undefined,
+  ): LogSource => {
     let piece: Piece | undefined;
     let head = Infinity;
     /** Once it was reached. */
@@ -92,7 +115,7 @@ export function createLogReads(
       take(end, into) {
         if (!piece) return;
         if (!opened) {
-          const segment = segments.openPiece(piece);
+          const segment = openPiece(piece);
           if (!segment) return begin(piece.lastSequence + 1);
           opened = { segment, next: 0 };
         }
@@ -112,23 +135,38 @@ export function createLogReads(
     };
   };
 
-  return (origin, streams, from, limits) => {
+  const isDamage = (error: unknown) => error instanceof SegmentDamaged;
+  const unlessDamaged = <T>(read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      return undefined;
+    }
+  };
+
+  return (origin, streams, { from, to = Number.MAX_SAFE_INTEGER }, limits, damage) => {
+    const passOver = damage === "gap";
+    const openPiece = (piece: Piece) =>
+      passOver ? unlessDamaged(() => segments.openPiece(piece)) : segments.openPiece(piece);
+    const rowOf = (held: Held, id: number) =>
+      passOver ? unlessDamaged(() => segments.rowById(held, id)) : segments.rowById(held, id);
     const wanted = new Set(streams.map(({ id }) => id));
     // Rows come as they are asked for; without a filter SQLite is told where it may end.
     const rowsMax = streams.length === names.streams().length ? limits.entriesMax + 1 : -1;
     const builder = createLogBuilder(names, limits);
-    const rows = rowsFrom.iterate(origin.id, from, rowsMax);
-    const aliases = aliasesFrom.iterate(origin.id, from, rowsMax);
+    const rows = rowsFrom.iterate(origin.id, from, to, rowsMax);
+    const aliases = aliasesFrom.iterate(origin.id, from, to, rowsMax);
     const sources = () => [
       rowSource(rows, wanted),
-      aliasSource(aliases, wanted),
+      aliasSource(aliases, wanted, rowOf),
       ...streams
         .filter((stream) => segments.toId(stream) > 0)
-        .map((stream) => sealedSource(origin, stream, from)),
+        .map((stream) => sealedSource(origin, stream, from, openPiece)),
     ];
-    const isDamage = (error: unknown) => error instanceof SegmentDamaged;
     try {
-      const { complete } = mergeLog(sources(), builder, isDamage);
+      const endsAt = (error: unknown) => damage === "end" && isDamage(error);
+      const { complete } = mergeLog(sources(), builder, { to, endsAt });
       return { columns: builder.columns(), complete };
     } finally {
       // A statement that is not at its end holds the file as it was.

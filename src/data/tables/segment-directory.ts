@@ -159,6 +159,9 @@ export function createSegmentDirectory(db: Database): SegmentDirectory {
     after: (stream, id) =>
       endsByStream.has(stream.id) ? heldOf(heldAfter.get(stream.id, id)) : undefined,
     inTime(stream, id, { fromMs, toMs }) {
+      const next = heldOf(heldAfter.get(stream.id, id));
+      if (next && next.toMs >= fromMs && next.fromMs < toMs)
+        return { held: next, toId: next.lastId };
       const end = lookEnd.get(stream.id, id, segmentsPerLook - 1);
       const lookTo = end ? Number(end["last_id"]) : Math.max(id, toId(stream));
       const held = heldOf(heldInTime.get(stream.id, id, lookTo, fromMs, toMs));

@@ -22,9 +22,6 @@ import {
 /** What may still be looked through in one call; a reader that finds nothing ends all the same. */
 export type Scan = { left: number; toId: number };
 
-/** A step through a log: the next position at or behind which there is an entry, or the entry. */
-export type LogStep = { readonly sequence: number; readonly row?: SealedRow };
-
 export type Segments = Pick<
   SegmentDirectory,
   | "sealed"
@@ -51,16 +48,6 @@ export type Segments = Pick<
     countAfter(stream: StreamRow, id: number): number;
     /** Ids of the newest, descending. */
     newestIds(stream: StreamRow, count: number): readonly number[];
-    /**
-     * One origin's entries of this stream, by position; nothing is unpacked before it is reached. Throws
-     * `segment-damaged`; leaves out what was given up, and with `passOver` all that is damaged.
-     */
-    log(
-      origin: OriginRow,
-      stream: StreamRow,
-      from: number,
-      options?: { passOver: boolean },
-    ): Generator<LogStep>;
     /** What it is in; undefined: given up. Throws `segment-damaged`. */
     openPiece(piece: Piece): Segment | undefined;
     /** Pieces of the positions `after < position <= to`, of all streams of the origin's scope. */
@@ -104,24 +91,18 @@ export function createSegments(
   const { open } = contents;
   const { pieceAt } = directory;
 
-  const openPiece = ({ segment: id }: Piece, passOver = false): Segment | undefined => {
+  const openPiece = ({ segment: id }: Piece): Segment | undefined => {
     try {
       return open(id);
     } catch (error) {
-      const isDamaged = error instanceof SegmentDamaged;
-      if (!isDamaged || !(passOver || contents.isLost(id))) throw error;
+      if (!(error instanceof SegmentDamaged) || !contents.isLost(id)) throw error;
       return undefined;
     }
   };
-  const rowsOf = (
-    piece: Piece,
-    after: number,
-    to: number,
-    passOver = false,
-  ): readonly SealedRow[] => {
+  const rowsOf = (piece: Piece, after: number, to: number): readonly SealedRow[] => {
     const { origin, firstSequence, lastSequence } = piece;
     const [low, high] = [Math.max(after + 1, firstSequence), Math.min(to, lastSequence)];
-    const segment = openPiece(piece, passOver);
+    const segment = openPiece(piece);
     if (!segment) return [];
     const { origins, sequences, row } = segment;
     const rows: SealedRow[] = [];
@@ -198,18 +179,7 @@ export function createSegments(
       return ids;
     },
 
-    *log(origin, stream, from, { passOver } = { passOver: false }) {
-      for (let next = from; ;) {
-        const piece = pieceAt(origin, stream, next);
-        if (!piece) return;
-        yield { sequence: Math.max(next, piece.firstSequence) };
-        for (const row of rowsOf(piece, next - 1, piece.lastSequence, passOver))
-          yield { sequence: row.sequence, row };
-        next = piece.lastSequence + 1;
-      }
-    },
-
-    openPiece: (piece) => openPiece(piece),
+    openPiece,
     *pieces(origin, streams, after, to) {
       for (const stream of streams) {
         if (directory.toId(stream) === 0) continue;
