@@ -14,7 +14,9 @@ export async function copyFromGlobal(
   cell: string,
   { origin, from, to, stream, fromMs, toMs }: CopyQuery,
 ): Promise<Uint8Array> {
+  const { entriesMax, bytesMax } = copiedMax;
   const found = new Map<number, StoredEntry>();
+  let bytes = 0;
   let after: string | undefined;
   for (let [more, scanned] = [true, 0]; more && scanned < scannedMax;) {
     const page = await store.read({
@@ -30,8 +32,9 @@ export async function copyFromGlobal(
         originOfLog(position.origin) === origin &&
         position.sequence >= from &&
         position.sequence <= to;
-      if (isWanted && found.size < copiedMax.entriesMax)
-        found.set(position.sequence, { ...entry, position: { ...position, origin } });
+      if (!isWanted || found.size >= entriesMax || bytes >= bytesMax) continue;
+      found.set(position.sequence, { ...entry, position: { ...position, origin } });
+      bytes += entry.body.length;
     }
     scanned += page.entries.length;
     after = page.cursor;
