@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { seededRandom } from "../../src/lib/random.ts";
+import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { entry, keysOf, range, telemetry, temporaryFolder } from "../support/data.ts";
 import { letSeal, look, openSealing as open } from "../support/segments.ts";
 
@@ -77,4 +78,53 @@ test("a stream too small or too slow for segments stays rows, and keeps its limi
   }
   await store.close();
   assert.equal(look(path).segments, 0);
+});
+
+test("D4: an entry that never came is stored, whatever was removed and however its producer counts; after an upgrade too", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const streams = [{ name: "telemetry", retention: { bytesMax: 5000 } }];
+  const random = seededRandom(4);
+  const atRandom = [...new Set(range(1, 500).map(() => 1 + random.integer(2 ** 31)))];
+  // Counts over two streams; one entry was held back.
+  const odd = range(1, 250).map((n) => 2 * n - 1);
+  const late = 31;
+  const store = await open(path, { streams });
+  const send = async (producer: string, sequences: readonly number[]) => {
+    for (let at = 0; at < sequences.length; at += 25) {
+      const request = sequences.slice(at, at + 25).map((n) => entry(n, { producer }));
+      const answer = await store.append(request);
+      assert.deepEqual(answer.state === "stored" && [answer.stored, answer.duplicates], [
+        request.length,
+        0,
+      ]);
+      await store.retain();
+    }
+  };
+  await send("random", atRandom);
+  await send(
+    "odd",
+    odd.filter((n) => n !== late),
+  );
+  assert.ok((await keysOf(store)).length < 100);
+  await send("odd", [late]);
+  assert.ok((await keysOf(store)).includes(`odd/1/${late}`));
+  await store.close();
+
+  const db = openDatabase(path);
+  const ranges = (joined: number) =>
+    JSON.stringify(range(1, 16).map((n) => [n * 50, n * 50 + joined]));
+  const write = db.prepare("UPDATE removed SET ranges = ? WHERE producer = ?");
+  const [atRandomRow, oddRow] = db.prepare("SELECT id FROM producer ORDER BY id").all();
+  write.run(ranges(40), Number(atRandomRow?.["id"]));
+  write.run("[[1,400]]", Number(oddRow?.["id"]));
+  db.exec("PRAGMA user_version = 6");
+  db.close();
+  const upgraded = await open(path, { streams });
+  const answer = await upgraded.append([
+    entry(777, { producer: "random" }),
+    entry(399, { producer: "odd" }),
+  ]);
+  assert.deepEqual(answer.state === "stored" && [answer.stored, answer.duplicates], [1, 1]);
+  await upgraded.close();
 });

@@ -1,6 +1,6 @@
 /**
- * Sets of positive integers as sorted, disjoint, inclusive ranges. Bounded: past `rangesMax` the
- * closest neighbours are joined, so a set may then hold numbers that were never added.
+ * Sets of positive integers as sorted, disjoint, inclusive ranges. Bounded: past `rangesMax` the lowest
+ * are dropped, so a set never holds a number that was not added.
  */
 export type Range = readonly [from: number, to: number];
 
@@ -21,18 +21,5 @@ export function addRanges(
     if (last && from <= last[1] + 1) last[1] = Math.max(last[1], to);
     else merged.push([from, to]);
   }
-  while (merged.length > rangesMax) joinClosest(merged);
-  return merged;
-}
-
-function joinClosest(ranges: [number, number][]): void {
-  let best = 1;
-  let gap = Infinity;
-  for (let i = 1; i < ranges.length; i++) {
-    const width = (ranges[i]?.[0] ?? 0) - (ranges[i - 1]?.[1] ?? 0);
-    if (width < gap) [best, gap] = [i, width];
-  }
-  const [right] = ranges.splice(best, 1);
-  const left = ranges[best - 1];
-  if (left && right) left[1] = right[1];
+  return merged.slice(-rangesMax);
 }

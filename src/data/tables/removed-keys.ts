@@ -1,4 +1,8 @@
-/** Keys that retention removed, by producer and epoch: resends of them stay duplicates. */
+/**
+ * Keys that retention removed, by producer and epoch: resends of them are not stored again. Nothing is
+ * in here that was not removed: of what is more than the bound the lowest sequences are forgotten, and
+ * a resend of them is taken for new (D4).
+ */
 import type { Database } from "../../runtime/sqlite/index.ts";
 import { addRanges, includesNumber, type Range } from "./ranges.ts";
 import type { Run } from "./sealed-keys.ts";

@@ -31,7 +31,7 @@ CREATE TABLE alias(
   origin INTEGER NOT NULL, sequence INTEGER NOT NULL, entry INTEGER NOT NULL,
   PRIMARY KEY(origin, sequence)) WITHOUT ROWID;
 CREATE INDEX alias_entry ON alias(entry);
--- Keys that retention removed, as ranges of producer sequences: resends of them are duplicates.
+-- Keys that retention removed, as ranges of producer sequences: resends of them are not stored again.
 CREATE TABLE removed(
   producer INTEGER NOT NULL, epoch INTEGER NOT NULL, ranges TEXT NOT NULL,
   PRIMARY KEY(producer, epoch)) WITHOUT ROWID;
@@ -82,6 +82,11 @@ CREATE TABLE segment_again(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL, crc INTE
 CREATE TABLE hub_lane(
   origin INTEGER NOT NULL, stream INTEGER NOT NULL, top INTEGER NOT NULL,
   PRIMARY KEY(origin, stream)) WITHOUT ROWID;
+`,
+  `
+-- Earlier versions joined ranges when there were more than 16, over keys that were never here: an entry
+-- that is taken twice is better than one that is refused for ever.
+DELETE FROM removed WHERE json_array_length(ranges) >= 16;
 `,
 ];
 
