@@ -38,6 +38,16 @@ export function createCaller(options: ClientOptions): Call {
   };
 }
 
+/** Parameters of a URL; what is undefined is left out. */
+export function searchOf(
+  parameters: Readonly<Record<string, string | number | undefined>>,
+): URLSearchParams {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters))
+    if (value !== undefined) search.set(name, String(value));
+  return search;
+}
+
 /** The lines of an answer as they come. */
 export async function* linesOf(answer: Response): AsyncIterable<string> {
   if (!answer.body) return;

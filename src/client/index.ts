@@ -82,4 +82,5 @@ export {
   type AppendResult,
   type QueryOptions,
   type StreamClient,
+  type TailOptions,
 } from "./streams.ts";

@@ -6,7 +6,7 @@
 import { parsePath, valueAtPath, type Path } from "../api/records/index.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Json, JsonObject } from "../lib/json.ts";
-import { linesOf, type Call } from "./caller.ts";
+import { linesOf, searchOf, type Call } from "./caller.ts";
 import type { Entry } from "./streams-entry.ts";
 
 /**
@@ -62,12 +62,8 @@ export async function* batchesOf<Kinds extends ColumnKinds>(
   const { columns, batchEntries = 1000, follow = false, signal, after, ...range } = options;
   const paths = Object.entries(columns).map(([name, kind]) => ({ name, kind, path: pathOf(name) }));
   const path = `/v1/streams/${encodeURIComponent(stream)}/entries`;
-  const ask = (parameters: Readonly<Record<string, string | number | undefined>>) => {
-    const given = Object.entries(parameters).flatMap(([name, value]): [string, string][] =>
-      value === undefined ? [] : [[name, String(value)]],
-    );
-    return call(`${path}?${new URLSearchParams(given)}`, signal ? { signal } : {});
-  };
+  const ask = (parameters: Parameters<typeof searchOf>[0]) =>
+    call(`${path}?${searchOf(parameters)}`, signal ? { signal } : {});
   try {
     for (let cursor = after; ;) {
       const at = { ...range, after: cursor };

@@ -3,7 +3,7 @@
  * goes through the `fetch` given.
  */
 import type { EntriesRequest, QueryGroup, WindowsRequest } from "../api/records/index.ts";
-import { createCaller, linesOf, type ClientOptions } from "./caller.ts";
+import { createCaller, linesOf, searchOf, type ClientOptions } from "./caller.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
 import { lineBody, requireSendable } from "./request-body.ts";
 import { batchesOf, type Batch, type BatchesOptions, type ColumnKinds } from "./streams-batches.ts";
@@ -32,11 +32,16 @@ export type QueryOptions = {
   /** Milliseconds since 1970. */
   readonly from?: number;
   readonly to?: number;
-  /** Default 100. */
+  /** At most so many. Default: all. */
   readonly limit?: number;
   /** On a hub: of this cell. */
   readonly cell?: string;
   readonly signal?: AbortSignal;
+};
+
+export type TailOptions = Omit<QueryOptions, "limit"> & {
+  /** So many of the newest to begin with, 1 to 10000. Default 100. */
+  readonly limit?: number;
 };
 
 export interface StreamClient {
@@ -70,10 +75,12 @@ export interface StreamClient {
     request: WindowsRequest & { readonly signal?: AbortSignal },
   ): Promise<readonly QueryGroup[]>;
   /** The newest `limit`, then what comes, until the signal aborts. */
-  tail(stream: string, options?: QueryOptions): AsyncIterable<Entry>;
+  tail(stream: string, options?: TailOptions): AsyncIterable<Entry>;
   /** Several programs share a stream, and each entry is worked on at least once. On a node only. */
   group(stream: string, name: string, options?: GroupOptions): ConsumerGroup;
 }
+
+const newestDefault = 100;
 
 /**
  * Calls throw `not-answering` when nobody does, else what the server said; `body-too-large` for what no
@@ -82,11 +89,12 @@ export interface StreamClient {
 export function createClient(options: ClientOptions): StreamClient {
   const call = createCaller(options);
 
-  const read = async function* (stream: string, query: QueryOptions, follow: boolean) {
-    const { signal, ...parameters } = query;
-    const search = new URLSearchParams({ format: "ndjson" });
-    for (const [name, value] of Object.entries(parameters)) search.set(name, String(value));
-    if (follow) search.set("follow", "1");
+  const read = async function* (
+    stream: string,
+    parameters: Parameters<typeof searchOf>[0],
+    signal: AbortSignal | undefined,
+  ) {
+    const search = searchOf({ ...parameters, format: "ndjson" });
     const path = `/v1/streams/${encodeURIComponent(stream)}/entries?${search}`;
     const answer = await call(path, signal ? { signal } : {});
     try {
@@ -125,14 +133,15 @@ export function createClient(options: ClientOptions): StreamClient {
       return appendLines(stream, lines, appendOptions);
     },
     appendLines,
-    query: (stream, query = {}) => read(stream, query, false),
+    query: (stream, { signal, ...query } = {}) => read(stream, query, signal),
     select: (stream, request = {}) => pagesOf(call, pathOf(stream), request),
     batches: (stream, batchesOptions) => batchesOf(call, stream, batchesOptions),
     async windows(stream, { signal, aggregate = ["count"], ...request }) {
       const asked = { ...request, aggregate, limit: groupsMax };
       return (await ask<QueryGroup>(call, pathOf(stream), asked, signal)).rows;
     },
-    tail: (stream, query = {}) => read(stream, query, true),
+    tail: (stream, { signal, limit: newest = newestDefault, ...range } = {}) =>
+      read(stream, { ...range, newest, follow: 1 }, signal),
     group: (stream, name, groupOptions) => createGroup(call, { stream, name }, groupOptions),
   };
 }

@@ -170,7 +170,7 @@ test("the example of docs/streams.md does what it says", async () => {
   try {
     await post(`${url}/fill`, { stream: "scales", first: 1, count: 120 });
     const text = readFileSync(join(import.meta.dirname, "../../docs/streams.md"), "utf8");
-    const [, code = ""] = /^```js\n(.*?)^```/ms.exec(text) ?? [];
+    const [, code = ""] = /^## Consumer groups\n.*?^```js\n(.*?)^```/ms.exec(text) ?? [];
     const example = code.replaceAll(/^import .*$/gm, "").replaceAll("process.env.", "environment.");
     const AsyncFunction = (async () => {}).constructor as new (
       ...parts: string[]
