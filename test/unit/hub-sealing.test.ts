@@ -4,15 +4,16 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { openGlobalStore, walkGlobalStore, type Vector } from "../../src/data/index.ts";
 import { encodeBatch } from "../../src/data/batch/codec.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { expectedOf, linesOf, mixedBatches } from "../contract/data-global.ts";
 import { entry, range, temporaryFolder } from "../support/data.ts";
 
-const openAt = (path: string, options: { retentionAgeMs?: number } = {}) =>
+const openAt = (path: string, options: { retentionAgeMs?: number } = {}, clock = systemClock) =>
   openGlobalStore(
-    { clock: systemClock, random: systemRandom, log: silentLog, recheck: { check: () => {} } },
+    { clock, random: systemRandom, log: silentLog, recheck: { check: () => {} } },
     { path, ...options },
   );
 
@@ -67,10 +68,11 @@ test("S1, S2: what comes in numbers is sealed as it comes, is there after a star
   await copy.close();
 });
 
-test("S1, S2: rows and what comes behind them are one segment, cut where its log lies in another", async () => {
+test("S1, S2: rows and what comes behind them are one segment, cut where its log lies in another; small ones become one", async () => {
   using folder = temporaryFolder();
   const path = join(folder.path, "hub.db");
-  const store = openAt(path);
+  const clock = createSimulatedClock();
+  let store = openAt(path, {}, clock);
   const lane = "n1.x#telemetry";
   const took = async (log: string, piece: readonly [number, number], from = piece[0]) => {
     const entries = range(...piece).map((n) => ({
@@ -86,8 +88,8 @@ test("S1, S2: rows and what comes behind them are one segment, cut where its log
   await took("n1.x", [1, 60]);
   await took(lane, [201, 320]);
   await took(lane, [321, 440]);
-  const shown = async (read: typeof store) => {
-    const { entries } = await read.read({ stream: "telemetry", cell: "a", limit: 1000 });
+  const shown = async () => {
+    const { entries } = await store.read({ stream: "telemetry", cell: "a", limit: 1000 });
     return entries.map(({ key, body, position }) => [
       `${key?.producer} ${key?.sequence} ${Buffer.from(body).toString()}`,
       position.sequence,
@@ -97,23 +99,35 @@ test("S1, S2: rows and what comes behind them are one segment, cut where its log
     `${n % 2 === 0 ? "even" : "odd"} ${n} {"n":${n}}`,
     n,
   ]);
-  assert.deepEqual(await shown(store), expected);
+  assert.deepEqual(await shown(), expected);
   await store.close();
-  const reopened = openAt(path);
-  assert.deepEqual(await shown(reopened), expected);
-  await reopened.close();
-
-  const db = openDatabase(path);
-  assert.equal(Number(db.prepare("SELECT count(*) AS n FROM entry").get()?.["n"]), 0);
-  const pieces = db
-    .prepare("SELECT first_sequence, last_sequence FROM piece ORDER BY last_sequence")
-    .all()
-    .map((row) => [Number(row["first_sequence"]), Number(row["last_sequence"])]);
-  assert.deepEqual(pieces, [
+  const pieces = () => {
+    const db = openDatabase(path);
+    assert.equal(Number(db.prepare("SELECT count(*) AS n FROM entry").get()?.["n"]), 0);
+    const found = db
+      .prepare("SELECT first_sequence, last_sequence FROM piece ORDER BY last_sequence")
+      .all()
+      .map((row) => [Number(row["first_sequence"]), Number(row["last_sequence"])]);
+    db.close();
+    return found;
+  };
+  assert.deepEqual(pieces(), [
     [1, 60],
     [61, 200],
     [201, 320],
     [321, 440],
   ]);
-  db.close();
+
+  store = openAt(path, {}, clock);
+  assert.deepEqual(await shown(), expected);
+  await took(lane, [441, 1400]);
+  for (let turn = 0; turn < 4; turn++) await clock.advance(200);
+  assert.deepEqual((await shown()).slice(0, expected.length), expected);
+  await store.close();
+  assert.deepEqual(pieces(), [
+    [1, 60],
+    [61, 200],
+    [201, 440],
+    [441, 1400],
+  ]);
 });

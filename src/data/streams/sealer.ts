@@ -2,13 +2,15 @@
  * Seals in the background: the newest entries of a stream stay rows, older ones go into segments, a
  * thousand at a time, each in a transaction of a few milliseconds. It gives way: while appends come,
  * it takes one slice a turn, and more only as the debt grows; when none come it works it off. What it
- * seals is full, so nothing need be merged later.
+ * seals is full; what was sealed smaller, as it came, the compactor puts together.
  */
 import { every, type Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Writer } from "../../runtime/sqlite/index.ts";
 import type { StreamRow } from "../tables/names.ts";
+import type { SealLimits } from "../tables/sealing.ts";
 import type { Tables } from "../tables/tables.ts";
+import { startCompactor } from "./compactor.ts";
 
 export type SealingOptions = {
   /** In a segment. Default 1000. */
@@ -50,6 +52,7 @@ export function startSealer(
   const { clock, log, writer, tables, boundsOf } = deps;
   const { names, segments, sealing, entries, retention } = tables;
   const { entriesMax = sealedEntriesMax, bytesMax = sealedBytesMax, tailEntries = 1000 } = options;
+  const { periodMs = 200 } = options;
   const tailBytes = 4 * bytesMax;
   /** Rows of streams that fill too slowly, when that was seen. */
   const slowRowsByStream = new Map<number, number>();
@@ -71,15 +74,16 @@ export function startSealer(
     return isSlow ? 0 : rows.entries;
   };
 
+  const limitsOf = (bounds: SealingBounds): SealLimits => ({
+    entriesMax,
+    bytesMax: Math.min(bytesMax, bounds.bytesMax / segmentShare),
+    accept: ({ firstId, lastId }) =>
+      bounds.ageMs === undefined ||
+      (retention.ageOfMs(firstId) ?? 0) - (retention.ageOfMs(lastId) ?? 0) <=
+        bounds.ageMs / segmentShare,
+  });
   const sealOne = async (stream: StreamRow, bounds: SealingBounds): Promise<void> => {
-    const packing = sealing.packing(stream, {
-      entriesMax,
-      bytesMax: Math.min(bytesMax, bounds.bytesMax / segmentShare),
-      accept: ({ firstId, lastId }) =>
-        bounds.ageMs === undefined ||
-        (retention.ageOfMs(firstId) ?? 0) - (retention.ageOfMs(lastId) ?? 0) <=
-          bounds.ageMs / segmentShare,
-    });
+    const packing = sealing.packing(stream, limitsOf(bounds));
     let step = packing.next();
     for (; !step.done; step = packing.next()) await clock.sleep(0);
     const packed = step.value;
@@ -103,14 +107,23 @@ export function startSealer(
     }
   };
 
-  const turns = every(clock, options.periodMs ?? 200, turn, (error) => {
+  const turns = every(clock, periodMs, turn, (error) => {
     if (ended.signal.aborted) return;
     notBeforeMs = clock.monotonicMs() + pauseAfterFailureMs;
     log.error("sealing failed; entries stay rows, and it is tried again", { error });
   });
+  const compactor = startCompactor(
+    { clock, log, writer, tables },
+    (stream) => {
+      const bounds = boundsOf(stream);
+      return bounds && limitsOf(bounds);
+    },
+    periodMs,
+  );
   return {
     stop() {
       ended.abort();
+      compactor.stop();
       turns.cancel();
     },
   };

@@ -3,7 +3,6 @@
  * a crash too, an entry is either a row or sealed (S2). What takes longest, reading and packing, is
  * done before: other writes go on between the two.
  */
-import { crc32 } from "node:zlib";
 import type { Database } from "../../runtime/sqlite/index.ts";
 import {
   columnsOfRows,
@@ -17,8 +16,8 @@ import { entryOverheadBytes } from "../streams/store.ts";
 import type { Names, OriginRow, StreamRow } from "./names.ts";
 import { rowColumns, toSealedRow } from "./rows.ts";
 import { runsOf, type Run } from "./sealed-keys.ts";
-import { SegmentDamaged } from "./segment-contents.ts";
 import type { Held } from "./segment-directory.ts";
+import { idsOf, timesOf, type SegmentWrites } from "./segment-writes.ts";
 import type { Segments } from "./segments.ts";
 
 export type SealLimits = {
@@ -38,6 +37,8 @@ export type Packed = {
 };
 
 export interface Sealing {
+  /** Changes with the positions of entries: what was packed before is not what is there now. */
+  readonly generation: number;
   /**
    * Packs the oldest rows of a stream, yielding every few of them for others' sake; undefined when there
    * are none, or they were not accepted.
@@ -60,11 +61,13 @@ export interface Sealing {
 
 /** Read at once: about a millisecond, for which an append waits. */
 const rowsPerStep = 100;
-/** What a line in the directory costs, of a segment, a piece and a run, about. */
-const lineBytes = 40;
 
-export function createSealing(db: Database, tables: { names: Names; segments: Segments }): Sealing {
+export function createSealing(
+  db: Database,
+  tables: { names: Names; segments: Segments; writes: SegmentWrites },
+): Sealing {
   const { names, segments } = tables;
+  const { write, drop } = tables.writes;
   const oldestRows = db.prepare(
     `SELECT ${rowColumns} FROM entry WHERE stream = ? AND id > ? ORDER BY id LIMIT ?`,
   );
@@ -81,26 +84,9 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
     "UPDATE alias SET segment = NULL WHERE entry BETWEEN ? AND ? AND segment = ?",
   );
   const deleteAliases = db.prepare("DELETE FROM alias WHERE entry BETWEEN ? AND ? AND segment = ?");
-  const insertSegment = db.prepare("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
   const updateTimes = db.prepare("UPDATE segment SET from_ms = ?, to_ms = ? WHERE id = ?");
-  const insertBytes = db.prepare("INSERT INTO segment_bytes VALUES (?, ?)");
-  const insertPiece = db.prepare("INSERT INTO piece VALUES (?, ?, ?, ?, ?, ?, ?)");
-  const insertRun = db.prepare("INSERT INTO run VALUES (?, ?, ?, ?, ?)");
-  const deletes = ["segment WHERE id", "piece WHERE segment"].map((where) =>
-    db.prepare(`DELETE FROM ${where} = ?`),
-  );
-  /** Looks through all runs: only for a segment that cannot tell. */
-  const runsOfSegment = db.prepare(
-    "SELECT producer, epoch, first, last FROM run WHERE segment = ?",
-  );
-  const deleteRun = db.prepare("DELETE FROM run WHERE producer = ? AND epoch = ? AND first = ?");
   const insertRow = db.prepare("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
-  const nextPiece = db.prepare(
-    `SELECT first_sequence FROM piece
-     WHERE origin = ? AND stream = ? AND last_sequence >= ? ORDER BY last_sequence LIMIT 1`,
-  );
 
-  /** Changes with the positions of rows. */
   let generation = 0;
 
   function* takeRows(
@@ -124,59 +110,6 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
     return rows;
   }
 
-  /** Cut wherever another piece of the same origin and stream lies between two positions. */
-  const writePieces = (segment: number, stream: StreamRow, rows: SegmentColumns): number => {
-    const { origins, sequences, ends } = rows;
-    type Open = { origin: number; first: number; last: number; count: number; bytes: number };
-    const openByOrigin = new Map<number, Open & { limit: number }>();
-    let written = 0;
-    const write = ({ origin, first, last, count, bytes }: Open) => {
-      const counted = bytes + count * entryOverheadBytes;
-      insertPiece.run(origin, stream.id, last, first, segment, count, counted);
-      written++;
-    };
-    const limitAfter = (origin: number, sequence: number) =>
-      Number(nextPiece.get(origin, stream.id, sequence)?.["first_sequence"] ?? Infinity);
-    for (let index = 0; index < origins.length; index++) {
-      const [origin, sequence] = [origins[index] as number, sequences[index] as number];
-      let piece = openByOrigin.get(origin);
-      if (!piece || sequence < piece.last || sequence > piece.limit) {
-        if (piece) write(piece);
-        const limit = limitAfter(origin, sequence);
-        piece = { origin, first: sequence, last: sequence, count: 0, bytes: 0, limit };
-        openByOrigin.set(origin, piece);
-      }
-      piece.last = sequence;
-      piece.count++;
-      piece.bytes += (ends[index] as number) - (ends[index - 1] ?? 0);
-    }
-    for (const piece of openByOrigin.values()) write(piece);
-    return written;
-  };
-
-  /** A segment of these rows, none of which is in the table any more. */
-  const write = (stream: StreamRow, rows: SegmentColumns, content: EncodedSegment): void => {
-    const [id, lastId] = idsOf(rows);
-    const runs = runsOf(rows);
-    const pieces = writePieces(id, stream, rows);
-    for (const { producer, epoch, first: from, last: to } of runs)
-      insertRun.run(producer, epoch, from, to, id);
-    const held: Held = {
-      id,
-      lastId,
-      stream: stream.id,
-      entries: rows.ids.length,
-      bytes: content.bytes.length + lineBytes * (3 + pieces + runs.length),
-      ...timesOf(rows),
-    };
-    const { entries, bytes, fromMs, toMs } = held;
-    insertSegment.run(id, lastId, stream.id, entries, bytes, fromMs, toMs, crc32(content.bytes));
-    insertBytes.run(id, content.bytes);
-    segments.writePlan(id, { places: rows, sum: content.sum });
-    segments.added(held, runs);
-    stream.bytes += bytes;
-    stream.changed = true;
-  };
   /** First the rows: on a full disk the segment takes the pages that they leave. */
   const takeAway = (stream: StreamRow, rows: SegmentColumns): void => {
     const [id, lastId] = idsOf(rows);
@@ -185,27 +118,10 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
     stream.bytes -= rowBytes(rows);
   };
 
-  const drop = (held: Held, runs: readonly Run[]) => {
-    segments.delete(held.id);
-    for (const statement of deletes) statement.run(held.id);
-    for (const { producer, epoch, first } of runs) deleteRun.run(producer, epoch, first);
-  };
-
-  const runsIn = (held: Held): readonly Run[] => {
-    try {
-      return runsOf(segments.open(held.id));
-    } catch (error) {
-      if (!(error instanceof SegmentDamaged)) throw error;
-      return runsOfSegment.all(held.id).map((row) => ({
-        producer: Number(row["producer"]),
-        epoch: Number(row["epoch"]),
-        first: Number(row["first"]),
-        last: Number(row["last"]),
-      }));
-    }
-  };
-
   return {
+    get generation() {
+      return generation;
+    },
     *packing(stream, limits) {
       const packedIn = generation;
       const rows = yield* takeRows(stream, limits);
@@ -273,7 +189,7 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
     },
 
     remove(held) {
-      const runs = runsIn(held);
+      const runs = tables.writes.runsIn(held);
       drop(held, runs);
       deleteAliases.run(held.id, held.lastId, held.id);
       segments.removed(held);
@@ -286,19 +202,5 @@ export function createSealing(db: Database, tables: { names: Names; segments: Se
   };
 }
 
-const idsOf = ({ ids }: SegmentColumns): [first: number, last: number] => [
-  ids[0] ?? 0,
-  ids.at(-1) ?? 0,
-];
-
 const rowBytes = ({ ids, bodies }: SegmentColumns) =>
   bodies.length + ids.length * entryOverheadBytes;
-
-function timesOf({ times }: SegmentColumns): Pick<Held, "fromMs" | "toMs"> {
-  let [fromMs, toMs] = [Infinity, -Infinity];
-  for (const atMs of times) {
-    if (atMs < fromMs) fromMs = atMs;
-    if (atMs > toMs) toMs = atMs;
-  }
-  return { fromMs, toMs };
-}

@@ -37,6 +37,8 @@ export interface SegmentContents {
   /** Of a damaged one: `isLost` from now on. False when it was before. */
   giveUp(segment: number): boolean;
   isLost(segment: number): boolean;
+  /** It is what was sealed: not found damaged since the store was opened, and never put together again. */
+  isSound(segment: number): boolean;
   /** Undefined: it was sealed by an earlier version, or is damaged as well. */
   plan(segment: number): SegmentPlan | undefined;
   /** Inside a transaction. */
@@ -100,6 +102,8 @@ export function createSegmentContents(
     return bytes;
   };
 
+  const isSound = (id: number) => !damagedById.has(id) && !again.get(id);
+
   return {
     open: (id) =>
       opened.get(id, () => {
@@ -132,6 +136,7 @@ export function createSegmentContents(
       return true;
     },
     isLost: (id) => lost.has(id),
+    isSound,
     plan(id) {
       const row = planOf.get(id);
       const plan = row?.["plan"] as Uint8Array | undefined;
@@ -148,9 +153,9 @@ export function createSegmentContents(
       lost.delete(held.id);
     },
     delete(id) {
-      const isSound = !damagedById.has(id) && !again.get(id);
+      const wasSound = isSound(id);
       for (const statement of deletes) statement.run(id);
-      if (isSound) deleteSealed.run(id);
+      if (wasSound) deleteSealed.run(id);
     },
     removed(held) {
       lost.delete(held.id);

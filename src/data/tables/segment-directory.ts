@@ -187,7 +187,7 @@ export function createSegmentDirectory(db: Database): SegmentDirectory {
       return Math.max(0, ...endsByStream.values());
     },
     added(held) {
-      endsByStream.set(held.stream, held.lastId);
+      endsByStream.set(held.stream, Math.max(endsByStream.get(held.stream) ?? 0, held.lastId));
       changeSums(held, 1);
     },
     removed: (held) => changeSums(held, -1),

@@ -27,6 +27,7 @@ export type Segments = Pick<
   | "sealed"
   | "toId"
   | "held"
+  | "after"
   | "heldFrom"
   | "piecesOf"
   | "pieceAt"
@@ -36,7 +37,16 @@ export type Segments = Pick<
 > &
   Pick<
     SegmentContents,
-    "open" | "check" | "damaged" | "giveUp" | "plan" | "writePlan" | "restore" | "delete" | "trim"
+    | "open"
+    | "check"
+    | "damaged"
+    | "isSound"
+    | "giveUp"
+    | "plan"
+    | "writePlan"
+    | "restore"
+    | "delete"
+    | "trim"
   > & {
     /** Ascending, within the time; counts down `scan.left`, and notes in `scan.toId` how far it looked. */
     rows(
@@ -115,6 +125,7 @@ export function createSegments(
     sealed: directory.sealed,
     toId: directory.toId,
     held: directory.held,
+    after: directory.after,
     heldFrom: directory.heldFrom,
     piecesOf: directory.piecesOf,
     pieceAt,
@@ -128,6 +139,7 @@ export function createSegments(
     open,
     check: contents.check,
     damaged: contents.damaged,
+    isSound: contents.isSound,
     giveUp: contents.giveUp,
     plan: contents.plan,
     writePlan: contents.writePlan,
