@@ -1,5 +1,6 @@
 /** Full disks: what gives way, what is refused, what is never lost. */
 import { strict as assert } from "node:assert";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openStreamStore } from "../../src/data/index.ts";
@@ -159,3 +160,34 @@ test("D8, C1: an acknowledgement finds room on a full disk, as an entry of its s
   assert.ok((readings?.droppedWhenFull ?? 0) > 0, JSON.stringify(readings));
   await store.close();
 });
+
+test("D8: entries that are rows give way by the hundred, not one with each transaction", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "n1.db");
+  const store = await openSealing(path, {
+    sealing: never,
+    fileBytesMax: 3_000_000,
+    streams: [
+      { name: "readings", retention: { whenFull: "drop" } },
+      { name: "alarms", retention: {}, priority: 10 },
+    ],
+  });
+  const droppedSoFar = async () =>
+    (await store.status()).streams.find(({ name }) => name === "readings")?.droppedWhenFull ?? 0;
+  for (let n = 1; (await droppedSoFar()) === 0; n += 200) {
+    const readings = range(n, n + 199).map((at) => entry(at, { stream: "readings" }));
+    assert.equal((await store.append(readings)).state, "stored");
+  }
+  const [dropped, transactions] = [await droppedSoFar(), transactionsOf(path)];
+  const pad = "x".repeat(500);
+  for (let n = 1; (await droppedSoFar()) < dropped + 2000; n += 20) {
+    const alarms = range(n, n + 19).map((at) => entry(at, { stream: "alarms", body: { pad } }));
+    assert.equal((await store.append(alarms)).state, "stored");
+  }
+  const made = transactionsOf(path) - transactions;
+  assert.ok(made < 200, `${made} transactions for ${await droppedSoFar()} entries`);
+  await store.close();
+});
+
+/** How often something was committed, as SQLite counts it (sqlite.org/walformat.html, `iChange`). */
+const transactionsOf = (path: string): number => readFileSync(`${path}-shm`).readUInt32LE(8);

@@ -40,12 +40,12 @@ export function createShedding(
   let running: Promise<boolean> | undefined;
   const priorityOf = (name: string) => declared().get(name)?.priority ?? 0;
 
-  /** Inside a transaction: one step of the oldest. */
-  const drop = (id: number): { entries: number; bytes: number } => {
+  /** Inside a transaction: the oldest, `bytes` of them as far as one step of retention goes. */
+  const drop = (id: number, bytes: number): { entries: number; bytes: number } => {
     const stream: StreamRow = names.streamById(id);
     const before = stream.bytes;
     const { removed, unsent } = retention.step(stream, {
-      bytesMax: Math.max(0, before - 1),
+      bytesMax: Math.max(0, before - bytes),
       keepForHub: declared().get(stream.name)?.egress !== undefined && backlog.hubKnown,
     });
     backlog.subtract(stream, unsent);
@@ -66,7 +66,7 @@ export function createShedding(
     for (const { id, name } of candidates) {
       let entries = 0;
       while (freed < wanted && names.streamById(id).entries > 0) {
-        const dropped = await writer.write(() => drop(id));
+        const dropped = await writer.write(() => drop(id, wanted - freed));
         if (dropped.entries === 0) break;
         entries += dropped.entries;
         freed += dropped.bytes;
