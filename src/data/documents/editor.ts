@@ -13,7 +13,15 @@ import { nextNumber } from "./list.ts";
 import { applyChange, type Context } from "./merge.ts";
 import type { Change, ObservedCounts } from "./operation.ts";
 import { join, namesOf } from "./pointer.ts";
-import { countOf, isCounted, livingOf, type DocumentState } from "./state.ts";
+import {
+  counted,
+  countOf,
+  emptyCell,
+  isCounted,
+  livingOf,
+  saturated,
+  type DocumentState,
+} from "./state.ts";
 import { beginText, deltaBetween, editText, lengthOf, textOf } from "./text.ts";
 
 /** How a field merges. `register`: the last write holds; everything that is not declared is one. */
@@ -107,14 +115,27 @@ export function createEditor(
     make({ type: "insert", path, after: livingAt(path)[at - 1]?.id ?? null, n, values });
   };
 
+  /** What the counter would be then: not always the sum, for fractions and at the ends of numbers. */
+  const countWith = (path: string, by: number): number => {
+    const cell = cellAt(path) ?? emptyCell();
+    const counts = new Map(cell.counts);
+    counts.set(context.origin, counted(counts.get(context.origin), by));
+    return countOf({ ...cell, counts });
+  };
+  const beginCounter = (path: string, number: number) => {
+    // This store's counting goes on from all that it ever counted, beside which the number may be lost.
+    if (countWith(path, number) === number) make({ type: "count", path, by: number });
+    else set(path, number);
+  };
   const becomeCounter = (path: string, current: Json | undefined, target: number) => {
     const cell = cellAt(path);
     if (cell && isCounted(cell)) {
-      if (countOf(cell) !== target) make({ type: "count", path, by: target - countOf(cell) });
-      return;
+      const by = target - countOf(cell);
+      if (by === 0) return;
+      if (countWith(path, by) === target) return make({ type: "count", path, by });
     }
     if (current !== undefined) remove(path);
-    make({ type: "count", path, by: target });
+    beginCounter(path, target);
   };
 
   const becomeSet = (path: string, current: Json | undefined, target: readonly Json[]) => {
@@ -189,7 +210,8 @@ export function createEditor(
       const cell = cellAt(path);
       const current = cell && !isCounted(cell) ? cell.registers[0]?.value : undefined;
       // A number that was a plain value before the field became a counter is where counting begins.
-      make({ type: "count", path, by: by + (typeof current === "number" ? current : 0) });
+      if (typeof current === "number") return beginCounter(path, saturated(current + by));
+      make({ type: "count", path, by });
     },
     add: (path, value) => make({ type: "add", path, value }),
     discard: (path, value) => make({ type: "discard", path, value }),

@@ -10,6 +10,7 @@ import { elementId } from "./list.ts";
 import type { Stamp } from "./operation.ts";
 import { isPlain, namesOf } from "./pointer.ts";
 import {
+  countMax,
   emptyCell,
   ownCounts,
   ownMembers,
@@ -138,6 +139,9 @@ function valueIn(body: JsonObject | undefined, path: string): Json | undefined {
 const inOrder = <T>(map: ReadonlyMap<string, T>): [string, T][] =>
   map.size === 0 ? [] : [...map].sort(([a], [b]) => (a < b ? -1 : 1));
 
+/** Earlier versions counted past what JSON can hold, which then says null. */
+const sumOf = (number: number | null): number => number ?? countMax;
+
 export const decodeState = (
   text: string,
   body: JsonObject | undefined,
@@ -181,7 +185,12 @@ export function unpackState(
     }));
   for (const [path, counts] of packed.c ?? []) {
     for (const [origin = 0, times = 0, total = 0, clearedTimes = 0, cleared = 0] of counts)
-      ownCounts(cellAt(path)).set(originOf(origin), { times, total, clearedTimes, cleared });
+      ownCounts(cellAt(path)).set(originOf(origin), {
+        times,
+        total: sumOf(total),
+        clearedTimes,
+        cleared: sumOf(cleared),
+      });
   }
   for (const [path, members] of packed.m ?? []) {
     for (const [value, pairs] of members) {

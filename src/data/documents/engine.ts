@@ -22,7 +22,7 @@ import type { Position } from "../../api/records/index.ts";
 import type { OriginNumbers } from "./encode-state.ts";
 import type { JsonObject } from "./json.ts";
 import type { Context } from "./merge.ts";
-import { readOperation, type Operation, type Write } from "./operation.ts";
+import { readOperation, requireReadable, type Operation, type Write } from "./operation.ts";
 import { createOrigins } from "./origins.ts";
 import type { DocumentTables, OriginRow } from "./tables.ts";
 import { truncate, type Truncated, type TruncateLimits } from "./truncate.ts";
@@ -33,8 +33,8 @@ export interface Engine {
   /** What a local write stands in: it knows of everything that was applied. */
   context(): Context;
   /**
-   * Logs what was made with `context`; the documents are saved already. Throws `batch-too-large`, for its
-   * transaction to be undone, where other stores could not take it.
+   * Logs what was made with `context`; the documents are saved already. Throws `batch-too-large` and
+   * `invalid-document`, for its transaction to be undone, where other stores could not take it.
    */
   commit(context: Context, writes: readonly Write[], key: string | undefined): void;
   /** A piece of another store's log. Throws `invalid-batch`. */
@@ -139,6 +139,7 @@ export function createEngine(
       };
     },
     commit({ sequence, hlc }, writes, key) {
+      requireReadable(writes);
       const { own } = engine;
       const seen: Record<string, number> = {};
       for (const { name, applied } of origins.rows()) {

@@ -10,8 +10,10 @@ import { knownChanges, type Change, type Dot, type Stamp, type Write } from "./o
 import { ancestorsOf } from "./pointer.ts";
 import {
   byStamp,
+  counted,
   ownCounts,
   ownMembers,
+  saturated,
   type Cell,
   type DocumentState,
   type Member,
@@ -64,13 +66,7 @@ export function applyChange(state: DocumentState, change: Change, context: Conte
       return clearWithin(state, change, context);
     case "count": {
       const counts = ownCounts(typedCell(state, change.path, context));
-      const before = counts.get(context.origin);
-      counts.set(context.origin, {
-        times: (before?.times ?? 0) + 1,
-        total: (before?.total ?? 0) + change.by,
-        clearedTimes: before?.clearedTimes ?? 0,
-        cleared: before?.cleared ?? 0,
-      });
+      counts.set(context.origin, counted(counts.get(context.origin), change.by));
       return;
     }
     case "add": {
@@ -143,7 +139,11 @@ function clearWithin(
     for (const [origin, [times, total]] of Object.entries(byOrigin)) {
       const count = cell?.counts.get(origin);
       if (cell && count && times > count.clearedTimes)
-        ownCounts(cell).set(origin, { ...count, clearedTimes: times, cleared: total });
+        ownCounts(cell).set(origin, {
+          ...count,
+          clearedTimes: times,
+          cleared: saturated(total),
+        });
     }
   }
 }

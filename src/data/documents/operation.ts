@@ -9,7 +9,7 @@ import { isStamp } from "./hybrid-clock.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import { isPointer } from "./pointer.ts";
 import { isTextState } from "./text.ts";
-import { knownChanges, type Change, type Operation } from "../../api/records/index.ts";
+import { knownChanges, type Change, type Operation, type Write } from "../../api/records/index.ts";
 
 /** An operation is named by the store that wrote it and its place in that store's log, from 1. */
 export type Dot = { readonly origin: string; readonly sequence: number };
@@ -45,6 +45,24 @@ export function readOperation(text: string): Operation {
   return value as unknown as Operation;
 }
 
+/**
+ * Of what is about to be logged, whether others will read it as it was meant. Fields that are just set
+ * were looked at with their request. Throws `invalid-document`.
+ */
+export function requireReadable(writes: readonly Write[]): void {
+  for (const { collection, id, changes } of writes)
+    for (const change of changes) {
+      if (change.type === "set" && !change.counts) continue;
+      const isNumber = change.type !== "count" || Number.isFinite(change.by);
+      if (isNumber && isChange(change as unknown as JsonObject)) continue;
+      throw new SkerryError({
+        code: "invalid-document",
+        message: `${collection}/${id}: other stores could not read this ${change.type} of ${change.path}`,
+        hint: "nothing was written",
+      });
+    }
+}
+
 function checkWrite(write: Json): void {
   if (!isObject(write)) throw invalid("writes", "must be objects");
   const { collection, id, verb, schema, changes } = write;
@@ -70,7 +88,7 @@ function isChange(change: JsonObject): boolean {
     case "remove":
       return isCounts(counts);
     case "count":
-      return path !== "" && typeof by === "number";
+      return path !== "" && isSum(by, change, "by");
     case "add":
     case "discard":
       return path !== "" && value !== undefined;
@@ -96,9 +114,18 @@ const isCounts = (counts: Json | undefined): boolean =>
         isPointer(path) &&
         isObject(byOrigin) &&
         Object.values(byOrigin).every(
-          (pair) => Array.isArray(pair) && isPosition(pair[0]) && typeof pair[1] === "number",
+          (pair) => Array.isArray(pair) && isPosition(pair[0]) && isSum(pair[1], pair, 1),
         ),
     ));
+
+/**
+ * Earlier versions logged numbers past 1.8e308, which JSON says as null, and nobody took their logs any
+ * more: it is read as the number that it was, wherever it stands.
+ */
+function isSum(value: Json | undefined, within: object, at: string | number): boolean {
+  if (value === null) Object.assign(within, { [at]: Infinity });
+  return value === null || typeof value === "number";
+}
 
 const isPosition = (value: unknown): value is number =>
   Number.isSafeInteger(value) && (value as number) >= 1;

@@ -91,11 +91,13 @@ function isState(
         isPointer(entry[0]) &&
         all(entry[1] ?? null, isOne),
     );
+  /** Of what an earlier version counted past 1.8e308 a sum is null. */
+  const isSum = (at: number) => at === 2 || at === 4;
   const isCount = (value: Json) =>
     Array.isArray(value) &&
     (value.length === 3 || value.length === 5) &&
     isOrigin(value[0]) &&
-    value.every((each) => typeof each === "number");
+    value.every((each, at) => typeof each === "number" || (each === null && isSum(at)));
   const isMember = (value: Json) =>
     Array.isArray(value) &&
     value.length === 2 &&

@@ -46,7 +46,7 @@ const batchBytesDefault = 256 * 1024;
 /** Requests in one transaction: bounds the time that a commit blocks the thread. */
 const worksMax = 256;
 /** Failures of a write that are answers: nothing is wrong with the store, only with now. */
-const refusals = new Set(["store-busy", "disk-full", "batch-too-large"]);
+const refusals = new Set(["store-busy", "disk-full", "batch-too-large", "invalid-document"]);
 
 /** Throws `store-damaged`, `store-newer`, `store-unavailable`, `disk-full` or `invalid-config`. */
 export function openDocumentStore(

@@ -96,11 +96,25 @@ export const isCounted = (cell: Cell): boolean =>
   cell.counts.size > 0 &&
   cell.counts.values().some(({ times, clearedTimes }) => times > clearedTimes);
 
-/** In the order of origins: sums of fractions depend on it. */
+/** Where sums end: what is past it JSON, and so a row and a log, cannot hold. */
+export const countMax = Number.MAX_VALUE;
+
+/** Several may count past the end who did not know of each other: the sum stays there. */
+export const saturated = (sum: number): number => Math.max(-countMax, Math.min(countMax, sum));
+
+/** Once more, by this. */
+export const counted = (before: Count | undefined, by: number): Count => ({
+  times: (before?.times ?? 0) + 1,
+  total: saturated((before?.total ?? 0) + by),
+  clearedTimes: before?.clearedTimes ?? 0,
+  cleared: before?.cleared ?? 0,
+});
+
+/** In the order of origins: sums of fractions, and of what is past the end, depend on it. */
 export function countOf(cell: Cell): number {
   let sum = 0;
   for (const [, { total, cleared }] of [...cell.counts].sort(([a], [b]) => (a < b ? -1 : 1)))
-    sum += total - cleared;
+    sum = saturated(sum + saturated(total - cleared));
   return sum;
 }
 

@@ -7,9 +7,9 @@ import { changesOf } from "./fresh.ts";
 import { show, withText, type ShownText } from "./body.ts";
 import { mergePatch, type JsonObject } from "./json.ts";
 import { brokenRule, type Touched } from "./rule-check.ts";
-import { applyWrite } from "./merge.ts";
+import { applyWrite, type Context } from "./merge.ts";
 import type { Write } from "./operation.ts";
-import { isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
+import { countMax, countOf, isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
 import type { CollectionDeclaration, DocumentWrite, FieldChange } from "./store.ts";
 import type { DocumentTables } from "./tables.ts";
 import { lengthOf } from "./text.ts";
@@ -110,7 +110,7 @@ export function writeDocuments(
     const problem = isAgain
       ? undefined
       : (problemOf(wish, index, { collection, before, after: shown, warnings }) ??
-        crowdedList(placeOf(index, wish), state, editor));
+        overgrown(placeOf(index, wish), state, editor, context));
     if (problem) {
       documents.drop();
       return { state: "refused", complaint: problem };
@@ -217,20 +217,35 @@ const isShrinking = (before: JsonObject | undefined, { text }: ShownText) =>
   before !== undefined &&
   Buffer.byteLength(text ?? "") <= Buffer.byteLength(JSON.stringify(before));
 
-/** A list that was inserted into, and with the places of what was removed from it has grown too long. */
-function crowdedList(at: string, state: DocumentState, { changes }: Editor): Complaint | undefined {
-  for (const change of changes) {
-    if (change.type !== "insert") continue;
-    const places = state.cells.get(change.path)?.list.length ?? 0;
-    if (places <= listPlacesMax) continue;
-    return {
-      code: "document-too-large",
-      message: `${at}: ${change.path} would remember ${places} places, of elements that are there or were removed`,
-      hint: `at most ${listPlacesMax} in a list; begin a new document, keep work that comes and goes in a stream, or write each element as a document`,
-    };
+/** A field that this write made hold more than it may, with what it remembers of what was removed. */
+function overgrown(
+  at: string,
+  state: DocumentState,
+  { changes }: Editor,
+  { origin }: Context,
+): Complaint | undefined {
+  for (const { type, path } of changes) {
+    const cell = state.cells.get(path);
+    if (!cell) continue;
+    if (type === "count" && [countOf(cell), cell.counts.get(origin)?.total].some(isAtEnd)) {
+      return {
+        code: "invalid-document",
+        message: `${at}: ${path} would count past 1.8e308`,
+        hint: "set it to a number that is nearer, or begin a new document",
+      };
+    }
+    if (type === "insert" && cell.list.length > listPlacesMax) {
+      return {
+        code: "document-too-large",
+        message: `${at}: ${path} would remember ${cell.list.length} places, of elements that are there or were removed`,
+        hint: `at most ${listPlacesMax} in a list; begin a new document, keep work that comes and goes in a stream, or write each element as a document`,
+      };
+    }
   }
   return undefined;
 }
+
+const isAtEnd = (sum = 0): boolean => Math.abs(sum) === countMax;
 
 const placeOf = (index: number, { collection, id }: Pick<DocumentWrite, "collection" | "id">) =>
   `writes[${index}] (${collection}/${id})`;

@@ -15,7 +15,7 @@ import {
 } from "../documents/json.ts";
 import type { Dot } from "../documents/operation.ts";
 import { join } from "../documents/pointer.ts";
-import { isAlive, type DocumentState } from "../documents/state.ts";
+import { isAlive, saturated, type DocumentState } from "../documents/state.ts";
 import type { DocumentTables } from "../documents/tables.ts";
 import type { FieldDeclaration } from "../documents/store.ts";
 
@@ -113,7 +113,7 @@ export function carry(
   if (same(before, onto)) return after;
   const type = fields.find((field) => field.path === path)?.type;
   if (type === "counter" && typeof after === "number" && typeof onto === "number")
-    return onto + after - (typeof before === "number" ? before : 0);
+    return saturated(onto + saturated(after - (typeof before === "number" ? before : 0)));
   if ((type === "set" || type === "list") && Array.isArray(after) && Array.isArray(onto)) {
     const had: readonly Json[] = Array.isArray(before) ? before : [];
     const isIn = (list: readonly Json[], value: Json) => list.some((each) => same(each, value));

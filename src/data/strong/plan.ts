@@ -1,8 +1,9 @@
 /** A request and the documents as they stand: what is written, on which condition, or why not. Pure. */
 import type { Complaint } from "../streams/check.ts";
 import { mismatchesOf, tooLarge } from "../documents/check.ts";
-import { mergePatch, objectOf, same, type JsonObject } from "../documents/json.ts";
-import type { CollectionDeclaration, DocumentWrite } from "../documents/store.ts";
+import { mergePatch, objectOf, same, valueAt, type JsonObject } from "../documents/json.ts";
+import { namesOf } from "../documents/pointer.ts";
+import type { CollectionDeclaration, DocumentWrite, FieldChange } from "../documents/store.ts";
 import type { StrongChange, StrongCondition } from "../ports.ts";
 import { applyChanges } from "./change.ts";
 import { encodeStored, keyOf, strongDocumentBytesMax, type Stored } from "./stored.ts";
@@ -46,6 +47,12 @@ export function planWrites(
       now.set(id, undefined);
       continue;
     }
+    const overflow = overflowOf(write, after);
+    if (overflow !== undefined)
+      return refused({
+        code: "invalid-document",
+        message: `${at}: ${overflow} would count past 1.8e308`,
+      });
     const mismatches = mismatchesOf(collection, { before: before?.body, after });
     if (mismatches.length > 0 && collection.onMismatch === "refuse")
       return refused({
@@ -106,6 +113,16 @@ function performed(write: DocumentWrite, before: JsonObject | undefined): JsonOb
     case "delete":
       return undefined;
   }
+}
+
+/** Of what it counts, a path where the sum is more than JSON can hold. */
+function overflowOf(write: DocumentWrite, after: JsonObject): string | undefined {
+  if (write.do !== "change") return undefined;
+  const isPast = ({ change, path }: FieldChange) => {
+    const sum = change === "increment" ? valueAt(after, namesOf(path)) : undefined;
+    return typeof sum === "number" && !Number.isFinite(sum);
+  };
+  return write.changes.find(isPast)?.path;
 }
 
 const refused = (complaint: Complaint): StrongPlan => ({ state: "refused", complaint });
