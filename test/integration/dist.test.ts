@@ -24,6 +24,7 @@ import { after, before, test } from "node:test";
 import { streamKind } from "../../src/api/index.ts";
 import { createCluster, exampleStream } from "../../src/client/index.ts";
 import type { EntryCheckConfig, EntryCheckResult } from "../../src/drill/checkers/entries.ts";
+import type { NumberCheckConfig, NumberCheckResult } from "../../src/drill/checkers/numbers.ts";
 import type { BulkLoadConfig, BulkLoadResult } from "../../src/drill/load/bulk.ts";
 import type {
   CoordinationLoadConfig,
@@ -335,9 +336,20 @@ async function poursIn(gateway: string, token: string): Promise<void> {
       ...{ inFlight: 1, entriesPerRequest: 10, timeoutMs: 30_000 },
     },
   });
-  const { acknowledged, failures } = await load.finish();
+  const { acknowledged, written, failures } = await load.finish();
   assert.ok(acknowledged >= 10, JSON.stringify(failures));
   started.add("drill/load/bulk.entry.ts");
+  const numbers = await startWorker<NumberCheckConfig, NumberCheckResult>(
+    entryUrl("drill/checkers/numbers.entry.ts"),
+    {
+      ...{ dir, name: "numbers", untilFinished: false },
+      config: { view: { name: "n1", url: gateway, token }, stream, written: [written] },
+    },
+  ).finish();
+  // Others wrote to it as well, without numbers.
+  assert.ok("found" in numbers && numbers.found >= acknowledged, JSON.stringify(numbers));
+  assert.deepEqual([numbers.lost, numbers.duplicated], [0, 0]);
+  started.add("drill/checkers/numbers.entry.ts");
 }
 
 /** The clients of the coordination interface, which the drills of consensus start. */

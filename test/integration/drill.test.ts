@@ -8,9 +8,13 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { keyLine } from "../../src/drill/load/entries.ts";
 import type { EntryCheckConfig, EntryCheckResult } from "../../src/drill/checkers/entries.ts";
+import type { NumberCheckConfig, NumberCheckResult } from "../../src/drill/checkers/numbers.ts";
 import type { RequestLoadConfig, RequestLoadResult } from "../../src/drill/load/requests.ts";
 import { startLinkProxy } from "../../src/drill/faults/link-proxy.ts";
+import { createProbe } from "../../src/drill/scripts/long-offline-probe.ts";
+import { notMeasured } from "../../src/drill/scripts/verdict.ts";
 import { startWorker } from "../../src/drill/site/worker.ts";
+import { systemClock } from "../../src/runtime/clock/index.ts";
 import { waitFor } from "../support/wait.ts";
 
 const drillUrl = new URL("../../src/drill/", import.meta.url);
@@ -18,7 +22,7 @@ let dir: string;
 let server: Server;
 let url: string;
 /** What the fake store answers with. */
-let stored: { producer: string; epoch: number; sequence: number }[] = [];
+let stored: unknown[] = [];
 let requestsSeen = 0;
 let onRead = () => {};
 let failEvery = 0;
@@ -35,6 +39,7 @@ before(async () => {
       response.end(stored.map((entry) => `${JSON.stringify(entry)}\n`).join(""));
       return;
     }
+    if (request.url?.startsWith("/refuses/")) return void response.writeHead(503).end();
     requestsSeen++;
     methodsSeen.add(request.method ?? "");
     answered.add(`${request.method} ${request.url} ${podAnswering}`);
@@ -131,6 +136,46 @@ test("the entry checker takes an unreadable view for lost, not for clean", async
   const view = await check("unreadable", { at: `http://127.0.49.65:${address.port}` });
   assert.equal(view.lost, 100);
   assert.match(view.failure ?? "", /ECONNREFUSED/);
+});
+
+test("the checker of numbers reads them from a view, and says why it could not", async () => {
+  const entryFile = new URL("checkers/numbers.entry.ts", drillUrl);
+  const look = (name: string, at: string) =>
+    startWorker<NumberCheckConfig, NumberCheckResult>(entryFile, {
+      ...{ dir, name, untilFinished: false },
+      config: {
+        ...{ view: { name: "fake", url: at }, stream: "s" },
+        written: [{ given: [0, 100], unknown: [] }],
+      },
+    }).finish();
+  stored = [...Array(100).keys()].map((n) => ({ body: { n: n === 40 ? 41 : n } }));
+  assert.deepEqual(await look("numbers", url), {
+    ...{ found: 99, lost: 1, duplicated: 1, strange: 0 },
+    examples: ["lost 40", "duplicated 41"],
+  });
+  const unread = await look("unread", `${url}/nothing`);
+  assert.ok("failure" in unread, JSON.stringify(unread));
+});
+
+test("long-offline: a probe that is refused, or not answered, is a finding and no end of the drill", async () => {
+  const nodes = [url, `${url}/refuses`, "http://127.0.49.66:1"].map((gateway) => ({
+    ...{ gateway, token: "t" },
+  }));
+  stored = [];
+  const probe = createProbe(
+    { clock: systemClock, signal: new AbortController().signal },
+    { nodes, stream: "s" },
+  );
+  const probing = probe.start();
+  const isTold = () => probe.written().given[1] - probe.written().given[0] >= 6;
+  await waitFor(isTold, { what: "six probes" });
+  const { sent, failures, p99Ms } = await probing.stop();
+  assert.ok(failures.length >= 4 && failures.length < sent, JSON.stringify({ sent, failures }));
+  assert.ok(failures.some((failure) => failure.startsWith("503 ")));
+  assert.ok(failures.some((failure) => failure.includes("ECONNREFUSED")));
+  assert.equal(p99Ms, notMeasured);
+  const { given, unknown } = probe.written();
+  assert.deepEqual([given[1] - given[0], unknown.length], [sent, failures.length]);
 });
 
 test("the request load is an open loop and counts what failed", async () => {

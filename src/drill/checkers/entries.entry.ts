@@ -4,13 +4,12 @@
  */
 import { createReadStream, readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { Agent, request } from "undici";
 import { explain } from "../../lib/errors.ts";
 import { systemClock } from "../../runtime/clock/index.ts";
 import { keyLine } from "../load/entries.ts";
 import type { EntryCheckConfig, EntryCheckResult } from "./entries.ts";
+import { readEntries, type View } from "./view.ts";
 
-type View = EntryCheckConfig["views"][number];
 type Verdict = EntryCheckResult["views"][number];
 type Line = { readonly producer?: string; readonly epoch?: number; readonly sequence?: number };
 
@@ -34,34 +33,17 @@ writeFileSync(
 process.exit(0);
 
 async function check(view: View): Promise<Verdict> {
-  const dispatcher = new Agent(
-    view.tls
-      ? {
-          connect: {
-            key: view.tls.key,
-            cert: view.tls.cert,
-            ca: view.tls.ca,
-            servername: view.tls.servername,
-          },
-        }
-      : {},
-  );
-  try {
-    const lookNow = () =>
-      look(view, dispatcher).catch((error: unknown): Verdict => unreadable(view, error));
-    for (;;) {
-      const verdict = await lookNow();
-      const passedMs = alreadyMs + systemClock.monotonicMs() - startedMs;
-      if (isComplete(verdict)) {
-        if (config.settleMs !== undefined) await systemClock.sleep(config.settleMs);
-        const last = config.settleMs === undefined ? verdict : await lookNow();
-        return isComplete(last) ? { ...last, completeAfterMs: Math.round(passedMs) } : last;
-      }
-      if (passedMs > config.timeoutMs) return verdict;
-      await systemClock.sleep(retryMs);
+  const lookNow = () => look(view).catch((error: unknown): Verdict => unreadable(view, error));
+  for (;;) {
+    const verdict = await lookNow();
+    const passedMs = alreadyMs + systemClock.monotonicMs() - startedMs;
+    if (isComplete(verdict)) {
+      if (config.settleMs !== undefined) await systemClock.sleep(config.settleMs);
+      const last = config.settleMs === undefined ? verdict : await lookNow();
+      return isComplete(last) ? { ...last, completeAfterMs: Math.round(passedMs) } : last;
     }
-  } finally {
-    await dispatcher.destroy();
+    if (passedMs > config.timeoutMs) return verdict;
+    await systemClock.sleep(retryMs);
   }
 }
 
@@ -81,24 +63,16 @@ function unreadable(view: View, error: unknown): Verdict {
   };
 }
 
-async function look(view: View, dispatcher: Agent): Promise<Verdict> {
-  const query = new URLSearchParams({ ...view.query, format: "ndjson", limit: "1000000000" });
-  const answer = await request(`${view.url}/v1/streams/${config.stream}/entries?${query}`, {
-    dispatcher,
-    headersTimeout: 30_000,
-    bodyTimeout: 30_000,
-    ...(view.token === undefined ? {} : { headers: { authorization: `Bearer ${view.token}` } }),
-  });
-  if (answer.statusCode !== 200)
-    throw new Error(`status ${answer.statusCode}: ${(await answer.body.text()).slice(0, 200)}`);
+async function look(view: View): Promise<Verdict> {
   const seen = new Map<string, number>();
-  for await (const text of createInterface({ input: answer.body })) {
-    if (text === "") continue;
-    const line = JSON.parse(text) as Line;
-    if (line.producer === undefined || line.epoch === undefined || line.sequence === undefined)
-      continue;
-    const key = keyLine(line.producer, line.epoch, line.sequence);
-    seen.set(key, (seen.get(key) ?? 0) + 1);
+  for await (const lines of readEntries(view, config.stream)) {
+    for (const text of lines) {
+      const line = JSON.parse(text) as Line;
+      if (line.producer === undefined || line.epoch === undefined || line.sequence === undefined)
+        continue;
+      const key = keyLine(line.producer, line.epoch, line.sequence);
+      seen.set(key, (seen.get(key) ?? 0) + 1);
+    }
   }
   const lost = [...acknowledged].filter((key) => !seen.has(key));
   const duplicated = [...seen].filter(([, count]) => count > 1);

@@ -1,22 +1,10 @@
 /** What the entry checker is given and what it answers. */
+import type { View } from "./view.ts";
 
 export type EntryCheckConfig = {
   readonly acknowledgedPath: string;
   readonly stream: string;
-  readonly views: readonly {
-    readonly name: string;
-    /** Base URL of a node's gateway or of the hub. */
-    readonly url: string;
-    /** Query parameters beyond the checker's own, such as the cell at the hub. */
-    readonly query?: Readonly<Record<string, string>>;
-    readonly token?: string;
-    readonly tls?: {
-      readonly key: string;
-      readonly cert: string;
-      readonly ca: string;
-      readonly servername: string;
-    };
-  }[];
+  readonly views: readonly View[];
   /** Views may lag: read again until nothing is missing or this has passed. */
   readonly timeoutMs: number;
   /** A view where nothing is missing is read once more after this: what comes late may be a copy. */

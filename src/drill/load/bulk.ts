@@ -1,4 +1,6 @@
 /** What the bulk load writes and the drill reads. */
+import type { NumbersWritten } from "../checkers/numbers.ts";
+
 export type BulkLoadConfig = {
   readonly stream: string;
   readonly nodes: readonly {
@@ -14,8 +16,8 @@ export type BulkLoadConfig = {
 
 export type BulkLoadResult = {
   readonly acknowledged: number;
-  /** In requests that failed: they may have been stored. */
-  readonly unknown: number;
+  /** From 0, in the field `n` of each body; those in requests that failed are unknown. */
+  readonly written: NumbersWritten;
   /** What the failed ones said, with their counts. */
   readonly failures: Readonly<Record<string, number>>;
 };

@@ -2,27 +2,27 @@
  * `long-offline`: the WAN is away while the nodes take as many entries as they can; then it is back. The
  * backlog has to arrive whole and once, fast, and who writes meanwhile must not wait for it.
  */
-import { request } from "undici";
 import { applyStream, exampleStream } from "../../client/index.ts";
-import { ascending, percentile } from "../../lib/percentile.ts";
 import { entryUrl } from "../../runtime/child/index.ts";
 import { createTlsFetch } from "../../runtime/tls-fetch/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
+import type { NumberCheckConfig, NumberCheckResult, NumbersWritten } from "../checkers/numbers.ts";
 import type { Drill, DrillReport } from "../drill.ts";
 import type { BulkLoadConfig, BulkLoadResult } from "../load/bulk.ts";
 import { waitUntil } from "../site/whole.ts";
 import { startWorker } from "../site/worker.ts";
+import { createProbe, type Probe } from "./long-offline-probe.ts";
 import { backlogPromises, type BacklogSeen } from "./long-offline-verdict.ts";
-import { withStage, type Stage } from "./stage.ts";
+import { viewOf, withStage, type Stage } from "./stage.ts";
 import { dataPromises, notMeasured, remarksOn, reportOf, requestPromises } from "./verdict.ts";
 
 const stream = "backlog";
 const bulk = { inFlight: 2, entriesPerRequest: 500, timeoutMs: 30_000 };
 /** The backlog may take as long to send as it took to collect, and on a short run somewhat longer. */
 const catchUpFactor = 2;
-const probeEveryMs = 50;
-const probeTimeoutMs = 10_000;
+const hubTimeoutMs = 10_000;
 const knownTimeoutMs = 30_000;
+const remarksMax = 5;
 
 export const longOffline: Drill = {
   name: "long-offline",
@@ -36,7 +36,8 @@ export const longOffline: Drill = {
 
 async function play(stage: Stage): Promise<DrillReport> {
   const { site, clock, progress, signal, faults } = stage;
-  await declareStream(stage);
+  const probe = createProbe(stage, { nodes: site.nodes, stream });
+  await declareStream(stage, probe);
   await stage.until(0.08);
   progress("cutting the WAN");
   const cutMs = stage.since();
@@ -64,7 +65,7 @@ async function play(stage: Stage): Promise<DrillReport> {
   const healedMs = stage.since();
   const startedMs = clock.monotonicMs();
   site.wan.heal();
-  const probe = probing(stage);
+  const probing = probe.start();
   const caughtUp = await waitUntil<number>(
     "the hub to have the backlog",
     async () => {
@@ -78,7 +79,9 @@ async function play(stage: Stage): Promise<DrillReport> {
     if (signal.aborted) throw error;
     return notMeasured;
   });
-  const tookMs = await probe.stop();
+  const probes = await probing.stop();
+  for (const failure of probes.failures.slice(0, remarksMax))
+    progress(`a probe failed: ${failure}`);
   faults.push({
     atMs: cutMs,
     fault: "cut the WAN",
@@ -86,27 +89,25 @@ async function play(stage: Stage): Promise<DrillReport> {
   });
   await stage.until(1);
   const seen = await stage.finish();
-  const backlog: BacklogSeen = {
-    acknowledged: written.acknowledged,
-    unknown: written.unknown,
-    arrived: (await entriesAtHub(stage)) - before,
-    probed: tookMs.filter((ms) => ms !== notMeasured).length,
-    caughtUpMs: Math.round(caughtUp),
-    probeP99Ms: Math.round(percentile(ascending(tookMs), 0.99) ?? notMeasured),
-  };
+  progress("looking for every number of the backlog at the hub");
+  const numbers = await checkNumbers(stage, [written.written, probe.written()]);
+  for (const remark of "found" in numbers ? numbers.examples : [numbers.failure])
+    progress(`hub: ${remark}`);
+  const { acknowledged } = written;
+  const backlog: BacklogSeen = { acknowledged, numbers, caughtUpMs: Math.round(caughtUp), probes };
   for (const remark of remarksOn(seen, [])) progress(remark);
   return reportOf("long-offline", seen, {
     outages: [],
     promises: [
       ...dataPromises(seen),
       ...requestPromises(seen, []),
-      ...backlogPromises(backlog, stage.slowness),
+      ...backlogPromises(backlog, stage),
     ],
     faults,
   });
 }
 
-async function declareStream(stage: Stage): Promise<void> {
+async function declareStream(stage: Stage, probe: Probe): Promise<void> {
   const { site, clock, signal } = stage;
   const example = exampleStream(stream, ["site", "value", "n", "state"], "the drill's backlog");
   const retention = { ...example.spec?.retention, maxBytes: "16Gi" };
@@ -115,8 +116,8 @@ async function declareStream(stage: Stage): Promise<void> {
     await waitUntil(
       `the stream on ${node.node}`,
       async () => {
-        const answer = await append(stage, node);
-        return answer === 200 ? { found: undefined } : { missing: `status ${answer}` };
+        const failure = await probe.append(node);
+        return failure === undefined ? { found: undefined } : { missing: failure };
       },
       { clock, signal, timeoutMs: knownTimeoutMs * stage.slowness },
     );
@@ -130,25 +131,9 @@ async function declareStream(stage: Stage): Promise<void> {
   );
 }
 
-/** One entry; the status of the answer. */
-async function append(
-  { signal }: Stage,
-  { gateway, token }: { readonly gateway: string; readonly token: string },
-): Promise<number> {
-  const { statusCode, body } = await request(`${gateway}/v1/streams/${stream}/entries`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${token}`, "content-type": "application/x-ndjson" },
-    body: '{"site":"probe","value":1}\n',
-    headersTimeout: probeTimeoutMs,
-    signal,
-  });
-  await body.dump();
-  return statusCode;
-}
-
 /** How many of the cell's entries the hub says that it has. */
 async function entriesAtHub({ site }: Stage): Promise<number> {
-  const tls = createTlsFetch({ ...site.hubAccess, timeoutMs: probeTimeoutMs });
+  const tls = createTlsFetch({ ...site.hubAccess, timeoutMs: hubTimeoutMs });
   try {
     const answer = await tls.fetch(`${site.hubAccess.server}/v1/streams?cell=drill`);
     if (answer.status !== 200)
@@ -165,37 +150,25 @@ async function entriesAtHub({ site }: Stage): Promise<number> {
   }
 }
 
-/**
- * One entry each time one is due, to one node after another, whatever became of those before; what each
- * took from when it was due.
- */
-function probing(stage: Stage): { stop(): Promise<readonly number[]> } {
-  const { clock, site, signal } = stage;
-  const ended = new AbortController();
-  const startedMs = clock.monotonicMs();
-  const probe = async (n: number, dueMs: number): Promise<number> => {
-    const node = site.nodes[n % site.nodes.length];
-    const status = node && (await append(stage, node));
-    return status === 200 ? clock.monotonicMs() - dueMs : notMeasured;
-  };
-  const run = async (): Promise<readonly number[]> => {
-    const probes: Promise<number>[] = [];
-    for (let n = 0; !ended.signal.aborted; n++) {
-      const dueMs = startedMs + n * probeEveryMs;
-      await clock.sleep(Math.max(0, dueMs - clock.monotonicMs()), { signal });
-      const sent = probe(n, dueMs);
-      // It is looked at when all are; until then nobody asks.
-      sent.catch(() => undefined);
-      probes.push(sent);
-    }
-    return await Promise.all(probes);
-  };
-  const running = run();
-  running.catch(() => undefined);
-  return {
-    async stop() {
-      ended.abort();
-      return await running;
+/** Whole and once is said of numbers: in a count one that is lost and one that is there twice are none. */
+async function checkNumbers(
+  stage: Stage,
+  written: readonly NumbersWritten[],
+): Promise<NumberCheckResult> {
+  const checker = startWorker<NumberCheckConfig, NumberCheckResult>(
+    entryUrl(import.meta.url, "../checkers/numbers.entry"),
+    {
+      dir: stage.dir,
+      name: "numbers",
+      untilFinished: false,
+      config: { view: viewOf(stage.site, "hub"), stream, written },
     },
-  };
+  );
+  const abandon = () => checker.abandon();
+  stage.signal.addEventListener("abort", abandon);
+  try {
+    return await checker.finish();
+  } finally {
+    stage.signal.removeEventListener("abort", abandon);
+  }
 }

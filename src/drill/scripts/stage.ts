@@ -10,6 +10,7 @@ import type { Random } from "../../lib/random.ts";
 import { seededRandom } from "../../lib/random.ts";
 import type { DrillOptions, FaultRecord } from "../drill.ts";
 import type { EntryCheckConfig, EntryCheckResult } from "../checkers/entries.ts";
+import type { View } from "../checkers/view.ts";
 import type { EntryLoadConfig, EntryLoadResult } from "../load/entries.ts";
 import type { RequestLoadConfig, RequestLoadResult } from "../load/requests.ts";
 import { deployEcho, waitForEcho } from "../site/echo.ts";
@@ -230,7 +231,8 @@ function entryLoad(site: Site, options: DrillOptions, acknowledgedPath: string):
   };
 }
 
-function viewOf(site: Site, name: string): EntryCheckConfig["views"][number] {
+/** A node's store, or the "hub"'s. */
+export function viewOf(site: Site, name: string): View {
   if (name !== "hub") {
     const node = site.nodes.find((one) => one.node === name);
     return { name, url: node?.gateway ?? "", ...(node ? { token: node.token } : {}) };
