@@ -53,12 +53,13 @@ export async function writeAdminAccess(
 
 /**
  * A bearer token from this node's own key: whoever may read the data folder may speak for its
- * applications. Throws `no-data-folder`, `not-running`.
+ * applications. It may end before `ttlMs`, with the node's certificate. Throws `no-data-folder`,
+ * `not-running`.
  */
 export function mintLocalToken(
   dataDir: string,
   options: { subject: "user/cli" | `app/${string}`; ttlMs: number; clock: Clock },
-): string {
+): { token: string; expiresAtMs: number; isCut: boolean } {
   const identity = openNodeIdentity(identityFolder(dataDir));
   if (!identity) {
     readAgentInfo(dataDir);
@@ -75,10 +76,11 @@ export function mintLocalToken(
     steady: steadyClock(),
   });
   const [kind = "", name = ""] = options.subject.split("/");
-  return mintAppToken(
+  const minted = mintAppToken(
     { nowMs: () => nowMs, credentials: identity.identity },
     { subject: spiffeId(trustDomain, kind, name), lifetimeMs: options.ttlMs },
-  ).token;
+  );
+  return { ...minted, isCut: minted.expiresAtMs < nowMs + options.ttlMs };
 }
 
 export function renderAccessKubeconfig(access: Access): string {

@@ -19,7 +19,7 @@ export type LocalApi = {
 export async function openLocalApi(dataDir: string, context: Context): Promise<LocalApi> {
   if (isHubFolder(dataDir)) return openAdminApi(dataDir);
   const { gateway } = readAgentInfo(dataDir);
-  const token = await mintLocalToken(dataDir, {
+  const { token } = mintLocalToken(dataDir, {
     subject: "user/cli",
     ttlMs: 3_600_000,
     clock: context.clock,

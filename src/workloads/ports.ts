@@ -103,6 +103,8 @@ export interface Rotation {
 export interface PodEnvironment {
   /** SKERRY_GATEWAY, SKERRY_TOKEN_FILE and what else a root gives; its own writing of the token is done here. */
   variables(pod: Pod): Promise<Readonly<Record<string, string>>>;
+  /** The pod was found running: what an earlier agent gave it is kept good from now on. */
+  adopt(pod: Pod): void;
   /** The pod is gone: what was made for it may go. */
   release(podUid: string): Promise<void>;
 }

@@ -86,6 +86,7 @@ test("W2: a new agent adopts: same pid, same restart count, still ready, no repo
   await waitFor(() => isReady(cell, web), { what: "the pod to be ready" });
   const before = await node.pids();
   await first.stop();
+  assert.deepEqual(cell.adopted, []);
   const seen: boolean[] = [];
   const report = cell.ports.statuses.report;
   cell.ports.statuses.report = async (object, status) => {
@@ -97,6 +98,7 @@ test("W2: a new agent adopts: same pid, same restart count, still ready, no repo
   assert.deepEqual(await node.pids(), before);
   assert.equal(main(cell, web)?.restartCount, 0);
   assert.ok(!seen.includes(false));
+  assert.deepEqual(cell.adopted, [web.metadata.uid]);
 });
 
 test("W3: pods that went while no agent lived are stopped, after the pods were heard and not before", async () => {

@@ -307,7 +307,7 @@ export function createSingleNode(
           livePod: (pod) => request(() => resources.get(podKind, keyOf(pod))),
         }),
         configMaps: { data: async () => undefined },
-        environment: { variables: async () => ({}), release: async () => {} },
+        environment: { variables: async () => ({}), adopt() {}, release: async () => {} },
       },
       { node: { name, address: "127.0.0.1" }, baseEnvironment: {} },
     );

@@ -46,6 +46,7 @@ export function createFakeCell() {
   const watchers = new Set<Queue<PodEvent>>();
   const configMaps = new Map<string, Record<string, string>>();
   const released: string[] = [];
+  const adopted: string[] = [];
   let reachable = true;
   let reports = 0;
   const tell = (event: PodEvent) => {
@@ -68,6 +69,7 @@ export function createFakeCell() {
     put,
     configMaps,
     released,
+    adopted,
     get reports() {
       return reports;
     },
@@ -119,6 +121,7 @@ export function createFakeCell() {
       configMaps: { data: async (_namespace: string, name: string) => configMaps.get(name) },
       environment: {
         variables: async () => ({ SKERRY_GATEWAY: "http://127.0.0.1:7480" }),
+        adopt: (object: Pod) => void adopted.push(uidOf(object)),
         release: async (podUid: string) => void released.push(podUid),
       },
     },

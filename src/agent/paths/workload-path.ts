@@ -22,7 +22,7 @@ import type { IdentityPath } from "./identity-path.ts";
 import { startLeasePath } from "./lease-path.ts";
 import type { LinkPath } from "./link-path.ts";
 
-/** Pods cannot renew it by themselves; it is written anew at every start of a container. */
+/** Ends with the node's certificate at the latest, and is written anew when that is renewed. */
 const podTokenLifetimeMs = 30 * 86_400_000;
 const pollMs = 100;
 
@@ -45,6 +45,19 @@ export async function startWorkloadPath(
     keeper,
     pods: () => running?.pods() ?? [],
   });
+  const environment = await lifecycle.start(
+    "what pods are given",
+    () =>
+      createPodEnvironment({
+        clock,
+        log,
+        folder: join(dataDir, "pods"),
+        gatewayUrl: deps.gatewayUrl,
+        mint: (pod) => podToken(deps.identity, pod),
+        onRenewal: (listener) => deps.identity.identity.onChange(listener),
+      }),
+    (part) => part.stop(),
+  );
   const runner = await lifecycle.start(
     "pods",
     async () => {
@@ -96,11 +109,7 @@ export async function startWorkloadPath(
               return map && (map.data ?? {});
             },
           },
-          environment: createPodEnvironment({
-            folder: join(dataDir, "pods"),
-            gatewayUrl: deps.gatewayUrl,
-            mint: (pod) => podToken(deps.identity, pod),
-          }),
+          environment,
         },
         {
           node: { name: record.node, address: record.host },

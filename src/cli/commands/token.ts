@@ -44,16 +44,20 @@ export function registerToken(program: Command, context: Context): void {
         "  skerry token create --node till-2            then there: skerry up --node till-2 --join TOKEN --server HOST:7445\n" +
         "  skerry token create --node till-3 --server   one that becomes a server by itself\n" +
         "  skerry token create --data hub --cell shop-12\n" +
-        "  skerry token create --app scale-4 --ttl 30d  a bearer token for HTTP, or a password for MQTT",
+        "  skerry token create --app scale-4 --ttl 14d  a bearer token for HTTP, or a password for MQTT",
     )
     .action(async (flags: Flags) => {
       const dataDir = dataDirOf(flags.data, context);
-      const value = await create(flags, dataDir, context);
-      context.output.line(flags.json ? JSON.stringify({ token: value }) : value);
+      const made = await create(flags, dataDir, context);
+      context.output.line(flags.json ? JSON.stringify(made) : made.token);
     });
 }
 
-async function create(flags: Flags, dataDir: string, context: Context): Promise<string> {
+async function create(
+  flags: Flags,
+  dataDir: string,
+  context: Context,
+): Promise<{ token: string; expiresAt?: string }> {
   const ttlMs = parseDurationMs(flags.ttl, "--ttl");
   const onHub = isHubFolder(dataDir);
   if (onHub && (flags.node ?? flags.app ?? flags.server) !== undefined) {
@@ -71,17 +75,34 @@ async function create(flags: Flags, dataDir: string, context: Context): Promise<
     });
   }
   if (flags.app !== undefined) {
-    return mintLocalToken(dataDir, {
-      subject: `app/${flags.app}`,
-      ttlMs,
-      clock: context.clock,
-    });
+    return createAppToken(dataDir, { app: flags.app, ttl: flags.ttl, ttlMs }, context);
   }
-  return await createJoinToken(dataDir, {
+  const token = await createJoinToken(dataDir, {
     name: flags.node ?? flags.cell,
     ttlMs,
     ...(flags.server ? { server: true } : {}),
   });
+  return { token };
+}
+
+/** Says when it ends where that is not as asked: who has configured a device with it finds out too late. */
+function createAppToken(
+  dataDir: string,
+  { app, ttl, ttlMs }: { app: string; ttl: string; ttlMs: number },
+  { clock, output }: Context,
+): { token: string; expiresAt: string } {
+  const { token, expiresAtMs, isCut } = mintLocalToken(dataDir, {
+    subject: `app/${app}`,
+    ttlMs,
+    clock,
+  });
+  const expiresAt = new Date(expiresAtMs).toISOString();
+  output.note(
+    isCut
+      ? `good until ${expiresAt}, not for ${ttl}: a token ends with the certificate of the node that made it. In a healthy cell that holds for 15 to 30 days more; make another token before then`
+      : `good until ${expiresAt}`,
+  );
+  return { token, expiresAt };
 }
 
 function appName(value: string): string {

@@ -117,6 +117,7 @@ export function createPodRunner(deps: PodRunnerDeps, options: PodRunnerOptions):
       },
     );
     workersByUid.set(uid, made);
+    if (table.ofPod(uid).length > 0) deps.environment.adopt(pod);
     made.wake();
   };
 
