@@ -26,6 +26,8 @@ export type AppendResult = {
   readonly asked?: string;
   readonly stored: number;
   readonly duplicates: number;
+  /** Of the duplicates, those that the node's retention removed since; `reached` is then `local` at most. */
+  readonly removed?: number;
 };
 
 export type QueryOptions = {

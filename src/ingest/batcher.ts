@@ -20,6 +20,7 @@ import { createShares, type ShareVerdict } from "../lib/shares.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
 import { createFairQueue, type FairQueue } from "./fair-queue.ts";
 import type { Append } from "./ports.ts";
+import { outcomeOfPart } from "./shared-outcome.ts";
 
 export type Submit = {
   readonly entries: readonly EntryInput[];
@@ -133,7 +134,14 @@ export function createBatcher(
     if (outcome.state === "refused" && !outcome.retryable && batch.length > 1) {
       for (const waiting of batch)
         settle(waiting, await append(waiting.entries, lane.level, limitMs));
-    } else for (const waiting of batch) settle(waiting, outcome);
+    } else {
+      let from = 0;
+      for (const waiting of batch) {
+        const to = from + waiting.entries.length;
+        settle(waiting, outcomeOfPart(outcome, { from, to, level: lane.level }));
+        from = to;
+      }
+    }
     lane.costInStore -= cost;
     schedule(lane);
   };

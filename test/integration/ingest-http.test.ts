@@ -77,7 +77,7 @@ test("JSON arrays and single objects are taken", async (t) => {
   assert.deepEqual(store.bodies(), [{ a: 1 }, { a: 2 }, { a: 3 }]);
 });
 
-test("I1: a level not reached in time is 202 with the level that was", async (t) => {
+test("I1: a level not reached in time is 202 with the level that was; what retention removed is counted", async (t) => {
   const { store, post } = await start(t);
   store.behaviour = async () => ({
     state: "short",
@@ -89,6 +89,16 @@ test("I1: a level not reached in time is 202 with the level that was", async (t)
   assert.deepEqual(
     [answer.status, answer.body],
     [202, { reached: "local", asked: "hub", stored: 1, duplicates: 0 }],
+  );
+  const counts = { stored: 0, duplicates: 2 };
+  store.behaviour = async () => ({
+    ...{ state: "reached", reached: { level: "local" }, ...counts },
+    removed: [0, 1],
+  });
+  const removed = await post("{}\n{}\n", { query: "?durability=hub" });
+  assert.deepEqual(
+    [removed.status, removed.body],
+    [200, { reached: "local", ...counts, removed: 2 }],
   );
 });
 

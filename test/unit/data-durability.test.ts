@@ -1,8 +1,11 @@
 /** How far a write is said to have reached, and what is refused at once (D6); the way to the hub. */
 import { strict as assert } from "node:assert";
+import { join } from "node:path";
 import { test } from "node:test";
 import type { DurabilityLevel } from "../../src/api/index.ts";
+import { createDurability, type Vector } from "../../src/data/index.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import {
   createCell,
@@ -19,6 +22,7 @@ import {
   telemetry,
   temporaryFolder,
 } from "../support/data.ts";
+import { never, openSealing } from "../support/segments.ts";
 
 async function withCell(
   work: (cell: Cell, clock: SimulatedClock, node: (name: string) => Node) => Promise<void>,
@@ -105,6 +109,50 @@ test("D6: each level is reached when it holds, and not before", () =>
     assert.deepEqual(again, { state: "reached", reached: level("hub"), stored: 0, duplicates: 1 });
     assert.equal(durability.waiting, 0);
   }));
+
+test("D6: of what retention removed no more than local is said, at once; the others of its request wait for their level", async () => {
+  using folder = temporaryFolder();
+  const clock = createSimulatedClock();
+  const store = await openSealing(join(folder.path, "s.db"), {
+    clock,
+    sealing: never,
+    streams: [{ ...telemetry, retention: { bytesMax: 5000 } }],
+  });
+  await store.append(range(1, 200).map((n) => entry(n)));
+  await store.retain();
+  let peer: Vector = {};
+  const on = () => () => undefined;
+  const durability = createDurability({
+    ...{ store, clock, log: silentLog },
+    peers: { vectorsByNode: () => new Map([["n2", peer]]), on },
+    hub: { vector: () => ({}), on },
+    cellNodes: () => 2,
+    leaves: () => true,
+  });
+  const append = (sequences: number[], wanted: string) =>
+    settled(
+      clock,
+      durability.append(
+        sequences.map((n) => entry(n)),
+        { level: level(wanted), timeoutMs: 100 },
+      ),
+    );
+  const gone = { reached: level("local"), removed: [0], duplicates: 1 };
+  for (const wanted of ["local", "peer1", "hub"])
+    assert.deepEqual(await append([1], wanted), { state: "reached", ...gone, stored: 0 });
+  assert.deepEqual(await append([1, 201], "peer1"), { state: "short", ...gone, stored: 1 });
+  peer = await store.vector();
+  const again = await append([201, 1], "peer1");
+  assert.deepEqual(again, {
+    ...{ state: "reached", ...gone, removed: [1] },
+    ...{ stored: 0, duplicates: 2 },
+  });
+  assert.deepEqual(await append([201], "peer1"), {
+    ...{ state: "reached", reached: level("peer1") },
+    ...{ stored: 0, duplicates: 1 },
+  });
+  await store.close();
+});
 
 test("D6: who left the cell holds nothing any more, whatever it still tells; in the cell again, at once", () =>
   withCell(async (cell, clock, node) => {

@@ -231,3 +231,34 @@ test("shares never go over their bounds and come back to nothing (property)", ()
     ),
   );
 });
+
+test("D6: an entry that retention removed lowers the level of its sender, and of nobody in the same batch", async () => {
+  const { batches, batcher, turns } = start();
+  const level = { level: "peer", peers: 1 } as const;
+  const submit = (from: string[]) =>
+    batcher.submit({
+      entries: from.map((name) => entry(name)),
+      ...{ level, producer: from.join(), connection: from.join() },
+    });
+  const counts = { stored: 3, duplicates: 2 };
+  const answers = async (state: "reached" | "short") => {
+    const outcomes = [submit(["a"]), submit(["b", "b-gone"]), submit(["c-gone"]), submit(["d"])];
+    await turns();
+    const batch = batches.shift();
+    const removed = batch?.from.flatMap((name, index) => (name.endsWith("gone") ? [index] : []));
+    batch?.answer({ state, reached: local, ...counts, ...(removed ? { removed } : {}) });
+    return Promise.all(outcomes);
+  };
+  assert.deepEqual(await answers("reached"), [
+    { state: "reached", reached: level, ...counts },
+    { state: "reached", reached: local, ...counts, removed: [1] },
+    { state: "reached", reached: local, ...counts, removed: [0] },
+    { state: "reached", reached: level, ...counts },
+  ]);
+  assert.deepEqual(await answers("short"), [
+    { state: "short", reached: local, ...counts },
+    { state: "short", reached: local, ...counts, removed: [1] },
+    { state: "reached", reached: local, ...counts, removed: [0] },
+    { state: "short", reached: local, ...counts },
+  ]);
+});

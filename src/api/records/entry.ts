@@ -38,21 +38,24 @@ export type DurabilityLevel =
   | { readonly level: "peer"; readonly peers: number }
   | { readonly level: "hub" };
 
+type Appended = {
+  readonly reached: DurabilityLevel;
+  readonly stored: number;
+  /** Their keys came before. */
+  readonly duplicates: number;
+  /**
+   * Of the duplicates, by their place in the request: those that retention removed since. They will be
+   * nowhere again, so nobody waits for them, and `reached` is `local` at most. Absent: none.
+   */
+  readonly removed?: readonly number[];
+};
+
 /** The answer to an append. Levels are never rounded up: `reached` is what was seen to hold. */
 export type AppendOutcome =
-  | {
-      readonly state: "reached";
-      readonly reached: DurabilityLevel;
-      readonly stored: number;
-      readonly duplicates: number;
-    }
+  /** Of all that is kept the level asked for holds. */
+  | ({ readonly state: "reached" } & Appended)
   /** Time ran out before the level asked for; what is at `reached` stays and goes on spreading. */
-  | {
-      readonly state: "short";
-      readonly reached: DurabilityLevel;
-      readonly stored: number;
-      readonly duplicates: number;
-    }
+  | ({ readonly state: "short" } & Appended)
   /** Nothing was stored. `field` names what was wrong where it was the input. */
   | {
       readonly state: "refused";

@@ -77,12 +77,13 @@ export function createDurability(deps: DurabilityDeps): Durability {
       if (!answer)
         return { state: "short", reached: { level: "memory" }, stored: 0, duplicates: 0 };
       if (answer.state === "refused") return answer;
-      const { stored, duplicates, cover } = answer;
+      const { stored, duplicates, removed, cover } = answer;
       const streams = [...new Set(batch.map(({ stream }) => stream))];
-      const reached = await reach.wait(level, cover, { untilMs, streams });
-      return reached
-        ? { state: "reached", reached: level, stored, duplicates }
-        : { state: "short", reached: reach.now(cover), stored, duplicates };
+      const isReached = await reach.wait(level, cover, { untilMs, streams });
+      const state = isReached ? "reached" : "short";
+      // Of what retention removed nobody else is seen to have anything, and nothing will come of waiting.
+      if (removed) return { state, reached: { level: "local" }, stored, duplicates, removed };
+      return { state, reached: isReached ? level : reach.now(cover), stored, duplicates };
     },
     get lostInMemory() {
       return lostInMemory;

@@ -11,7 +11,9 @@ export type AppendAnswer =
       readonly stored: number;
       /** Already there: the same key was stored before. */
       readonly duplicates: number;
-      /** A store whose vector covers this holds every entry of the request. */
+      /** As `AppendOutcome`: of the duplicates, what is not here any more. */
+      readonly removed?: readonly number[];
+      /** A store whose vector covers this holds every entry of the request that is kept. */
       readonly cover: Vector;
     }
   | {

@@ -102,6 +102,7 @@ export function createMerge(
     add(request) {
       let [stored, duplicates] = [0, 0];
       const cover: Record<string, number> = {};
+      const removed: number[] = [];
       const nowMs = Math.max(0, Math.round(clock.wallMs()));
       retention.noteArrival();
       const isSealed = addSealed(request, nowMs);
@@ -117,18 +118,21 @@ export function createMerge(
           backlog.add(stream, entry.body.length);
           lanes.added(own, stream, own.top);
           touched.add(stream.name);
-        } else {
-          duplicates++;
+          continue;
+        }
+        if (outcome.state === "removed") removed.push(stored + duplicates);
+        else
           for (const { origin: at, sequence } of outcome.at)
             cover[at] = Math.max(cover[at] ?? 0, sequence);
-        }
+        duplicates++;
       }
       if (stored > 0) {
         cover[own.name] = own.top;
         names.writeTop(own);
         names.writeCounters();
       }
-      return { state: "stored", stored, duplicates, cover };
+      const gone = removed.length > 0 ? { removed } : {};
+      return { state: "stored", stored, duplicates, ...gone, cover };
     },
 
     apply(batch) {

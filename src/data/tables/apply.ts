@@ -30,7 +30,7 @@ export function applyBatch(
       refuseRemoved: false,
       id: ids?.get(entry),
     });
-    if (outcome.state === "duplicate") {
+    if (outcome.state !== "stored") {
       entries.alias(at, sequence, stream, entry);
       continue;
     }

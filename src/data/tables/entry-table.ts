@@ -16,18 +16,19 @@ export type PlacedEntry = EntryInput & { readonly atMs: number };
 export type Place = { readonly origin: string; readonly sequence: number };
 
 /**
- * Where an entry that was there before stands: a store that has all of these places has it. None
- * when retention removed it since; more than one when a damaged segment cannot say which it is.
+ * Where an entry that was there before stands: a store that has all of these places has it. More than
+ * one when a damaged segment cannot say which it is. `removed`: retention did, it stands nowhere.
  */
 export type Insertion =
   | { readonly state: "stored" }
-  | { readonly state: "duplicate"; readonly at: readonly Place[] };
+  | { readonly state: "duplicate"; readonly at: readonly Place[] }
+  | { readonly state: "removed" };
 
 export interface EntryTable extends EntryReads {
   /**
-   * Adds one row at this position, unless its key is there. Keys that retention removed count as
-   * duplicates only with `refuseRemoved`: what arrives by replication is better kept twice in time
-   * than missed by the hub.
+   * Adds one row at this position, unless its key is there. Keys that retention removed are refused
+   * only with `refuseRemoved`: what arrives by replication is better kept twice in time than missed
+   * by the hub.
    */
   insert(
     origin: OriginRow,
@@ -113,13 +114,18 @@ export function createEntryTable(
         return { state: "stored" };
       }
       const producer = names.producer(stream, key.producer);
-      if (refuseRemoved && removed.has(producer, key.epoch, key.sequence))
-        return { state: "duplicate", at: [] };
       const segment = segments.findKey(producer, key.epoch, key.sequence);
       if (segment !== undefined) {
         const at = placesIn(segment, [producer, key.epoch, key.sequence]);
         return { state: "duplicate", at };
       }
+      // One that came again by replication is here all the same.
+      if (
+        refuseRemoved &&
+        removed.has(producer, key.epoch, key.sequence) &&
+        !findKey.get(producer, key.epoch, key.sequence)
+      )
+        return { state: "removed" };
       const { changes } = insertRow.run(
         id,
         origin.id,

@@ -39,6 +39,8 @@ export type AppendAnswer = {
   readonly asked?: string;
   readonly stored: number;
   readonly duplicates: number;
+  /** Of the duplicates, what retention removed since; present when there are any. */
+  readonly removed?: number;
 };
 
 const bodyBytesMax = 4 * 1024 * 1024;
@@ -118,12 +120,13 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
             requests.inc({ outcome: outcome.state });
             if (outcome.state === "refused") throw new SkerryError(outcome);
             entriesTotal.inc(entries.length);
-            const { reached, stored, duplicates } = outcome;
+            const { reached, stored, duplicates, removed } = outcome;
             return reply.code(outcome.state === "reached" ? 200 : 202).send({
               reached: formatDurabilityLevel(reached),
               ...(outcome.state === "short" ? { asked: formatDurabilityLevel(query.level) } : {}),
               stored,
               duplicates,
+              ...(removed ? { removed: removed.length } : {}),
             } satisfies AppendAnswer);
           } catch (error) {
             const { status, body } = httpErrorOf(error);
