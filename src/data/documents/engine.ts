@@ -62,7 +62,7 @@ export interface Engine {
   readonly numbers: OriginNumbers;
   /**
    * Goes on under another name, when others use positions of this log for other operations. What this
-   * store wrote since it was opened becomes new writes: each document as it is here now.
+   * store wrote into it, as far as it is kept, becomes new writes: each document as it is here now.
    */
   rotate(name: string, write: (document: Rescued) => void): void;
   /** Makes all documents again from the log; of one that was truncated, once a snapshot is here. */
@@ -122,7 +122,6 @@ export function createEngine(
     documents.forget();
   };
   load();
-  const atOpen = { name: ownName, stored: origins.row(ownName).stored };
 
   const engine: Engine = {
     documents,
@@ -246,9 +245,8 @@ export function createEngine(
     },
     rotate(name, write) {
       const before = engine.own;
-      const topAtOpen = before.name === atOpen.name ? atOpen.stored : 0;
       const rescued = new Map<string, Rescued>();
-      for (let from = Math.max(topAtOpen, before.floor) + 1; from <= before.stored;) {
+      for (let from = before.floor + 1; from <= before.stored;) {
         const logged = tables.operations(before, from, replayBytes);
         from += Math.max(1, logged.length);
         for (const { collection, id } of logged.flatMap(({ text }) => readOperation(text).writes)) {
@@ -256,8 +254,8 @@ export function createEngine(
           rescued.set(`${collection}\n${id}`, { collection, id, body });
         }
       }
-      before.bytes -= tables.dropOperations(before, topAtOpen);
-      before.stored = Math.max(topAtOpen, before.floor);
+      before.bytes -= tables.dropOperations(before, before.floor);
+      before.stored = before.floor;
       tables.saveOrigin(before);
       tables.setOwn(name);
       ownName = name;

@@ -1,4 +1,7 @@
-/** Opens a store's identity: goes on with its origin when that is safe, else takes a new one (D7). */
+/**
+ * Opens a store's identity: its origin is a new one each time (D7), and whether its rows are those of
+ * before, which cursors count on, its marker tells.
+ */
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { nameSuffix, type Random } from "../../lib/random.ts";
@@ -39,27 +42,22 @@ export function claimIdentity(
   const doubt =
     found === undefined
       ? undefined
-      : distrust(
-          { origin: found, token: meta("token") ?? "", top: topOf(db, found) },
-          readMarker(path),
-          inode,
-        );
-  // A node that took over another node's file must not go on with that node's log.
-  const foreign = found !== undefined && !found.startsWith(`${node}.`);
-  const keep = found !== undefined && doubt === undefined && !foreign;
-  const origin = keep ? found : `${node}.${newIncarnation(random, clock.wallMs())}`;
-  const sameRows = found !== undefined && (keep || doubt === "not closed cleanly") && !foreign;
-  const view = (sameRows ? meta("view") : undefined) ?? nameSuffix(random, 8);
+      : distrust({ token: meta("token") ?? "", top: topOf(db, found) }, readMarker(path), inode);
+  const isForeign = found !== undefined && !found.startsWith(`${node}.`);
+  const origin = `${node}.${newIncarnation(random, clock.wallMs())}`;
+  const hasSameRows =
+    found !== undefined && !isForeign && (doubt === undefined || doubt === "not closed cleanly");
+  const view = (hasSameRows ? meta("view") : undefined) ?? nameSuffix(random, 8);
   const token = nameSuffix(random, 16);
   db.exec("BEGIN IMMEDIATE");
   for (const [name, value] of Object.entries({ origin, token, view })) set.run(name, value);
   db.exec("COMMIT");
   writeMarker(path, { token, inode });
-  if (found !== undefined && !keep) {
-    log.info(`the ${what} goes on under a new origin`, {
+  if (isForeign || doubt !== undefined) {
+    log.info(`the ${what} is not as it was last closed here`, {
       origin,
       before: found,
-      why: foreign ? "another node's file" : doubt,
+      why: isForeign ? "another node's file" : doubt,
     });
   }
   return { origin, token, view };

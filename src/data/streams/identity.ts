@@ -1,9 +1,12 @@
 /**
- * Who a store is: its origin `NODE.INCARNATION`. Positions of one origin are never used twice, so a
- * store that may have lost some of its log takes a new incarnation (D7). It knows by a marker file
- * beside the database: both carry a token that changes at every opening, and a clean close notes how
- * far the log went. A copy put back, a clone, or a crash does not match, and costs one more origin
- * in the vectors; a reused position would cost entries.
+ * Who a store is: its origin `NODE.INCARNATION`. Positions of one origin are never used twice, so every
+ * opening takes a new incarnation (D7): a machine's disk that was put back to an image, or started twice,
+ * has nothing in itself that tells, and those who would know may be out of reach until it has written.
+ * It costs one more origin in the vectors; a reused position would cost entries.
+ *
+ * The numbers of rows, which cursors go by, stay. A marker file beside the database tells whether they
+ * are those of before: both carry a token that changes at every opening, and a clean close notes how
+ * far the log went. A copy put back, or a clone, does not match.
  */
 import { statSync } from "node:fs";
 import { SkerryError } from "../../lib/errors.ts";
@@ -18,9 +21,10 @@ export type Marker = {
   readonly top?: number;
 };
 
-export type Identity = { readonly origin: string; readonly token: string; readonly top: number };
+/** As the database has it. */
+export type Identity = { readonly token: string; readonly top: number };
 
-/** Why the store may not go on with the origin it had; undefined when it may. */
+/** Why this may not be the store that was closed here last; undefined when it is. */
 export function distrust(
   identity: Identity,
   marker: Marker | "torn" | undefined,

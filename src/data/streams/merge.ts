@@ -18,7 +18,7 @@ import type { AppendAnswer, ApplyAnswer, ColumnBatch, Vector } from "./store.ts"
 export interface Merge {
   add(request: readonly EntryInput[]): AppendAnswer;
   apply(batch: ColumnBatch): ApplyAnswer;
-  /** Goes on under `origin`; what was added since the store was opened moves along. */
+  /** Goes on under `origin`; what the log held moves along. */
   rotate(origin: string): void;
   vector(): Vector;
   readonly own: OriginRow;
@@ -48,7 +48,6 @@ export function createMerge(
   const { clock, db } = deps;
   const { names, lanes, entries, sealing, retention, backlog, arrivals } = tables;
   let own = names.origin(scope, origin);
-  const topAtOpen = own.top;
   const readOrigin = db.prepare("SELECT value FROM meta WHERE name = 'origin'");
   let touched = new Set<string>();
 
@@ -149,13 +148,13 @@ export function createMerge(
     rotate(name) {
       const before = own;
       const next = names.origin(scope, name);
-      sealing.unseal(before, names.streams(), topAtOpen);
+      sealing.unseal(before, names.streams(), 0);
       const moved = db
-        .prepare("SELECT id FROM entry WHERE origin = ? AND sequence > ? ORDER BY sequence")
-        .all(before.id, topAtOpen);
+        .prepare("SELECT id FROM entry WHERE origin = ? ORDER BY sequence")
+        .all(before.id);
       const move = db.prepare("UPDATE entry SET origin = ?, sequence = ? WHERE id = ?");
       for (const row of moved) move.run(next.id, ++next.top, Number(row["id"]));
-      before.top = Math.min(before.top, topAtOpen);
+      before.top = 0;
       names.writeTop(before);
       names.writeTop(next);
       db.prepare("UPDATE meta SET value = ? WHERE name = 'origin'").run(name);
@@ -164,7 +163,11 @@ export function createMerge(
       own = next;
     },
 
-    vector: () => Object.fromEntries(names.origins(scope).map((row) => [row.name, row.top])),
+    // An opening that nothing was written after leaves no trace with others.
+    vector: () =>
+      Object.fromEntries(
+        names.origins(scope).flatMap(({ name, top }) => (top > 0 ? [[name, top]] : [])),
+      ),
     get own() {
       return own;
     },

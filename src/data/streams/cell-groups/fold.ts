@@ -11,7 +11,7 @@ import type { GroupId } from "../groups/groups.ts";
 import type { StreamStore } from "../store.ts";
 import { encodeRecord, type GroupRecord } from "./record.ts";
 
-/** Some 400 origins: what is there below this many crashes of nodes is never left out. */
+/** Some 400 origins: what is there below this many starts of nodes is never left out. */
 export const foldBytesDefault = 16 * 1024;
 /** With what goes around it, below the largest value that the ledger takes (64 KiB). */
 const recordBytesMax = 63 * 1024;
