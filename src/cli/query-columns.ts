@@ -34,5 +34,5 @@ export function rowColumns(
     const idOf = (row: Row) => ("id" in row ? row.id : "cursor" in row ? String(row.cursor) : "");
     return { label, valueOf: (row) => valueAtPath({ id: idOf(row), body: bodyOf(row) }, path) };
   });
-  return kind === "stream" ? [at, ...named] : [...whose, ...named];
+  return [...whose, ...(kind === "stream" ? [at] : []), ...named];
 }

@@ -160,6 +160,7 @@ export {
   type DocumentWrites,
 } from "./durability/document-writes.ts";
 export { createGlobalDocumentRoutes } from "./routes/global-documents.ts";
+export { createGlobalQueryRoutes } from "./routes/global-queries.ts";
 export type { GroupLedger, StrongCaller, StrongLedger } from "./ports.ts";
 export { createStrongDocuments, type StrongDocuments } from "./strong/documents.ts";
 export { createStrongQueries, type StrongQueries } from "./strong/queries.ts";

@@ -2,7 +2,6 @@
  * The hub's root: constructs, connects and orders. One port takes links from cells, enrolments and
  * the hub's own HTTPS API, told apart by ALPN.
  */
-import { join } from "node:path";
 import { TLSSocket } from "node:tls";
 import { isDeepStrictEqual } from "node:util";
 import {
@@ -51,6 +50,7 @@ import { startBackupPath } from "./paths/backup-path.ts";
 import { startDocumentsPath } from "./paths/documents-path.ts";
 import { startEnrolPath } from "./paths/enrol-path.ts";
 import { mountMetrics, openPaths } from "./paths/metrics-path.ts";
+import { startQueriesPath } from "./paths/queries-path.ts";
 import { keyFailureOf, refusedOf } from "./status.ts";
 import { hubDatabasePath, refuseUnmigrated, type HubStorageData } from "./storage.ts";
 
@@ -158,8 +158,8 @@ async function run(config: HubConfig, options: RunOptions): Promise<void> {
     router,
     thread: documentsThread,
     cellOf,
-    global: postgres ? { address: postgres } : { path: join(dataDir, "documents.db") },
   });
+  const queries = await startQueriesPath(ground, { postgres });
   await startAuditPath(ground, { router, cellOf });
   startBackupPath(ground, { router, cellOf: (domain) => registry.cellOf(domain) });
   router.handle("hub.heartbeat", async ({ peer, body }) => {
@@ -203,6 +203,7 @@ async function run(config: HubConfig, options: RunOptions): Promise<void> {
     ...refusedOf(listener?.refusals() ?? [], clock.monotonicMs()),
   });
   documents.routes(app);
+  queries(app);
   app.get("/v1/status", status);
   mountMetrics(app, {
     name: record.name,

@@ -27,8 +27,9 @@ const open = async (url: string, options: { streamBytesMax?: number } = {}) =>
   );
 
 globalStoreSuite("on PostgreSQL", async () => {
-  const store = await open(await server.freshUrl());
-  return { store, stop: () => store.close() };
+  const url = await server.freshUrl();
+  const store = await open(url);
+  return { store, stop: () => store.close(), files: { address: parsePostgresUrl(url) } };
 });
 
 async function withStores(

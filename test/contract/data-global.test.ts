@@ -20,8 +20,9 @@ const openHere: OpenGlobalStore = async (folder) => {
     recheck: createRecheck(),
   };
   const store = openGlobalStore(deps, { path: join(folder, "hub.db") });
-  return { store, stop: () => store.close() };
+  return { store, stop: () => store.close(), files: filesIn(folder) };
 };
+const filesIn = (folder: string) => ({ documentsPath: "", streamsPath: join(folder, "hub.db") });
 const openInThread: OpenGlobalStore = async (folder) => {
   const thread = await startThread<GlobalMethods, GlobalEvents>(
     new URL("../support/data-global.entry.ts", import.meta.url),
@@ -34,6 +35,7 @@ const openInThread: OpenGlobalStore = async (folder) => {
       await store.close();
       await thread.terminate();
     },
+    files: filesIn(folder),
   };
 };
 

@@ -8,14 +8,20 @@ import {
   type GlobalStore,
   type LogBatch,
 } from "../../src/data/index.ts";
+import { openGlobalQueries, type GlobalQueryFiles } from "../../src/data/global/queries.ts";
+import { checkEntriesQuery } from "../../src/data/queries/check.ts";
 import { seededRandom } from "../../src/lib/random.ts";
+import { systemClock } from "../../src/runtime/clock/index.ts";
 import { entry, keyText, range, temporaryFolder } from "../support/data.ts";
 import { waitFor } from "../support/wait.ts";
 
 /** A store of its own; `folder` is empty and stays until it was stopped. */
-export type OpenGlobalStore = (
-  folder: string,
-) => Promise<{ store: GlobalStore; stop(): Promise<void> }>;
+export type OpenGlobalStore = (folder: string) => Promise<{
+  store: GlobalStore;
+  stop(): Promise<void>;
+  /** Where queries find it. */
+  files: GlobalQueryFiles["global"];
+}>;
 
 export function batch(
   origin: string,
@@ -132,15 +138,113 @@ export async function readAllOf(
 
 export function globalStoreSuite(name: string, open: OpenGlobalStore): void {
   describe(`global store ${name}`, () => {
-    const withStore = async (work: (store: GlobalStore) => Promise<void>) => {
+    const withStore = async (
+      work: (store: GlobalStore, files: GlobalQueryFiles["global"]) => Promise<void>,
+    ) => {
       using folder = temporaryFolder();
-      const { store, stop } = await open(folder.path);
+      const { store, stop, files } = await open(folder.path);
       try {
-        await work(store);
+        await work(store, files);
       } finally {
         await stop();
       }
     };
+
+    test("Q1, P6: entries of all cells, or of one, are filtered, paged and measured in windows of time", () =>
+      withStore(async (store, global) => {
+        type Row = { cell: string; at: string; body: { n: number; celsius: number } };
+        const all: (Row & { atMs: number })[] = [];
+        // Some are rows and some are sealed, and those of cells come in turn.
+        const sizes = [3, 250, 40, 120, 1, 300];
+        const tops = new Map<string, number>();
+        for (const [at, size] of sizes.entries())
+          for (const cell of ["a", "b"]) {
+            if (cell === "b" && at % 2 === 1) continue;
+            const from = (tops.get(cell) ?? 0) + 1;
+            tops.set(cell, from + size - 1);
+            const entries = range(from, from + size - 1).map((n) => {
+              const atMs = n * 1000;
+              const body = { n, celsius: (n * 7) % 30 };
+              all.push({ cell, at: new Date(atMs).toISOString(), body, atMs });
+              return {
+                ...entry(n, { body }),
+                atMs,
+                position: { origin: `n1.${cell}`, sequence: n },
+              };
+            });
+            const origin = `n1.${cell}`;
+            const policies = { telemetry: { keep: ["n", "celsius"] } };
+            const to = from + size - 1;
+            await store.ingest(cell, encodeBatch({ origin, from, to, entries, policies }));
+          }
+        await store.ingest("a", batch("n2.a", 1, 5, { stream: "alarms" }));
+        const engine = openGlobalQueries({ clock: systemClock }, { global });
+        const ask = async (request: Record<string, unknown>, cell?: string) => {
+          const query = checkEntriesQuery({ timeoutMs: 30_000, ...request } as never);
+          const of = cell === undefined ? {} : { cell };
+          const { rows, cursor } = await engine.entries({ stream: "telemetry", ...of, query });
+          return { rows: rows.map((row): unknown => JSON.parse(row)), cursor };
+        };
+        const pages = async (request: Record<string, unknown>, cell?: string) => {
+          const rows: Row[] = [];
+          for (let cursor: string | undefined; ;) {
+            const page = await ask({ ...request, ...(cursor ? { cursor } : {}) }, cell);
+            rows.push(
+              ...(page.rows as Row[]).map((row) => ({
+                cell: row.cell,
+                at: row.at,
+                body: row.body,
+              })),
+            );
+            ({ cursor } = page);
+            if (cursor === undefined) return rows;
+          }
+        };
+        const plain = (of: typeof all) => of.map(({ cell, at, body }) => ({ cell, at, body }));
+        try {
+          assert.deepEqual(await pages({ limit: 97 }), plain(all));
+          assert.deepEqual(
+            await pages({ limit: 50 }, "b"),
+            plain(all.filter(({ cell }) => cell === "b")),
+          );
+          const where = 'celsius >= 20 and "/@cell" = "a"';
+          const [from, to] = [100, 300].map((second) => new Date(second * 1000).toISOString());
+          const holds = ({ cell, atMs, body }: (typeof all)[number]) =>
+            cell === "a" && body.celsius >= 20 && atMs >= 100_000 && atMs < 300_000;
+          assert.deepEqual(await pages({ where, from, to, limit: 1000 }), plain(all.filter(holds)));
+
+          const measured = new Map<string, { count: number; max: number }>();
+          for (const { cell, atMs, body } of all) {
+            const window = new Date(Math.floor(atMs / 60_000) * 60_000).toISOString();
+            const { count, max } = measured.get(`${window} ${cell}`) ?? { count: 0, max: -1 };
+            measured.set(`${window} ${cell}`, {
+              count: count + 1,
+              max: Math.max(max, body.celsius),
+            });
+          }
+          const { rows } = await ask({
+            window: "1m",
+            by: ["/@cell"],
+            aggregate: ["count", "max(celsius)"],
+          });
+          type Group = { group: Record<string, string>; values: Record<string, number> };
+          const found = (rows as Group[]).map(({ group, values }): [string, unknown] => [
+            `${group["window"]} ${group["/@cell"]}`,
+            { count: values["count"], max: values["max(celsius)"] },
+          ]);
+          assert.deepEqual(new Map(found), measured);
+          assert.equal(found.length, measured.size);
+
+          await assert.rejects(ask({}, "c"), { code: "stream-unknown" });
+          const query = checkEntriesQuery(undefined);
+          await assert.rejects(engine.entries({ stream: "telemetri", query }), {
+            code: "stream-unknown",
+            hint: /telemetry/,
+          });
+        } finally {
+          await engine.close();
+        }
+      }));
 
     test("D2: what comes twice, late or with a gap changes nothing", () =>
       withStore(async (store) => {

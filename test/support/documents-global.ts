@@ -82,7 +82,7 @@ const onPostgres: Kind = {
 };
 const onSqlite = (open: (path: string, options?: Options) => GlobalDocumentStore): Kind => ({
   open: async (path, options) => open(path, options),
-  files: async (path) => ({ path }),
+  files: async (path) => ({ documentsPath: path, streamsPath: "" }),
   async countOf(path, sql) {
     const db = openDatabase(path);
     try {

@@ -1,5 +1,4 @@
 /** The documents of a hub as it starts them: the storage thread, the way of documents, the routes over HTTP. */
-import { join } from "node:path";
 import { mkdirSync } from "node:fs";
 import { createDocuments } from "../../src/client/index.ts";
 import type {
@@ -8,6 +7,7 @@ import type {
   GlobalMethods,
 } from "../../src/data/index.ts";
 import { startDocumentsPath } from "../../src/hub/paths/documents-path.ts";
+import { startQueriesPath } from "../../src/hub/paths/queries-path.ts";
 import type { HubStorageData } from "../../src/hub/storage.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
@@ -29,16 +29,16 @@ export async function startHubOfDocuments(dataDir: string, router: Pick<Router, 
     (part) => part.terminate(),
   );
   const cellOf = ({ path }: { path: readonly string[] }) => (path[0] === "node" ? "a" : undefined);
-  const path = await startDocumentsPath(
-    { lifecycle, clock: systemClock },
-    { router, thread, cellOf, global: { path: join(dataDir, "documents.db") } },
-  );
+  const ground = { lifecycle, clock: systemClock, dataDir };
+  const path = await startDocumentsPath(ground, { router, thread, cellOf });
+  const queries = await startQueriesPath(ground, { postgres: undefined });
   const app = createHttpApp();
   path.routes(app);
+  queries(app);
   const url = await lifecycle.start(
     "http",
     () => app.listen({ host: "127.0.0.1", port: 0 }),
     () => app.close(),
   );
-  return { lifecycle, url, client: createDocuments({ url }) };
+  return { lifecycle, thread, url, client: createDocuments({ url }) };
 }

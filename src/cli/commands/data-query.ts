@@ -95,6 +95,7 @@ Examples:
   skerry data query orders --aggregate 'count,sum(total)' --by status --csv
   skerry data query orders --where 'status = "open"' --sort=-total --limit 10 --live --json
   skerry data query readings --window 10m --by sensor --aggregate 'avg(celsius),last(celsius)' --from 2026-01-01T08:00:00Z
+  skerry data query readings --data /srv/skerry-hub --window 1h --by /@cell --aggregate 'avg(celsius)' --from 2026-01-01T00:00:00Z
   skerry data query telemetry --from 2026-01-01T08:00:00Z --limit 1000 --json > telemetry.ndjson`,
     )
     .action((name: string, flags: QueryFlags) => run(name, flags, context, readEntries));
@@ -123,12 +124,11 @@ async function run(
     const asked = queryFlags.find((one) => flags[one] !== undefined);
     if (kind === "stream" && asked === undefined) return await readEntries(name, flags);
     if (flags.live && !onHub) return await followLive(api, name, flags, context);
-    const isAnswered = !onHub || (kind === "collection" && !flags.live);
-    if (isAnswered) return await query(api, kind, name, flags, context);
+    if (!onHub || !flags.live) return await query(api, kind, name, flags, context);
     throw new SkerryError({
       code: "invalid-argument",
-      message: `--${asked}: is answered by a node, and ${dataDir} is a hub's`,
-      hint: "name the data folder of a node; at a hub entries are read by --from, --to and --limit, and queries are not live",
+      message: `--live: is answered by a node, and ${dataDir} is a hub's`,
+      hint: "name the data folder of a node",
     });
   } finally {
     await api.close();

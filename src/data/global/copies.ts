@@ -6,6 +6,7 @@ import { parsePath } from "../../api/records/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { SqlDatabase } from "../../runtime/sqlite/index.ts";
 import type { KeyRange } from "../queries/keys.ts";
+import { cellField, nameCell } from "../queries/evaluate.ts";
 import { fewMax, idTop } from "../queries/plan.ts";
 import { foundText, subjectOfText, type FoundText } from "../queries/reads.ts";
 import type { KeyWalk, QuerySource } from "../queries/source.ts";
@@ -138,9 +139,6 @@ function cellAndId(place: string): readonly [cell: string, id: string] {
   return [place.slice(0, Math.max(0, at)), place.slice(at + 1)];
 }
 
-/** What is asked for by this name stands beside a body and in no index of it. */
-const cellField = "@cell";
-
 type GlobalFound = FoundText & { readonly cell: string };
 type FoundByKey = GlobalFound & { readonly key: Buffer };
 
@@ -202,8 +200,7 @@ export function walkOf(reads: CopyReads, copies: readonly Copy[]): QuerySource<G
     explain: () => [],
     subjectOf({ id, body, cell }) {
       const subject = subjectOfText({ id, body });
-      // A field to ask by that is in no answer.
-      Object.defineProperty(subject.body, cellField, { value: cell });
+      nameCell(subject.body, cell);
       const beside = cell === "" ? {} : { beside: { cell } };
       return { ...subject, ...beside, place: placeOf(cell, id) };
     },
@@ -241,6 +238,7 @@ function sharedIndexes(reads: CopyReads, copies: readonly Copy[]) {
     .map(([pointer, byCopy]) => ({ pointer, byCopy }))
     .filter(
       ({ pointer, byCopy }) =>
+        // The name of the cell stands beside a body and in no index of it.
         byCopy.size === filled.length && parsePath(pointer)?.[0] !== cellField,
     );
 }

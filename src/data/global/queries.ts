@@ -1,17 +1,21 @@
 /**
- * Queries over the hub's documents, across cells: the queries of nodes (`queries/run.ts`), over the
- * copies of one collection (`copies.ts`). On a read-only connection beside the writer's, in SQLite or
- * PostgreSQL, by the same statements.
+ * Queries at the hub, across cells: those of nodes (`queries/run.ts`, `queries/entries.ts`), over the
+ * copies of one collection (`copies.ts`), and over the streams of one name. On read-only connections
+ * beside the writers', in SQLite or PostgreSQL.
  */
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { PostgresAddress } from "../../runtime/postgres/index.ts";
 import { unknownCollection } from "../documents/check.ts";
 import { createConnections } from "../queries/connections.ts";
+import { runEntries, type EntriesQuery } from "../queries/entries.ts";
 import type { Query, QueryPage } from "../queries/query.ts";
 import { runQuery } from "../queries/run.ts";
+import { unknownStream } from "../streams/check.ts";
 import { createCopyReads, walkOf } from "./copies.ts";
+import { createPostgresEntryReading } from "./postgres/entry-reading.ts";
 import { createPostgresReaders } from "./postgres/readers.ts";
+import { createSqliteEntryReading } from "./sqlite/entry-reading.ts";
 
 export type GlobalDocumentsRequest = {
   readonly collection: string;
@@ -20,14 +24,25 @@ export type GlobalDocumentsRequest = {
   readonly query: Query;
 };
 
-/** Where the documents are: a file that exists, or a database that has the tables. */
+export type GlobalEntriesRequest = {
+  readonly stream: string;
+  /** Absent: all cells. */
+  readonly cell?: string;
+  readonly query: EntriesQuery;
+};
+
+/** Where they are: files that exist, or a database that has the tables. */
 export type GlobalQueryFiles = {
-  readonly global: { readonly path: string } | { readonly address: PostgresAddress };
+  readonly global:
+    | { readonly documentsPath: string; readonly streamsPath: string }
+    | { readonly address: PostgresAddress };
 };
 
 export interface GlobalQueryEngine {
   /** Throws `collection-unknown`, `invalid-cursor`, `query-too-dear`, `store-busy`. */
   documents(request: GlobalDocumentsRequest): Promise<QueryPage>;
+  /** Throws `stream-unknown`, `segment-damaged`, and as `documents`. */
+  entries(request: GlobalEntriesRequest): Promise<QueryPage>;
   close(): Promise<void>;
 }
 
@@ -36,18 +51,31 @@ export function openGlobalQueries(
   { global }: GlobalQueryFiles,
 ): GlobalQueryEngine {
   const { clock } = deps;
-  const { use, close } =
-    "path" in global
-      ? createConnections(deps, { path: global.path, reading: createCopyReads })
-      : createPostgresReaders(deps, {
-          address: global.address,
-          application: "skerry-hub-queries",
-          reading: createCopyReads,
-        });
+  const application = "skerry-hub-queries";
+  const documents =
+    "address" in global
+      ? createPostgresReaders(deps, { ...global, application, reading: createCopyReads })
+      : createConnections(deps, { path: global.documentsPath, reading: createCopyReads });
+  // Apart, so that none waits for the other.
+  const streams =
+    "address" in global
+      ? createPostgresReaders(deps, { ...global, application, reading: createPostgresEntryReading })
+      : createConnections(deps, { path: global.streamsPath, reading: createSqliteEntryReading });
   return {
-    close: async () => await close(),
+    async close() {
+      await documents.close();
+      await streams.close();
+    },
+    entries: ({ stream, cell, query }) =>
+      streams.use((reading) => {
+        const found = reading.open(stream, cell);
+        if ("known" in found) throw new SkerryError(unknownStream(stream, new Set(found.known)));
+        const endMs = clock.monotonicMs() + query.timeoutMs;
+        const isOver = () => clock.monotonicMs() >= endMs;
+        return runEntries(found, { stream, query, isOver });
+      }),
     documents: ({ collection, cell, query }) =>
-      use((reads) => {
+      documents.use((reads) => {
         const copies = reads.copies(collection, cell);
         if (!copies) throw new SkerryError(unknownCollection(collection, reads.names()));
         const endMs = clock.monotonicMs() + query.timeoutMs;

@@ -3,17 +3,18 @@
  * meet a condition, or what is measured of them in windows of time. A generator in a snapshot, as
  * `run.ts`. Entries come in the order of their arrival; windows go by the time that they are of.
  */
+import type { StoredEntry } from "../../api/index.ts";
 import type { Path } from "../../api/records/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
-import type { Json } from "../documents/json.ts";
+import type { JsonObject } from "../documents/json.ts";
 import { parseCursor } from "../streams/cursor.ts";
-import { createEntryReads, type RowPage } from "../tables/entry-reads.ts";
-import { createNames } from "../tables/names.ts";
+import { createEntryReads, type PageQuery, type RowPage } from "../tables/entry-reads.ts";
+import { createNames, type Names, type StreamRow } from "../tables/names.ts";
 import { createSegments } from "../tables/segments.ts";
 import { entryHead } from "../routes/lines.ts";
 import { createGroups } from "./aggregate.ts";
-import { compile, type Subject } from "./evaluate.ts";
+import { compile, nameCell, type Subject } from "./evaluate.ts";
 import type { Aggregate, Condition, Named, QueryPage } from "./query.ts";
 import { projected } from "./run.ts";
 
@@ -36,11 +37,15 @@ export type EntriesQuery = {
   readonly timeoutMs: number;
 };
 
-/** A stream as it is in the snapshot. */
+/** A stream, or at a hub those of its name in several cells, as they are in the snapshot. */
 export type OpenStream = {
   readonly view: string;
-  page(query: { afterId: number; fromMs: number; toMs: number; limit: number }): RowPage;
+  page(query: StreamPageQuery): StreamPage;
 };
+export type StreamPageQuery = Omit<PageQuery, "streams">;
+export type StreamPage = Omit<RowPage, "rows"> & { readonly rows: readonly StreamEntry[] };
+/** `cell`: at a hub. */
+export type StreamEntry = StoredEntry & { readonly id: number; readonly cell?: string };
 
 /** Declared, and without an entry yet. */
 export const noEntries: OpenStream = {
@@ -53,26 +58,41 @@ export interface EntryReading {
   open(stream: string): OpenStream | undefined;
 }
 
+/** At a hub. */
+export interface GlobalEntryReading {
+  /** Of this cell, or of all. `known`: there is none of this name, and there are these. */
+  open(
+    stream: string,
+    cell: string | undefined,
+  ): OpenStream | { readonly known: readonly string[] };
+}
+
 const pageRows = 500;
 const pageBytesMax = 4 * 1024 * 1024;
 
-export function createEntryReading(db: Database): EntryReading {
-  const view = db.prepare("SELECT value FROM meta WHERE name = 'view'");
-  const lastRow = db.prepare("SELECT max(id) AS id FROM entry");
+export const createEntryReading = (db: Database): EntryReading => ({
+  open(stream) {
+    // Read anew in every snapshot: the writer seals, removes and interns meanwhile.
+    const names = createNames(db);
+    const row = names.findStream("", stream);
+    return row && openStreams(db, names, [row]);
+  },
+});
+
+/** Throws nothing; reading throws `segment-damaged`. */
+export function openStreams(
+  db: Database,
+  names: Names,
+  streams: readonly StreamRow[],
+): { view: string; page(query: StreamPageQuery): RowPage } {
+  const segments = createSegments(db, names);
+  const lastRow = db.prepare("SELECT max(id) AS id FROM entry").get();
+  const last = Math.max(Number(lastRow?.["id"] ?? 0), segments.lastId);
+  const reads = createEntryReads(db, { names, segments }, () => last + 1);
+  const view = db.prepare("SELECT value FROM meta WHERE name = 'view'").get();
   return {
-    open(stream) {
-      // Read anew in every snapshot: the writer seals, removes and interns meanwhile.
-      const names = createNames(db);
-      const row = names.findStream("", stream);
-      if (!row) return undefined;
-      const segments = createSegments(db, names);
-      const last = Math.max(Number(lastRow.get()?.["id"] ?? 0), segments.lastId);
-      const reads = createEntryReads(db, { names, segments }, () => last + 1);
-      return {
-        view: String(view.get()?.["value"]),
-        page: (query) => reads.page({ streams: [row], ...query }),
-      };
-    },
+    view: String(view?.["value"]),
+    page: (query) => reads.page({ streams, ...query }),
   };
 }
 
@@ -81,7 +101,7 @@ type Asked = {
   readonly query: EntriesQuery;
   readonly isOver: () => boolean;
 };
-type Entry = Subject & { readonly atMs: number; readonly row: RowPage["rows"][number] };
+type Entry = Subject & { readonly atMs: number; readonly row: StreamEntry };
 
 /** Throws `invalid-cursor`, `query-too-dear`, `segment-damaged`. */
 export function* runEntries(open: OpenStream, asked: Asked): Generator<void, QueryPage> {
@@ -155,12 +175,11 @@ const timeOf = ({ fromMs, toMs }: EntriesQuery) => ({ fromMs, toMs });
 
 const entryOf =
   (view: string) =>
-  (row: Entry["row"]): Entry => ({
-    id: `${view}.${row.id}`,
-    atMs: row.atMs,
-    body: JSON.parse(Buffer.from(row.body).toString()) as Json,
-    row,
-  });
+  (row: StreamEntry): Entry => {
+    const body = JSON.parse(Buffer.from(row.body).toString()) as JsonObject;
+    if (row.cell !== undefined) nameCell(body, row.cell);
+    return { id: `${view}.${row.id}`, atMs: row.atMs, body, row };
+  };
 
 /** As `GET /v1/streams/NAME/entries` has it. */
 const rowOf = ({ row, ...subject }: Entry, fields: readonly Path[] | undefined): string =>

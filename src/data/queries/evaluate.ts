@@ -16,6 +16,14 @@ export type Subject = {
 };
 export type Predicate = (subject: Subject) => boolean;
 
+/** At a hub: the cell that it is of, to ask by. */
+export const cellField = "@cell";
+
+/** As a field that is in no answer. */
+export function nameCell(body: Json, cell: string): void {
+  Object.defineProperty(body, cellField, { value: cell });
+}
+
 /** Compiled once, asked for each document. */
 export function compile(condition: Condition | undefined): Predicate {
   if (!condition) return () => true;

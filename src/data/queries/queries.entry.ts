@@ -11,7 +11,8 @@ if ("global" in files) {
   const { openGlobalQueries } = await import("../global/queries.ts");
   const engine = openGlobalQueries({ clock: systemClock }, files);
   serveThread({
-    "queries.global": (request) => engine.documents(request),
+    "queries.globalDocuments": (request) => engine.documents(request),
+    "queries.globalEntries": (request) => engine.entries(request),
   } satisfies GlobalQueryMethods);
 } else {
   const engine = createQueryEngine({ clock: systemClock }, files);

@@ -6,7 +6,11 @@
 import type { Clock } from "../../lib/clock.ts";
 import { entryUrl } from "../../runtime/child/index.ts";
 import { createOnDemandThread, startThread } from "../../runtime/thread/index.ts";
-import type { GlobalDocumentsRequest, GlobalQueryFiles } from "../global/queries.ts";
+import type {
+  GlobalDocumentsRequest,
+  GlobalEntriesRequest,
+  GlobalQueryFiles,
+} from "../global/queries.ts";
 import type { EntriesRequest, QueryEngine, QueryFiles } from "./engine.ts";
 import type { LiveEngine, LiveRequest, Looked } from "./live.ts";
 import type { DocumentsRequest, QueryPage } from "./query.ts";
@@ -35,14 +39,16 @@ const idleMsDefault = 60_000;
 const heapMbMax = 256;
 
 export type GlobalQueryMethods = {
-  "queries.global"(request: GlobalDocumentsRequest): Promise<QueryPage>;
+  "queries.globalDocuments"(request: GlobalDocumentsRequest): Promise<QueryPage>;
+  "queries.globalEntries"(request: GlobalEntriesRequest): Promise<QueryPage>;
 };
 export type GlobalQueries = {
   documents(request: GlobalDocumentsRequest): Promise<QueryPage>;
+  entries(request: GlobalEntriesRequest): Promise<QueryPage>;
   stop(): Promise<void>;
 };
 
-/** Over the hub's documents, in the same kind of thread. */
+/** Over what the hub has of cells, in the same kind of thread. */
 export function createGlobalQueries(
   deps: { clock: Clock },
   files: GlobalQueryFiles,
@@ -53,7 +59,9 @@ export function createGlobalQueries(
     start: () => startQueries<GlobalQueryMethods>(files),
   });
   return {
-    documents: (request) => queries.use((thread) => thread.call("queries.global", request)),
+    documents: (request) =>
+      queries.use((thread) => thread.call("queries.globalDocuments", request)),
+    entries: (request) => queries.use((thread) => thread.call("queries.globalEntries", request)),
     stop: () => queries.stop(),
   };
 }

@@ -4,40 +4,22 @@
  */
 import { SkerryError } from "../../lib/errors.ts";
 import type { Routes } from "../../runtime/http/index.ts";
-import { isObject, type Json } from "../documents/json.ts";
+import { isObject } from "../documents/json.ts";
 import { isPointer } from "../documents/pointer.ts";
 import { levelImpossible } from "../durability/reach.ts";
 import type { DocumentWrites } from "../durability/document-writes.ts";
 import { indexesMax } from "../global/copy-indexes.ts";
 import type { GlobalDocumentStore, MergedField, Publication } from "../global/documents.ts";
-import { checkQuery, isLiveQuery } from "../queries/check.ts";
-import type { Query } from "../queries/query.ts";
-import type { GlobalQueries } from "../queries/thread.ts";
 import { parseCell, parseGlobalListQuery } from "./document-query.ts";
 import { mountDocumentWrites } from "./documents.ts";
-import { parseJsonBody, withJsonBodies } from "./json-body.ts";
-import { sendPage } from "./queries.ts";
 
 type Store = Pick<
   GlobalDocumentStore,
   "read" | "list" | "collections" | "publish" | "publications" | "write"
 >;
 
-export function createGlobalDocumentRoutes(
-  store: Store,
-  queries: Pick<GlobalQueries, "documents">,
-): Routes {
+export function createGlobalDocumentRoutes(store: Store): Routes {
   return (app) => {
-    withJsonBodies(app, queryBytesMax, (scope) => {
-      scope.post<{ Params: { collection: string }; Body: Buffer | undefined }>(
-        "/v1/documents/:collection/query",
-        { bodyLimit: queryBytesMax },
-        async ({ params, body }, reply) => {
-          const { cell, query } = globalQueryOf(parseJsonBody(body));
-          return sendPage(reply, await queries.documents({ ...params, ...cell, query }));
-        },
-      );
-    });
     app.get<{ Querystring: { cell?: string } }>("/v1/documents", async ({ query }) => ({
       collections: await store.collections(query.cell),
     }));
@@ -66,24 +48,6 @@ export function createGlobalDocumentRoutes(
     });
     void app.register(async (scope) => mountDocumentWrites(scope, writesOf(store)));
   };
-}
-
-const queryBytesMax = 1024 * 1024;
-
-/** As on a node, with `cell` beside. Throws `invalid-query`. */
-function globalQueryOf(request: Json | undefined): { cell: { cell?: string }; query: Query } {
-  const { cell, ...rest } = isObject(request) ? request : {};
-  if (cell !== undefined && typeof cell !== "string")
-    throw new SkerryError({ code: "invalid-query", message: "cell: must be the name of a cell" });
-  const asked = isObject(request) ? rest : request;
-  const query = checkQuery(asked);
-  if (isLiveQuery(asked, query))
-    throw new SkerryError({
-      code: "invalid-query",
-      message: "live: queries at a hub are not live",
-      hint: "ask a node of the cell",
-    });
-  return { cell: cell === undefined ? {} : { cell }, query };
 }
 
 const writesOf = (store: Store): Pick<DocumentWrites, "write"> => ({

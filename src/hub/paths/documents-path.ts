@@ -5,7 +5,6 @@
  */
 import {
   connectGlobalDocuments,
-  createGlobalQueries,
   createGlobalDocumentRoutes,
   registerGlobalDocuments,
   type GlobalCollectionStatus,
@@ -13,7 +12,6 @@ import {
   type GlobalDocumentMethods,
 } from "../../data/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
-import type { PostgresAddress } from "../../runtime/postgres/index.ts";
 import type { Thread } from "../../runtime/thread/index.ts";
 import type { Peer, Router } from "../../transport/index.ts";
 import type { HubGround } from "../ground.ts";
@@ -29,8 +27,6 @@ export async function startDocumentsPath(
     router: Router;
     thread: Pick<Thread<GlobalDocumentMethods, GlobalDocumentEvents>, "call" | "on">;
     cellOf: (peer: Peer) => string | undefined;
-    /** Where queries find them. */
-    global: { readonly path: string } | { readonly address: PostgresAddress };
   },
 ): Promise<HubDocumentsPath> {
   const store = await lifecycle.start(
@@ -38,14 +34,9 @@ export async function startDocumentsPath(
     () => connectGlobalDocuments(deps.thread),
     (part) => part.close(),
   );
-  const queries = await lifecycle.start(
-    "queries",
-    () => createGlobalQueries({ clock }, { global: deps.global }),
-    (part) => part.stop(),
-  );
   registerGlobalDocuments(deps.router, { store, clock }, deps.cellOf);
   return {
-    routes: createGlobalDocumentRoutes(store, queries),
+    routes: createGlobalDocumentRoutes(store),
     collections: () => store.collections(),
   };
 }

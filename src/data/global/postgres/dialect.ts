@@ -6,7 +6,7 @@
  */
 import { SkerryError } from "../../../lib/errors.ts";
 import type { SqlDatabase, SqlStatement } from "../../../runtime/sqlite/index.ts";
-import type { SyncPostgres, SyncStatement } from "../../../runtime/postgres/index.ts";
+import type { Row, SyncPostgres, SyncStatement } from "../../../runtime/postgres/index.ts";
 
 /** Of tables whose rows are replaced: the key, and what stands beside it. */
 const replaced: Readonly<Record<string, { key: string; rest: readonly string[] }>> = {
@@ -55,6 +55,8 @@ export type Dialect = SqlDatabase & {
   commit(): void;
   /** Whatever became of the connection. */
   rollback(): void;
+  /** A read in PostgreSQL's own words. */
+  read(statement: SyncStatement): readonly Row[];
   /** Since the transaction began. */
   readonly hasWritten: boolean;
 };
@@ -95,6 +97,7 @@ export function createDialect(postgres: SyncPostgres): Dialect {
           text: toPostgres(/^\s*(?:--.*\s*)*CREATE/.test(text) ? tableToPostgres(text) : text),
         });
     },
+    read: (statement) => ask(statement),
     begin(text) {
       pending = [];
       ask({ text });

@@ -1,14 +1,13 @@
 /**
- * Reads beside the store of the hub's documents in PostgreSQL, for whoever reads a SQLite file through
+ * Reads beside the hub's stores in PostgreSQL, for whoever reads a SQLite file through
  * `queries/connections.ts`: one after the other, each in a snapshot, on a connection that holds up nobody
  * else. For a thread of its own (`runtime/postgres/sync.ts`).
  */
 import type { Clock } from "../../../lib/clock.ts";
 import { SkerryError } from "../../../lib/errors.ts";
 import { openSyncPostgres, type PostgresAddress } from "../../../runtime/postgres/index.ts";
-import type { SqlDatabase } from "../../../runtime/sqlite/index.ts";
 import { inSlices, type Connections } from "../../queries/connections.ts";
-import { createDialect } from "./dialect.ts";
+import { createDialect, type Dialect } from "./dialect.ts";
 
 const waitingMax = 64;
 
@@ -23,7 +22,7 @@ export function createPostgresReaders<Reads>(
     address: PostgresAddress;
     /** As PostgreSQL lists the connection. */
     application: string;
-    reading: (db: SqlDatabase) => Reads;
+    reading: (sql: Dialect) => Reads;
   },
 ): Omit<Connections<Reads>, "close"> & { close(): Promise<void> } {
   const postgres = openSyncPostgres(address, {

@@ -19,6 +19,22 @@ export type Page = {
   readonly more: boolean;
 };
 
+/** All of this name and cell; of those that are not said, all. */
+export function* findStreams(of: { name?: string; cell?: string }): Asking<readonly Row[]> {
+  return yield {
+    text: `SELECT s.id, c.name AS cell, s.name, s.entries, s.bytes
+     FROM skerry.stream s JOIN skerry.cell c ON c.id = s.cell
+     WHERE ($1::text IS NULL OR s.name = $1) AND ($2::text IS NULL OR c.name = $2)`,
+    values: [of.name ?? null, of.cell ?? null],
+  };
+}
+
+export const toStreamRow = (row: Row): StreamRow => ({
+  id: Number(row["id"]),
+  cell: String(row["cell"]),
+  name: String(row["name"]),
+});
+
 type Piece = {
   readonly stream: number;
   readonly batch: number;
@@ -33,21 +49,31 @@ const piecesMax = 2000;
 const pageBytesMax = 1024 * 1024;
 const timeMaxMs = Date.UTC(9999, 0, 1);
 
-export async function readPage(session: Session, query: PageQuery): Promise<Page> {
+type Statement = { readonly text: string; readonly values: readonly unknown[] };
+/** What is asked of PostgreSQL, one after the other, whoever asks it. */
+export type Asking<T> = Generator<Statement, T, readonly Row[]>;
+
+export async function ask<T>(session: Session, asking: Asking<T>): Promise<T> {
+  let step = asking.next();
+  while (!step.done) step = asking.next(await session.query(step.value.text, step.value.values));
+  return step.value;
+}
+
+export function* readPage(query: PageQuery): Asking<Page> {
   const { streams, afterId, limit } = query;
   const ids = streams.map(({ id }) => id);
   // All places below were committed when this is read, so the statements behind it see them (D5).
-  const [view] = await session.query("SELECT next FROM skerry.view");
+  const [view] = yield { text: "SELECT next FROM skerry.view", values: [] };
   const endId = Number(view?.["next"]) - 1;
   const fromMs = Math.max(0, Math.min(query.fromMs, timeMaxMs));
   const toMs = Math.max(0, Math.min(query.toMs, timeMaxMs));
-  const found = await session.query(
-    `SELECT stream, batch, n, first_id, last_id FROM skerry.piece
+  const found = yield {
+    text: `SELECT stream, batch, n, first_id, last_id FROM skerry.piece
      WHERE stream = ANY($1) AND last_id > $2 AND last_id <= $3
        AND to_at >= to_timestamp($4 / 1000.0) AND from_at < to_timestamp($5 / 1000.0)
      ORDER BY last_id LIMIT $6`,
-    [ids, afterId, endId, fromMs, toMs, piecesMax + 1],
-  );
+    values: [ids, afterId, endId, fromMs, toMs, piecesMax + 1],
+  };
   const pieces: Piece[] = [];
   let candidates = 0;
   for (const row of found.slice(0, piecesMax)) {
@@ -67,7 +93,7 @@ export async function readPage(session: Session, query: PageQuery): Promise<Page
   const whole = pieces.length === found.length;
   const lookedTo = whole ? Math.max(afterId, endId) : (pieces.at(-1)?.lastId ?? afterId);
   if (pieces.length === 0) return { rows: [], lastId: lookedTo, more: !whole };
-  const rows = await readEntries(session, { pieces, fromMs, toMs, limit: limit + 1 });
+  const rows = yield entriesOf({ pieces, fromMs, toMs, limit: limit + 1 });
 
   const streamById = new Map(streams.map((stream) => [stream.id, stream]));
   const page: Page["rows"][number][] = [];
@@ -83,16 +109,12 @@ export async function readPage(session: Session, query: PageQuery): Promise<Page
 }
 
 /** The id behind which the `count` newest entries of these streams lie; 0 when they hold fewer. */
-export async function beforeNewest(
-  session: Session,
-  streams: readonly StreamRow[],
-  count: number,
-): Promise<number> {
-  const rows = await session.query(
-    `SELECT first_id, last_id FROM skerry.piece WHERE stream = ANY($1)
+export function* beforeNewest(streams: readonly StreamRow[], count: number): Asking<number> {
+  const rows = yield {
+    text: `SELECT first_id, last_id FROM skerry.piece WHERE stream = ANY($1)
      ORDER BY last_id DESC LIMIT $2`,
-    [streams.map(({ id }) => id), count + 1],
-  );
+    values: [streams.map(({ id }) => id), count + 1],
+  };
   let left = count;
   for (const row of rows) {
     const [firstId, lastId] = [Number(row["first_id"]), Number(row["last_id"])];
@@ -102,21 +124,23 @@ export async function beforeNewest(
   return 0;
 }
 
-async function readEntries(
-  session: Session,
-  query: { pieces: readonly Piece[]; fromMs: number; toMs: number; limit: number },
-): Promise<readonly Row[]> {
+function entriesOf(query: {
+  pieces: readonly Piece[];
+  fromMs: number;
+  toMs: number;
+  limit: number;
+}): Statement {
   const { pieces, fromMs, toMs, limit } = query;
   const batches = pieces.map(({ batch }) => batch);
-  return await session.query(
-    `SELECT p.id + e.n - p.n AS id, e.stream, o.name AS origin, e.position, e.producer, e.epoch,
+  return {
+    text: `SELECT p.id + e.n - p.n AS id, e.stream, o.name AS origin, e.position, e.producer, e.epoch,
        e.sequence, (extract(epoch FROM e.at) * 1000)::bigint AS at_ms, e.body
      FROM unnest($1::int[], $2::bigint[], $3::int[], $4::int[], $5::bigint[]) AS p(stream, batch, n, last_n, id)
        JOIN skerry.entry e ON e.stream = p.stream AND e.batch = p.batch AND e.n BETWEEN p.n AND p.last_n
        JOIN skerry.origin o ON o.id = e.origin
      WHERE e.batch BETWEEN $6 AND $7 AND e.at >= to_timestamp($8 / 1000.0) AND e.at < to_timestamp($9 / 1000.0)
      ORDER BY id LIMIT $10`,
-    [
+    values: [
       pieces.map(({ stream }) => stream),
       batches,
       pieces.map(({ n }) => n),
@@ -128,7 +152,7 @@ async function readEntries(
       toMs,
       limit,
     ],
-  );
+  };
 }
 
 function toEntry(row: Row, streamById: ReadonlyMap<number, StreamRow>): Page["rows"][number] {

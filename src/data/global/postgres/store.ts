@@ -22,7 +22,7 @@ import type { GlobalGrown, GlobalStore, GlobalStreamStatus, Recheck } from "../s
 import { createGrowth } from "./growth.ts";
 import { createNames } from "./names.ts";
 import { createParts } from "./parts.ts";
-import { beforeNewest, readPage, type StreamRow } from "./reads.ts";
+import { ask, beforeNewest, findStreams, readPage, toStreamRow } from "./reads.ts";
 import { createRetention } from "./retention.ts";
 import { prepareSchema } from "./schema.ts";
 import { createWriter } from "./writer.ts";
@@ -97,14 +97,7 @@ function createStore(
   );
 
   const streamsOf = async (query: { name?: string; cell?: string }) =>
-    await postgres.use((session) =>
-      session.query(
-        `SELECT s.id, c.name AS cell, s.name, s.entries, s.bytes
-         FROM skerry.stream s JOIN skerry.cell c ON c.id = s.cell
-         WHERE ($1::text IS NULL OR s.name = $1) AND ($2::text IS NULL OR c.name = $2)`,
-        [query.name ?? null, query.cell ?? null],
-      ),
-    );
+    await postgres.use((session) => ask(session, findStreams(query)));
 
   const store: GlobalStore = {
     async ingest(cell, bytes) {
@@ -140,20 +133,12 @@ function createStore(
         const known = new Set(all.map((row) => String(row["name"])));
         throw new SkerryError(unknownStream(stream, known));
       }
-      const streams = found.map((row): StreamRow => ({
-        id: Number(row["id"]),
-        cell: String(row["cell"]),
-        name: String(row["name"]),
-      }));
-      const page = await postgres.use(async (session) =>
-        readPage(session, {
-          streams,
-          afterId: wanted === undefined ? afterId : await beforeNewest(session, streams, wanted),
-          fromMs,
-          toMs,
-          limit,
-        }),
-      );
+      const streams = found.map(toStreamRow);
+      const page = await postgres.use(async (session) => {
+        const behind =
+          wanted === undefined ? afterId : await ask(session, beforeNewest(streams, wanted));
+        return await ask(session, readPage({ streams, afterId: behind, fromMs, toMs, limit }));
+      });
       return {
         entries: page.rows.map(({ id, ...entry }) => ({ ...entry, cursor: `${view}.${id}` })),
         cursor: `${view}.${page.lastId}`,
