@@ -6,7 +6,7 @@ import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { entry, keysOf, range, telemetry, temporaryFolder } from "../support/data.ts";
-import { letSeal, look, openSealing as open } from "../support/segments.ts";
+import { letSeal, look, never, openSealing as open } from "../support/segments.ts";
 
 test("D8: size removes whole segments, oldest first; resends of what went stay duplicates, after a restart too", async () => {
   using folder = temporaryFolder();
@@ -127,4 +127,33 @@ test("D4: an entry that never came is stored, whatever was removed and however i
   ]);
   assert.deepEqual(answer.state === "stored" && [answer.stored, answer.duplicates], [1, 1]);
   await upgraded.close();
+});
+
+test("D8: time counts while the store is open: no wall clock between two starts removes anything", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const minute = 60_000;
+  const streams = [{ name: "telemetry", retention: { ageMs: 360 * minute } }];
+  /** A start of the machine: its monotonic clock begins anew. The store itself retains every 10 s. */
+  const start = async (wallMs: number) => {
+    const clock = createSimulatedClock({ wallMs });
+    return { clock, store: await open(path, { clock, streams, sealing: never }) };
+  };
+  // Sent in 1970; the clock is set right while the machine is off, goes wrong, and goes back.
+  const first = await start(5000);
+  await first.store.append([entry(1)]);
+  await first.store.close();
+  for (const year of [2026, 2027, 2001]) {
+    const { clock, store } = await start(Date.UTC(year, 0));
+    await clock.advance(110 * minute);
+    assert.deepEqual(await keysOf(store), ["p1/1/1"], `in ${year}`);
+    await store.close();
+  }
+  // Hours without arrivals count over restarts, but for what was not saved yet.
+  const { clock, store } = await start(Date.UTC(2026, 0));
+  await clock.advance(20 * minute);
+  assert.equal((await keysOf(store)).length, 1);
+  await clock.advance(50 * minute);
+  assert.equal((await keysOf(store)).length, 0);
+  await store.close();
 });

@@ -14,7 +14,7 @@ export type { AppendAnswer, ReadEntry, Refused, Vector };
 export type StreamDeclaration = {
   readonly name: string;
   readonly retention: {
-    /** Since the entry arrived in this store. Absent: for ever. */
+    /** Since the entry arrived in this store, while it was open. Absent: for ever. */
     readonly ageMs?: number;
     /** As `StreamStatus.bytes` counts. Absent: the store's default. */
     readonly bytesMax?: number;
@@ -78,7 +78,7 @@ export type StoreStatus = {
   readonly backlog: {
     readonly entries: number;
     readonly bytes: number;
-    /** Age of the oldest entry that waits for the hub, since it arrived here. */
+    /** Age of the oldest entry that waits for the hub, since it arrived here, as retention counts it. */
     readonly oldestAgeMs?: number;
   };
   /** Entries that were found damaged on this disk since the store was opened, and are not back yet. */

@@ -1,8 +1,9 @@
 /**
  * Deletes the oldest entries of a stream by arrival, a segment or a few hundred rows at a time, so
  * that a step costs other writes a few milliseconds. A segment goes whole: not before the youngest
- * entry in it is too old, or all of it is too much. Ages are counted on the store's own clock (`tide`), which advances with
- * the monotonic clock while the store is open: a wall clock that jumps deletes nothing (D8).
+ * entry in it is too old, or all of it is too much. Ages are counted on the store's own clock (`tide`),
+ * which advances with the monotonic clock while the store is open, and never by the time of day: time
+ * switched off makes nothing older, and no wall clock deletes anything, before a restart or after (D8).
  */
 import type { Clock } from "../../lib/clock.ts";
 import type { Database } from "../../runtime/sqlite/index.ts";
@@ -47,6 +48,8 @@ type Cut = {
 
 const stepRows = 500;
 const tideStepMs = 1000;
+/** A store that is started again may be so much younger. */
+const savePeriodMs = 600_000;
 const nothing: RetentionStep = { removed: 0, unsent: { entries: 0, bytes: 0 } };
 
 export function createRetention(
@@ -82,13 +85,15 @@ export function createRetention(
 
   const meta = (name: string) =>
     db.prepare("SELECT value FROM meta WHERE name = ?").get(name)?.["value"];
-  // The store's own clock goes on where it stood, plus the time switched off as the host believes it.
-  const storedMs = Number(meta("age_ms") ?? 0);
-  const storedWallMs = Number(meta("age_wall_ms") ?? clock.wallMs());
-  const baseMs = storedMs + Math.max(0, clock.wallMs() - storedWallMs);
   const openedMs = clock.monotonicMs();
-  const nowMs = () => Math.round(baseMs + clock.monotonicMs() - openedMs);
+  const ageAtOpenMs = Number(meta("age_ms") ?? 0);
+  const nowMs = () => Math.round(ageAtOpenMs + clock.monotonicMs() - openedMs);
   let lastTideMs = -Infinity;
+  let savedMs = ageAtOpenMs;
+  const save = (ageMs: number) => {
+    writeMeta.run("age_ms", ageMs);
+    savedMs = ageMs;
+  };
 
   /** Of these positions, what the hub has not acknowledged. */
   const unsentIn = (stream: StreamRow, held: Held) => {
@@ -151,14 +156,14 @@ export function createRetention(
       if (now - lastTideMs < tideStepMs) return;
       lastTideMs = now;
       insertTide.run(entries.nextId, now);
-      writeMeta.run("age_ms", now);
-      writeMeta.run("age_wall_ms", clock.wallMs());
+      save(now);
     },
     ageOfMs(id) {
       const row = tideOf.get(id);
       return row && Math.max(0, nowMs() - Number(row["age_ms"]));
     },
     step(stream, { ageMs, bytesMax, keepForHub }) {
+      if (nowMs() - savedMs >= savePeriodMs) save(nowMs());
       const excessBytes = stream.bytes - bytesMax;
       // A row's tide is the last one at or before it: rows below the first younger tide are old enough.
       const cutId =
@@ -181,7 +186,7 @@ export function createRetention(
       return step;
     },
     forget() {
-      lastTideMs = -Infinity;
+      [lastTideMs, savedMs] = [-Infinity, -Infinity];
     },
   };
 }
