@@ -6,7 +6,7 @@ import { SkerryError } from "../../../lib/errors.ts";
 import { openDatabase, sqliteFailure, type Database } from "../../../runtime/sqlite/index.ts";
 import { createEntryReading, noEntries } from "../entries.ts";
 import type { QueryFiles } from "../engine.ts";
-import { checkStatement } from "./check-statement.ts";
+import { checkStatement, denyWrites } from "./check-statement.ts";
 import type { SqlAnswer, SqlDeclared, SqlQuery, SqlValue } from "./request.ts";
 import { createViews, entryColumns, viewsOf, type Held, type View } from "./views.ts";
 
@@ -36,6 +36,7 @@ export function runSql({ query, declared, files }: SqlJob): SqlAnswer {
     for (const view of views)
       if (view.kind === "stream" && read.has(view.name)) fill(db, streams, { view, query, filled });
     db.exec("PRAGMA query_only = ON");
+    denyWrites(db);
     return answer(db, query);
   } catch (error) {
     throw sqliteFailure(error, files.documentsPath);
