@@ -15,7 +15,7 @@ import {
   type DocumentWrites,
 } from "../../src/data/index.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
-import { createHttpApp, type HttpApp } from "../../src/runtime/http/index.ts";
+import { createHttpApp, setCaller, type HttpApp } from "../../src/runtime/http/index.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { openDocuments } from "../support/documents.ts";
 import { waitFor } from "../support/wait.ts";
@@ -44,6 +44,10 @@ before(async () => {
     clock: systemClock,
   });
   app = createHttpApp();
+  app.addHook("onRequest", async (request) => {
+    const caller = request.headers["x-caller"];
+    if (typeof caller === "string") setCaller(request, caller);
+  });
   createDocumentRoutes({ store, writes, clock: systemClock })(app);
   url = await app.listen({ host: "127.0.0.1", port: 0 });
   client = createDocuments({ url });
@@ -93,6 +97,23 @@ test("a document is put, patched, changed, read, listed and deleted by the clien
   assert.equal((await client.delete("items", "nut")).changed, 1);
   assert.equal(await client.get("items", "nut"), undefined);
   assert.equal((await client.delete("items", "nut")).changed, 0);
+});
+
+test("M6: an idempotency-key is of its caller, and goes with one write", async () => {
+  const patch = async (by: number, caller: string) => {
+    const body = [{ change: "increment", path: "/stock", by }];
+    const headers = { "idempotency-key": "1", "x-caller": caller };
+    const answer = await send("PATCH", "/items/once", body, headers);
+    return [answer.status, answer.body["changed"] ?? answer.body["error"]?.["message"]];
+  };
+  assert.deepEqual(await patch(1, "shop"), [200, 1]);
+  assert.deepEqual(await patch(1, "till"), [200, 1]);
+  assert.deepEqual(await patch(1, "shop"), [200, 0]);
+  assert.deepEqual(await patch(2, "shop"), [
+    400,
+    "idempotency-key: another write was sent with it before",
+  ]);
+  await client.delete("items", "once");
 });
 
 test("refusals name what was wrong", async () => {

@@ -51,8 +51,10 @@ export type Operation = {
   /** What the writer had applied of other logs that the operation before it had not. */
   readonly seen: Readonly<Record<string, number>>;
   readonly writes: readonly Write[];
-  /** Named by the client: the same key again is the same write. */
+  /** Named by the client: to versions that know no `once`, the same key again is the same write. */
   readonly key?: string;
+  /** Of the caller, the collections and the key, then a dot and a digest of what was asked for. */
+  readonly once?: string;
   /** Of one without writes: positions of the log that it stands for. Only at the hub. */
   readonly covers?: number;
 };

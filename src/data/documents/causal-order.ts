@@ -52,7 +52,8 @@ export function createCausalOrder(
       if (!documents.apply(write, context)) tables.setLeftOut(knownText);
     }
     documents.save(operation.writes);
-    if (operation.key !== undefined) tables.addKey(operation.key);
+    const key = operation.once ?? operation.key;
+    if (key !== undefined) tables.addKey(key);
     row.applied = sequence;
     row.hlc = operation.hlc;
     clock.observe(operation.hlc);

@@ -36,7 +36,7 @@ export interface Engine {
    * Logs what was made with `context`; the documents are saved already. Throws `batch-too-large` and
    * `invalid-document`, for its transaction to be undone, where other stores could not take it.
    */
-  commit(context: Context, writes: readonly Write[], key: string | undefined): void;
+  commit(context: Context, writes: readonly Write[], key: LoggedKey | undefined): void;
   /** A piece of another store's log. Throws `invalid-batch`. */
   take(bytes: Uint8Array): ApplyAnswer;
   store(piece: DecodedOperations): ApplyAnswer;
@@ -71,6 +71,8 @@ export interface Engine {
   catchUp(): void;
   forget(): void;
 }
+
+type LoggedKey = Required<Pick<Operation, "key" | "once">>;
 
 export type PieceQuery = {
   readonly origin: string;
@@ -147,12 +149,12 @@ export function createEngine(
         own.seen.set(name, applied);
         tables.saveSeen(own, name, applied);
       }
-      const operation: Operation = { hlc, seen, writes, ...(key === undefined ? {} : { key }) };
+      const operation: Operation = { hlc, seen, writes, ...key };
       const text = JSON.stringify(operation);
       requireSendable(text);
       tables.addOperation(own, { sequence, text });
       own.bytes += text.length;
-      if (key !== undefined) tables.addKey(key);
+      if (key) tables.addKey(key.once);
       own.stored = sequence;
       own.applied = sequence;
       own.hlc = hlc;

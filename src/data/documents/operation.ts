@@ -33,11 +33,12 @@ export function readOperation(text: string): Operation {
     throw invalid("operation", "is not JSON", cause);
   }
   if (!isObject(value)) throw invalid("operation", "must be an object");
-  const { hlc, seen, writes, key, covers } = value;
+  const { hlc, seen, writes, key, once, covers } = value;
   if (!isStamp(hlc)) throw invalid("hlc", "must be a stamp");
   if (!isObject(seen) || !Object.values(seen).every(isPosition))
     throw invalid("seen", "must be positions by origin");
   if (key !== undefined && typeof key !== "string") throw invalid("key", "must be text");
+  if (once !== undefined && typeof once !== "string") throw invalid("once", "must be text");
   if (!Array.isArray(writes)) throw invalid("writes", "must be a list");
   if (covers !== undefined && !(isPosition(covers) && writes.length === 0))
     throw invalid("covers", "must be a number of positions, of an operation without writes");

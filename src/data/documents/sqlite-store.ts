@@ -19,6 +19,7 @@ import { createClaims } from "./claims.ts";
 import { createEngine, type Rescued } from "./engine.ts";
 import { createExpiry } from "./expiry.ts";
 import { createHybridClock } from "./hybrid-clock.ts";
+import { writeKeyOf, type WriteKey } from "./once.ts";
 import { readOperation } from "./operation.ts";
 import { createIndexing } from "./indexing.ts";
 import { createReader } from "./reading.ts";
@@ -110,7 +111,7 @@ export function openDocumentStore(
   };
   const writeNow = (
     request: readonly DocumentWrite[],
-    options: { key?: string; isAgain?: boolean } = {},
+    options: { key?: WriteKey | undefined; isAgain?: boolean } = {},
   ): WriteAnswer => {
     const written = writeDocuments({ engine, tables }, request, { declared, ...options });
     if (written.state === "refused")
@@ -149,7 +150,8 @@ export function openDocumentStore(
       const refused = refuse(checkWrites(request, options.key, declared));
       if (refused) return refused;
       try {
-        return await writer.write(() => writeNow(request, options));
+        const key = writeKeyOf(options, request);
+        return await writer.write(() => writeNow(request, { key }));
       } catch (error) {
         if (error instanceof SkerryError && refusals.has(error.code)) {
           const { code, message, hint, retryable } = error;

@@ -6,6 +6,7 @@ import { prepareLayout, type Database, type SqlDatabase } from "../../runtime/sq
 import { createIndexes, type Indexes } from "./indexes.ts";
 import { layouts } from "./layouts.ts";
 import { createLogTables, type LogTables } from "./log-tables.ts";
+import { namesOfKey } from "./once.ts";
 import type { DocumentRow, DocumentTables, StagedRow } from "./tables.ts";
 
 const keysMax = 100_000;
@@ -103,6 +104,7 @@ export function createDocumentTables(db: SqlDatabase, indexes: Indexes): SqliteT
     ),
     removeCollection: db.prepare("DELETE FROM collection WHERE id = ?"),
     hasKey: db.prepare("SELECT 1 FROM write_key WHERE name = ?"),
+    keyOf: db.prepare("SELECT name FROM write_key WHERE name >= ? AND name < ? LIMIT 1"),
     addKey: db.prepare(
       "INSERT INTO write_key(name) VALUES (?) ON CONFLICT DO NOTHING RETURNING id",
     ),
@@ -209,6 +211,10 @@ export function createDocumentTables(db: SqlDatabase, indexes: Indexes): SqliteT
         conflicted: Number(row["conflicted"]),
       })),
     hasKey: (key) => statements.hasKey.get(key) !== undefined,
+    keyOf(id) {
+      const name = statements.keyOf.get(...namesOfKey(id))?.["name"];
+      return name === undefined ? undefined : String(name);
+    },
     addKey(key) {
       const id = Number(statements.addKey.get(key)?.["id"] ?? 0);
       if (id > 0 && id % keysSlack === 0) statements.dropKeys.run(id - keysMax);

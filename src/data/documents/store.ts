@@ -76,6 +76,12 @@ export type DocumentWrite = {
   | { readonly do: "delete" }
 );
 
+/** A client's, and whose: what another caller sends under the same key is another write. */
+export type GivenKey = {
+  readonly key?: string | undefined;
+  readonly caller?: string | undefined;
+};
+
 export type WriteAnswer =
   | {
       readonly state: "stored";
@@ -183,10 +189,11 @@ export interface DocumentStore {
   declare(collections: readonly CollectionDeclaration[]): Promise<void>;
   /**
    * All of the writes or none of them, as one operation. Resolves after the fsync. With a `key`, the
-   * same write sent again to a store that has heard of it does nothing. Rejects with `storage-failed`,
-   * `closed` or `thread-ended`.
+   * same write of the same caller sent again to a store that has heard of it does nothing, and another
+   * one to these collections is refused (`invalid-query`). Rejects with `storage-failed`, `closed` or
+   * `thread-ended`.
    */
-  write(writes: readonly DocumentWrite[], options?: { key?: string }): Promise<WriteAnswer>;
+  write(writes: readonly DocumentWrite[], options?: GivenKey): Promise<WriteAnswer>;
   /** Throws `collection-unknown`. */
   read(query: { collection: string; id: string }): Promise<Document | undefined>;
   /** Throws `collection-unknown`, `invalid-limit`. */

@@ -69,6 +69,8 @@ export interface DocumentTables {
   stagedAt(): string | undefined;
   setStagedAt(text: string | undefined): void;
   hasKey(key: string): boolean;
+  /** As it was added, of those that are this id, a dot and more. */
+  keyOf(id: string): string | undefined;
   addKey(key: string): void;
   /** In the order in which they were added; `at` grows. */
   keys(after: number, limit: number): { readonly at: number; readonly key: string }[];

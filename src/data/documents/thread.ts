@@ -20,6 +20,7 @@ import type {
   DocumentWrite,
   Expired,
   ExpireQuery,
+  GivenKey,
   ListPage,
   LeavingSnapshotQuery,
   ListQuery,
@@ -34,7 +35,7 @@ export type DocumentMethods<C = unknown> = {
   "documents.declare"(collections: readonly CollectionDeclaration[]): Promise<void>;
   "documents.write"(request: {
     readonly writes: readonly DocumentWrite[];
-    readonly key?: string;
+    readonly given: GivenKey;
   }): Promise<WriteAnswer>;
   "documents.read"(query: { collection: string; id: string }): Promise<Document | undefined>;
   "documents.list"(query: ListQuery): Promise<ListPage>;
@@ -73,7 +74,7 @@ export function serveDocumentStore<C>(
       );
       await store.declare(collections);
     },
-    "documents.write": ({ writes, ...options }) => store.write(writes, options),
+    "documents.write": ({ writes, given }) => store.write(writes, given),
     "documents.read": (query) => store.read(query),
     "documents.list": (query) => store.list(query),
     "documents.changes": (query) => store.changes(query),
@@ -116,14 +117,11 @@ export function connectDocumentStore<C = unknown>(
   return {
     node: options.node,
     declare: (collections) => thread.call("documents.declare", collections),
-    async write(writes, { key } = {}) {
+    async write(writes, given = {}) {
       if (waiting >= waitingMax) return busy(`${waiting} requests`);
       waiting++;
       try {
-        return await thread.call("documents.write", {
-          writes,
-          ...(key === undefined ? {} : { key }),
-        });
+        return await thread.call("documents.write", { writes, given });
       } finally {
         waiting--;
       }

@@ -8,6 +8,7 @@ import { show, withText, type ShownText } from "./body.ts";
 import { mergePatch, type JsonObject } from "./json.ts";
 import { brokenRule, type Touched } from "./rule-check.ts";
 import { applyWrite, type Context } from "./merge.ts";
+import type { WriteKey } from "./once.ts";
 import type { Write } from "./operation.ts";
 import { countMax, countOf, isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
 import type { CollectionDeclaration, DocumentWrite, FieldChange } from "./store.ts";
@@ -33,15 +34,21 @@ export function writeDocuments(
     isAgain = false,
   }: {
     declared: Declared;
-    key?: string;
+    key?: WriteKey | undefined;
     /** It was taken once: neither fields nor rules refuse it now. */
     isAgain?: boolean;
   },
 ): Written {
   const { documents } = engine;
   const versions = () => request.map(({ collection, id }) => documents.version(collection, id));
-  if (key !== undefined && tables.hasKey(key))
-    return { state: "written", changed: 0, warnings: [], versions: versions() };
+  if (key) {
+    const known = tables.keyOf(key.id);
+    if (known !== undefined && known !== key.logged.once)
+      return { state: "refused", complaint: anotherWrite };
+    // Of what an earlier version wrote the key is all that is known.
+    if (known !== undefined || tables.hasKey(key.logged.key))
+      return { state: "written", changed: 0, warnings: [], versions: versions() };
+  }
 
   const context = engine.context();
   const writes: Write[] = [];
@@ -126,9 +133,15 @@ export function writeDocuments(
   const versionsNow = versions();
   const changed = documents.save(writes);
   // A key is logged even when there was nothing to write: then it is known everywhere.
-  if (writes.length > 0 || key !== undefined) engine.commit(context, writes, key);
+  if (writes.length > 0 || key !== undefined) engine.commit(context, writes, key?.logged);
   return { state: "written", changed, warnings, versions: versionsNow };
 }
+
+const anotherWrite: Complaint = {
+  code: "invalid-query",
+  message: "idempotency-key: another write was sent with it before",
+  hint: "a key goes with one write; send the same again under it, or another key",
+};
 
 /** A whole body of plain fields as the write that it is where there is no document yet. */
 function beginPlain(

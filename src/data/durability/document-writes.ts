@@ -1,6 +1,6 @@
 /** Writes of documents, answered with the level that was seen to hold (D6). */
 import type { DurabilityLevel } from "../../api/index.ts";
-import type { DocumentStore, DocumentWrite, WriteAnswer } from "../documents/store.ts";
+import type { DocumentStore, DocumentWrite, GivenKey, WriteAnswer } from "../documents/store.ts";
 import { beforeDeadline } from "./durability.ts";
 import { createReach, levelImpossible, type ReachDeps } from "./reach.ts";
 
@@ -20,7 +20,7 @@ export interface DocumentWrites {
   /** All or nothing. Refuses a level that can never be reached: `level-impossible`. */
   write(
     writes: readonly DocumentWrite[],
-    options: { level: DurabilityLevel; timeoutMs: number; key?: string },
+    options: { level: DurabilityLevel; timeoutMs: number } & GivenKey,
   ): Promise<DocumentOutcome>;
   stop(): void;
 }
@@ -47,11 +47,11 @@ export function createDocumentWrites(
       : undefined;
   };
   return {
-    async write(writes, { level, timeoutMs, key }) {
+    async write(writes, { level, timeoutMs, key, caller }) {
       const refused = impossible(level, writes);
       if (refused) return refused;
       const untilMs = clock.monotonicMs() + timeoutMs;
-      const written = store.write(writes, key === undefined ? {} : { key });
+      const written = store.write(writes, { key, caller });
       const answer = await beforeDeadline(clock, written, timeoutMs);
       if (!answer) return { state: "unknown" };
       if (answer.state === "refused") return answer;

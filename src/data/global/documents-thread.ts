@@ -1,6 +1,6 @@
 /** The two halves of a hub's store of documents that lives in a thread of its own. */
 import type { Thread } from "../../runtime/thread/index.ts";
-import type { DocumentWrite } from "../documents/store.ts";
+import type { DocumentWrite, GivenKey } from "../documents/store.ts";
 import type {
   FeedStates,
   FeedWish,
@@ -43,7 +43,7 @@ export type GlobalDocumentMethods = {
   "globalDocuments.publications"(): Promise<readonly Publication[]>;
   "globalDocuments.write"(request: {
     readonly writes: readonly DocumentWrite[];
-    readonly key?: string;
+    readonly given: GivenKey;
   }): Promise<PublishedAnswer>;
   "globalDocuments.pull"(query: PullQuery): Promise<Uint8Array | undefined>;
   "globalDocuments.close"(): Promise<void>;
@@ -66,7 +66,7 @@ export function serveGlobalDocuments(
     "globalDocuments.collections": (cell) => store.collections(cell),
     "globalDocuments.publish": (publication) => store.publish(publication),
     "globalDocuments.publications": () => store.publications(),
-    "globalDocuments.write": ({ writes, ...options }) => store.write(writes, options),
+    "globalDocuments.write": ({ writes, given }) => store.write(writes, given),
     async "globalDocuments.pull"(query) {
       const bytes = await store.pull(query);
       return bytes && new Uint8Array(bytes);
@@ -97,8 +97,7 @@ export function connectGlobalDocuments(
     collections: (cell) => thread.call("globalDocuments.collections", cell),
     publish: (publication) => thread.call("globalDocuments.publish", publication),
     publications: () => thread.call("globalDocuments.publications", undefined as never),
-    write: (writes, { key } = {}) =>
-      thread.call("globalDocuments.write", { writes, ...(key === undefined ? {} : { key }) }),
+    write: (writes, given = {}) => thread.call("globalDocuments.write", { writes, given }),
     pull: (query) => thread.call("globalDocuments.pull", query),
     on: (_event, listener) => thread.on("globalDocuments.published", listener),
     close: () => thread.call("globalDocuments.close", undefined as never),

@@ -3,7 +3,7 @@
  * each cell and collection, made by the cell's own operations. Positions are counted by cell,
  * collection and origin, so that a batch sent twice changes nothing.
  */
-import type { Document, DocumentWrite, WriteAnswer } from "../documents/store.ts";
+import type { Document, DocumentWrite, GivenKey, WriteAnswer } from "../documents/store.ts";
 import type { Shape } from "../documents/leaving.ts";
 import type { SnapshotPlace } from "../documents/snapshots.ts";
 import type { Vector } from "../streams/store.ts";
@@ -133,7 +133,7 @@ export interface GlobalDocumentStore {
   publish(publication: Publication): Promise<void>;
   publications(): Promise<readonly Publication[]>;
   /** To a published collection, all or none; resolves after the fsync. */
-  write(writes: readonly DocumentWrite[], options?: { key?: string }): Promise<PublishedAnswer>;
+  write(writes: readonly DocumentWrite[], options?: GivenKey): Promise<PublishedAnswer>;
   /** The next piece of a log that a node lacks. Throws `hub-rolled-back`. */
   pull(query: PullQuery): Promise<Uint8Array | undefined>;
   /** After a commit that may give nodes something to pull. */

@@ -11,7 +11,8 @@ import type { EgressPolicy } from "../../api/records/index.ts";
 import { checkWrites } from "../documents/check.ts";
 import type { Engine } from "../documents/engine.ts";
 import type { JsonObject } from "../documents/json.ts";
-import type { DocumentWrite } from "../documents/store.ts";
+import { writeKeyOf } from "../documents/once.ts";
+import type { DocumentWrite, GivenKey } from "../documents/store.ts";
 import type { DocumentTables } from "../documents/tables.ts";
 import { writeDocuments, type Written } from "../documents/writing.ts";
 import type { Vector } from "../streams/store.ts";
@@ -61,7 +62,7 @@ export interface Published {
   feeds(): readonly PublishedFeed[];
   engineOf(feed: PublishedFeed): Engine;
   /** To the hub's own copy; all in one collection. */
-  write(writes: readonly DocumentWrite[], key: string | undefined): Written;
+  write(writes: readonly DocumentWrite[], given: GivenKey): Written;
   /** Whether `pull` has anything to do or to answer. */
   isDue(query: PullQuery): boolean;
   /** The next piece of a log that a cell's store lacks. Throws `hub-rolled-back`. */
@@ -107,17 +108,15 @@ export function createPublished(deps: {
   const feedOf = (collection: string, cell: string) => feeds.get(collection)?.get(cell);
   const ownOf = (collection: string): PublishedFeed | undefined => feedOf(collection, "");
 
-  const writeTo = (feed: PublishedFeed, writes: readonly DocumentWrite[], key?: string): Written =>
-    writeDocuments({ engine: engineOf(feed), tables: tables.tablesOf(feed) }, writes, {
-      declared: declaredBy(feed.collection),
-      ...(key === undefined ? {} : { key }),
-    });
+  const partsOf = (feed: PublishedFeed) => ({
+    engine: engineOf(feed),
+    tables: tables.tablesOf(feed),
+  });
   const declaredBy = (name: string) => declared(name, filters.get(name));
   /** What was taken once is not refused now. */
   const takeTo = (feed: PublishedFeed, write: DocumentWrite) => {
-    const parts = { engine: engineOf(feed), tables: tables.tablesOf(feed) };
     const options = { declared: declaredBy(feed.collection), isAgain: true };
-    const written = writeDocuments(parts, [write], options);
+    const written = writeDocuments(partsOf(feed), [write], options);
     return written.state === "written" && written.changed > 0;
   };
   const changesSince = (own: PublishedFeed, copy: PublishedFeed, limit: number) => {
@@ -226,15 +225,18 @@ export function createPublished(deps: {
     feed: feedOf,
     feeds: () => [...feeds.values()].flatMap((byCell) => [...byCell.values()]),
     engineOf,
-    write(writes, key) {
+    write(writes, given) {
       const [first] = writes;
       const collections = new Map([...filters.keys()].flatMap((name) => [...declaredBy(name)]));
-      const complaint = checkWrites(writes, key, collections);
+      const complaint = checkWrites(writes, given.key, collections);
       if (complaint) return { state: "refused", complaint };
       const own = first && ownOf(first.collection);
       if (!own || writes.some(({ collection }) => collection !== first.collection))
         return { state: "refused", complaint: oneCollection };
-      return writeTo(own, writes, key);
+      return writeDocuments(partsOf(own), writes, {
+        declared: declaredBy(own.collection),
+        key: writeKeyOf(given, writes),
+      });
     },
     isDue(query) {
       return wanted(query).some(({ own }) => {

@@ -6,7 +6,12 @@
 import { formatDurabilityLevel } from "../../api/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Clock } from "../../lib/clock.ts";
-import type { HttpReply, HttpRequest, Routes } from "../../runtime/http/index.ts";
+import {
+  callerOf,
+  type HttpReply,
+  type HttpRequest,
+  type Routes,
+} from "../../runtime/http/index.ts";
 import type { DocumentWrites } from "../durability/document-writes.ts";
 import { isObject, type Json, type JsonObject } from "../documents/json.ts";
 import type { DocumentStore, DocumentWrite, FieldChange } from "../documents/store.ts";
@@ -101,7 +106,7 @@ export function mountDocumentWrites(
         `collection ${conditional.collection} merges, and cannot tell whether anybody else wrote; conditions need consistency: strong`,
       );
     const query = parseWriteQuery(request);
-    const outcome = await store.write(writes, query);
+    const outcome = await store.write(writes, { ...query, caller: callerOf(request) });
     if (outcome.state === "refused") {
       if (outcome.retryable) void reply.header("retry-after", "1");
       throw new SkerryError(outcome);

@@ -51,10 +51,10 @@ export function createGlobalDocumentRoutes(store: Store): Routes {
 }
 
 const writesOf = (store: Store): Pick<DocumentWrites, "write"> => ({
-  async write(writes, { level, key }) {
+  async write(writes, { level, key, caller }) {
     if (level.level === "peer" || level.level === "hub")
       return levelImpossible("level: a write at the hub reaches its own disk", "ask for local");
-    const answer = await store.write(writes, key === undefined ? {} : { key });
+    const answer = await store.write(writes, { key, caller });
     if (answer.state === "refused") return answer;
     const { changed, warnings, versions } = answer;
     return { state: "reached", reached: { level: "local" }, changed, warnings, versions };

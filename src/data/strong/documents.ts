@@ -7,17 +7,11 @@ import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Random } from "../../lib/random.ts";
 import { checkWrites, unknownCollection } from "../documents/check.ts";
+import { onceOf, type Once } from "../documents/once.ts";
 import type { CollectionDeclaration, DocumentWrite } from "../documents/store.ts";
 import type { StrongCaller, StrongLedger } from "../ports.ts";
 import { followChanges, type StrongChangeSet } from "./follow.ts";
-import {
-  decodeReceipt,
-  encodeReceipt,
-  onceOf,
-  type Once,
-  type Receipt,
-  type StrongKey,
-} from "./once.ts";
+import { decodeReceipt, encodeReceipt, type Receipt, type StrongKey } from "./once.ts";
 import { planWrites, strongWritesMax } from "./plan.ts";
 import { decodeStored, idOf, keyOf, shown, type Stored, type StrongDocument } from "./stored.ts";
 
@@ -158,7 +152,7 @@ export function createStrongDocuments(deps: {
         });
       const { name } = collection;
       const ids = [...new Set(writes.map(({ id }) => id))];
-      const once = key && onceOf(caller, key.key, writes);
+      const once = key && onceOf([caller.id, key.key], writes);
       const complaint = checkWrites(writes, undefined, declared);
       if (complaint) {
         // The declaration may have been another one when it was sent before.

@@ -3,21 +3,11 @@
  * such a write, put there by the transaction that did it, or by a refusal, which bars what may still be
  * under way of it.
  */
-import { createHash } from "node:crypto";
 import { SkerryError } from "../../lib/errors.ts";
-import { stable } from "../../lib/stable.ts";
-import type { DocumentWrite } from "../documents/store.ts";
-import type { StrongCaller } from "../ports.ts";
+import type { Once } from "../documents/once.ts";
 
 /** `isFirst`: the same was surely not sent before. */
 export type StrongKey = { readonly key: string; readonly isFirst: boolean };
-
-export type Once = {
-  /** Of this caller's key in this collection. */
-  readonly id: string;
-  /** What was asked for under it. */
-  readonly of: string;
-};
 
 /** `versions`: true is the revision of the receipt itself, null: there was no such document. */
 export type Receipt = { readonly of: string } & (
@@ -29,17 +19,6 @@ export type Receipt = { readonly of: string } & (
     }
   | { readonly refused: { readonly id?: string; readonly message: string } }
 );
-
-export const onceOf = (
-  { id }: StrongCaller,
-  key: string,
-  writes: readonly DocumentWrite[],
-): Once => ({
-  id: digest(stable([id, key])),
-  of: digest(stable(writes)).slice(0, 22),
-});
-
-const digest = (text: string) => createHash("sha256").update(text).digest("base64url");
 
 const messageCharactersMax = 200;
 

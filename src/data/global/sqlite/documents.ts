@@ -289,8 +289,8 @@ export function createGlobalDocuments(
         return paths.length > 0 ? { ...publication, indexes: paths } : publication;
       });
     },
-    async write(request, { key } = {}) {
-      const written = await writer.write(() => published.write(request, key));
+    async write(request, given = {}) {
+      const written = await writer.write(() => published.write(request, given));
       if (written.state === "refused")
         return { state: "refused", ...written.complaint, retryable: false };
       if (written.changed > 0) signals.emit("published", undefined);

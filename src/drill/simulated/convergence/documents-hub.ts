@@ -160,7 +160,7 @@ export function createMemoryHub(deps: { clock: Clock; onPowerCut: () => void }):
     },
     publish: (publication) => transaction(() => published.publish(publication)),
     write(writes) {
-      const written = transaction(() => published.write(writes, undefined));
+      const written = transaction(() => published.write(writes, {}));
       if (written.state === "refused") throw new Error(written.complaint.message);
       for (const listener of listeners) listener();
     },

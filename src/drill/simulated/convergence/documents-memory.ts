@@ -192,6 +192,7 @@ export function createMemoryTables(archive: Archive = new Map()): MemoryTables {
     rescued: () => meta.get("rescued"),
     setRescued: (text) => put(meta, "rescued", text),
     hasKey: (key) => keys.has(key),
+    keyOf: (id) => keys.keys().find((key) => key.startsWith(`${id}.`)),
     addKey: (key) => put(keys, key, true),
     clearDocuments() {
       for (const key of [...documents.keys()]) put(documents, key, undefined);
