@@ -192,7 +192,7 @@ async function run(config: HubConfig, options: RunOptions): Promise<void> {
       hint: "use the skerry command on the hub's machine: --data names the hub's folder",
     });
   });
-  createGlobalRoutes(store)(app);
+  createGlobalRoutes(store, { clock })(app);
   const kind = postgres
     ? { engine: "postgres" as const, place: placeOf(postgres) }
     : { engine: "sqlite" as const, place: hubDatabasePath(dataDir) };

@@ -2,6 +2,7 @@
 import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { promisify } from "node:util";
 import {
   createGlobalRoutes,
   createStreamRoutes,
@@ -11,6 +12,7 @@ import {
   type GlobalStore,
   type LocalStreamStore,
 } from "../../src/data/index.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { createRecheck } from "../../src/privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
@@ -32,10 +34,10 @@ before(async () => {
   await store.setStreams([telemetry, diary]);
   hub = openGlobalStore({ ...deps, recheck: createRecheck() }, { path: join(folder.path, "h.db") });
   app = createHttpApp();
-  createStreamRoutes(store)(app);
+  createStreamRoutes(store, deps)(app);
   url = await app.listen({ host: "127.0.0.1", port: 0 });
   hubApp = createHttpApp();
-  createGlobalRoutes(hub)(hubApp);
+  createGlobalRoutes(hub, deps)(hubApp);
   hubUrl = await hubApp.listen({ host: "127.0.0.1", port: 0 });
   await store.append(range(1, 2500).map((n) => entry(n, { atMs: n * 1000 })));
   await store.append([
@@ -121,6 +123,88 @@ test("a follower gets what comes, and only that stream", async () => {
   await assert.rejects(reading, { name: "AbortError" });
 });
 
+/** What comes of a quiet store; `grow` tells of entries that are not this reader's. */
+async function quiet() {
+  const clock = createSimulatedClock();
+  const listeners = new Set<() => void>();
+  const reads: (() => void)[] = [];
+  let isHeld = false;
+  const page = { entries: [], cursor: "a.0", more: false };
+  const app = createHttpApp();
+  createStreamRoutes(
+    {
+      async read() {
+        if (isHeld) await new Promise<void>((resolve) => reads.push(resolve));
+        return page;
+      },
+      status: () => store.status(),
+      on(_event, listener) {
+        const grown = () => void listener({ streams: ["s"], entries: 1 } as never);
+        listeners.add(grown);
+        return () => listeners.delete(grown);
+      },
+    },
+    { clock },
+  )(app);
+  const path = `${await app.listen({ host: "127.0.0.1", port: 0 })}/v1/streams/s/entries?follow=1`;
+  return {
+    clock,
+    path,
+    listeners,
+    reads,
+    connections: () => promisify(app.server.getConnections.bind(app.server))(),
+    hold: (held: boolean) => (isHeld = held),
+    [Symbol.asyncDispose]: async () => void (await app.close()),
+  };
+}
+
+test("a follower of a quiet stream is answered at once, and hears every 15 s that the connection is whole", async () => {
+  await using node = await quiet();
+  const stop = new AbortController();
+  let text = "";
+  const reading = (async () => {
+    const response = await fetch(node.path, { signal: stop.signal });
+    for await (const chunk of response.body ?? []) text += Buffer.from(chunk).toString();
+  })();
+  const ended = assert.rejects(reading, { name: "AbortError" });
+  await waitFor(() => text === "\n" && node.listeners.size === 1, { what: "the first line" });
+  for (const beats of [2, 3]) {
+    await waitFor(() => node.clock.pending === 1, { what: "the next beat to be due" });
+    await node.clock.advance(14_999);
+    // What came is somebody else's: neither a beat, nor put off by it.
+    for (const grown of node.listeners) grown();
+    await node.clock.advance(0);
+    assert.equal(text.length, beats - 1);
+    await node.clock.advance(1);
+    await waitFor(() => text === "\n".repeat(beats), { what: "a beat" });
+  }
+  stop.abort();
+  await ended;
+  await waitFor(() => node.listeners.size + node.clock.pending === 0, { what: "it to be let go" });
+});
+
+test("D9: a follower that went before its first page was read takes no place", async () => {
+  await using node = await quiet();
+  node.hold(true);
+  const stop = new AbortController();
+  const gone = range(1, 256).map(() => fetch(node.path, { signal: stop.signal }));
+  const ended = Promise.allSettled(gone);
+  await waitFor(() => node.reads.length === 256, { what: "the readers" });
+  stop.abort();
+  await ended;
+  node.hold(false);
+  await waitFor(async () => (await node.connections()) === 0, { what: "them to be gone" });
+  for (const read of node.reads) read();
+  await waitFor(
+    async () => {
+      const again = await fetch(node.path);
+      await again.body?.cancel();
+      return again.status === 200;
+    },
+    { what: "a place", timeoutMs: 5000 },
+  );
+});
+
 test("bad input is answered with what is wrong, before anything is sent", async () => {
   const cases: [string, number, string, RegExp][] = [
     ["/v1/streams/telemetri/entries", 404, "stream-unknown", /telemetri/],
@@ -183,7 +267,6 @@ test("the hub answers the same, by cell", async () => {
   assert.deepEqual(changes, all);
   assert.deepEqual(await read(`/v1/changes?after=${String(changes[3]?.["cursor"])}`), all.slice(4));
   assert.deepEqual(await read("/v1/changes?cell=b"), all.slice(3));
-  // Answered when there is something to answer.
   const following = fetch(`${hubUrl}/v1/changes?follow=1&after=${String(changes[5]?.["cursor"])}`);
   const alarm = {
     ...entry(1),
@@ -203,9 +286,17 @@ test("the hub answers the same, by cell", async () => {
   );
   const reader = (await following).body?.getReader();
   assert.ok(reader);
-  const { value } = await reader.read();
+  const told: Record<string, unknown>[] = [];
+  await waitFor(
+    async () => {
+      const { value } = await reader.read();
+      told.push(...linesOf(new TextDecoder().decode(value)));
+      return told.length > 0;
+    },
+    { what: "what came" },
+  );
   assert.deepEqual(
-    linesOf(new TextDecoder().decode(value)).map(({ cell, stream }) => [cell, stream]),
+    told.map(({ cell, stream }) => [cell, stream]),
     [["c", "alarms"]],
   );
   await reader.cancel();

@@ -78,7 +78,7 @@ test("documents are put, merged, read and listed, and conflicts told with every 
   );
   createSqlRoutes(sql)(app);
   const streams = await openReadings(join(dataDir, "streams.db"));
-  createStreamRoutes(streams)(app);
+  createStreamRoutes(streams, { clock: systemClock })(app);
   // The audit's thread of either node, and a link between them.
   const entry = new URL("../../src/agent/audit.entry.ts", import.meta.url);
   const [own, theirs] = ["documents.db", "other.db"].map((name) => {

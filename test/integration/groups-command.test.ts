@@ -57,7 +57,7 @@ test("groups of the node and of the cell are listed and shown, also while the le
   showHeld(() => groups.held());
   const app = createHttpApp();
   const on: StreamStore["on"] = (event, listener) => store.on(event, listener);
-  createStreamRoutes(store)(app);
+  createStreamRoutes(store, hostDeps)(app);
   createGroupRoutes({ groups: store.groups, on }, { clock: hostDeps.clock })(app);
   createGroupRoutes({ groups, on }, { clock: hostDeps.clock, folder: "cell-groups" })(app);
   const gateway = await app.listen({ host: "127.0.0.1", port: 0 });

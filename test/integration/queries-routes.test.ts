@@ -59,7 +59,7 @@ before(async () => {
   };
   ({ live } = startLive({ queries, store }));
   createQueryRoutes({ queries, live, declared })(app);
-  createStreamRoutes(streams)(app);
+  createStreamRoutes(streams, { clock: systemClock })(app);
   httpIngestRoutes({
     async append(entries, { level }) {
       const answer = await streams.append(entries);

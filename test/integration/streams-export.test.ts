@@ -27,7 +27,7 @@ before(async () => {
   );
   await store.setStreams([telemetry]);
   app = createHttpApp();
-  createStreamRoutes(store)(app);
+  createStreamRoutes(store, { clock: systemClock })(app);
   url = await app.listen({ host: "127.0.0.1", port: 0 });
   const body = (n: number) =>
     n === 30

@@ -27,7 +27,7 @@ before(async () => {
   );
   await store.setStreams(["scales", "many"].map((name) => ({ name, retention: {} })));
   app = createHttpApp();
-  createStreamRoutes(store)(app);
+  createStreamRoutes(store, { clock: systemClock })(app);
   url = await app.listen({ host: "127.0.0.1", port: 0 });
 });
 after(async () => {

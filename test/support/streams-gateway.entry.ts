@@ -16,7 +16,7 @@ const store = openStreamStore(
 const plain = ["scales", "totals"].map((name) => ({ name, retention: {} }));
 await store.setStreams([telemetry, diary, ...plain]);
 const app = createHttpApp();
-createStreamRoutes(store)(app);
+createStreamRoutes(store, { clock: systemClock })(app);
 createGroupRoutes(store, { clock: systemClock })(app);
 app.post<{ Body: { stream?: string; first: number; count: number } }>("/fill", async ({ body }) =>
   store.append(

@@ -129,7 +129,7 @@ export async function startSyncPath(
     hub,
     budget,
     routes: (app) => {
-      createStreamRoutes(readable)(app);
+      createStreamRoutes(readable, { clock })(app);
       createGroupRoutes(readable, { clock })(app);
     },
     attachPeer(link) {

@@ -9,6 +9,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { HttpReply } from "../../runtime/http/index.ts";
 import type { ChangesQuery, DocumentStore } from "../documents/store.ts";
 import { createBell } from "./bell.ts";
+import { whenClosed } from "./when-closed.ts";
 
 /** Each holds a subscription and up to a page; more than this is a client that forgets to close. */
 const followersMax = 256;
@@ -37,7 +38,7 @@ export async function sendChanges(
   const first = await deps.store.changes(query);
   const gone = new AbortController();
   deps.follow(1);
-  reply.raw.once("close", () => {
+  whenClosed(reply, () => {
     deps.follow(-1);
     gone.abort();
   });

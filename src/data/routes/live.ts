@@ -19,6 +19,7 @@ import type { LiveQueries } from "../queries/live-queries.ts";
 import type { DocumentsRequest } from "../queries/query.ts";
 import type { LiveEvent, LiveReader } from "../queries/subscription.ts";
 import { textsOf } from "./document-query.ts";
+import { whenClosed } from "./when-closed.ts";
 
 /** `lastEventId`: besides the header, which a WebSocket cannot send. */
 export async function sendLive(
@@ -33,8 +34,7 @@ export async function sendLive(
     ...(lastEventId ? { lastEventId } : {}),
   });
   if (isUpgrade(request)) return sendMessages(reader, request, reply);
-  if (reply.raw.closed) reader.leave();
-  else reply.raw.once("close", () => reader.leave());
+  whenClosed(reply, () => reader.leave());
   return reply
     .type("text/event-stream")
     .header("cache-control", "no-store")

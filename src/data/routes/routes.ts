@@ -3,12 +3,15 @@
  * the client takes them; a client that does not read holds one page in memory, and no write.
  */
 import { Readable } from "node:stream";
+import type { Clock, Timer } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { GlobalStore } from "../global/store.ts";
 import type { StreamStore } from "../streams/store.ts";
+import { createBell } from "./bell.ts";
 import { entryJson, type ShownEntry } from "./lines.ts";
 import { parseEntriesQuery, type EntriesQuery } from "./query.ts";
+import { whenClosed } from "./when-closed.ts";
 
 type Page = {
   readonly entries: readonly ShownEntry[];
@@ -26,12 +29,18 @@ type Source = {
 const pageEntries = 1000;
 /** Each holds a subscription and up to a page; more than this is a client that forgets to close. */
 const followersMax = 256;
+/** Silence that a reader, or a proxy on the way, would take for the end. */
+const beatMs = 15_000;
 
 /** `GET /v1/streams`, `GET /v1/streams/:name/entries` of a node. */
-export function createStreamRoutes(store: Pick<StreamStore, "read" | "status" | "on">): Routes {
+export function createStreamRoutes(
+  store: Pick<StreamStore, "read" | "status" | "on">,
+  { clock }: { clock: Clock },
+): Routes {
   return (app) => {
     app.get("/v1/streams", () => store.status());
     serveEntries(app, "/v1/streams/:name/entries", {
+      clock,
       cell: false,
       source: (stream) => ({
         read: ({ fromMs, toMs, newest }, after, limit) =>
@@ -49,7 +58,10 @@ export function createStreamRoutes(store: Pick<StreamStore, "read" | "status" | 
  * The same routes at the hub, with `cell` as a filter and in every line; and `GET /v1/changes`, all
  * streams in the order of arrival, for whoever takes them on from here.
  */
-export function createGlobalRoutes(store: Pick<GlobalStore, "read" | "streams" | "on">): Routes {
+export function createGlobalRoutes(
+  store: Pick<GlobalStore, "read" | "streams" | "on">,
+  { clock }: { clock: Clock },
+): Routes {
   return (app) => {
     app.get<{ Querystring: { cell?: string } }>("/v1/streams", async ({ query }) => ({
       streams: await store.streams(query.cell),
@@ -63,8 +75,8 @@ export function createGlobalRoutes(store: Pick<GlobalStore, "read" | "streams" |
             listener();
         }),
     });
-    serveEntries(app, "/v1/streams/:name/entries", { cell: true, source });
-    serveEntries(app, "/v1/changes", { cell: true, source: () => source() });
+    serveEntries(app, "/v1/streams/:name/entries", { clock, cell: true, source });
+    serveEntries(app, "/v1/changes", { clock, cell: true, source: () => source() });
   };
 }
 
@@ -75,8 +87,9 @@ const beginning = (after: string | undefined, newest: number | undefined) =>
 function serveEntries(
   app: Parameters<Routes>[0],
   path: string,
-  { source: sourceOf, cell }: { source: (name: string) => Source; cell: boolean },
+  options: { clock: Clock; source: (name: string) => Source; cell: boolean },
 ): void {
+  const { clock, source: sourceOf, cell } = options;
   let followers = 0;
   app.get<{ Params: { name: string } }>(path, async (request, reply) => {
     const source = sourceOf(request.params.name);
@@ -101,49 +114,58 @@ function serveEntries(
       });
     }
     const gone = new AbortController();
-    reply.raw.once("close", () => gone.abort());
-    if (query.follow) {
-      followers++;
-      reply.raw.once("close", () => followers--);
-    }
-    return reply
-      .type("application/x-ndjson")
-      .send(Readable.from(linesOf(source, query, first, gone.signal), { objectMode: false }));
+    if (query.follow) followers++;
+    whenClosed(reply, () => {
+      gone.abort();
+      if (query.follow) followers--;
+    });
+    const lines = linesOf(source, query, first, { clock, gone: gone.signal });
+    return reply.type("application/x-ndjson").send(Readable.from(lines, { objectMode: false }));
   });
 }
 
-/** One chunk a page. Ends at the end of the stream, or when following, with the connection. */
+/**
+ * One chunk a page. Ends at the end of the stream, or when following, with the connection: then an empty
+ * line is said at once where there is nothing else, for the head goes out with it, and after each silence.
+ */
 async function* linesOf(
   source: Source,
   query: EntriesQuery,
   first: Page,
-  gone: AbortSignal,
+  { clock, gone }: { clock: Clock; gone: AbortSignal },
 ): AsyncGenerator<string> {
   let left = query.limit ?? Infinity;
-  let grown = true;
-  let wake: (() => void) | undefined;
-  const notice = () => {
-    grown = true;
-    wake?.();
-  };
-  const unsubscribe = source.onGrown(notice);
-  gone.addEventListener("abort", notice);
+  let isBeatDue = query.follow;
+  let beat: Timer | undefined;
+  const bell = createBell();
+  const unsubscribe = source.onGrown(bell.ring);
+  gone.addEventListener("abort", bell.ring);
+  // Between the first page and the subscription something may have come.
+  bell.ring();
   try {
     for (let page = first; ;) {
       const lines = page.entries.slice(0, left).map((entry) => `${entryJson(entry)}\n`);
       left -= lines.length;
-      if (lines.length > 0) yield lines.join("");
-      if (left <= 0 || gone.aborted || (!page.more && !query.follow)) return;
-      if (!page.more && !grown) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
+      if (lines.length > 0 || isBeatDue) {
+        yield lines.length > 0 ? lines.join("") : "\n";
+        isBeatDue = false;
+        beat?.cancel();
+        beat = undefined;
       }
-      grown = false;
+      if (left <= 0 || gone.aborted || (!page.more && !query.follow)) return;
+      if (!page.more) {
+        beat ??= clock.after(beatMs, () => {
+          isBeatDue = true;
+          bell.ring();
+        });
+        await bell.heard();
+        if (gone.aborted) return;
+      }
       page = await source.read(query, page.cursor, Math.min(left, pageEntries));
     }
   } finally {
+    beat?.cancel();
     unsubscribe();
-    gone.removeEventListener("abort", notice);
+    gone.removeEventListener("abort", bell.ring);
   }
 }
