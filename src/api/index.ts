@@ -1,6 +1,7 @@
 export { apiVersionOf, type Column, type FieldIssue, type KindDefinition } from "./kind.ts";
 export type { KubeObject, ObjectKey, ObjectMeta, OwnerReference } from "./records/object.ts";
 export {
+  entryLimits,
   formatDurabilityLevel,
   parseDurabilityLevel,
   type AppendOutcome,

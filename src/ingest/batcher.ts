@@ -5,8 +5,8 @@
  * behind the queue is first come, first served, and would be as unfair as if there were none.
  *
  * Bounded in what one producer and all together may have waiting or under way. A batch that was
- * refused for its content is sent again message by message, so that nobody is refused for a
- * neighbour's fault.
+ * refused for its content is sent again in halves, so that nobody is refused for a neighbour's fault,
+ * and nobody waits long for it.
  */
 import {
   formatDurabilityLevel,
@@ -19,6 +19,7 @@ import { encodeError } from "../lib/errors.ts";
 import { createShares, type ShareVerdict } from "../lib/shares.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
 import { createFairQueue, type FairQueue } from "./fair-queue.ts";
+import { halvesOf } from "./halves.ts";
 import type { Append } from "./ports.ts";
 import { outcomeOfPart } from "./shared-outcome.ts";
 
@@ -105,16 +106,19 @@ export function createBatcher(
   deps.metrics.beforeRender(() => waitingBytes.set(shares.held));
   const laneByLevel = new Map<string, Lane>();
 
+  /** Not an answer: the store failed, and whether anything was stored is not known. */
   const append = async (
-    entries: readonly EntryInput[],
+    batch: readonly Waiting[],
     level: DurabilityLevel,
     limitMs: number,
-  ): Promise<AppendOutcome> => {
+  ): Promise<{ readonly outcome: AppendOutcome; readonly isAnswer: boolean }> => {
+    const entries = batch.flatMap((waiting) => waiting.entries);
     try {
-      return await deps.append(entries, { level, timeoutMs: limitMs });
+      return { outcome: await deps.append(entries, { level, timeoutMs: limitMs }), isAnswer: true };
     } catch (error) {
       const { code, message, hint, retryable } = encodeError(error);
-      return { state: "refused", code, message, retryable, ...(hint ? { hint } : {}) } as const;
+      const outcome = { code, message, retryable, ...(hint ? { hint } : {}) };
+      return { outcome: { state: "refused", ...outcome }, isAnswer: false };
     }
   };
 
@@ -123,25 +127,31 @@ export function createBatcher(
     waiting.resolve(outcome);
   };
 
-  const send = async (lane: Lane, batch: readonly Waiting[], limitMs: number) => {
-    const cost = batch.reduce((sum, waiting) => sum + waiting.cost, 0);
-    lane.costInStore += cost;
-    const outcome = await append(
-      batch.flatMap(({ entries }) => entries),
-      lane.level,
-      limitMs,
-    );
-    if (outcome.state === "refused" && !outcome.retryable && batch.length > 1) {
-      for (const waiting of batch)
-        settle(waiting, await append(waiting.entries, lane.level, limitMs));
-    } else {
+  /** Until every one of a batch has its own answer. */
+  const appendAll = async (batch: readonly Waiting[], level: DurabilityLevel, untilMs: number) => {
+    const limitMs = Math.max(1, untilMs - deps.clock.monotonicMs());
+    const { outcome, isAnswer } = await append(batch, level, limitMs);
+    const isOfContent = isAnswer && outcome.state === "refused" && !outcome.retryable;
+    const found = isOfContent ? halvesOf(batch, outcome.code) : undefined;
+    if (!found) {
       let from = 0;
       for (const waiting of batch) {
         const to = from + waiting.entries.length;
-        settle(waiting, outcomeOfPart(outcome, { from, to, level: lane.level }));
+        settle(waiting, outcomeOfPart(outcome, { from, to, level }));
         from = to;
       }
+      return;
     }
+    const [first, second] = found.halves;
+    const before = appendAll(first, level, untilMs);
+    if (found.areInOrder) await before;
+    await Promise.all([before, appendAll(second, level, untilMs)]);
+  };
+
+  const send = async (lane: Lane, batch: readonly Waiting[], limitMs: number) => {
+    const cost = batch.reduce((sum, waiting) => sum + waiting.cost, 0);
+    lane.costInStore += cost;
+    await appendAll(batch, lane.level, deps.clock.monotonicMs() + limitMs);
     lane.costInStore -= cost;
     schedule(lane);
   };

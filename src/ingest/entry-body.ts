@@ -3,7 +3,7 @@
  * ({producer, epoch, sequence}) and `$at` (when it was measured). Bytes without reserved fields are
  * kept as they came, so that nothing is reformatted on the way in.
  */
-import type { EntryKey } from "../api/index.ts";
+import { entryLimits, type EntryKey } from "../api/index.ts";
 
 export type ParsedEntry = {
   readonly body: Uint8Array;
@@ -17,11 +17,11 @@ export type EntryResult =
   | { readonly ok: true; readonly entry: ParsedEntry }
   | { readonly ok: false; readonly problem: EntryProblem };
 
-/** One entry's body at most, however it comes in. */
-export const entryBytesMax = 256 * 1024;
+const { producerBytesMax, atMsMax } = entryLimits;
+/** What one entry is sent as, and its body, at most, however it comes in. */
+export const entryBytesMax = entryLimits.bodyBytesMax;
 /** What reads entries later walks them by recursion. */
 export const entryDepthMax = 64;
-const producerCharactersMax = 256;
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
@@ -58,15 +58,13 @@ export function parsePayload(payload: Uint8Array): EntryResult {
     case "json": {
       // Out of the chunk it arrived in, which it would otherwise keep alive.
       if (isObject(parsed.value)) return takeReserved(parsed.value, Buffer.from(payload));
-      const body = encode({ value: parsed.value });
-      return body ? { ok: true, entry: { body } } : tooDeep;
+      return written({ value: parsed.value });
     }
     case "text":
-      return { ok: true, entry: { body: encoder.encode(JSON.stringify({ value: parsed.text })) } };
+      return written({ value: parsed.text });
     case "binary": {
       const value = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
-      const wrapped = { value: value.toString("base64"), encoding: "base64" };
-      return { ok: true, entry: { body: encoder.encode(JSON.stringify(wrapped)) } };
+      return written({ value: value.toString("base64"), encoding: "base64" });
     }
   }
 }
@@ -85,11 +83,12 @@ export function parseKey(
   if (
     typeof producer !== "string" ||
     producer.length === 0 ||
-    producer.length > producerCharactersMax ||
+    !producer.isWellFormed() ||
+    Buffer.byteLength(producer) > producerBytesMax ||
     // oxlint-disable-next-line no-control-regex -- names are printed in logs and tables
     /[\u0000-\u001f\u007f]/.test(producer)
   ) {
-    const allowed = `1 to ${producerCharactersMax} characters without control characters`;
+    const allowed = `1 to ${producerBytesMax} bytes of UTF-8 without control characters`;
     return fail(`${field}.producer`, `must be ${allowed}, got ${show(producer)}`);
   }
   if (!Number.isSafeInteger(epoch) || Number(epoch) < 0)
@@ -110,26 +109,31 @@ function takeReserved(value: Record<string, unknown>, bytes: Uint8Array): EntryR
   const { $key, $at, ...rest } = value;
   const atMs = Object.hasOwn(value, "$at") ? parseAt($at) : undefined;
   if (atMs !== undefined && Number.isNaN(atMs)) {
-    return fail("$at", `must be milliseconds since 1970 or an ISO 8601 time, got ${show($at)}`);
+    return fail(
+      "$at",
+      `must be a time from 1970 to 2100, in milliseconds since 1970 or ISO 8601, got ${show($at)}`,
+    );
   }
   const key = Object.hasOwn(value, "$key") ? parseKey($key, "$key") : undefined;
   if (key && !key.ok) return key;
-  const body = encode(rest);
+  const times = atMs === undefined ? {} : { atMs };
+  return written(rest, key ? { key: key.key, ...times } : times);
+}
+
+/** Anew, and so perhaps longer than it came: base64, or the digits of 1e20. */
+function written(value: unknown, more: Omit<ParsedEntry, "body"> = {}): EntryResult {
+  const body = encode(value);
   if (!body) return tooDeep;
-  return {
-    ok: true,
-    entry: { body, ...(key ? { key: key.key } : {}), ...(atMs === undefined ? {} : { atMs }) },
-  };
+  if (body.length > entryBytesMax) return tooLarge(body.length);
+  return { ok: true, entry: { body, ...more } };
 }
 
 const isoTime = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d))?$/;
-/** The year 9999: what is later is a wrong unit. */
-const atMsMax = 253_402_300_799_999;
 
 function parseAt(value: unknown): number {
-  if (typeof value === "string") return isoTime.test(value) ? Date.parse(value) : NaN;
-  return Number.isSafeInteger(value) && Number(value) >= 0 && Number(value) <= atMsMax
-    ? Number(value)
+  const atMs = typeof value === "string" && isoTime.test(value) ? Date.parse(value) : value;
+  return typeof atMs === "number" && Number.isSafeInteger(atMs) && atMs >= 0 && atMs <= atMsMax
+    ? atMs
     : NaN;
 }
 

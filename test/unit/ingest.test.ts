@@ -105,7 +105,7 @@ test("payloads that are not JSON never throw and are always an object (property)
 test("bad reserved fields are named with what was given and what is allowed", () => {
   for (const [line, message] of [
     ['{"$key":1}', /^\$key must be .*got a number/],
-    ['{"$key":{"producer":"","epoch":1,"sequence":1}}', /^\$key\.producer must be 1 to 256/],
+    ['{"$key":{"producer":"","epoch":1,"sequence":1}}', /^\$key\.producer must be 1 to 128 bytes/],
     ['{"$key":{"producer":"p","epoch":-1,"sequence":1}}', /^\$key\.epoch .* got -1/],
     ['{"$key":{"producer":"p","epoch":1,"sequence":0}}', /^\$key\.sequence .* got 0/],
     ['{"$key":{"producer":"p","epoch":1,"sequence":1,"x":1}}', /^\$key\.x is unknown/],

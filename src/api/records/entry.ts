@@ -23,6 +23,14 @@ export type EntryInput = {
   readonly body: Uint8Array;
 };
 
+/** What every way in and every store takes, so that what one lets pass the next does not refuse. */
+export const entryLimits = {
+  bodyBytesMax: 256 * 1024,
+  producerBytesMax: 128,
+  /** 2100-01-01; times are not held against the node's clock, which may be the one that is wrong. */
+  atMsMax: Date.UTC(2100, 0, 1),
+} as const;
+
 /** Where an entry stands: the store that first accepted it and its place in that store's log, from 1. */
 export type EntryPosition = { readonly origin: string; readonly sequence: number };
 

@@ -7,6 +7,7 @@ export {
   type Beat,
   type BeatParts,
 } from "./beat.ts";
+export { entryLimits, type EntryInput } from "./entry.ts";
 export { columnsOf, entriesOf, pick, withBodies, type EntryColumns } from "./entry-columns.ts";
 export type { FieldChange, TextAttributes, TextDelta } from "./document.ts";
 export {

@@ -1,15 +1,12 @@
 /** Validation of what is appended: every refusal names the field, the value and what is allowed. */
 import { isUtf8 } from "node:buffer";
-import type { EntryInput } from "../../api/index.ts";
+import { entryLimits, type EntryInput } from "../../api/records/index.ts";
 import { hintForUnknown } from "../unknown.ts";
 import type { SkerryErrorInit } from "../../lib/errors.ts";
 
 export const entriesPerRequestMax = 10_000;
 export const requestBytesMax = 16 * 1024 * 1024;
-export const bodyBytesMax = 256 * 1024;
-export const producerBytesMax = 128;
-/** 2100-01-01; times are not held against the node's clock, which may be the one that is wrong. */
-export const atMsMax = Date.UTC(2100, 0, 1);
+export const { bodyBytesMax, producerBytesMax, atMsMax } = entryLimits;
 
 export type Complaint = Pick<SkerryErrorInit, "code" | "message" | "hint">;
 
