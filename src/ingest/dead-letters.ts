@@ -3,11 +3,11 @@
  * the latest refusals, bounded by number and bytes, and counters that never forget. Nothing recorded
  * here was acknowledged to its sender, so it is written down behind everything else, once a second.
  */
-import type { AppendOutcome } from "../api/index.ts";
 import type { Clock, Timer } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
-import { extraBytes, type Again, type AgainBy } from "./again.ts";
+import { extraBytes, type Again } from "./again.ts";
 import type { DeadLetterStore, SavedLetter } from "./dead-letters-state/index.ts";
+import { createRetries, type Retry, type RetryAnswer } from "./retries.ts";
 
 export type DeadLetter = {
   /** Counted on over restarts. */
@@ -27,34 +27,10 @@ export type DeadLetter = {
   readonly excerpt: string;
 };
 
-/** As `stored` where a store had it already: it has a key. */
-export type Retried =
-  | { readonly state: "stored" }
-  | { readonly state: "refused"; readonly code: string; readonly message: string };
-
-export const retriedOf = (outcome: AppendOutcome): Retried =>
-  outcome.state === "refused"
-    ? { state: "refused", code: outcome.code, message: outcome.message }
-    : { state: "stored" };
-
 export type Refusal = Omit<DeadLetter, "id" | "atMs" | "bytes" | "retryable" | "excerpt"> & {
   readonly payload: Uint8Array;
   /** What its sender asked for, beside the payload; absent where nothing can be tried again. */
   readonly again?: Again;
-};
-
-/** Does what a sender asked for again, under the sender's own authority; records nothing. */
-export type Retry<By extends Again["by"]> = (
-  again: AgainBy<By>,
-  payload: Uint8Array,
-) => Promise<Retried>;
-
-export type RetryAnswer = {
-  readonly stored: number;
-  /** Refused again: they stay, with the reason of now. */
-  readonly refused: number;
-  /** Not whole any more, of a content that no store takes, or of a way in that this agent does not have. */
-  readonly skipped: number;
 };
 
 export interface DeadLetters {
@@ -63,7 +39,10 @@ export interface DeadLetters {
   retryBy<By extends Again["by"]>(by: By, retry: Retry<By>): void;
   /** The latest first. */
   list(): readonly DeadLetter[];
-  /** Oldest first, of those that `matches`; what is stored then is no dead letter any more. */
+  /**
+   * Oldest first, of those that `matches`; what is stored then is no dead letter any more. Throws
+   * `retry-under-way`.
+   */
   retry(matches: (letter: DeadLetter) => boolean): Promise<RetryAnswer>;
   /** Refusals since the start of the agent, by code. */
   readonly countByCode: ReadonlyMap<string, number>;
@@ -108,7 +87,7 @@ export function createDeadLetters(
   /** Oldest first. */
   const letters = new Map<number, Kept>();
   const countByCode = new Map<string, number>();
-  const retries: { [By in Again["by"]]?: Retry<By> } = {};
+  const retries = createRetries({ clock });
   let lastId = 0;
   let keptBytes = 0;
 
@@ -180,18 +159,6 @@ export function createDeadLetters(
     letters
       .values()
       .find((each) => each.source === source && each.code === code && each.stream === stream);
-  /** Undefined: nothing here can try it. */
-  const tryAgain = ({ again, payload }: Kept): Promise<Retried> | undefined => {
-    if (!again || !payload) return undefined;
-    switch (again.by) {
-      case "http":
-        return retries.http?.(again, payload);
-      case "mqtt":
-        return retries.mqtt?.(again, payload);
-      case "host":
-        return retries.host?.(again, payload);
-    }
-  };
 
   for (const letter of options.begun ?? []) {
     put(letter);
@@ -219,29 +186,20 @@ export function createDeadLetters(
       changed(letter);
       bound();
     },
-    retryBy(by, retry) {
-      Object.assign(retries, { [by]: retry });
-    },
+    retryBy: (by, retry) => retries.by(by, retry),
     list: () => [...letters.values()].map(shown).reverse(),
-    async retry(matches) {
-      const answer = { stored: 0, refused: 0, skipped: 0 };
-      for (const letter of [...letters.values()].filter((each) => matches(shown(each)))) {
-        const outcome = await tryAgain(letter);
-        if (!outcome) {
-          answer.skipped++;
-          continue;
-        }
-        answer[outcome.state]++;
-        // Others may have pushed it out meanwhile.
-        const now = letters.get(letter.id);
-        if (now && outcome.state === "stored") drop(now);
-        else if (now && outcome.state === "refused") {
+    retry: (matches) =>
+      retries.run(
+        [...letters.values()].filter((each) => matches(shown(each))),
+        ({ id }, outcome) => {
+          // Others may have pushed it out meanwhile.
+          const now = letters.get(id);
+          if (!now) return;
+          if (outcome.state === "stored") return drop(now);
           put({ ...now, code: outcome.code, message: outcome.message });
           changed(now);
-        }
-      }
-      return answer;
-    },
+        },
+      ),
     countByCode,
     async close() {
       nextSave?.cancel();

@@ -183,11 +183,11 @@ test("I19: once its reason is gone a refused request is taken as it was, with th
   await post("nonsense");
   const after = Date.now();
   assert.deepEqual((await retry("?code=stream-unknown")).body, {
-    ...{ stored: 0, refused: 1, skipped: 0 },
+    ...{ stored: 0, refused: 1, skipped: 0, left: 0 },
   });
   assert.equal(deadLetters.list().length, 2);
   streams.push({ name: "scales", durability: { level: "local" }, mqttTopics: [] });
-  assert.deepEqual((await retry()).body, { stored: 1, refused: 0, skipped: 1 });
+  assert.deepEqual((await retry()).body, { stored: 1, refused: 0, skipped: 1, left: 0 });
   assert.deepEqual(store.bodies(), [{ kg: 1 }, { kg: 2 }]);
   const [first, second] = store.stored.map(({ atMs }) => atMs ?? 0);
   assert.ok(first !== undefined && first >= before && first <= after);

@@ -1,7 +1,8 @@
 /** What was refused: how much of it is kept, and what a retry makes of it. */
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import { createDeadLetters, type Retried } from "../../src/ingest/dead-letters.ts";
+import { createDeadLetters } from "../../src/ingest/dead-letters.ts";
+import type { Retried } from "../../src/ingest/retries.ts";
 import { createPublishing, type Published } from "../../src/ingest/mqtt/publish.ts";
 import { createBatcher, type StreamDeclaration } from "../../src/ingest/index.ts";
 import { createTopicMapping } from "../../src/ingest/mapping.ts";
@@ -34,6 +35,7 @@ test("I5, I19: letters are bounded by number, and what of them is whole by bytes
     stored: 2,
     refused: 0,
     skipped: 2,
+    left: 0,
   });
   assert.deepEqual(
     letters
@@ -47,9 +49,9 @@ test("I5, I19: letters are bounded by number, and what of them is whole by bytes
 test("I19: what is refused again stays, with the reason of now", async () => {
   const letters = createDeadLetters({ clock: createSimulatedClock() });
   letters.record(letter("stream-unknown", 1));
-  assert.deepEqual(await letters.retry(() => true), { stored: 0, refused: 0, skipped: 1 });
+  assert.deepEqual(await letters.retry(() => true), { stored: 0, refused: 0, skipped: 1, left: 0 });
   letters.retryBy("http", async () => ({ state: "refused", code: "forbidden", message: "no" }));
-  assert.deepEqual(await letters.retry(() => true), { stored: 0, refused: 1, skipped: 0 });
+  assert.deepEqual(await letters.retry(() => true), { stored: 0, refused: 1, skipped: 0, left: 0 });
   assert.deepEqual(
     letters.list().map(({ code, message, retryable }) => [code, message, retryable]),
     [["forbidden", "no", true]],
@@ -78,12 +80,27 @@ test("I19: an MQTT message is taken once its stream is declared and its sender m
   // The connection's buffer is used again.
   payload.fill(0);
   await clock.advance(5_000);
-  assert.deepEqual(await deadLetters.retry(() => true), { stored: 0, refused: 1, skipped: 0 });
+  assert.deepEqual(await deadLetters.retry(() => true), {
+    stored: 0,
+    refused: 1,
+    skipped: 0,
+    left: 0,
+  });
   streams = [{ name: "scales", durability: { level: "local" }, mqttTopics: [] }];
-  assert.deepEqual(await deadLetters.retry(() => true), { stored: 0, refused: 1, skipped: 0 });
+  assert.deepEqual(await deadLetters.retry(() => true), {
+    stored: 0,
+    refused: 1,
+    skipped: 0,
+    left: 0,
+  });
   assert.equal(deadLetters.list()[0]?.code, "forbidden");
   isAllowed = true;
-  assert.deepEqual(await deadLetters.retry(() => true), { stored: 1, refused: 0, skipped: 0 });
+  assert.deepEqual(await deadLetters.retry(() => true), {
+    stored: 1,
+    refused: 0,
+    skipped: 0,
+    left: 0,
+  });
   assert.deepEqual(store.bodies(), [{ kg: 1 }]);
   assert.equal(store.stored[0]?.atMs, cameMs);
   assert.deepEqual(deadLetters.list(), []);

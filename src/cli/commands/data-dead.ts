@@ -39,10 +39,12 @@ export function registerDead(data: Command, context: Context): void {
     .addHelpText("after", "\nExamples:\n  skerry data dead list\n  skerry data dead list --json")
     .action((flags: Flags) =>
       withApi(flags, context, async (call) => {
-        const { letters, counts } = await call<{
+        const { letters, counts, more } = await call<{
           letters: Letter[];
           counts: Record<string, number>;
+          more: number;
         }>("/v1/dead-letters", "GET");
+        if (more > 0) context.output.note(`the latest ${letters.length}; ${more} older are kept`);
         if (flags.json) {
           for (const letter of letters) context.output.line(JSON.stringify(letter));
           return;
@@ -70,7 +72,7 @@ export function registerDead(data: Command, context: Context): void {
     .option("--json", "the outcome as JSON")
     .addHelpText(
       "after",
-      "\nFirst mend the reason: declare the stream, or let the sender write to it. What is refused\nagain stays in the list. The letters outlive the agent; 1000 are kept, 4 MiB of them whole.\n\nExamples:\n  skerry data dead retry\n  skerry data dead retry 17\n  skerry data dead retry --code stream-unknown --stream scales",
+      "\nFirst mend the reason: declare the stream, or let the sender write to it. What is refused\nagain stays in the list. It takes some ten seconds at most; what is not tried by then is said, and is for the\nnext time. The letters outlive the agent; 1000 are kept, 4 MiB of them whole.\n\nExamples:\n  skerry data dead retry\n  skerry data dead retry 17\n  skerry data dead retry --code stream-unknown --stream scales",
     )
     .action((id: string | undefined, flags: RetryFlags) =>
       withApi(flags, context, async (call) => {
@@ -78,22 +80,23 @@ export function registerDead(data: Command, context: Context): void {
         const wanted = Object.entries({ id, code, stream, source }).filter(
           (pair): pair is [string, string] => pair[1] !== undefined,
         );
-        const answer = await call<{ stored: number; refused: number; skipped: number }>(
-          `/v1/dead-letters/retry?${new URLSearchParams(wanted)}`,
-          "POST",
-        );
-        const { stored, refused, skipped } = answer;
+        // A node of an earlier version tries all, and says of none that it is left.
+        const answer = await call<
+          Record<"stored" | "refused" | "skipped", number> & { left?: number }
+        >(`/v1/dead-letters/retry?${new URLSearchParams(wanted)}`, "POST");
+        const { stored, refused, skipped, left = 0 } = answer;
         if (flags.json) context.output.line(JSON.stringify(answer));
-        else if (stored + refused + skipped === 0) context.output.line("no such letter");
+        else if (stored + refused + skipped + left === 0) context.output.line("no such letter");
         else
           context.output.line(
             [
               `${stored} stored`,
               ...(refused > 0 ? [`${refused} refused again: skerry data dead list`] : []),
               ...(skipped > 0 ? [`${skipped} cannot be taken as they are`] : []),
+              ...(left > 0 ? [`${left} not yet: run it again`] : []),
             ].join(", "),
           );
-        if (refused > 0) process.exitCode = 1;
+        if (refused + left > 0) process.exitCode = 1;
       }),
     );
 }

@@ -9,8 +9,9 @@ import type { Log } from "../../lib/log.ts";
 import { readRecord, writeRecord } from "../../runtime/files/index.ts";
 import type { HostReader, HostSample } from "../../runtime/host/index.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
-import { retriedOf, type DeadLetters } from "../dead-letters.ts";
+import type { DeadLetters } from "../dead-letters.ts";
 import type { Append } from "../ports.ts";
+import { retriedBy } from "../retries.ts";
 import { readingOf } from "./readings.ts";
 
 export type TelemetryDependencies = {
@@ -90,11 +91,9 @@ export function startTelemetry(
 
   const append = (batch: readonly EntryInput[]) =>
     deps.append(batch, { level, timeoutMs: 10 * intervalMs });
-  deps.deadLetters.retryBy("host", async ({ entries }) =>
-    retriedOf(
-      await append(
-        entries.map((entry) => ({ ...entry, body: new TextEncoder().encode(entry.body) })),
-      ),
+  deps.deadLetters.retryBy("host", ({ entries }) =>
+    retriedBy(() =>
+      append(entries.map((entry) => ({ ...entry, body: new TextEncoder().encode(entry.body) }))),
     ),
   );
 

@@ -5,19 +5,20 @@
 import {
   formatDurabilityLevel,
   parseDurabilityLevel,
-  type AppendOutcome,
   type DurabilityLevel,
   type EntryKey,
 } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import { callerOf, httpErrorOf, isPerson, type Routes } from "../../runtime/http/index.ts";
+import { callerOf, httpErrorOf, type Routes } from "../../runtime/http/index.ts";
 import type { Metrics } from "../../runtime/metrics/index.ts";
 import type { AgainBy } from "../again.ts";
 import type { Batcher } from "../batcher.ts";
-import { retriedOf, type DeadLetters, type Retried } from "../dead-letters.ts";
+import type { DeadLetters } from "../dead-letters.ts";
 import { parseKey } from "../entry-body.ts";
 import type { Append, DeclaredStreams, StreamDeclaration } from "../ports.ts";
+import { retriedBy, retryTimeoutMs } from "../retries.ts";
+import { mountDeadLetters } from "./dead-letters.ts";
 import { parseEntries, type BodyFormat } from "./lines.ts";
 
 export type HttpIngestDependencies = {
@@ -65,10 +66,12 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
   );
   const append = async (
     { stream: name, sender, query: asked, headers }: Omit<AgainBy<"http">, "by" | "atMs">,
-    { content, connection, atMs }: { content: Uint8Array; connection: unknown; atMs?: number },
+    given: { content: Uint8Array; connection: unknown; again?: { readonly atMs: number } },
   ) => {
+    const { content, connection, again } = given;
     const stream = findStream(deps.streams, name);
-    const query = parseQuery(asked, stream);
+    const { level, timeoutMs } = parseQuery(asked, stream);
+    const query = { level, timeoutMs: again ? Math.min(timeoutMs, retryTimeoutMs) : timeoutMs };
     const firstKey = parseKeyHeaders(headers);
     const type = String(headers["content-type"] ?? "")
       .split(";")[0]
@@ -79,7 +82,7 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
       stream: name,
       ...(firstKey ? { firstKey } : {}),
     });
-    const entries = atMs === undefined ? read : read.map((entry) => ({ atMs, ...entry }));
+    const entries = again ? read.map((entry) => ({ atMs: again.atMs, ...entry })) : read;
     const outcome = deps.intake
       ? await deps.intake.submit({
           ...{ entries, producer: sender, connection, level: query.level },
@@ -89,7 +92,7 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
     return { outcome, query, entries };
   };
   deps.deadLetters.retryBy("http", (again, content) =>
-    retried(() => append(again, { content, connection: undefined, atMs: again.atMs })),
+    retriedBy(async () => (await append(again, { content, connection: undefined, again })).outcome),
   );
   return (app) => {
     void app.register(async (scope) => {
@@ -131,7 +134,8 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
           } catch (error) {
             const { status, body } = httpErrorOf(error);
             if (body.error.retryable) void reply.header("retry-after", "1");
-            if (status < 500) {
+            // What is to be sent again is nobody's to keep: it would push out what never comes again.
+            if (status < 500 && !body.error.retryable) {
               deps.deadLetters.record({
                 source: "http",
                 code: body.error.code,
@@ -146,33 +150,7 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
           }
         },
       );
-      scope.get("/v1/dead-letters", { config: { openapi: deadLettersDescription } }, (request) => {
-        const caller = callerOf(request);
-        const letters = deps.deadLetters.list().slice(0, 100);
-        return {
-          counts: Object.fromEntries(deps.deadLetters.countByCode),
-          // What somebody else sent is nobody's to read: that it was refused, and why, is.
-          letters: letters.map(({ excerpt, ...letter }) =>
-            caller === undefined || caller === letter.sender ? { ...letter, excerpt } : letter,
-          ),
-        };
-      });
-      scope.post<{ Querystring: Record<string, unknown> }>(
-        "/v1/dead-letters/retry",
-        { config: { openapi: retryDescription } },
-        (request) => {
-          const wanted = parseRetry(request.query);
-          const caller = callerOf(request);
-          const mayAll = caller === undefined || isPerson(caller);
-          return deps.deadLetters.retry(
-            (letter) =>
-              (mayAll || letter.sender === caller) &&
-              Object.entries(wanted).every(
-                ([name, value]) => String(letter[name as keyof typeof wanted]) === value,
-              ),
-          );
-        },
-      );
+      mountDeadLetters(scope, deps.deadLetters);
     });
   };
 }
@@ -270,36 +248,3 @@ const said = (headers: Readonly<Record<string, unknown>>) =>
       headers[name] === undefined ? [] : [[name, headers[name]]],
     ),
   );
-
-async function retried(append: () => Promise<{ outcome: AppendOutcome }>): Promise<Retried> {
-  try {
-    return retriedOf((await append()).outcome);
-  } catch (error) {
-    const { code, message } = httpErrorOf(error).body.error;
-    return { state: "refused", code, message };
-  }
-}
-
-const retryBy = ["id", "code", "stream", "source"] as const;
-
-function parseRetry(
-  query: Readonly<Record<string, unknown>>,
-): Partial<Record<(typeof retryBy)[number], string>> {
-  for (const [name, value] of Object.entries(query)) {
-    const isKnown = (retryBy as readonly string[]).includes(name);
-    if (isKnown && typeof value === "string") continue;
-    throw new SkerryError({
-      code: "invalid-query",
-      message: `query parameter "${name}" is ${isKnown ? "given twice" : "unknown"}`,
-      hint: `known are ${retryBy.join(", ")}, each once; without any, all letters are tried`,
-    });
-  }
-  return query as Partial<Record<(typeof retryBy)[number], string>>;
-}
-
-const retryDescription = {
-  summary:
-    "Take refused messages after all, under their senders' authority: your own, or for people all",
-  parameters: retryBy.map((name) => ({ name, in: "query", schema: { type: "string" } })),
-};
-const deadLettersDescription = { summary: "The latest refused messages and counts by reason" };

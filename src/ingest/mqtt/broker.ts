@@ -87,6 +87,7 @@ export async function createMqttIngest(
       connection: undefined,
       subject: { id: owner },
       userProperties: message.properties?.userProperties,
+      isWill: true,
     });
     messages.inc({ outcome: verdict.state });
     if (verdict.state !== "refused" || message.qos === 0) await route(message).durable;

@@ -8,12 +8,13 @@ export type Ending = {
   /** For DISCONNECT of MQTT 5. */
   readonly reasonCode: number;
   readonly message: string;
-  /** For the dead letters; absent where nothing that was sent was refused. */
+  /** For the dead letters; absent where nothing that was sent was refused, or only for now. */
   readonly code?: string;
 };
 
 export function endingOf(error: SkerryError, reasonCode = disconnectReason(error)): Ending {
-  return { refusal: error.code, reasonCode, message: error.message, code: error.code };
+  const { code, message, retryable } = error;
+  return { refusal: code, reasonCode, message, ...(retryable ? {} : { code }) };
 }
 
 /** The message is recorded by itself: here only that its connection ends for it. */

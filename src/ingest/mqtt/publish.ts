@@ -12,10 +12,11 @@ import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Batcher } from "../batcher.ts";
 import { strongest } from "../batcher.ts";
-import type { DeadLetters, Retried } from "../dead-letters.ts";
+import type { DeadLetters } from "../dead-letters.ts";
 import { parseKey, parsePayload, type EntryProblem } from "../entry-body.ts";
 import type { TopicMatch } from "../mapping.ts";
 import type { AuthorizeAppend, StreamDeclaration, Subject } from "../ports.ts";
+import { retriedOf, type Retried } from "../retries.ts";
 
 export type Published = {
   readonly topic: string;
@@ -29,6 +30,8 @@ export type Published = {
   readonly userProperties?: Readonly<Record<string, string | readonly string[]>> | undefined;
   /** When it came, where that is not now. */
   readonly atMs?: number;
+  /** Its client is gone: nobody sends it again. */
+  readonly isWill?: boolean;
 };
 
 export type PublishVerdict =
@@ -130,9 +133,11 @@ export function createPublishing(deps: {
 
   const retry = async (message: Published): Promise<Retried> => {
     const verdict = await publish(message);
-    if (verdict.state === "stored" || (verdict.state === "refused" && verdict.reached))
-      return { state: "stored" };
-    if (verdict.state === "refused") return { state: "refused", ...wordsOf(verdict.error) };
+    if (verdict.state === "stored") return { state: "stored" };
+    if (verdict.state === "refused") {
+      const isOnDisk = verdict.reached !== undefined && verdict.reached.level !== "memory";
+      return isOnDisk ? { state: "stored" } : retriedOf(verdict.error);
+    }
     const text = `topic ${message.topic}: no stream asks for it any more`;
     return { state: "refused", code: "stream-unknown", message: text };
   };
@@ -146,11 +151,14 @@ export function createPublishing(deps: {
     const verdict = await publish(message);
     if (verdict.state !== "refused" || !verdict.letter) return verdict;
     const { error, letter, ...refused } = verdict;
+    // What is to be sent again is nobody's to keep: it would push out what never comes again.
+    if (error.retryable && !message.isWill) return { ...refused, error };
     const { topic, qos, clientId, subject, userProperties, payload } = message;
     const atMs = message.atMs ?? receivedMs;
     deps.deadLetters.record({
       source: "mqtt",
-      ...wordsOf(error),
+      code: error.code,
+      message: error.message,
       sender: message.subject?.id ?? message.clientId,
       topic: message.topic,
       // Its buffer is the connection's, and is written over.
@@ -168,8 +176,6 @@ type Verdict =
   | (Extract<PublishVerdict, { readonly state: "refused" }> & {
       readonly letter?: { readonly stream?: string };
     });
-
-const wordsOf = ({ code, message }: SkerryError) => ({ code, message });
 
 function forbiddenStream(
   subject: Subject | undefined,

@@ -27,6 +27,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   "delivery-unknown": 409,
   "delivery-overtaken": 409,
   fenced: 409,
+  "retry-under-way": 409,
   compacted: 410,
   "future-revision": 410,
   "condition-failed": 412,
