@@ -144,7 +144,8 @@ function createTake({ groups, on }: Grouped, clock: Clock) {
     try {
       for (;;) {
         const taken = await groups.take(id, options);
-        if (taken && gone.aborted) void groups.release(id, taken.delivery);
+        // Where that fails the group is gone by now, or the batch's deadline gives it back.
+        if (taken && gone.aborted) await groups.release(id, taken.delivery).catch(() => false);
         const leftMs = untilMs - clock.monotonicMs();
         if (taken || gone.aborted || leftMs <= 0) return taken;
         const timer = clock.after(Math.min(leftMs, lookAgainMs), grown.resolve);

@@ -46,9 +46,13 @@ export function createReceipts({
     },
     forget(lease) {
       const before = current;
-      void before?.granted.then((known) => {
-        if (known === lease && current === before) current = undefined;
-      });
+      before?.granted.then(
+        (known) => {
+          if (known === lease && current === before) current = undefined;
+        },
+        // Not granted: whoever asked for it is told, and the next one asks anew.
+        () => undefined,
+      );
     },
   };
 }
