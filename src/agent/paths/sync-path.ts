@@ -3,7 +3,14 @@
  * [storage thread] the egress gate → the hub's link. Nothing else here reaches the hub: `HubSync`
  * takes only what the gate minted (`Cleared`), and the hub looks again.
  */
-import { nodeKind, streamKind, type Node, type Stream } from "../../api/index.ts";
+import {
+  nodeKind,
+  parseDurabilityLevel,
+  streamKind,
+  type DurabilityLevel,
+  type Node,
+  type Stream,
+} from "../../api/index.ts";
 import {
   connectHub,
   connectStreamStore,
@@ -108,6 +115,10 @@ export async function startSyncPath(
     (part) => part.stop(),
   );
 
+  const levelOf = (name: string): DurabilityLevel => {
+    const { spec } = streams.find(({ metadata }) => metadata.name === name) ?? {};
+    return parseDurabilityLevel(spec?.durability ?? "local") ?? { level: "local" };
+  };
   mirrored.follow(streamKind, (now: readonly Stream[]) => {
     streams = now;
     declare(now);
@@ -130,7 +141,7 @@ export async function startSyncPath(
     budget,
     routes: (app) => {
       createStreamRoutes(readable, { clock })(app);
-      createGroupRoutes(readable, { clock })(app);
+      createGroupRoutes(readable, { clock, levels: { durability, levelOf } })(app);
     },
     attachPeer(link) {
       replication.attach(link);

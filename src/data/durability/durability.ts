@@ -3,18 +3,30 @@
  * level holds when the vectors of that many other nodes, or the hub's, cover every position of the
  * request. Nothing is rounded up; what takes too long is answered with what was seen to hold.
  */
-import type { AppendOutcome, DurabilityLevel, EntryInput } from "../../api/index.ts";
+import {
+  formatDurabilityLevel,
+  type AppendOutcome,
+  type DurabilityLevel,
+  type EntryInput,
+} from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import type { StreamStore } from "../streams/store.ts";
-import { createReach, levelImpossible, type ReachDeps } from "./reach.ts";
+import { withoutLogs } from "../replication/vectors.ts";
+import type { StreamStore, Vector } from "../streams/store.ts";
+import { createReach, levelImpossible, type Impossible, type ReachDeps } from "./reach.ts";
 
 export type DurabilityDeps = Omit<ReachDeps, "node"> & {
-  readonly store: Pick<StreamStore, "node" | "append" | "offer">;
+  readonly store: Pick<StreamStore, "node" | "append" | "offer" | "vector">;
   /** Whether anything of a stream may leave the cell. */
   readonly leaves: (stream: string) => boolean;
   readonly log: Log;
 };
+
+/** What entries of a stream are to reach. */
+export type PromisedLevel = { readonly stream: string; readonly level: DurabilityLevel };
+
+/** `asked`: a level that was not reached in time. */
+export type Settled = { readonly reached: DurabilityLevel; readonly asked?: DurabilityLevel };
 
 export interface Durability {
   /**
@@ -25,6 +37,16 @@ export interface Durability {
     batch: readonly EntryInput[],
     options: { level: DurabilityLevel; timeoutMs: number },
   ): Promise<AppendOutcome>;
+  /** Why one of these can never be reached: for what is stored by other ways than `append`. */
+  refusal(promised: readonly PromisedLevel[]): Impossible | undefined;
+  /**
+   * Waits until what was committed under `cover` is where its streams shall be. Without `cover`: all
+   * that was committed here so far.
+   */
+  settle(
+    promised: readonly PromisedLevel[],
+    options: { cover: Vector | undefined; timeoutMs: number },
+  ): Promise<Settled>;
   /** Entries acknowledged at `memory` that came to nothing since the start. */
   readonly lostInMemory: number;
   readonly waiting: number;
@@ -38,8 +60,8 @@ export function createDurability(deps: DurabilityDeps): Durability {
 
   const impossible = (
     level: DurabilityLevel,
-    batch: readonly EntryInput[],
-  ): (AppendOutcome & { state: "refused" }) | undefined => {
+    batch: readonly Pick<EntryInput, "stream">[],
+  ): Impossible | undefined => {
     const tooMany = reach.tooManyPeers(level);
     if (tooMany) return tooMany;
     if (level.level !== "hub") return undefined;
@@ -84,6 +106,31 @@ export function createDurability(deps: DurabilityDeps): Durability {
       // Of what retention removed nobody else is seen to have anything, and nothing will come of waiting.
       if (removed) return { state, reached: { level: "local" }, stored, duplicates, removed };
       return { state, reached: isReached ? level : reach.now(cover), stored, duplicates };
+    },
+    refusal(promised) {
+      for (const { stream, level } of promised) {
+        const refused = impossible(level, [{ stream }]);
+        if (refused) return refused;
+      }
+      return undefined;
+    },
+    async settle(promised, { cover, timeoutMs }) {
+      const untilMs = clock.monotonicMs() + timeoutMs;
+      const isForeign = (log: string) => !log.startsWith(`${store.node}.`);
+      const committed = cover ?? withoutLogs(await store.vector(), isForeign);
+      const missed = await Promise.all(
+        promised.map(async ({ stream, level }) => {
+          const options = { untilMs, streams: [stream] };
+          return (await reach.wait(level, committed, options)) ? [] : [level];
+        }),
+      );
+      const [asked] = missed.flat();
+      const levels = new Map(promised.map(({ level }) => [formatDurabilityLevel(level), level]));
+      const [level] = levels.values();
+      // Of several levels none says what holds for all of it; and what is committed is on this disk.
+      const isAll = asked === undefined && levels.size === 1 && level?.level !== "memory";
+      const reached = level && isAll ? level : reach.now(committed);
+      return asked ? { reached, asked } : { reached };
     },
     get lostInMemory() {
       return lostInMemory;

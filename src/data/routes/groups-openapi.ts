@@ -28,6 +28,16 @@ const status = object({
   holder: { type: ["string", "null"], description: "Of the cell: the node that delivers now." },
   positions: { ...object({}), description: "Of the cell: what is acknowledged, by origin." },
 });
+const acknowledged = object(
+  {
+    state: { enum: ["acknowledged", "done-before"] },
+    reached: { ...text, description: "Of results: local, peer(k) or hub." },
+    asked: { ...text, description: "With 202: what a stream declares, not reached in time." },
+    stored: count,
+    duplicates: count,
+  },
+  ["state"],
+);
 const held = object({ held: { type: "boolean", description: "Whether it was this member's." } });
 
 export const descriptions = {
@@ -98,13 +108,16 @@ export const descriptions = {
         ["delivery"],
       ),
     ),
-    ...answer(
-      object({
-        state: { enum: ["acknowledged", "done-before"] },
-        stored: count,
-        duplicates: count,
-      }),
-    ),
+    responses: {
+      200: {
+        description: "Done; results are where their streams declare them to be.",
+        content: { "application/json": { schema: acknowledged } },
+      },
+      202: {
+        description: "Done; results are at `reached`, and go on spreading.",
+        content: { "application/json": { schema: acknowledged } },
+      },
+    },
   },
   extend: {
     summary: "More time for a batch.",

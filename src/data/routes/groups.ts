@@ -3,14 +3,14 @@
  * and acknowledges it before its deadline; `take` can wait for something to come.
  */
 import * as z from "zod";
-import type { EntryInput } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { HttpApp, Routes } from "../../runtime/http/index.ts";
 import { atMsMax } from "../streams/check.ts";
-import type { AckAnswer, Delivery, GroupStart } from "../streams/groups/groups.ts";
+import type { Delivery, GroupStart } from "../streams/groups/groups.ts";
 import type { ConsumerGroups } from "../streams/groups/groups.ts";
 import type { StreamStore } from "../streams/store.ts";
+import { ackSchema, acknowledge, type ResultLevels } from "./groups-ack.ts";
 import { descriptions } from "./groups-openapi.ts";
 import { entryJson } from "./lines.ts";
 
@@ -41,13 +41,6 @@ const takeSchema = z.strictObject({
   waitMs: z.int().min(0).max(waitMsMax).optional(),
 });
 const delivery = z.string().min(1).max(80);
-const resultSchema = z.strictObject({
-  stream: z.string(),
-  atMs: z.int().optional(),
-  key: z.strictObject({ producer: z.string(), epoch: z.int(), sequence: z.int() }).optional(),
-  body: z.record(z.string(), z.unknown()),
-});
-const ackSchema = z.strictObject({ delivery, results: z.array(resultSchema).optional() });
 const extendSchema = z.strictObject({ delivery, ackMs: z.int() });
 const releaseSchema = z.strictObject({ delivery });
 
@@ -58,7 +51,12 @@ type Grouped = Pick<StreamStore, "on"> & { readonly groups: ConsumerGroups<objec
 /** For the gateway of a node: `groups` live in its own store, `cell-groups` in the cell's ledger. */
 export function createGroupRoutes(
   store: Grouped,
-  deps: { clock: Clock; folder?: "groups" | "cell-groups" },
+  deps: {
+    clock: Clock;
+    folder?: "groups" | "cell-groups";
+    /** For results; a group of the cell takes none. */
+    levels?: ResultLevels;
+  },
 ): Routes {
   const { groups } = store;
   const root = `/v1/streams/:name/${deps.folder ?? "groups"}`;
@@ -103,10 +101,16 @@ export function createGroupRoutes(
       const taken = await take(idOf(request), options, { waitMs, gone: gone.signal });
       return reply.type("application/json").send(takenJson(taken));
     });
-    app.post<Call>(`${root}/:group/ack`, described(descriptions.ack), async (request) => {
-      const { delivery: of, results } = parse(ackSchema, request.body);
-      return acknowledged(await groups.ack(idOf(request), of, results?.map(toEntry)));
-    });
+    app.post<Call>(`${root}/:group/ack`, described(descriptions.ack), (request, reply) =>
+      acknowledge(
+        parse(ackSchema, request.body),
+        {
+          ack: (of, results) => groups.ack(idOf(request), of, results),
+          levels: deps.levels,
+        },
+        reply,
+      ),
+    );
     app.post<Call>(`${root}/:group/extend`, described(descriptions.extend), async (request) => {
       const { delivery: of, ackMs } = parse(extendSchema, request.body);
       return { held: await groups.extend(idOf(request), of, ackMs) };
@@ -164,48 +168,6 @@ function takenJson(taken: Delivery | undefined): string {
   if (!taken) return '{"entries":[]}';
   const { entries, ...rest } = taken;
   return `${JSON.stringify(rest).slice(0, -1)},"entries":[${entries.map(entryJson).join(",")}]}`;
-}
-
-/** What of an acknowledgement is good news; the rest is an error with its own status. */
-function acknowledged(answer: AckAnswer) {
-  switch (answer.state) {
-    case "acknowledged": {
-      const { state, results } = answer;
-      if (!results) return { state };
-      return { state, stored: results.stored, duplicates: results.duplicates };
-    }
-    case "done-before":
-      return { state: answer.state };
-    case "fenced":
-      throw new SkerryError({
-        code: "fenced",
-        message: "delivery: the group is another node's by now; nothing was changed",
-        hint: "drop what was made of it: what was not acknowledged is delivered there again",
-      });
-    case "overtaken":
-      throw new SkerryError({
-        code: "delivery-overtaken",
-        message: "delivery: part of it was acknowledged by another member; nothing was changed",
-        hint: "drop what was made of it: the rest is delivered again",
-      });
-    case "unknown":
-      throw new SkerryError({
-        code: "delivery-unknown",
-        message: "delivery: the group knows none of this name; nothing was changed",
-        hint: "the group was moved or made anew since it was taken; take again",
-      });
-    case "refused":
-      throw new SkerryError(answer);
-  }
-}
-
-function toEntry({ stream, atMs, key, body }: z.infer<typeof resultSchema>): EntryInput {
-  return {
-    stream,
-    ...(atMs === undefined ? {} : { atMs }),
-    ...(key === undefined ? {} : { key }),
-    body: Buffer.from(JSON.stringify(body)),
-  };
 }
 
 function parse<T>(schema: z.ZodType<T>, body: unknown): T {
