@@ -73,6 +73,20 @@ test("I5: one identity has a quarter of the sessions that are kept, all together
   assert.equal(open("e0", { owner: "e" }).state, "opened");
 });
 
+test("I5: a session that is not kept is no way around that: who comes again and wants it kept is counted", () => {
+  const { sessions, open, held } = start();
+  for (let i = 0; i < 300; i++) {
+    held(`a${i}`, { expirySeconds: 0 });
+    const again = open(`a${i}`);
+    assert.equal(again.state, i < 256 ? "opened" : "full", `a${i}`);
+    if (again.state === "opened") again.held.close();
+  }
+  assert.equal(sessions.size, 300, "who is refused stays connected as it was");
+  held("a0", { expirySeconds: 0 });
+  assert.equal(open("a256").state, "opened", "one that is not to be kept any more makes room");
+  assert.equal(open("a0").state, "full", "and does not get it back");
+});
+
 test("a will is published at once, after its delay, or with its session; never after a goodbye or a return", async () => {
   const { held, pass, wills } = start();
   held("now", { will: will("now") }).close();

@@ -116,7 +116,7 @@ export function createSessions(deps: {
   const isFull = (owner: string) => {
     let [all, own] = [0, 0];
     for (const entry of entryById.values()) {
-      if ((entry.holder ?? entry).expirySeconds === 0) continue;
+      if (!isKept(entry)) continue;
       all++;
       if (entry.session.owner === owner) own++;
     }
@@ -127,7 +127,8 @@ export function createSessions(deps: {
     open({ clientId, owner, clean, expirySeconds, will, onTakenOver }) {
       const known = entryById.get(clientId);
       if (known && known.session.owner !== owner) return { state: "foreign" };
-      if (expirySeconds > 0 && !known && isFull(owner)) return { state: "full" };
+      const isAnotherKept = expirySeconds > 0 && !(known && isKept(known));
+      if (isAnotherKept && isFull(owner)) return { state: "full" };
       if (known?.holder) {
         known.holder.onTakenOver();
         release(known);
@@ -213,6 +214,9 @@ export function createSessions(deps: {
     },
   };
 }
+
+/** Whether it is to outlive its connection, or does. */
+const isKept = (entry: Entry): boolean => (entry.holder ?? entry).expirySeconds > 0;
 
 /** Undefined where neither has anything to wait for. */
 const both = (
