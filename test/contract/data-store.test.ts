@@ -336,5 +336,47 @@ for (const [name, open] of Object.entries({
         await store.markHub({ [origin]: 2 });
         assert.deepEqual(await backlog(), ["diary 0", "telemetry 9"]);
       }));
+
+    test("D8: in a cell with a hub age removes nothing that leaves before the hub said that it has it, after a restart too", async () => {
+      using folder = temporaryFolder();
+      const path = join(folder.path, "streams.db");
+      const streams = [telemetry, diary].map((stream) => ({ ...stream, retention: { ageMs: 1 } }));
+      const diaryEntry = (n: number) => entry(n, { stream: "diary" });
+      const countOf = async (store: StreamStore, name: string) =>
+        (await store.status()).streams.find((stream) => stream.name === name)?.entries;
+      /** What came before is as old as it by then. */
+      const untilEmpty = (store: StreamStore, name: string) =>
+        waitFor(
+          async () => {
+            await store.retain();
+            return (await countOf(store, name)) === 0;
+          },
+          { what: `age to remove all of ${name}` },
+        );
+      const opened = async (work: (store: StreamStore) => Promise<void>) => {
+        const { store, stop } = await open(path);
+        try {
+          await store.setStreams(streams);
+          await work(store);
+        } finally {
+          await stop();
+        }
+      };
+      await opened(async (store) => {
+        await store.append([entry(1), diaryEntry(1)]);
+        await untilEmpty(store, "telemetry");
+        await store.expectHub();
+        await store.append([entry(2), diaryEntry(2)]);
+        await untilEmpty(store, "diary");
+        assert.equal(await countOf(store, "telemetry"), 1);
+      });
+      await opened(async (store) => {
+        await store.append([diaryEntry(3)]);
+        await untilEmpty(store, "diary");
+        assert.deepEqual(await keysOf(store), ["p1/1/2"]);
+        await store.markHub(await store.vector());
+        await untilEmpty(store, "telemetry");
+      });
+    });
   });
 }

@@ -8,14 +8,7 @@
  * link to any server: the cell may have been restored as it was before this node joined. One that finds
  * nobody either, since all have moved, is pointed at one of them by a person.
  */
-import {
-  configMapKind,
-  nodeKind,
-  endpointsOf,
-  type ConfigMap,
-  type Node,
-  type NodeEndpoints,
-} from "../../api/index.ts";
+import { nodeKind, endpointsOf, type Node, type NodeEndpoints } from "../../api/index.ts";
 import { every } from "../../lib/clock.ts";
 import { spiffeId } from "../../identity/index.ts";
 import {
@@ -28,7 +21,7 @@ import {
   type Listener,
   type Peer,
 } from "../../transport/index.ts";
-import { cellConfigName } from "../bindings.ts";
+import { followHubAddress } from "../cell-hub.ts";
 import type { Ground } from "../ground.ts";
 import { addressOf } from "../host-port.ts";
 import type { Mirrored } from "../mirrored.ts";
@@ -216,7 +209,7 @@ export async function startLinkPath(
     (timer) => timer.cancel(),
   );
 
-  let hubAddress = record.hub;
+  let hubAddress: string | undefined;
   let hub: DialledLink | undefined;
   let enrolmentFailure: Error | undefined;
   const dialHub = async () => {
@@ -240,14 +233,7 @@ export async function startLinkPath(
     );
     hub.on("up", (link) => listeners.onHub(link));
   };
-  deps.mirrored.follow(
-    configMapKind,
-    ([map]: readonly ConfigMap[]) => {
-      const told = map?.data?.["hub"];
-      if (told !== undefined) hubAddress = told;
-    },
-    { namespace: "kube-system", fieldSelector: `metadata.name=${cellConfigName}` },
-  );
+  followHubAddress({ record, mirrored: deps.mirrored }, (address) => (hubAddress = address));
   // Trust in the hub may come later, with the next answer of a server.
   await lifecycle.start(
     "hub dialler",

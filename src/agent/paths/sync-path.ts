@@ -31,6 +31,7 @@ import {
 import { parseBytes, parseDurationMs } from "../../lib/duration.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Link } from "../../transport/index.ts";
+import { followHubAddress } from "../cell-hub.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
 import type { ClearedBytes } from "../storage.ts";
@@ -97,6 +98,11 @@ export async function startSyncPath(
 
   let streams: readonly Stream[] = [];
   let nodes = 1;
+  followHubAddress({ record, mirrored }, () => {
+    store
+      .expectHub()
+      .catch((error: unknown) => log.error("the store was not told of the hub", { error }));
+  });
   const durability = await lifecycle.start(
     "durability",
     () =>

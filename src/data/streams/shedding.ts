@@ -46,7 +46,7 @@ export function createShedding(
     const before = stream.bytes;
     const { removed, unsent } = retention.step(stream, {
       bytesMax: Math.max(0, before - bytes),
-      keepForHub: declared().get(stream.name)?.egress !== undefined && backlog.hubKnown,
+      keepForHub: declared().get(stream.name)?.egress !== undefined && backlog.hubExpected,
     });
     backlog.subtract(stream, unsent);
     stream.droppedWhenFull += removed;

@@ -242,6 +242,9 @@ export function openStreamStore(
       return row ? beyond(row, vector) : { entries: 0, origins: [] };
     },
     lanes: async () => ownLanes(),
+    async expectHub() {
+      if (!backlog.hubExpected) await writer.write(() => backlog.expectHub());
+    },
     markHub: (tops) => writer.write(() => markHub({ names, lanes, backlog }, scope, tops)),
     async observe(peer) {
       const { name, top } = merge.own;
@@ -267,7 +270,7 @@ export function openStreamStore(
             const stream = names.streamById(id);
             const { removed: rows, unsent } = retention.step(stream, {
               ...boundsOf(stream),
-              keepForHub: declared.get(stream.name)?.egress !== undefined && backlog.hubKnown,
+              keepForHub: declared.get(stream.name)?.egress !== undefined && backlog.hubExpected,
             });
             backlog.subtract(stream, unsent);
             return rows;

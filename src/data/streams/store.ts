@@ -189,6 +189,11 @@ export interface StreamStore {
   beyond(query: { readonly stream: string; readonly vector: Vector }): Promise<Beyond>;
   /** What this store has of streams that go to the hub apart from the rest of their log, by lane (`tables/lanes.ts`). */
   lanes(): Promise<Vector>;
+  /**
+   * The cell has a hub: from now on, over restarts too, age removes nothing of streams that leave before
+   * the hub has it, though it never said anything yet (D8).
+   */
+  expectHub(): Promise<void>;
   /** The hub's durable vector, as the hub last said; may go back when the hub lost data. */
   markHub(vector: Vector): Promise<void>;
   /**

@@ -45,6 +45,7 @@ export type StreamMethods<C = unknown> = GroupMethods & {
   "data.beyond"(query: Parameters<StreamStore["beyond"]>[0]): Promise<Beyond>;
   "data.lanes"(): Promise<Vector>;
   "data.account"(account: string | undefined): Promise<string | undefined>;
+  "data.expectHub"(): Promise<void>;
   "data.markHub"(vector: Vector): Promise<void>;
   "data.observe"(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
   "data.retain"(): Promise<{ readonly removed: number }>;
@@ -105,6 +106,7 @@ export function serveStreamStore<C>(
       if (account !== undefined) await store.account.write(account);
       return await store.account.read();
     },
+    "data.expectHub": () => store.expectHub(),
     "data.markHub": (vector) => store.markHub(vector),
     "data.observe": (vector) => store.observe(vector),
     "data.retain": () => store.retain(),
@@ -261,6 +263,7 @@ export function connectStreamStore<C = unknown>(
     vector: () => thread.call("data.vector", undefined as never),
     beyond: (query) => thread.call("data.beyond", query),
     lanes: () => thread.call("data.lanes", undefined as never),
+    expectHub: () => thread.call("data.expectHub", undefined as never),
     markHub: (vector) => thread.call("data.markHub", vector),
     observe: (vector) => thread.call("data.observe", vector),
     retain: () => thread.call("data.retain", undefined as never),

@@ -11,8 +11,10 @@ import type { Segments } from "./segments.ts";
 export type Waiting = { entries: number; bytes: number };
 
 export interface Backlog {
-  /** Whether a hub ever said what it has; until then everything waits. */
-  readonly hubKnown: boolean;
+  /** Whether what leaves waits for a hub: the cell has one, or one said what it has. */
+  readonly hubExpected: boolean;
+  /** Inside a transaction: the cell has a hub, which need not have said anything yet. */
+  expectHub(): void;
   add(stream: StreamRow, bodyBytes: number): void;
   /** Rows that waited and were deleted. */
   subtract(stream: StreamRow, removed: Waiting): void;
@@ -46,7 +48,9 @@ export function createBacklog(
     "SELECT min(id) AS id FROM entry WHERE stream = ? AND origin = ? AND sequence > ?",
   );
   let counted: Map<number, Waiting> | undefined;
-  let hubKnown = false;
+  const readExpected = db.prepare("SELECT 1 FROM meta WHERE name = 'hub_expected'");
+  const writeExpected = db.prepare("INSERT OR REPLACE INTO meta VALUES ('hub_expected', 1)");
+  let hubExpected = false;
 
   /** Of these streams, the positions `after < position <= to`. */
   const addBetween = (
@@ -92,19 +96,23 @@ export function createBacklog(
   ) => {
     const range = [Math.min(from, to), Math.max(from, to)] as const;
     if (counted) addBetween(counted, of, range, to > from ? -1 : 1);
-    hubKnown ||= to > 0;
+    if (to > 0) hubExpected = true;
   };
   const load = () => {
     counted = undefined;
-    hubKnown = names
-      .origins("")
-      .some((origin) => origin.hubTop > 0 || lanes.openOf(origin).length > 0);
+    hubExpected =
+      readExpected.get() !== undefined ||
+      names.origins("").some((origin) => origin.hubTop > 0 || lanes.openOf(origin).length > 0);
   };
   load();
 
   return {
-    get hubKnown() {
-      return hubKnown;
+    get hubExpected() {
+      return hubExpected;
+    },
+    expectHub() {
+      writeExpected.run();
+      hubExpected = true;
     },
     add(stream, bodyBytes) {
       if (!counted) return;
