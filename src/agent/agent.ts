@@ -160,6 +160,7 @@ export async function runAgent(
     state,
     links,
     sync,
+    documents,
     membership,
     runner,
     keeper,

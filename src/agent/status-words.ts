@@ -61,6 +61,7 @@ export function wordsOf(view: WordsView): string[] {
     ...deploymentWords(view.deployments),
     ...budgetWords(view),
     ...damageWords(view),
+    ...doubtWords(view),
     ...backupWords(view),
   ];
 }
@@ -96,6 +97,15 @@ function damageWords({ reports }: WordsView): string[] {
       `${node}: ${first.message}${more}. Nobody who was reached has a whole copy; it is asked for again and again.`,
     ];
   });
+}
+
+function doubtWords({ reports }: WordsView): string[] {
+  return [...reports.values()].flatMap(({ node, doubted = [] }) =>
+    doubted.map(
+      (name) =>
+        `${name} tells of more of what ${node} wrote than it can show, and counts for no copy of it. To do: check the disk and the memory of its machine; skerry data verify says what its stores lack.`,
+    ),
+  );
 }
 
 /** Every server tells the same cell's backups: one that knows of a fresh one is right. */

@@ -154,6 +154,15 @@ test("words: why a server's own member of the ledger does not run stands there w
   assert.equal(words[0], "Not whole: the ledger. Everything else goes on.");
 });
 
+test("words: a node that tells of more of another's log than it can show is named", () => {
+  const reports = new Map([["n1", nodeReport("n1", { doubted: ["n3"] })]]);
+  const { words } = cellStatus(view({ reports }));
+  assert.ok(
+    words.some((line) => line.startsWith("n3 tells of more of what n1 wrote than it can show")),
+    words.join("\n"),
+  );
+});
+
 test("words: on a lower rung stands what is the matter and what to do", () => {
   const { words } = cellStatus(view({ story: tellLadder({ ...whole, hub: "lost" }) }));
   assert.match(words[0] ?? "", /^The hub cannot be reached\.$/);

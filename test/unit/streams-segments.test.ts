@@ -1,4 +1,5 @@
 /** Sealed segments: nothing that a store answers tells whether an entry is a row or sealed. */
+import { encodeBatch } from "../../src/data/batch/codec.ts";
 import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -9,6 +10,7 @@ import { SkerryError } from "../../src/lib/errors.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { openDatabase } from "../../src/runtime/sqlite/index.ts";
 import { entry, keysOf, range, temporaryFolder } from "../support/data.ts";
+import { hearPeer } from "../support/put-back.ts";
 import { letSeal, look, never, openSealing as open, small } from "../support/segments.ts";
 
 /** Spoils the content of the segments, the `which` oldest. */
@@ -140,7 +142,19 @@ async function compareStores(seed: number): Promise<void> {
     } else if (step % 5 === 0) {
       await alike("rotate", async (store) => {
         const { origin, vector } = await store.status();
-        return store.observe({ [origin]: (vector[origin] ?? 0) + 3 });
+        const other = [entry(step, { stream: "diary", producer: "of another life" })];
+        return hearPeer(store, {
+          vector: async () => ({ [origin]: (vector[origin] ?? 0) + 3 }),
+          log: async ({ from }) => {
+            const entries = other.map((one) => ({
+              ...one,
+              atMs: 1,
+              position: { origin, sequence: from },
+            }));
+            const bytes = encodeBatch({ origin, from, to: from, entries });
+            return { origin, from, to: from, entries: 1, bytes };
+          },
+        });
       });
     } else {
       await Promise.all(stores.map((store) => store.close()));

@@ -34,6 +34,8 @@ export type DocumentsPath = {
   readonly routes: (strong?: StrongDocumentRoutes) => Routes;
   readonly store: Pick<DocumentStore, "on">;
   readonly hub: DocumentsSync<ClearedBytes>;
+  /** Nodes that tell of more of what was written here than they can show. */
+  doubted(): readonly string[];
   /** A link to another node of the cell stands. */
   attachPeer(link: Link): void;
   /** A link to the hub stands. */
@@ -49,7 +51,7 @@ export async function startDocumentsPath(
   const store = await lifecycle.start(
     "documents",
     () => connectDocumentStore<ClearedBytes>(storage, { node: record.node }),
-    // An ordered end keeps the origin; without it the next start looks like the one after a crash.
+    // Its marker says that nothing was cut off.
     (part) => part.close(),
   );
   const replication = await lifecycle.start(
@@ -153,6 +155,7 @@ export async function startDocumentsPath(
       createDocumentRoutes({ store, writes, clock, ...(strong ? { strong } : {}) }),
     store,
     hub,
+    doubted: () => replication.doubted(),
     attachPeer: (link) => replication.attach(link),
     attachHub(link) {
       const connected = connectDocumentHub<ClearedBytes>(link);

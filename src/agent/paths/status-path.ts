@@ -29,6 +29,7 @@ import type { Ground } from "../ground.ts";
 import { cellStatus, podLine } from "../status.ts";
 import type { StatePath } from "./command-path.ts";
 import type { LinkPath } from "./link-path.ts";
+import type { DocumentsPath } from "./documents-path.ts";
 import type { SyncPath } from "./sync-path.ts";
 
 export type StatusPath = { report(): Promise<NodeReport>; readonly routes: Routes };
@@ -43,6 +44,7 @@ export function startStatusPath(
     state: StatePath;
     links: LinkPath;
     sync: SyncPath;
+    documents: Pick<DocumentsPath, "doubted">;
     membership: Membership;
     runner: PodRunner;
     keeper: Keeper;
@@ -53,7 +55,7 @@ export function startStatusPath(
   },
 ): StatusPath {
   const { clock, record, router, version } = ground;
-  const { state, links, sync, membership, runner, keeper, strain } = deps;
+  const { state, links, sync, documents, membership, runner, keeper, strain } = deps;
   const startedMs = clock.monotonicMs();
   let deployments: readonly Deployment[] = [];
   let nodes: readonly Node[] = [];
@@ -72,6 +74,7 @@ export function startStatusPath(
     const hubAgoMs = membership.hubAgoMs();
     const { lastContactMs } = state.mirror;
     const { usedUpForMs } = sync.budget.status();
+    const doubted = [...new Set([...sync.doubted(), ...documents.doubted()])];
     const ledger = ledgerReport(
       deps.ledgerSituation(),
       nodes.map(({ metadata }) => metadata.name),
@@ -112,6 +115,7 @@ export function startStatusPath(
               message,
             })),
           }),
+      ...(doubted.length === 0 ? {} : { doubted }),
       pods: runner
         .pods()
         .map(({ pod, status }) =>

@@ -46,6 +46,8 @@ export type SyncPath = {
   /** What may go to the hub, of documents too. */
   readonly budget: HubBudget;
   readonly routes: Routes;
+  /** Nodes that tell of more of this node's entries than they can show. */
+  doubted(): readonly string[];
   /** A link to another node of the cell stands. */
   attachPeer(link: Link): void;
   /** A link to the hub stands. */
@@ -61,7 +63,7 @@ export async function startSyncPath(
   const store = await lifecycle.start(
     "streams",
     () => connectStreamStore<ClearedBytes>(storage, { node: record.node }),
-    // An ordered end keeps the origin; without it the next start looks like the one after a crash.
+    // Its marker says that nothing was cut off.
     (part) => part.close(),
   );
   const replication = await lifecycle.start(
@@ -149,6 +151,7 @@ export async function startSyncPath(
       createStreamRoutes(readable, { clock })(app);
       createGroupRoutes(readable, { clock, levels: { durability, levelOf } })(app);
     },
+    doubted: () => replication.doubted(),
     attachPeer(link) {
       replication.attach(link);
       repair.attachPeer(link);

@@ -86,6 +86,8 @@ export type NodeReport = {
   readonly streams: readonly StreamStatusLine[];
   /** Sealed entries that its disk lost and that were not fetched again; absent when there are none. */
   readonly damaged?: readonly DamageLine[];
+  /** Nodes that told of more of this node's entries or documents than they could show; absent when there are none. */
+  readonly doubted?: readonly string[];
   readonly pods: readonly PodStatusLine[];
   /** What this host is short of, in words: `disk: 120 MiB free`; empty or absent when there is enough. */
   readonly short?: readonly string[];

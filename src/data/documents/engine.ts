@@ -61,10 +61,14 @@ export interface Engine {
   adopt(positions: readonly Position[]): void;
   readonly numbers: OriginNumbers;
   /**
-   * Goes on under another name, when others use positions of this log for other operations. What this
-   * store wrote into it, as far as it is kept, becomes new writes: each document as it is here now.
+   * Goes on under another name, when others use positions of this log behind `same` for other
+   * operations. What this store wrote there becomes new writes: each document as it is here now.
+   * `isForgotten`: others have documents only, and these may have counted some of it already.
    */
-  rotate(name: string, write: (document: Rescued) => void): void;
+  rotate(
+    name: string,
+    past: { same: number; isForgotten: boolean; write: (document: Rescued) => void },
+  ): void;
   /** Makes all documents again from the log; of one that was truncated, once a snapshot is here. */
   rebuild(): void;
   /** Once after opening: applies what an earlier version stored without knowing what it means. */
@@ -245,10 +249,10 @@ export function createEngine(
       }
       order.drain();
     },
-    rotate(name, write) {
+    rotate(name, { same, isForgotten, write }) {
       const before = engine.own;
       const rescued = new Map<string, Rescued>();
-      for (let from = before.floor + 1; from <= before.stored;) {
+      for (let from = same + 1; from <= before.stored;) {
         const logged = tables.operations(before, from, replayBytes);
         from += Math.max(1, logged.length);
         for (const { collection, id } of logged.flatMap(({ text }) => readOperation(text).writes)) {
@@ -256,15 +260,17 @@ export function createEngine(
           rescued.set(`${collection}\n${id}`, { collection, id, body });
         }
       }
-      before.bytes -= tables.dropOperations(before, before.floor);
-      before.stored = before.floor;
-      tables.saveOrigin(before);
       tables.setOwn(name);
       ownName = name;
       origins.row(name);
+      if (before.stored === same) return;
+      before.bytes -= tables.dropOperations(before, same);
+      before.stored = same;
+      tables.saveOrigin(before);
       engine.rebuild();
       // Written onto nothing they would count twice what others have as well.
-      if (engine.isBehindLog) tables.setRescued(JSON.stringify([...rescued.values()]));
+      if (engine.isBehindLog || isForgotten)
+        tables.setRescued(JSON.stringify([...rescued.values()]));
       else for (const document of rescued.values()) write(document);
       log.info("writes since the start were made again under the new origin", {
         origin: name,

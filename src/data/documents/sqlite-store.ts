@@ -11,10 +11,12 @@ import { createSignals } from "../../lib/signals.ts";
 import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
 import { claimIdentity } from "../streams/claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "../streams/identity.ts";
+import { judge, type Ask } from "../streams/put-back.ts";
 import { refuse } from "../streams/refusal.ts";
 import { checkWrites, unknownCollection } from "./check.ts";
 import { createAges } from "./ages.ts";
 import { createAgeTables } from "./age-tables.ts";
+import { decodeOperations } from "./codec.ts";
 import { createClaims } from "./claims.ts";
 import { createEngine, type Rescued } from "./engine.ts";
 import { createExpiry } from "./expiry.ts";
@@ -138,6 +140,14 @@ export function openDocumentStore(
       writeNow(request, { isAgain: isOwn }).state === "stored",
     monotonicMs: () => clock.monotonicMs(),
   });
+  const compareOperations = ({ origin, from }: Ask, piece: Uint8Array) => {
+    const theirs = decodeOperations(piece);
+    if (theirs.origin !== origin || theirs.from !== from) return "nothing";
+    const [mine] = engine.texts({ origin, from, bytesMax: 1 })?.texts ?? [];
+    // Forgotten here: everybody had it.
+    if (mine === undefined && from <= engine.own.floor) return "nothing";
+    return mine === theirs.texts[0] ? "same" : "other";
+  };
   let { view } = identity;
 
   const store: LocalDocumentStore = {
@@ -210,24 +220,33 @@ export function openDocumentStore(
     async vector() {
       return engine.vector();
     },
-    async observe(peer) {
-      const { name, stored } = engine.own;
-      if ((peer[name] ?? 0) <= stored) return { origin: name, rotated: false };
+    async observe(told, proof) {
+      const { name, stored: top, floor } = engine.own;
+      const verdict = judge({ name, top, floor }, told, proof, compareOperations);
+      if (verdict.state === "fine") return { origin: name, rotated: false };
+      if (verdict.state === "ask") return { origin: name, rotated: false, ask: verdict.ask };
+      const { same } = verdict;
       const origin = `${node}.${newIncarnation(random, clock.wallMs())}`;
       // Who was being given documents begins anew.
       const renewed = nameSuffix(random, 8);
-      await writer.write(() => {
-        engine.rotate(origin, writeAgain);
+      const rotated = await writer.write(() => {
+        // Another peer may have shown it meanwhile.
+        if (engine.own.name !== name) return false;
+        const isForgotten = proof?.state === "forgotten";
+        engine.rotate(origin, { same, isForgotten, write: writeAgain });
         tables.setView(renewed);
+        return true;
       });
+      if (!rotated) return { origin: engine.own.name, rotated };
       view = renewed;
-      log.error("a peer knows more of this store's log than the store itself: it was rolled back", {
+      log.error("others have more of this store's log than the store itself: it was put back", {
         origin: name,
         now: origin,
-        stored,
-        peerTop: peer[name],
+        top,
+        same,
+        theirTop: told[name],
       });
-      return { origin, rotated: true, disputed: name };
+      return { origin, rotated, disputed: name };
     },
     truncate: (limits) => writer.write(() => engine.truncate(limits)),
     expire: (query) => writer.write(() => expiry.step(declared.values(), query)),

@@ -3,6 +3,7 @@
  * (`sqlite-store.ts`), one speaks to it from the main thread (`thread.ts`). Invariants M1 to M9 stand
  * in the README.
  */
+import type { Observed, Proof } from "../streams/put-back.ts";
 import type { EgressPolicy, FieldChange, Operation, TextDelta } from "../../api/records/index.ts";
 import type { Conflict } from "./body.ts";
 import type { JsonObject } from "./json.ts";
@@ -206,13 +207,8 @@ export interface DocumentStore {
   /** Stores a piece of a log, and applies what is not waiting for others. Throws `invalid-batch`. */
   apply(bytes: Uint8Array): Promise<ApplyAnswer & { readonly vector: Vector }>;
   vector(): Promise<Vector>;
-  /** As of a store of streams: a peer that knows more of this store's log shows that it was rolled back. */
-  observe(vector: Vector): Promise<{
-    readonly origin: string;
-    readonly rotated: boolean;
-    /** The log that it went on with until now. */
-    readonly disputed?: string;
-  }>;
+  /** As of a store of streams: a peer that shows more of this store's log shows that it was put back. */
+  observe(vector: Vector, proof?: Proof): Promise<Observed>;
   /** A piece of it; what is forgotten, others have from `snapshots`. */
   truncate(limits: TruncateLimits): Promise<Truncated>;
   /** Deletes a piece of what is older than its collection keeps it. */

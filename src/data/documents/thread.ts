@@ -5,6 +5,7 @@
 import type { Thread } from "../../runtime/thread/index.ts";
 import type { ApplyAnswer, EncodedBatch, LogQuery, Vector } from "../streams/store.ts";
 import type { ClearedLog, DocumentEgress, OperationGate } from "../ports.ts";
+import type { Observed, Proof } from "../streams/put-back.ts";
 import type { ReplicatedSnapshots } from "../replication/replicated.ts";
 import type { SnapshotTaken } from "./snapshots.ts";
 import type { TruncateLimits, Truncated } from "./truncate.ts";
@@ -44,9 +45,7 @@ export type DocumentMethods<C = unknown> = {
   "documents.log"(query: LogQuery): Promise<EncodedBatch | undefined>;
   "documents.apply"(bytes: Uint8Array): Promise<ApplyAnswer & { readonly vector: Vector }>;
   "documents.vector"(): Promise<Vector>;
-  "documents.observe"(
-    vector: Vector,
-  ): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  "documents.observe"(told: { readonly vector: Vector; readonly proof?: Proof }): Promise<Observed>;
   "documents.truncate"(limits: TruncateLimits): Promise<Truncated>;
   "documents.expire"(query: ExpireQuery): Promise<Expired>;
   "documents.give"(query: GiveQuery): Promise<Uint8Array | undefined>;
@@ -86,7 +85,7 @@ export function serveDocumentStore<C>(
     },
     "documents.apply": (bytes) => store.apply(bytes),
     "documents.vector": () => store.vector(),
-    "documents.observe": (vector) => store.observe(vector),
+    "documents.observe": ({ vector, proof }) => store.observe(vector, proof),
     "documents.truncate": (limits) => store.truncate(limits),
     "documents.expire": (query) => store.expire(query),
     "documents.give": (query) => store.snapshots.give(query),
@@ -137,7 +136,8 @@ export function connectDocumentStore<C = unknown>(
       return thread.call("documents.apply", copy, { transfer: [copy.buffer] });
     },
     vector: () => thread.call("documents.vector", nothing),
-    observe: (vector) => thread.call("documents.observe", vector),
+    observe: (vector, proof) =>
+      thread.call("documents.observe", { vector, ...(proof ? { proof } : {}) }),
     truncate: (limits) => thread.call("documents.truncate", limits),
     expire: (query) => thread.call("documents.expire", query),
     snapshots: {

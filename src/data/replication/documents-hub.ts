@@ -169,8 +169,11 @@ export function createDocumentsSync<C>(
       const states = await hub.feeds(wishes, { signal });
       for (const state of Object.values(states)) {
         if (state?.state !== "open") continue;
-        const { disputed: log } = await store.observe(state.tops);
-        if (log !== undefined) disputed.add(log);
+        const { ask } = await store.observe(state.tops);
+        if (!ask) continue;
+        const same = Math.max(0, ...asked.map(({ tops }) => tops[ask.origin] ?? 0));
+        const found = await store.observe(state.tops, { state: "told", same });
+        if (found.disputed !== undefined) disputed.add(found.disputed);
       }
       learn(states, asked, (feed, tops) => {
         feed.tops = { ...tops };

@@ -15,7 +15,7 @@ import { originOfLog, parseLane } from "../tables/lanes.ts";
 import { createBell } from "./bell.ts";
 import { createForeignLag } from "./foreign-lag.ts";
 import type { HubBudget } from "./hub-budget.ts";
-import type { Observed } from "./replicated.ts";
+import type { Observed, Proof } from "./replicated.ts";
 import { createSendWindow } from "./send-window.ts";
 import { createTurns } from "./turns.ts";
 import { withoutLogs } from "./vectors.ts";
@@ -59,7 +59,7 @@ export function createHubSync<C>(
       /** Told now and then what the hub has. */
       markHub?(vector: Vector): Promise<void>;
       /** Whether the hub has more of this store's log than the store itself (D7). */
-      observe?(vector: Vector): Promise<Observed>;
+      observe?(vector: Vector, proof?: Proof): Promise<Observed>;
       on(event: "grown", listener: (grown: { readonly vector: Vector }) => void): () => void;
     };
     readonly egress: Egress<C>;
@@ -126,8 +126,17 @@ export function createHubSync<C>(
   };
   const askVector = async (hub: Hub<C>, signal: AbortSignal) => {
     const told = await withTimeout(signal, (limit) => hub.vector({ signal: limit }));
-    const { disputed: log } = (await store.observe?.(told)) ?? {};
-    if (log !== undefined) disputed.add(log);
+    const { ask } = (await store.observe?.(told)) ?? {};
+    if (ask) {
+      const same = Math.max(
+        0,
+        ...Object.entries(hubVector).map(([name, top]) =>
+          originOfLog(name) === ask.origin ? top : 0,
+        ),
+      );
+      const found = await store.observe?.(told, { state: "told", same });
+      if (found?.disputed !== undefined) disputed.add(found.disputed);
+    }
     learn({ ...told });
     lag.heard();
   };

@@ -13,9 +13,10 @@ import type { Link, Peer, Router } from "../../transport/index.ts";
 import type { ReplicatedStore, Vector } from "./replicated.ts";
 import { decodePull, decodeSnapshotWish, decodeVector, encodeJson } from "./messages.ts";
 import { peerNode } from "./peer-node.ts";
+import { createOwnLog } from "./own-log.ts";
 import { createPuller } from "./pull.ts";
 import { createPush, type Push } from "./push.ts";
-import { covers, withoutLogs } from "./vectors.ts";
+import { covers } from "./vectors.ts";
 
 export type ReplicationOptions = {
   readonly node: string;
@@ -49,6 +50,8 @@ export interface Replication {
    * or not yet, replication goes on.
    */
   setNodes(nodes: readonly string[]): void;
+  /** Nodes that tell of more of this store's log than they can show. */
+  doubted(): readonly string[];
   on(event: "vectors", listener: (change: { node: string }) => void): () => void;
   stop(): void;
 }
@@ -83,10 +86,10 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
   const signals = createSignals<{ vectors: { node: string } }>({
     onListenerError: (error) => log.error("a listener of replication failed", { error }),
   });
+  const ownLog = createOwnLog({ store, clock, log }, { methods, timeoutMs });
   const puller = createPuller({ store, log }, { methods, batchBytesMax, timeoutMs });
   /** Undefined until they are known: then everybody counts. */
   let members: ReadonlySet<string> | undefined;
-  const disputed = new Set<string>();
   let stopped = false;
   let latest: Vector = {};
   /** Counts what makes a comparison old that is under way. */
@@ -114,17 +117,6 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
     signals.emit("vectors", { node: state.node });
   };
 
-  /**
-   * Before anything that a peer tells counts: whether it has more of this store's log than the store (D7).
-   * Then nobody can say of that log which entries a peer has, and it covers no write (D6).
-   */
-  const observe = async (theirs: Vector): Promise<string> => {
-    const { origin, rotated, disputed: name } = await store.observe(theirs);
-    if (rotated) log.warn("replication goes on under a new origin", { origin });
-    if (name !== undefined) disputed.add(name);
-    return origin;
-  };
-
   /** A lost link is the normal end of it; what else goes wrong is tried again in the next round. */
   const complain = (state: PeerState, link: Link) => (error: unknown) => {
     if (link.closed.aborted || isAbort(error) || stopped) return;
@@ -148,8 +140,8 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
         priority: 0,
       });
       if (state.link !== link || stopped) return;
-      const theirs = decodeVector(answer);
-      const origin = await observe(theirs);
+      const heard = await ownLog.hear(link, state.node, decodeVector(answer));
+      const { origin, told: theirs, isDoubted } = heard;
       if (state.link !== link || stopped) return;
       state.vector = { ...theirs };
       tell(state, {});
@@ -158,7 +150,8 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
         { methods, batchBytesMax, timeoutMs },
       );
       const top = Math.max(mine[origin] ?? 0, latest[origin] ?? 0);
-      state.push.resume({ origin, after: theirs[origin] ?? 0, top, ackedBefore });
+      // From where on it lacks this store's log nobody can say.
+      if (!isDoubted) state.push.resume({ origin, after: theirs[origin] ?? 0, top, ackedBefore });
       void puller.pull(link, { origin, mine, theirs }).then(
         (hasAll) => {
           if (hasAll && isSame(mine, theirs) && growths === growthsBefore && state.link === link)
@@ -214,12 +207,15 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
         });
       router.handle(`${methods}.vector`, async ({ peer, body }) => {
         const state = stateOf(nodeOf(peer));
-        const theirs = decodeVector(body);
+        const told = decodeVector(body);
         const mine = await store.vector();
         const isOwn = (name: string) => name.startsWith(`${options.node}.`);
-        if (Object.entries(theirs).some(([name, top]) => isOwn(name) && top > (mine[name] ?? 0)))
-          await observe(theirs);
-        state.vector = { ...theirs };
+        const isMore = Object.entries(told).some(
+          ([name, top]) => isOwn(name) && top > (mine[name] ?? 0),
+        );
+        const heard = isMore ? await ownLog.overhear(told) : { told, isMore };
+        if (heard.isMore && state.link) void compare(state, state.link);
+        state.vector = { ...heard.told };
         tell(state, {});
         if (!isSame(mine, state.vector)) state.calmFromMs = undefined;
         return encodeJson(mine);
@@ -247,10 +243,7 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
       new Map(
         [...peersByNode.values()]
           .filter(({ node }) => members?.has(node) ?? true)
-          .map(({ node, vector }) => [
-            node,
-            disputed.size === 0 ? vector : withoutLogs(vector, (name) => disputed.has(name)),
-          ]),
+          .map(({ node, vector }) => [node, ownLog.undisputed(vector)]),
       ),
     setNodes(nodes) {
       const before = members;
@@ -265,6 +258,7 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
         if (link) void compare(state, link);
       }
     },
+    doubted: () => ownLog.doubted(),
     on: (event, listener) => signals.on(event, listener),
     stop() {
       stopped = true;

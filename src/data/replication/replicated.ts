@@ -1,22 +1,18 @@
 /** What replication asks of a store: logs by origin and position, and vectors that tell how far. */
 import type { SnapshotPlace, SnapshotTaken, SnapshotWish } from "../documents/snapshots.ts";
+import type { Observed, Proof } from "../streams/put-back.ts";
 import type { ApplyAnswer, EncodedBatch, LogQuery, Vector } from "../streams/store.ts";
 
 export type { Vector } from "../streams/store.ts";
-
-/** `disputed`: the log that was given up just now, since others have more of it: what they tell of it is not this store's. */
-export type Observed = {
-  readonly origin: string;
-  readonly rotated: boolean;
-  readonly disputed?: string;
-};
+export type { Observed, Proof } from "../streams/put-back.ts";
 
 export interface ReplicatedStore {
   log(query: LogQuery): Promise<EncodedBatch | undefined>;
   /** With `vector`, who pushed learns of other logs at once, not only in the next comparison. */
   apply(bytes: Uint8Array): Promise<ApplyAnswer & { readonly vector?: Vector }>;
   vector(): Promise<Vector>;
-  observe(vector: Vector): Promise<Observed>;
+  /** Of what another store told: see there. */
+  observe(vector: Vector, proof?: Proof): Promise<Observed>;
   on(event: "grown", listener: (grown: { readonly vector: Vector }) => void): () => void;
   /** Of one whose log is forgotten from its beginning. */
   readonly snapshots?: ReplicatedSnapshots;

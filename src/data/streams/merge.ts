@@ -18,8 +18,8 @@ import type { AppendAnswer, ApplyAnswer, ColumnBatch, Vector } from "./store.ts"
 export interface Merge {
   add(request: readonly EntryInput[]): AppendAnswer;
   apply(batch: ColumnBatch): ApplyAnswer;
-  /** Goes on under `origin`; what the log held moves along. */
-  rotate(origin: string): void;
+  /** Goes on under `origin`; what the log held behind a position moves along. */
+  rotate(origin: string, after: number): void;
   vector(): Vector;
   readonly own: OriginRow;
   /** Streams with new entries since the last call. */
@@ -145,16 +145,16 @@ export function createMerge(
       });
     },
 
-    rotate(name) {
+    rotate(name, after) {
       const before = own;
       const next = names.origin(scope, name);
-      sealing.unseal(before, names.streams(), 0);
+      sealing.unseal(before, names.streams(), after);
       const moved = db
-        .prepare("SELECT id FROM entry WHERE origin = ? ORDER BY sequence")
-        .all(before.id);
+        .prepare("SELECT id FROM entry WHERE origin = ? AND sequence > ? ORDER BY sequence")
+        .all(before.id, after);
       const move = db.prepare("UPDATE entry SET origin = ?, sequence = ? WHERE id = ?");
       for (const row of moved) move.run(next.id, ++next.top, Number(row["id"]));
-      before.top = 0;
+      before.top = Math.min(before.top, after);
       names.writeTop(before);
       names.writeTop(next);
       db.prepare("UPDATE meta SET value = ? WHERE name = 'origin'").run(name);

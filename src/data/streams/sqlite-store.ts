@@ -25,6 +25,8 @@ import { createGroups } from "./groups/sqlite-groups.ts";
 import { markHub } from "./hub-mark.ts";
 import { createLeaving } from "./leaving.ts";
 import { createMerge } from "./merge.ts";
+import { judge, type Ask } from "./put-back.ts";
+import { compareShown } from "./shown.ts";
 import { createReading } from "./reading.ts";
 import { createShedding } from "./shedding.ts";
 import { storeStatus } from "./store-status.ts";
@@ -184,6 +186,9 @@ export function openStreamStore(
     },
   );
 
+  const compareEntries = (ask: Ask, piece: Uint8Array) =>
+    compareShown(ask, decodeColumns(piece), reading.log({ ...ask, bytesMax: 1 }));
+
   const store: LocalStreamStore = {
     node,
     groups,
@@ -246,18 +251,28 @@ export function openStreamStore(
       if (!backlog.hubExpected) await writer.write(() => backlog.expectHub());
     },
     markHub: (tops) => writer.write(() => markHub({ names, lanes, backlog }, scope, tops)),
-    async observe(peer) {
+    async observe(told, proof) {
       const { name, top } = merge.own;
-      if ((peer[name] ?? 0) <= top) return { origin: name, rotated: false };
+      const verdict = judge({ name, top, floor: 0 }, told, proof, compareEntries);
+      if (verdict.state === "fine") return { origin: name, rotated: false };
+      if (verdict.state === "ask") return { origin: name, rotated: false, ask: verdict.ask };
+      const { same } = verdict;
       const origin = `${node}.${newIncarnation(random, clock.wallMs())}`;
-      await writer.write(() => merge.rotate(origin));
-      log.error("a peer knows more of this store's log than the store itself: it was rolled back", {
+      const rotated = await writer.write(() => {
+        // Another peer may have shown it meanwhile.
+        if (merge.own.name !== name) return false;
+        merge.rotate(origin, same);
+        return true;
+      });
+      if (!rotated) return { origin: merge.own.name, rotated };
+      log.error("others have more of this store's log than the store itself: it was put back", {
         origin: name,
         now: origin,
         top,
-        peerTop: peer[name],
+        same,
+        theirTop: told[name],
       });
-      return { origin, rotated: true, disputed: name };
+      return { origin, rotated, disputed: name };
     },
     async retain() {
       segments.trim();

@@ -4,6 +4,7 @@
  * Invariants D1 to D9 stand in the README.
  */
 import type { AppendAnswer, ReadEntry, Refused, Vector } from "./answers.ts";
+import type { Observed, Proof } from "./put-back.ts";
 import type { ConsumerGroups } from "./groups/groups.ts";
 import type { SegmentRepairs } from "./repairs.ts";
 import type { EgressPolicy, EntryColumns, EntryInput, StoredEntry } from "../../api/index.ts";
@@ -197,15 +198,11 @@ export interface StreamStore {
   /** The hub's durable vector, as the hub last said; may go back when the hub lost data. */
   markHub(vector: Vector): Promise<void>;
   /**
-   * A peer's vector. When it knows more of this store's own log than this store does, the disk was
-   * rolled back: the store takes a new incarnation (D7). Answers the origin to use from now on.
+   * A peer's vector. When it has more of this store's own log than the store does, and shows it, the
+   * machine was put back: the store takes a new incarnation, and what it alone has moves there (D7).
+   * Answers the origin to use from now on, or what to ask that peer.
    */
-  observe(vector: Vector): Promise<{
-    readonly origin: string;
-    readonly rotated: boolean;
-    /** The log that it went on with until now. */
-    readonly disputed?: string;
-  }>;
+  observe(vector: Vector, proof?: Proof): Promise<Observed>;
   /** Removes what is beyond the limits, in small steps between other writes. */
   retain(): Promise<{ readonly removed: number }>;
   on(event: "grown", listener: (grown: Grown) => void): () => void;

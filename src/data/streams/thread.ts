@@ -25,6 +25,7 @@ import type {
 } from "./store.ts";
 import type { CopyQuery, Damage, RestoreAnswer, SegmentRepairs } from "./repairs.ts";
 import { connectGroups, serveGroups, type GroupMethods } from "./groups/thread.ts";
+import type { Observed, Proof } from "./put-back.ts";
 import { packableOf, readEntries } from "./packing.ts";
 import { busy, refuse, watchLate } from "./refusal.ts";
 
@@ -47,7 +48,7 @@ export type StreamMethods<C = unknown> = GroupMethods & {
   "data.account"(account: string | undefined): Promise<string | undefined>;
   "data.expectHub"(): Promise<void>;
   "data.markHub"(vector: Vector): Promise<void>;
-  "data.observe"(vector: Vector): Promise<{ readonly origin: string; readonly rotated: boolean }>;
+  "data.observe"(told: { readonly vector: Vector; readonly proof?: Proof }): Promise<Observed>;
   "data.retain"(): Promise<{ readonly removed: number }>;
   "data.clear"(query: LogQuery): Promise<ClearedLog<C> | undefined>;
   "data.damage"(): Promise<readonly Damage[]>;
@@ -108,7 +109,7 @@ export function serveStreamStore<C>(
     },
     "data.expectHub": () => store.expectHub(),
     "data.markHub": (vector) => store.markHub(vector),
-    "data.observe": (vector) => store.observe(vector),
+    "data.observe": ({ vector, proof }) => store.observe(vector, proof),
     "data.retain": () => store.retain(),
     async "data.clear"(query) {
       const batch = store.readLeaving(query);
@@ -265,7 +266,8 @@ export function connectStreamStore<C = unknown>(
     lanes: () => thread.call("data.lanes", undefined as never),
     expectHub: () => thread.call("data.expectHub", undefined as never),
     markHub: (vector) => thread.call("data.markHub", vector),
-    observe: (vector) => thread.call("data.observe", vector),
+    observe: (vector, proof) =>
+      thread.call("data.observe", { vector, ...(proof ? { proof } : {}) }),
     retain: () => thread.call("data.retain", undefined as never),
     clear: (query) => thread.call("data.clear", query),
     on: (_event, listener) => thread.on("data.grown", listener),

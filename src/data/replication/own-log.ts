@@ -1,0 +1,92 @@
+/**
+ * What a peer tells of this store's own log counts as far as the store has it. A peer that tells of more is
+ * asked to show it: by its log, or, where that is forgotten, by its documents. It does, and the machine was
+ * put back (D7): the store goes on under a new origin. It does not, and what it tells of this log is worth
+ * nothing: no write is covered by it, and no log is forgotten for it.
+ */
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Link } from "../../transport/index.ts";
+import { encodeJson } from "./messages.ts";
+import type { Observed, Proof, ReplicatedStore, Vector } from "./replicated.ts";
+import { withoutLogs } from "./vectors.ts";
+
+export interface OwnLog {
+  /** Before anything that a peer tells counts. `told`: what does; `isDoubted`: not all of it. */
+  hear(
+    link: Link,
+    node: string,
+    told: Vector,
+  ): Promise<{ origin: string; told: Vector; isDoubted: boolean }>;
+  /** The same where it cannot be asked. `isMore`: it is to be asked. */
+  overhear(told: Vector): Promise<{ told: Vector; isMore: boolean }>;
+  /** Without logs that were given up since others had more of them: nobody can say which entries they have. */
+  undisputed(vector: Vector): Vector;
+  /** Who told of more than it could show when it was last asked. */
+  doubted(): readonly string[];
+}
+
+/** Until the same node is asked again, and told of in the log. */
+const doubtMs = 60_000;
+
+export function createOwnLog(
+  deps: { store: ReplicatedStore; clock: Clock; log: Log },
+  options: { methods: string; timeoutMs: number },
+): OwnLog {
+  const { store, clock, log } = deps;
+  const { methods, timeoutMs } = options;
+  const disputed = new Set<string>();
+  const doubtedUntilMs = new Map<string, number>();
+
+  const prove = async (link: Link, ask: NonNullable<Observed["ask"]>): Promise<Proof> => {
+    const { origin, from, other } = ask;
+    const question = encodeJson({ origin, from, bytesMax: 1 });
+    const piece = await link.request(`${methods}.pull`, question, { timeoutMs });
+    const isShown = piece.length > 0 || other !== undefined || !store.snapshots;
+    if (isShown) return { state: "shown", ask, piece: new Uint8Array(piece) };
+    const wish = encodeJson({ vector: await store.vector(), force: false });
+    const documents = await link.request(`${methods}.snapshot`, wish, { timeoutMs });
+    return documents.length > 0 ? { state: "forgotten" } : { state: "shown", ask, piece };
+  };
+  const settle = async (link: Link, told: Vector, first: Observed): Promise<Observed> => {
+    let found = first;
+    while (found.ask) found = await store.observe(told, await prove(link, found.ask));
+    return found;
+  };
+  const isDoubted = (node: string) => (doubtedUntilMs.get(node) ?? 0) > clock.monotonicMs();
+
+  return {
+    async hear(link, node, told) {
+      const first = await store.observe(told);
+      if (!first.ask) {
+        doubtedUntilMs.delete(node);
+        return { origin: first.origin, told, isDoubted: false };
+      }
+      if (!isDoubted(node)) {
+        const { origin, rotated, disputed: before } = await settle(link, told, first);
+        if (before !== undefined) disputed.add(before);
+        if (rotated) log.warn("replication goes on under a new origin", { origin });
+        if (origin !== first.origin) return { origin, told, isDoubted: false };
+        doubtedUntilMs.set(node, clock.monotonicMs() + doubtMs);
+        log.warn(
+          "a peer tells of more of this store's log than it can show; it counts for nothing",
+          {
+            peer: node,
+            origin: first.origin,
+            theirTop: told[first.origin],
+          },
+        );
+      }
+      const { origin } = first;
+      return { origin, told: withoutLogs(told, (name) => name === origin), isDoubted: true };
+    },
+    async overhear(told) {
+      const { origin, ask } = await store.observe(told);
+      if (!ask) return { told, isMore: false };
+      return { told: withoutLogs(told, (name) => name === origin), isMore: true };
+    },
+    undisputed: (vector) =>
+      disputed.size === 0 ? vector : withoutLogs(vector, (name) => disputed.has(name)),
+    doubted: () => [...doubtedUntilMs.keys()],
+  };
+}

@@ -1,0 +1,21 @@
+/** What a peer shows of this store's own log, beside what stands there here. Pure. */
+import { isDeepStrictEqual } from "node:util";
+import { toLogBatch } from "../batch/codec.ts";
+import type { Ask, Compared } from "./put-back.ts";
+import type { ColumnBatch } from "./store.ts";
+
+/** Of each the log from the position asked for on; an entry is enough. */
+export function compareShown(
+  { origin, from, other }: Ask,
+  theirs: ColumnBatch,
+  here: ColumnBatch | undefined,
+): Compared {
+  const [shown] = toLogBatch(theirs).entries;
+  if (theirs.origin !== origin || !shown) return "nothing";
+  // Beyond the log's end here, anything that they have is more.
+  if (other === undefined) return "other";
+  const [mine] = here ? toLogBatch(here).entries : [];
+  if (mine?.position.sequence !== from || shown.position.sequence !== from) return "nothing";
+  const [one, two] = [mine, shown].map((entry) => ({ ...entry, body: Buffer.from(entry.body) }));
+  return isDeepStrictEqual(one, two) ? "same" : "other";
+}
