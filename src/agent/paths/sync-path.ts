@@ -16,6 +16,7 @@ import {
   connectStreamStore,
   createDurability,
   createGroupRoutes,
+  createHubNews,
   createHubSync,
   createReplication,
   createSegmentRepair,
@@ -98,6 +99,17 @@ export async function startSyncPath(
     (part) => part.stop(),
   );
 
+  const news = await lifecycle.start(
+    "hub news",
+    () =>
+      createHubNews(
+        { hub, store: logsAndLanes(store), clock, log },
+        { trustDomain: deps.trustDomain },
+      ),
+    (part) => part.stop(),
+  );
+  news.register(ground.router);
+
   let streams: readonly Stream[] = [];
   let nodes = 1;
   followHubAddress({ record, mirrored }, () => {
@@ -154,6 +166,7 @@ export async function startSyncPath(
     doubted: () => replication.doubted(),
     attachPeer(link) {
       replication.attach(link);
+      if (record.hub !== undefined) news.attach(link);
       repair.attachPeer(link);
     },
     attachHub(link) {

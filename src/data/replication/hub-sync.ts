@@ -18,7 +18,7 @@ import type { HubBudget } from "./hub-budget.ts";
 import type { Observed, Proof } from "./replicated.ts";
 import { createSendWindow } from "./send-window.ts";
 import { createTurns } from "./turns.ts";
-import { withoutLogs } from "./vectors.ts";
+import { covers, withoutLogs } from "./vectors.ts";
 
 export type HubSyncOptions = {
   readonly node: string;
@@ -42,6 +42,8 @@ export interface HubSync<C> {
   attach(hub: Hub<C>, closed: AbortSignal): void;
   /** The hub's durable vector as last heard. */
   vector(): Vector;
+  /** What another node heard from the hub; nothing while the hub can be asked. */
+  overhear(told: Vector): Promise<void>;
   /** A hub connection stands now. */
   readonly connected: boolean;
   on(event: "vector", listener: () => void): () => void;
@@ -286,6 +288,16 @@ export function createHubSync<C>(
   });
 
   return {
+    async overhear(told) {
+      const { ask } = (await store.observe?.(told)) ?? {};
+      if (connected) return;
+      const known = { ...hubVector };
+      for (const [name, top] of Object.entries(told)) {
+        // Of a log that the hub has more of than there is, it has to speak itself (D7).
+        if (originOfLog(name) !== ask?.origin) known[name] = Math.max(known[name] ?? 0, top);
+      }
+      if (!covers(hubVector, known)) learn(known);
+    },
     attach(hub, closed) {
       current?.abort();
       const controller = new AbortController();

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import {
   connectHub,
   createDurability,
+  createHubNews,
   createHubSync,
   createReplication,
   encodeBatch,
@@ -13,6 +14,7 @@ import {
   registerGlobalStore,
   type Durability,
   type GlobalStore,
+  type HubNews,
   type HubSync,
   type LocalStreamStore,
   type Replication,
@@ -36,6 +38,7 @@ export type Node = {
   router: VirtualRouter;
   replication: Replication;
   hubSync: HubSync<Cleared<Uint8Array>>;
+  hubNews: HubNews;
   durability: Durability;
 };
 
@@ -114,6 +117,11 @@ export async function createCell(
       { store: logsAndLanes(store), egress, clock, random: fork(), log },
       { node: name, requestTimeoutMs: 2000, batchBytesMax, priorityOf },
     );
+    const hubNews = createHubNews(
+      { hub: hubSync, store: logsAndLanes(store), clock, log },
+      { trustDomain, requestTimeoutMs: 2000 },
+    );
+    hubNews.register(router);
     const durability = createDurability({
       store,
       peers: replication,
@@ -123,7 +131,7 @@ export async function createCell(
       clock,
       log,
     });
-    return { name, path, up: true, store, router, replication, hubSync, durability };
+    return { name, path, up: true, store, router, replication, hubSync, hubNews, durability };
   };
 
   const departed: Node[] = [];
@@ -156,8 +164,13 @@ export async function createCell(
       );
       links.set(linkKey(a, b), link);
       if (right) {
-        left.replication.attach(link.left);
-        right.replication.attach(link.right);
+        for (const [node, own] of [
+          [left, link.left],
+          [right, link.right],
+        ] as const) {
+          node.replication.attach(own);
+          node.hubNews.attach(own);
+        }
       } else {
         left.hubSync.attach(connectHub<Cleared<Uint8Array>>(link.left), link.left.closed);
       }
@@ -180,6 +193,7 @@ export async function createCell(
       for (const other of [...nodes.keys(), "hub"]) if (other !== name) cell.cut(name, other);
       node.replication.stop();
       node.hubSync.stop();
+      node.hubNews.stop();
       node.durability.stop();
       await options.onDown?.(node);
       await node.store.close();
@@ -211,6 +225,7 @@ export async function createCell(
         if (!node.up) continue;
         node.replication.stop();
         node.hubSync.stop();
+        node.hubNews.stop();
         node.durability.stop();
         await node.store.close();
       }

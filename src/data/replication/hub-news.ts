@@ -1,0 +1,94 @@
+/**
+ * What the hub has, for a node without a link to it: the others send its log there, and only they hear so.
+ * While something here is not known to be there, and the hub says nothing itself, it asks them. Who answers
+ * tells what the hub said to it on a link that stands, and never what it heard in this way.
+ */
+import { every, type Clock } from "../../lib/clock.ts";
+import { isAbort, SkerryError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Link, Router } from "../../transport/index.ts";
+import type { HubSync } from "./hub-sync.ts";
+import { decodeVector, encodeJson } from "./messages.ts";
+import { peerNode } from "./peer-node.ts";
+import type { Vector } from "./replicated.ts";
+import { covers } from "./vectors.ts";
+
+export interface HubNews {
+  /** Answers `data.hub`. */
+  register(router: Router): void;
+  /** Asks over this link until it closes; the newest to a node is the one used. */
+  attach(link: Link): void;
+  stop(): void;
+}
+
+/** Until who had no word of the hub is asked again. */
+const quietMs = 5000;
+
+export function createHubNews(
+  deps: {
+    readonly hub: Pick<HubSync<never>, "connected" | "vector" | "overhear">;
+    /** With its lanes. */
+    readonly store: { vector(): Promise<Vector> };
+    readonly clock: Clock;
+    readonly log: Log;
+  },
+  options: {
+    readonly trustDomain: string;
+    /** Default 1000. */
+    readonly periodMs?: number;
+    /** Default 20,000. */
+    readonly requestTimeoutMs?: number;
+  },
+): HubNews {
+  const { hub, store, clock, log } = deps;
+  const timeoutMs = options.requestTimeoutMs ?? 20_000;
+  /** By node; when it is to be asked again. */
+  const peers = new Map<string, { readonly link: Link; dueMs: number }>();
+
+  const ask = async (node: string, peer: { readonly link: Link; dueMs: number }) => {
+    const { link } = peer;
+    // Not again while it is under way.
+    peer.dueMs = Infinity;
+    let isQuiet = true;
+    try {
+      const answer = await link.request("data.hub", new Uint8Array(), { timeoutMs, priority: 0 });
+      isQuiet = answer.length === 0;
+      if (!isQuiet) await hub.overhear(decodeVector(answer));
+    } catch (error) {
+      if (link.closed.aborted || isAbort(error)) return;
+      // A peer of an earlier version: it is asked no more.
+      if (error instanceof SkerryError && error.code === "unknown-method") return;
+      log.debug("a peer did not say what the hub has", { peer: node, error });
+    }
+    peer.dueMs = clock.monotonicMs() + (isQuiet ? quietMs : 0);
+  };
+  const round = async () => {
+    const due = [...peers].filter(([, { dueMs }]) => dueMs <= clock.monotonicMs());
+    if (hub.connected || due.length === 0) return;
+    if (covers(hub.vector(), await store.vector())) return;
+    for (const [node, peer] of due) void ask(node, peer);
+  };
+  const rounds = every(clock, options.periodMs ?? 1000, round, (error) =>
+    log.warn("others were not asked what the hub has; it is tried again", { error }),
+  );
+
+  return {
+    register(router) {
+      router.handle("data.hub", async ({ peer }) => {
+        peerNode(peer, options.trustDomain);
+        return hub.connected ? encodeJson(hub.vector()) : new Uint8Array();
+      });
+    },
+    attach(link) {
+      const node = peerNode(link.peer, options.trustDomain);
+      const peer = { link, dueMs: 0 };
+      peers.set(node, peer);
+      const forget = () => {
+        if (peers.get(node) === peer) peers.delete(node);
+      };
+      link.closed.addEventListener("abort", forget, { once: true });
+      if (link.closed.aborted) forget();
+    },
+    stop: () => rounds.cancel(),
+  };
+}
