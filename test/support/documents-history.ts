@@ -121,9 +121,9 @@ function perform(editor: ReturnType<typeof createEditor>, action: Action): void 
     case "discard":
       return editor.discard("/s", action.value);
     case "insert":
-      return editor.insert("/l", action.index, action.values);
+      return editor.changeList("/l", [{ change: "insert", ...action }]);
     case "deleteAt":
-      return editor.deleteAt("/l", action.index, 1);
+      return editor.changeList("/l", [{ change: "delete", index: action.index }]);
     case "edit":
       return editor.edit("/t", action.delta);
     case "delete":

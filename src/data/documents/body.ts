@@ -5,9 +5,10 @@
  * counter, a text, a plain value; what is not shown is a conflict.
  */
 import { stampMs } from "./hybrid-clock.ts";
-import { isObject, objectOf, same, type Json, type JsonObject } from "./json.ts";
+import { cellsWithin } from "./cells.ts";
+import { isObject, objectOf, same, valueAt, type Json, type JsonObject } from "./json.ts";
 import type { Stamp } from "./operation.ts";
-import { isPlain, join, namesOf } from "./pointer.ts";
+import { ancestorsOf, isPlain, join, namesOf } from "./pointer.ts";
 import {
   countOf,
   isAlive,
@@ -80,8 +81,21 @@ export function show(state: DocumentState): Shown {
       edits: state.edits.map(author),
     });
   }
-  const body = showFlat(state, conflicts) ?? showPlace(treeOf(state), "", conflicts);
+  const body = showFlat(state, conflicts) ?? showPlace(treeOf(state.cells), "", conflicts);
   return { body: isObject(body) ? body : {}, conflicts };
+}
+
+/** What a document that is there shows at a path, by a look at the fields there and below it only. */
+export function showAt(state: DocumentState, path: string): Json | undefined {
+  const names = namesOf(path);
+  let place: Place | undefined = treeOf(cellsWithin(state.cells, path));
+  for (const name of names) place = place?.places.get(name);
+  const shown = place && showPlace(place, path, []);
+  if (shown !== undefined) return shown;
+  const isInMap = ancestorsOf(path).some((above) =>
+    isObject(state.cells.get(above)?.registers[0]?.value),
+  );
+  return isInMap ? valueAt(show(state).body, names) : undefined;
 }
 
 /** Most documents have no fields within fields, and no names that a pointer escapes: no tree is made. */
@@ -102,9 +116,9 @@ function showFlat(state: DocumentState, conflicts: Conflict[]): JsonObject | und
   return objectOf(fields);
 }
 
-function treeOf(state: DocumentState): Place {
+function treeOf(cells: Iterable<readonly [string, Cell]>): Place {
   const root: Place = { cell: undefined, places: new Map() };
-  for (const [path, cell] of state.cells) {
+  for (const [path, cell] of cells) {
     let place = root;
     for (const name of namesOf(path)) {
       const next = place.places.get(name) ?? { cell: undefined, places: new Map() };

@@ -16,7 +16,7 @@ export const documentBytesMax = 256 * 1024;
 export const documentIdBytesMax = 256;
 export const keyBytesMax = 128;
 const depthMax = 32;
-const fieldsMax = 2000;
+export const fieldsMax = 2000;
 const changesMax = 1000;
 const elementsMax = 10_000;
 /** A list remembers the place of every element that was removed from it; with these, in one field. */

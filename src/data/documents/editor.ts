@@ -4,15 +4,15 @@
  * A whole body (`PUT`) or a merge patch becomes the difference to what is there: fields that stay
  * the same are not written, so the same request again writes nothing.
  */
-import type { TextDelta } from "../../api/records/index.ts";
+import type { FieldChange, TextDelta } from "../../api/records/index.ts";
 import { stable } from "../../lib/stable.ts";
-import { show } from "./body.ts";
+import { showAt } from "./body.ts";
 import { cellsWithin } from "./cells.ts";
-import { isObject, same, valueAt, type Json, type JsonObject } from "./json.ts";
-import { nextNumber } from "./list.ts";
-import { applyChange, type Context } from "./merge.ts";
+import { isObject, same, valueAt, type Json } from "./json.ts";
+import { elementId, nextNumber, type ListChange } from "./list.ts";
+import { applyChange, applyToList, type Context } from "./merge.ts";
 import type { Change, ObservedCounts } from "./operation.ts";
-import { join, namesOf } from "./pointer.ts";
+import { join } from "./pointer.ts";
 import {
   counted,
   countOf,
@@ -27,6 +27,10 @@ import { beginText, deltaBetween, editText, lengthOf, textOf } from "./text.ts";
 /** How a field merges. `register`: the last write holds; everything that is not declared is one. */
 export type MergeType = "register" | "counter" | "set" | "list" | "text";
 
+/** As clients ask for it. */
+export type ListStep = DistributiveOmit<FieldChange & { change: "insert" | "delete" }, "path">;
+type DistributiveOmit<T, Name extends string> = T extends unknown ? Omit<T, Name> : never;
+
 export interface Editor {
   readonly changes: readonly Change[];
   /** Clears all that it holds, for a new document in the place of a deleted one. */
@@ -38,11 +42,10 @@ export interface Editor {
   increment(path: string, by: number): void;
   add(path: string, value: Json): void;
   discard(path: string, value: Json): void;
-  /** `index` counts from 0; past the end is the end. */
-  insert(path: string, index: number, values: readonly Json[]): void;
-  deleteAt(path: string, index: number, count: number): void;
+  /** One after the other; `index` counts from 0, and past the end, or without one, is the end. */
+  changeList(path: string, steps: readonly ListStep[]): void;
   /** Of a text; what reaches past its end is cut there. */
-  edit(path: string, delta: TextDelta): void;
+  edit(path: string, ...deltas: readonly TextDelta[]): void;
 }
 
 export function createEditor(
@@ -55,7 +58,6 @@ export function createEditor(
     changes.push(change);
     applyChange(state, change, context);
   };
-  const bodyNow = (): JsonObject | undefined => show(state).body;
   const cellAt = (path: string) => state.cells.get(path);
 
   const observedCounts = (path: string): { counts?: ObservedCounts } => {
@@ -75,7 +77,7 @@ export function createEditor(
   /** What a clearing saw of texts goes by a change of their own: they do not say who wrote what. */
   const emptyTexts = (path: string) => {
     for (const [at, { text }] of cellsWithin(state.cells, path))
-      if (text) makeText(at, [{ delete: lengthOf(text) }]);
+      if (text) makeText(at, [[{ delete: lengthOf(text) }]]);
   };
   const set = (path: string, value: Json) => {
     emptyTexts(path);
@@ -85,11 +87,11 @@ export function createEditor(
     emptyTexts(path);
     make({ type: "remove", path, ...observedCounts(path) });
   };
-  const makeText = (path: string, delta: TextDelta) => {
-    const update = editText(cellAt(path)?.text, context.origin, delta);
+  const makeText = (path: string, deltas: readonly TextDelta[]) => {
+    const update = editText(cellAt(path)?.text, context.origin, ...deltas);
     if (update) make({ type: "text", path, update: textOf(update) });
   };
-  const edit = (path: string, delta: TextDelta) => {
+  const edit = (path: string, ...deltas: readonly TextDelta[]) => {
     const cell = cellAt(path);
     const first = cell?.registers[0];
     // A string that was a plain value before the field became a text is where it begins.
@@ -97,7 +99,7 @@ export function createEditor(
       const author = `${first.origin}/${first.sequence}${path}`;
       make({ type: "text", path, update: textOf(beginText(author, first.value)) });
     }
-    makeText(path, delta);
+    makeText(path, deltas);
   };
   const becomeText = (path: string, current: Json | undefined, target: string) => {
     if (target === "") return set(path, "");
@@ -109,10 +111,30 @@ export function createEditor(
     const cell = cellAt(path);
     return cell ? livingOf(cell) : [];
   };
-  /** Behind the first `at` elements. */
-  const insertBehind = (path: string, at: number, values: readonly Json[]) => {
-    const n = nextNumber(cellAt(path)?.list ?? []);
-    make({ type: "insert", path, after: livingAt(path)[at - 1]?.id ?? null, n, values });
+  const changeList = (path: string, steps: readonly ListStep[]) => {
+    const ids = livingAt(path).map(({ id }) => id);
+    let n = nextNumber(cellAt(path)?.list ?? []);
+    const made: ListChange[] = [];
+    for (const step of steps) {
+      if (step.change === "delete") {
+        const gone = ids.splice(step.index, step.count ?? 1);
+        if (gone.length > 0) made.push({ type: "delete", path, ids: gone });
+        continue;
+      }
+      const { index = ids.length, values } = step;
+      made.push({
+        type: "insert",
+        path,
+        after: ids[Math.min(index, ids.length) - 1] ?? null,
+        n,
+        values,
+      });
+      ids.splice(index, 0, ...values.map((_, at) => elementId(n + at, context.origin)));
+      n += values.length;
+    }
+    if (made.length === 0) return;
+    changes.push(...made);
+    applyToList(state, made, context);
   };
 
   /** What the counter would be then: not always the sum, for fractions and at the ends of numbers. */
@@ -159,13 +181,15 @@ export function createEditor(
     const gone = living.filter((_, index) => !kept.has(index)).map(({ id }) => id);
     if (gone.length > 0) make({ type: "delete", path, ids: gone });
     const isKept = new Set(kept.values());
+    const come: ListStep[] = [];
     for (let at = 0; at < target.length; at++) {
       if (isKept.has(at)) continue;
       let end = at;
       while (end < target.length && !isKept.has(end)) end++;
-      insertBehind(path, at, target.slice(at, end));
+      come.push({ change: "insert", index: at, values: target.slice(at, end) });
       at = end - 1;
     }
+    if (come.length > 0) changeList(path, come);
   };
 
   const become = (path: string, current: Json | undefined, target: Json | undefined): void => {
@@ -194,11 +218,11 @@ export function createEditor(
     clear() {
       if (state.cells.size > 0) remove("");
     },
-    become(target, path = "", current = valueAt(bodyNow(), namesOf(path))) {
+    become(target, path = "", current = showAt(state, path)) {
       become(path, current, target);
     },
     assign(path, value) {
-      const current = valueAt(bodyNow(), namesOf(path));
+      const current = showAt(state, path);
       const isContested = (cellAt(path)?.registers.length ?? 0) > 1;
       if (!isContested || !same(current, value)) return become(path, current, value);
       if (!isObject(value)) return set(path, value);
@@ -215,13 +239,7 @@ export function createEditor(
     },
     add: (path, value) => make({ type: "add", path, value }),
     discard: (path, value) => make({ type: "discard", path, value }),
-    insert: (path, index, values) =>
-      insertBehind(path, Math.min(index, livingAt(path).length), values),
-    deleteAt(path, index, count) {
-      const living = livingAt(path);
-      const ids = living.slice(index, index + count).map(({ id }) => id);
-      if (ids.length > 0) make({ type: "delete", path, ids });
-    },
+    changeList,
     edit,
   };
 }

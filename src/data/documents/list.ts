@@ -4,8 +4,7 @@
  * same place stays together instead of being interleaved. An element names the one it was put after;
  * its number is above every number that the writer saw in the list, so clocks play no part.
  */
-import type { Dot, ElementId } from "./operation.ts";
-import type { Json } from "./json.ts";
+import type { Change, Dot, ElementId } from "./operation.ts";
 import type { Element } from "./state.ts";
 
 export const elementId = (n: number, origin: string): ElementId => `${n}@${origin}`;
@@ -13,23 +12,54 @@ export const elementId = (n: number, origin: string): ElementId => `${n}@${origi
 export const nextNumber = (list: readonly Element[]): number =>
   list.reduce((max, { n }) => Math.max(max, n), 0) + 1;
 
-/** Puts the values behind `after`, and behind what others put there that comes before them. */
-export function insertElements(
+export type ListChange = Change & { readonly type: "insert" | "delete" };
+
+type Place = { element?: Element; next?: Place };
+
+/**
+ * What one operation changes in a list, in its order. The list is walked once, however many changes
+ * these are. Values that are inserted come behind `after`, and behind what others put there that comes
+ * before them; a deleted element leaves its place.
+ */
+export function changeList(
   list: readonly Element[],
-  change: { after: ElementId | null; n: number; values: readonly Json[] },
+  changes: readonly ListChange[],
   { origin, sequence }: Dot,
 ): readonly Element[] {
-  const elements = change.values.map((value, index): Element => {
-    const n = change.n + index;
-    return { id: elementId(n, origin), n, origin, sequence, value };
-  });
-  const [head] = elements;
-  if (!head) return list;
-  let at = change.after === null ? 0 : list.findIndex(({ id }) => id === change.after) + 1;
-  for (let next = list[at]; next && isBefore(next, head); next = list[at]) at++;
-  return [...list.slice(0, at), ...elements, ...list.slice(at)];
+  const head: Place = {};
+  const places = new Map<ElementId, Place>();
+  const putBehind = (place: Place, element: Element): Place => {
+    const put: Place = { element };
+    if (place.next) put.next = place.next;
+    place.next = put;
+    places.set(element.id, put);
+    return put;
+  };
+  let last = head;
+  for (const element of list) last = putBehind(last, element);
+  for (const change of changes) {
+    if (change.type === "delete") {
+      for (const id of change.ids) {
+        const place = places.get(id);
+        if (place?.element) place.element = { ...place.element, value: undefined };
+      }
+      continue;
+    }
+    let place = (change.after === null ? undefined : places.get(change.after)) ?? head;
+    const first = { n: change.n, origin };
+    while (place.next?.element && isBefore(place.next.element, first)) place = place.next;
+    for (const [index, value] of change.values.entries()) {
+      const n = change.n + index;
+      place = putBehind(place, { id: elementId(n, origin), n, origin, sequence, value });
+    }
+  }
+  const changed: Element[] = [];
+  for (let place = head.next; place?.element; place = place.next) changed.push(place.element);
+  return changed;
 }
 
 /** Of two that were put at the same place, the higher number comes first; ties break on the origin. */
-export const isBefore = (a: Element, b: Element): boolean =>
-  a.n > b.n || (a.n === b.n && a.origin > b.origin);
+export const isBefore = (
+  a: Pick<Element, "n" | "origin">,
+  b: Pick<Element, "n" | "origin">,
+): boolean => a.n > b.n || (a.n === b.n && a.origin > b.origin);

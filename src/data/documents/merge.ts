@@ -5,7 +5,7 @@
  */
 import { stable } from "../../lib/stable.ts";
 import { cellAt, cellsWithin } from "./cells.ts";
-import { insertElements } from "./list.ts";
+import { changeList, type ListChange } from "./list.ts";
 import { knownChanges, type Change, type Dot, type Stamp, type Write } from "./operation.ts";
 import { ancestorsOf } from "./pointer.ts";
 import {
@@ -38,11 +38,33 @@ export function applyWrite(state: DocumentState, write: Write, context: Context)
   }
   state.edits = withOne(state.edits, stamp);
   let known = true;
-  for (const change of write.changes) {
-    if (knownChanges.has(change.type)) applyChange(state, change, context);
+  const { changes } = write;
+  for (let at = 0; at < changes.length; at++) {
+    const change = changes[at] as Change;
+    if (isOfList(change)) {
+      const first = at;
+      while (isOfList(changes[at + 1], change.path)) at++;
+      applyToList(state, changes.slice(first, at + 1) as ListChange[], context);
+    } else if (knownChanges.has(change.type)) applyChange(state, change, context);
     else known = false;
   }
   return known;
+}
+
+const isOfList = (change: Change | undefined, path?: string): change is ListChange =>
+  (change?.type === "insert" || change?.type === "delete") &&
+  (path === undefined || change.path === path);
+
+/** Of one list. */
+export function applyToList(
+  state: DocumentState,
+  changes: readonly ListChange[],
+  context: Context,
+): void {
+  const path = changes[0]?.path ?? "";
+  const isInserted = changes.some(({ type }) => type === "insert");
+  const cell = isInserted ? typedCell(state, path, context) : state.cells.get(path);
+  if (cell) cell.list = changeList(cell.list, changes, context);
 }
 
 /** Greatest first. */
@@ -84,20 +106,9 @@ export function applyChange(state: DocumentState, change: Change, context: Conte
       if (cell && member) keepMember(cell, key, member, context);
       return prune(state, change.path);
     }
-    case "insert": {
-      const cell = typedCell(state, change.path, context);
-      cell.list = insertElements(cell.list, change, context);
-      return;
-    }
-    case "delete": {
-      const cell = state.cells.get(change.path);
-      const ids = new Set(change.ids);
-      if (cell)
-        cell.list = cell.list.map((element) =>
-          ids.has(element.id) ? { ...element, value: undefined } : element,
-        );
-      return;
-    }
+    case "insert":
+    case "delete":
+      return applyToList(state, [change], context);
     case "text": {
       const cell = typedCell(state, change.path, context);
       cell.text = joinTexts(cell.text, textState(change.update));

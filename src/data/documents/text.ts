@@ -71,20 +71,22 @@ export function formattedText(state: TextState): TextDelta | undefined {
 }
 
 /**
- * An edit by `author`, whose earlier ones are all in `state`, as the update that says it to others.
- * Undefined when it changes nothing. What reaches past the end is cut there.
+ * Edits by `author`, whose earlier ones are all in `state`, as the update that says them to others.
+ * Undefined when they change nothing. What reaches past the end is cut there.
  */
 export function editText(
   state: TextState | undefined,
   author: string,
-  delta: TextDelta,
+  ...deltas: readonly TextDelta[]
 ): Uint8Array | undefined {
   const doc = open(state);
   doc.clientID = clientOf(author);
   const text = doc.getText(name);
   let update: Uint8Array | undefined;
   doc.on("update", (made: Uint8Array) => (update = made));
-  text.applyDelta([...within(delta, text.length)]);
+  doc.transact(() => {
+    for (const delta of deltas) text.applyDelta([...within(delta, text.length)]);
+  });
   return update;
 }
 

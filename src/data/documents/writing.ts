@@ -1,17 +1,19 @@
 /** A client's request as one operation: checked, made and saved in the transaction that holds it. */
 import type { Complaint } from "../streams/check.ts";
-import { listPlacesMax, mismatchesOf, tooLarge, type Declared } from "./check.ts";
-import { createEditor, type Editor, type MergeType } from "./editor.ts";
+import { mismatchesOf, type Declared } from "./check.ts";
+import { createEditor, type MergeType } from "./editor.ts";
 import type { Engine } from "./engine.ts";
 import { changesOf } from "./fresh.ts";
 import { show, withText, type ShownText } from "./body.ts";
-import { mergePatch, type JsonObject } from "./json.ts";
+import type { JsonObject } from "./json.ts";
+import { perform } from "./performing.ts";
 import { brokenRule, type Touched } from "./rule-check.ts";
-import { applyWrite, type Context } from "./merge.ts";
+import { applyWrite } from "./merge.ts";
+import { documentOutgrown, fieldOutgrown } from "./outgrown.ts";
 import type { WriteKey } from "./once.ts";
 import type { Write } from "./operation.ts";
-import { countMax, countOf, isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
-import type { CollectionDeclaration, DocumentWrite, FieldChange } from "./store.ts";
+import { isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
+import type { CollectionDeclaration, DocumentWrite } from "./store.ts";
 import type { DocumentTables } from "./tables.ts";
 import { lengthOf } from "./text.ts";
 
@@ -117,7 +119,7 @@ export function writeDocuments(
     const problem = isAgain
       ? undefined
       : (problemOf(wish, index, { collection, before, after: shown, warnings }) ??
-        overgrown(placeOf(index, wish), state, editor, context));
+        fieldOutgrown(placeOf(index, wish), state, editor, context));
     if (problem) {
       documents.drop();
       return { state: "refused", complaint: problem };
@@ -164,40 +166,6 @@ function beginPlain(
   );
 }
 
-function perform(editor: Editor, wish: DocumentWrite, before: JsonObject | undefined): void {
-  switch (wish.do) {
-    case "put":
-      return editor.become(wish.body, "", before);
-    case "merge":
-      return editor.become(mergePatch(before ?? {}, wish.patch), "", before);
-    case "change":
-      for (const change of wish.changes) performChange(editor, change);
-      return;
-    case "delete":
-  }
-}
-
-function performChange(editor: Editor, change: FieldChange): void {
-  switch (change.change) {
-    case "set":
-      return editor.assign(change.path, change.value);
-    case "remove":
-      return editor.become(undefined, change.path);
-    case "increment":
-      return editor.increment(change.path, change.by);
-    case "add":
-      return editor.add(change.path, change.value);
-    case "discard":
-      return editor.discard(change.path, change.value);
-    case "insert":
-      return editor.insert(change.path, change.index ?? Number.MAX_SAFE_INTEGER, change.values);
-    case "delete":
-      return editor.deleteAt(change.path, change.index, change.count ?? 1);
-    case "edit":
-      return editor.edit(change.path, change.delta);
-  }
-}
-
 function problemOf(
   wish: DocumentWrite,
   index: number,
@@ -210,8 +178,8 @@ function problemOf(
 ): Complaint | undefined {
   const { collection, before, after, warnings } = found;
   const at = placeOf(index, wish);
-  const large = after.text === null ? undefined : tooLarge(at, after.text);
-  if (large && !isShrinking(before, after)) return large;
+  const large = documentOutgrown(at, before, after);
+  if (large) return large;
   const mismatches = collection ? mismatchesOf(collection, { before, after: after.body }) : [];
   if (mismatches.length === 0) return undefined;
   if (collection?.onMismatch === "warn") {
@@ -224,41 +192,6 @@ function problemOf(
     hint: "the fields are declared in the Collection; nothing was written",
   };
 }
-
-/** Merges may make a document larger than any one writer may: it is made smaller in as many writes as it takes. */
-const isShrinking = (before: JsonObject | undefined, { text }: ShownText) =>
-  before !== undefined &&
-  Buffer.byteLength(text ?? "") <= Buffer.byteLength(JSON.stringify(before));
-
-/** A field that this write made hold more than it may, with what it remembers of what was removed. */
-function overgrown(
-  at: string,
-  state: DocumentState,
-  { changes }: Editor,
-  { origin }: Context,
-): Complaint | undefined {
-  for (const { type, path } of changes) {
-    const cell = state.cells.get(path);
-    if (!cell) continue;
-    if (type === "count" && [countOf(cell), cell.counts.get(origin)?.total].some(isAtEnd)) {
-      return {
-        code: "invalid-document",
-        message: `${at}: ${path} would count past 1.8e308`,
-        hint: "set it to a number that is nearer, or begin a new document",
-      };
-    }
-    if (type === "insert" && cell.list.length > listPlacesMax) {
-      return {
-        code: "document-too-large",
-        message: `${at}: ${path} would remember ${cell.list.length} places, of elements that are there or were removed`,
-        hint: `at most ${listPlacesMax} in a list; begin a new document, keep work that comes and goes in a stream, or write each element as a document`,
-      };
-    }
-  }
-  return undefined;
-}
-
-const isAtEnd = (sum = 0): boolean => Math.abs(sum) === countMax;
 
 const placeOf = (index: number, { collection, id }: Pick<DocumentWrite, "collection" | "id">) =>
   `writes[${index}] (${collection}/${id})`;

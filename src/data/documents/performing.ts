@@ -1,0 +1,74 @@
+/** What a client asks for, as calls of an editor. */
+import type { Editor } from "./editor.ts";
+import { mergePatch, type JsonObject } from "./json.ts";
+import { ancestorsOf } from "./pointer.ts";
+import type { DocumentWrite, FieldChange } from "./store.ts";
+
+export function perform(editor: Editor, wish: DocumentWrite, before: JsonObject | undefined): void {
+  switch (wish.do) {
+    case "put":
+      return editor.become(wish.body, "", before);
+    case "merge":
+      return editor.become(mergePatch(before ?? {}, wish.patch), "", before);
+    case "change":
+      for (const run of runsOf(fieldByField(wish.changes))) performRun(editor, run);
+      return;
+    case "delete":
+  }
+}
+
+/** Where no field contains another, what is changed in one does not look at the others. */
+function fieldByField(changes: readonly FieldChange[]): readonly FieldChange[] {
+  const byPath = Map.groupBy(changes, ({ path }) => path);
+  const containing = new Set([...byPath.keys()].flatMap(ancestorsOf));
+  if (byPath.keys().some((path) => containing.has(path))) return changes;
+  return [...byPath.values()].flat();
+}
+
+type Run =
+  | { readonly kind: "list"; readonly path: string; readonly steps: (FieldChange & OfList)[] }
+  | { readonly kind: "text"; readonly path: string; readonly edits: (FieldChange & OfText)[] }
+  | { readonly kind: "one"; readonly change: Exclude<FieldChange, OfList | OfText> };
+type OfList = { readonly change: "insert" | "delete" };
+type OfText = { readonly change: "edit" };
+
+/** To open a list or a text takes as long as it is large: changes of it that follow each other share that. */
+function runsOf(changes: readonly FieldChange[]): readonly Run[] {
+  const runs: Run[] = [];
+  for (const change of changes) {
+    const { path } = change;
+    const last = runs.at(-1);
+    switch (change.change) {
+      case "insert":
+      case "delete":
+        if (last?.kind === "list" && last.path === path) last.steps.push(change);
+        else runs.push({ kind: "list", path, steps: [change] });
+        break;
+      case "edit":
+        if (last?.kind === "text" && last.path === path) last.edits.push(change);
+        else runs.push({ kind: "text", path, edits: [change] });
+        break;
+      default:
+        runs.push({ kind: "one", change });
+    }
+  }
+  return runs;
+}
+
+function performRun(editor: Editor, run: Run): void {
+  if (run.kind === "list") return editor.changeList(run.path, run.steps);
+  if (run.kind === "text") return editor.edit(run.path, ...run.edits.map(({ delta }) => delta));
+  const { change } = run;
+  switch (change.change) {
+    case "set":
+      return editor.assign(change.path, change.value);
+    case "remove":
+      return editor.become(undefined, change.path);
+    case "increment":
+      return editor.increment(change.path, change.by);
+    case "add":
+      return editor.add(change.path, change.value);
+    case "discard":
+      return editor.discard(change.path, change.value);
+  }
+}
