@@ -15,18 +15,23 @@ export type LocalApi = {
   close(): Promise<void>;
 };
 
-/** A node's gateway with a token minted from its own key, or the hub with the administrator's certificate. */
+const tokenTtlMs = 3_600_000;
+
+/** A node's gateway with tokens minted from its own key, or the hub with the administrator's certificate. */
 export async function openLocalApi(dataDir: string, context: Context): Promise<LocalApi> {
   if (isHubFolder(dataDir)) return openAdminApi(dataDir);
   const { gateway } = readAgentInfo(dataDir);
-  const { token } = mintLocalToken(dataDir, {
-    subject: "user/cli",
-    ttlMs: 3_600_000,
-    clock: context.clock,
+  const { clock } = context;
+  const mint = () => ({
+    text: mintLocalToken(dataDir, { subject: "user/cli", ttlMs: tokenTtlMs, clock }).token,
+    mintedMs: clock.monotonicMs(),
   });
+  let token = mint();
   const withToken = (url: string, init: RequestInit = {}) => {
+    // Who follows, or sends a large file, outlives a token.
+    if (clock.monotonicMs() - token.mintedMs > tokenTtlMs / 2) token = mint();
     const headers = new Headers(init.headers);
-    headers.set("authorization", `Bearer ${token}`);
+    headers.set("authorization", `Bearer ${token.text}`);
     return fetch(url, { ...init, headers });
   };
   return { url: gateway, fetch: withToken as typeof fetch, close: async () => undefined };

@@ -13,6 +13,8 @@ export type ClientOptions = {
 
 export type Call = (path: string, init: RequestInit) => Promise<Response>;
 
+const outcomeHint = "the outcome of this call is unknown; with a key it is safe to repeat";
+
 /** Throws `not-answering` when nobody does, else what the server said; the signal's reason when aborted. */
 export function createCaller(options: ClientOptions): Call {
   const base = options.url.replace(/\/+$/, "");
@@ -28,7 +30,7 @@ export function createCaller(options: ClientOptions): Call {
       throw new SkerryError({
         code: "not-answering",
         message: `nothing answers at ${base}`,
-        hint: "is the agent running there? the outcome of this call is unknown; with a key it is safe to repeat",
+        hint: `is the agent running there? ${outcomeHint}`,
         retryable: true,
         cause,
       });
@@ -36,6 +38,22 @@ export function createCaller(options: ClientOptions): Call {
     if (answer.ok) return answer;
     throw refusalOf(answer.status, await answer.text());
   };
+}
+
+/** The whole of an answer. Throws `not-answering` when it breaks off, the signal's reason when aborted. */
+export async function bodyOf<T>(answer: Response, signal?: AbortSignal): Promise<T> {
+  try {
+    return (await answer.json()) as T;
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw new SkerryError({
+      code: "not-answering",
+      message: "the answer broke off",
+      hint: outcomeHint,
+      retryable: true,
+      cause,
+    });
+  }
 }
 
 /** Parameters of a URL; what is undefined is left out. */
@@ -48,12 +66,13 @@ export function searchOf(
   return search;
 }
 
-/** The lines of an answer as they come. */
-export async function* linesOf(answer: Response): AsyncIterable<string> {
+/** The lines of an answer as they come. `onHeard`: something came, if only a part of one. */
+export async function* linesOf(answer: Response, onHeard?: () => void): AsyncIterable<string> {
   if (!answer.body) return;
   const decoder = new TextDecoder();
   let rest = "";
   for await (const chunk of answer.body) {
+    onHeard?.();
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
     yield* lines;

@@ -6,7 +6,7 @@ export {
   exampleStream,
   type ExampleOptions,
 } from "./example.ts";
-export type { ClientOptions } from "./caller.ts";
+export { searchOf, type ClientOptions } from "./caller.ts";
 export {
   createDocuments,
   type DocumentChange,
@@ -30,6 +30,7 @@ export type {
   RowsRequest,
   WindowsRequest,
 } from "../api/records/index.ts";
+export { followLines, type FollowedLine, type FollowOptions } from "./follow.ts";
 export { applyDifferences, type LiveRequest, type LiveUpdate } from "./live.ts";
 export { createCoordination } from "./coordination/coordination.ts";
 export type {

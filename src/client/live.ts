@@ -5,7 +5,8 @@ import type { Clock } from "../lib/clock.ts";
 import { SkerryError, type EncodedError, decodeError } from "../lib/errors.ts";
 import { ambientRandom } from "./ambient.ts";
 import type { Call } from "./caller.ts";
-import { eventsOf, listening } from "./events.ts";
+import { eventsOf } from "./events.ts";
+import { listening } from "./listening.ts";
 
 export type LiveUpdate = {
   /** `reset`: not differences but the whole result; `reason` says why. */
@@ -37,9 +38,6 @@ export function applyDifferences(
   return list;
 }
 
-/** A node that is there is heard twice as often. */
-const silenceMs = 45_000;
-
 /** Until the signal aborts. Throws what is refused, and why a live query ended for good. */
 export async function* followQuery(
   { call, clock }: { call: Call; clock: Clock },
@@ -52,7 +50,7 @@ export async function* followQuery(
   let lastId: string | undefined;
   for (;;) {
     if (signal?.aborted) return;
-    const ear = listening(clock, { silenceMs, signal });
+    const ear = listening(clock, signal);
     try {
       const answer = await call(path, {
         method: "POST",
@@ -71,8 +69,11 @@ export async function* followQuery(
         const { changes = [], reason } = told as Changed;
         rows =
           event === "changes" ? applyDifferences(rows, changes) : ((told as Changed).rows ?? rows);
-        if (event === "result" || event === "changes" || event === "reset")
+        if (event === "result" || event === "changes" || event === "reset") {
+          ear.pause();
           yield { event, rows, changes, ...(reason === undefined ? {} : { reason }) };
+          ear.heard();
+        }
       }
     } catch (error) {
       if (signal?.aborted) return;

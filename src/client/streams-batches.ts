@@ -4,9 +4,12 @@
  * comes, or from where an earlier run was.
  */
 import { parsePath, valueAtPath, type Path } from "../api/records/index.ts";
+import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import type { Json, JsonObject } from "../lib/json.ts";
-import { linesOf, searchOf, type Call } from "./caller.ts";
+import { bodyOf, searchOf, type Call } from "./caller.ts";
+import { followLines } from "./follow.ts";
+import { patiently } from "./patiently.ts";
 import type { Entry } from "./streams-entry.ts";
 
 /**
@@ -55,27 +58,25 @@ type Page = { readonly entries: readonly Entry[]; readonly cursor: string; reado
 
 /** Throws `invalid-argument` for what is no field, and what the server says. */
 export async function* batchesOf<Kinds extends ColumnKinds>(
-  call: Call,
-  stream: string,
+  { call, clock }: { call: Call; clock: Clock },
+  path: string,
   options: BatchesOptions<Kinds>,
 ): AsyncGenerator<Batch<Kinds>> {
   const { columns, batchEntries = 1000, follow = false, signal, after, ...range } = options;
   const paths = Object.entries(columns).map(([name, kind]) => ({ name, kind, path: pathOf(name) }));
-  const path = `/v1/streams/${encodeURIComponent(stream)}/entries`;
-  const ask = (parameters: Parameters<typeof searchOf>[0]) =>
-    call(`${path}?${searchOf(parameters)}`, signal ? { signal } : {});
   try {
     for (let cursor = after; ;) {
-      const at = { ...range, after: cursor };
-      const answer = await ask({ ...at, format: "json", limit: batchEntries });
-      const page = (await answer.json()) as Page;
+      const asked = searchOf({ ...range, after: cursor, format: "json", limit: batchEntries });
+      const read = async () =>
+        bodyOf<Page>(await call(`${path}?${asked}`, signal ? { signal } : {}), signal);
+      const page = await (follow ? patiently(clock, read, { signal }) : read());
       ({ cursor } = page);
       if (page.entries.length > 0) yield batchOf(page, paths) as Batch<Kinds>;
       if (page.more) continue;
       if (!follow) return;
-      // Ends with the first that comes; it is asked for again, with all that came with it.
-      const next = await ask({ ...range, after: cursor, follow: 1, limit: 1 });
-      for await (const line of linesOf(next)) if (line !== "") break;
+      // Until the first comes; it is asked for again, with all that came with it.
+      const next = followLines({ call, clock }, path, { after: cursor, range, signal });
+      for await (const _ of next) break;
     }
   } catch (error) {
     if (!signal?.aborted) throw error;

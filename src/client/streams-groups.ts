@@ -3,11 +3,10 @@
  * when it is not acknowledged in time. At least once; exactly once in effect where a batch's results
  * are handed over with its acknowledgement, or stored beside the position of its entries.
  */
-import { createBackoff } from "../lib/backoff.ts";
-import { deadline } from "../lib/clock.ts";
+import { deadline, type Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
-import { ambientClock, ambientRandom } from "./ambient.ts";
-import type { Call } from "./caller.ts";
+import { bodyOf, type Call } from "./caller.ts";
+import { patiently } from "./patiently.ts";
 import type { Entry } from "./streams-entry.ts";
 
 /** Where a new group begins, or goes on from. */
@@ -98,7 +97,7 @@ const answerMs = 30_000;
 const ackForMsMin = 30_000;
 
 export function createGroup(
-  call: Call,
+  { call, clock }: { call: Call; clock: Clock },
   { stream, name }: { stream: string; name: string },
   options: GroupOptions = {},
 ): ConsumerGroup {
@@ -106,7 +105,7 @@ export function createGroup(
   const root = `/v1/streams/${encodeURIComponent(stream)}/${folder}/${encodeURIComponent(name)}`;
 
   const ask = async <T>(path: string, init: RequestInit, signal?: AbortSignal): Promise<T> => {
-    const limit = deadline(ambientClock, waitMs + answerMs, {
+    const limit = deadline(clock, waitMs + answerMs, {
       ...(signal ? { parent: signal } : {}),
       reason: () =>
         new SkerryError({
@@ -118,7 +117,7 @@ export function createGroup(
     });
     try {
       const answer = await call(`${root}${path}`, { ...init, signal: limit.signal });
-      return (answer.status === 204 ? undefined : await answer.json()) as T;
+      return answer.status === 204 ? (undefined as T) : await bodyOf<T>(answer, limit.signal);
     } finally {
       limit.done();
     }
@@ -135,25 +134,6 @@ export function createGroup(
           },
       signal,
     );
-  /** Repeats what may be repeated while the node is away or busy, for ever where nothing bounds it. */
-  const patiently = async <T>(
-    work: () => Promise<T>,
-    { signal, forMs = Infinity }: { signal?: AbortSignal; forMs?: number },
-  ): Promise<T> => {
-    const backoff = createBackoff({ random: ambientRandom }, { initialMs: 200, maxMs: 3000 });
-    const untilMs = ambientClock.monotonicMs() + forMs;
-    for (;;) {
-      try {
-        return await work();
-      } catch (error) {
-        const mayHelp = error instanceof SkerryError && error.retryable && !signal?.aborted;
-        const pauseMs = backoff.nextMs();
-        if (!mayHelp || ambientClock.monotonicMs() + pauseMs > untilMs) throw error;
-        await ambientClock.sleep(pauseMs, signal ? { signal } : {});
-      }
-    }
-  };
-
   type Taken = {
     delivery?: string;
     attempt?: number;
@@ -169,6 +149,7 @@ export function createGroup(
     async ack(results = []) {
       const body = { delivery, ...(results.length > 0 ? { results } : {}) };
       const { state } = await patiently(
+        clock,
         () => send<{ state: "acknowledged" | "done-before" }>("POST", "/ack", body),
         { forMs: Math.max(ackMs, ackForMsMin) },
       );
@@ -188,10 +169,18 @@ export function createGroup(
       };
       const whole = signal ? { signal } : {};
       try {
-        await patiently(() => send("PUT", "", options.start ?? { from: "oldest" }, signal), whole);
+        await patiently(
+          clock,
+          () => send("PUT", "", options.start ?? { from: "oldest" }, signal),
+          whole,
+        );
         for (;;) {
           signal?.throwIfAborted();
-          const taken = await patiently(() => send<Taken>("POST", "/take", request, signal), whole);
+          const taken = await patiently(
+            clock,
+            () => send<Taken>("POST", "/take", request, signal),
+            whole,
+          );
           if (taken.delivery !== undefined) yield batchOf(taken.delivery, taken);
         }
       } catch (error) {

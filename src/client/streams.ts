@@ -3,7 +3,10 @@
  * goes through the `fetch` given.
  */
 import type { EntriesRequest, QueryGroup, WindowsRequest } from "../api/records/index.ts";
+import type { Clock } from "../lib/clock.ts";
+import { ambientClock } from "./ambient.ts";
 import { createCaller, linesOf, searchOf, type ClientOptions } from "./caller.ts";
+import { followLines } from "./follow.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
 import { lineBody, requireSendable } from "./request-body.ts";
 import { batchesOf, type Batch, type BatchesOptions, type ColumnKinds } from "./streams-batches.ts";
@@ -66,7 +69,10 @@ export interface StreamClient {
     stream: string,
     request?: EntriesRequest & { readonly limit?: number; readonly signal?: AbortSignal },
   ): AsyncIterable<Entry>;
-  /** As columns, a batch at a time, in the order of their arrival; with `follow` it goes on with what comes. */
+  /**
+   * As columns, a batch at a time, in the order of their arrival; with `follow` it goes on with what
+   * comes, and waits for a node that is away.
+   */
   batches<Kinds extends ColumnKinds>(
     stream: string,
     options: BatchesOptions<Kinds>,
@@ -76,7 +82,10 @@ export interface StreamClient {
     stream: string,
     request: WindowsRequest & { readonly signal?: AbortSignal },
   ): Promise<readonly QueryGroup[]>;
-  /** The newest `limit`, then what comes, until the signal aborts. */
+  /**
+   * The newest `limit`, then what comes, until the signal aborts. Comes back by itself where it was when
+   * the connection is lost; throws what the server refuses.
+   */
   tail(stream: string, options?: TailOptions): AsyncIterable<Entry>;
   /** Several programs share a stream, and each entry is worked on at least once. On a node only. */
   group(stream: string, name: string, options?: GroupOptions): ConsumerGroup;
@@ -88,8 +97,10 @@ const newestDefault = 100;
  * Calls throw `not-answering` when nobody does, else what the server said; `body-too-large` for what no
  * node takes, before it is sent.
  */
-export function createClient(options: ClientOptions): StreamClient {
+export function createClient(options: ClientOptions & { clock?: Clock }): StreamClient {
   const call = createCaller(options);
+  const clock = options.clock ?? ambientClock;
+  const entriesOf = (stream: string) => `/v1/streams/${encodeURIComponent(stream)}/entries`;
 
   const read = async function* (
     stream: string,
@@ -97,8 +108,7 @@ export function createClient(options: ClientOptions): StreamClient {
     signal: AbortSignal | undefined,
   ) {
     const search = searchOf({ ...parameters, format: "ndjson" });
-    const path = `/v1/streams/${encodeURIComponent(stream)}/entries?${search}`;
-    const answer = await call(path, signal ? { signal } : {});
+    const answer = await call(`${entriesOf(stream)}?${search}`, signal ? { signal } : {});
     try {
       for await (const line of linesOf(answer)) if (line !== "") yield JSON.parse(line) as Entry;
     } catch (error) {
@@ -112,7 +122,7 @@ export function createClient(options: ClientOptions): StreamClient {
     const query = new URLSearchParams();
     if (durability !== undefined) query.set("durability", durability);
     if (timeoutMs !== undefined) query.set("timeoutMs", String(timeoutMs));
-    const answer = await call(`/v1/streams/${encodeURIComponent(stream)}/entries?${query}`, {
+    const answer = await call(`${entriesOf(stream)}?${query}`, {
       method: "POST",
       headers: {
         "content-type": "application/x-ndjson",
@@ -137,13 +147,18 @@ export function createClient(options: ClientOptions): StreamClient {
     appendLines,
     query: (stream, { signal, ...query } = {}) => read(stream, query, signal),
     select: (stream, request = {}) => pagesOf(call, pathOf(stream), request),
-    batches: (stream, batchesOptions) => batchesOf(call, stream, batchesOptions),
+    batches: (stream, batchesOptions) =>
+      batchesOf({ call, clock }, entriesOf(stream), batchesOptions),
     async windows(stream, { signal, aggregate = ["count"], ...request }) {
       const asked = { ...request, aggregate, limit: groupsMax };
       return (await ask<QueryGroup>(call, pathOf(stream), asked, signal)).rows;
     },
-    tail: (stream, { signal, limit: newest = newestDefault, ...range } = {}) =>
-      read(stream, { ...range, newest, follow: 1 }, signal),
-    group: (stream, name, groupOptions) => createGroup(call, { stream, name }, groupOptions),
+    async *tail(stream, { signal, limit: newest = newestDefault, ...range } = {}) {
+      const options = { newest, range, signal };
+      for await (const { entry } of followLines({ call, clock }, entriesOf(stream), options))
+        yield entry;
+    },
+    group: (stream, name, groupOptions) =>
+      createGroup({ call, clock }, { stream, name }, groupOptions),
   };
 }

@@ -9,6 +9,7 @@ import {
   openStreamStore,
   type LocalStreamStore,
 } from "../../src/data/index.ts";
+import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { createHttpApp, type HttpApp } from "../../src/runtime/http/index.ts";
@@ -25,7 +26,9 @@ before(async () => {
     { clock: systemClock, random: systemRandom, log: silentLog },
     { path: join(folder.path, "s.db"), node: "n1" },
   );
-  await store.setStreams(["scales", "many"].map((name) => ({ name, retention: {} })));
+  await store.setStreams(
+    ["scales", "many", "cut", "quiet"].map((name) => ({ name, retention: {} })),
+  );
   app = createHttpApp();
   createStreamRoutes(store, { clock: systemClock })(app);
   url = await app.listen({ host: "127.0.0.1", port: 0 });
@@ -40,7 +43,7 @@ const append = (stream: string, numbers: readonly number[]) =>
   store.append(numbers.map((grams) => ({ stream, body: Buffer.from(JSON.stringify({ grams })) })));
 
 /** What comes, until it is stopped. */
-function taking(entries: (signal: AbortSignal) => AsyncIterable<Entry>) {
+function taking(entries: (signal: AbortSignal) => AsyncIterable<Pick<Entry, "body">>) {
   const control = new AbortController();
   const taken: unknown[] = [];
   let isOver = false;
@@ -77,6 +80,126 @@ test("a tail begins with the newest, goes on with what comes, and ends with its 
   const first = taking(() => client.query("many", { limit: 2 }));
   await waitFor(() => all.isOver && first.isOver, { what: "the queries" });
   assert.deepEqual([all.taken, first.taken], [range(1, 151), [1, 2]]);
+});
+
+const numbers = { columns: { grams: "number" } } as const;
+const cut = () => app.server.closeAllConnections();
+
+test("a tail that is cut goes on where it was: nothing is passed over or told twice, nor what came where nothing was", async () => {
+  const seen: string[] = [];
+  const lossy: typeof fetch = async (input, init) => {
+    seen.push(new URL(String(input)).search);
+    // Nobody answers for a moment, before anything came and between two connections.
+    if (seen.length === 1 || seen.length === 4) throw new TypeError("fetch failed");
+    return await fetch(input, init);
+  };
+  const client = createClient({ url, fetch: lossy });
+  const tail = taking((signal) => client.tail("cut", { limit: 2, signal }));
+  const isFollowing = () => seen.at(-1)?.includes("follow=1");
+  await waitFor(isFollowing, { what: "the tail to follow" });
+  cut();
+  // More than it would begin with.
+  await append("cut", range(1, 5));
+  await waitFor(() => tail.taken.length >= 5, { what: "what came while nobody listened" });
+  cut();
+  await append("cut", range(6, 9));
+  await waitFor(() => tail.taken.length >= 9, { what: "what came then" });
+  await append("cut", [10]);
+  await waitFor(() => tail.taken.length >= 10, { what: "the next" });
+  await tail.stop();
+  assert.deepEqual(tail.taken, range(1, 10));
+});
+
+test("batches that follow go on where they were, over lost connections and pages that break off", async () => {
+  let isBroken = false;
+  const lossy: typeof fetch = async (input, init) => {
+    if (!isBroken || !String(input).includes("format=json")) return await fetch(input, init);
+    isBroken = false;
+    const broken = new ReadableStream({
+      start(controller) {
+        controller.enqueue(Buffer.from('{"entries":['));
+        controller.error(new TypeError("terminated"));
+      },
+    });
+    return new Response(broken, { status: 200 });
+  };
+  const client = createClient({ url, fetch: lossy });
+  const batches = taking(async function* (signal) {
+    for await (const { columns } of client.batches("quiet", { ...numbers, follow: true, signal }))
+      for (const grams of columns.grams) yield { body: { grams } };
+  });
+  await append("quiet", [1]);
+  await waitFor(() => batches.taken.length >= 1, { what: "what was there" });
+  isBroken = true;
+  cut();
+  await append("quiet", [2, 3]);
+  await waitFor(() => batches.taken.length >= 3, { what: "what came" });
+  await batches.stop();
+  assert.deepEqual(batches.taken, [1, 2, 3]);
+  assert.equal(isBroken, false);
+
+  // Who does not follow is told, and has the cursor.
+  isBroken = true;
+  const once = taking(async function* () {
+    for await (const { length } of client.batches("quiet", numbers)) yield { body: { length } };
+  });
+  await assert.rejects(once.stop(), { code: "not-answering", retryable: true });
+});
+
+test("what is refused for good ends who follows with the reason", async () => {
+  const client = createClient({ url });
+  await assert.rejects(taking(() => client.tail("scale")).stop(), { code: "stream-unknown" });
+  await assert.rejects(taking(() => client.tail("scales", { limit: 0 })).stop(), {
+    code: "invalid-query",
+  });
+});
+
+test("a connection that says nothing for 45 s is given up, one with empty lines and one whose reader is busy are not", async () => {
+  const clock = createSimulatedClock();
+  const opened: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const fetched: typeof fetch = async (input, init) => {
+    if (!String(input).includes("follow=1")) return new Response("");
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        opened.push(controller);
+        init?.signal?.addEventListener("abort", () => controller.error(init.signal?.reason));
+      },
+    });
+    return new Response(body);
+  };
+  const client = createClient({ url: "http://n1", fetch: fetched, clock });
+  const busy = Promise.withResolvers<void>();
+  const tail = taking(async function* (signal) {
+    for await (const entry of client.tail("s", { signal })) {
+      yield entry;
+      if (entry.body["grams"] === 1) await busy.promise;
+    }
+  });
+  const send = async (text: string) => {
+    opened.at(-1)?.enqueue(Buffer.from(text));
+    await clock.advance(0);
+  };
+  const line = (grams: number) => `{"cursor":"a.${grams}","body":{"grams":${grams}}}\n`;
+  await waitFor(() => opened.length === 1, { what: "the connection" });
+  for (let beat = 0; beat < 10; beat++) {
+    await clock.advance(15_000);
+    await send("\n");
+  }
+  await send(line(1));
+  await waitFor(() => tail.taken.length === 1, { what: "the entry" });
+  await clock.advance(3_600_000);
+  await send(line(2));
+  busy.resolve();
+  await waitFor(() => tail.taken.length === 2, { what: "the next entry" });
+  assert.equal(opened.length, 1);
+  await clock.advance(44_999);
+  assert.equal(opened.length, 1);
+  await clock.advance(1);
+  // The pause before it is asked again.
+  await clock.advance(1000);
+  await waitFor(() => opened.length === 2, { what: "the next connection" });
+  await tail.stop();
+  assert.equal(clock.pending, 0);
 });
 
 test("the example of docs/streams.md tails as it says", async () => {

@@ -1,9 +1,10 @@
 import type { Command } from "commander";
+import { searchOf } from "../../client/index.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { isHubFolder } from "../../runtime/local/index.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
-import { entryLines } from "../entry-lines.ts";
+import { entryLines, followEntries } from "../entry-lines.ts";
 import { openLocalApi } from "../local-api.ts";
 
 type Flags = { data?: string; after?: string; cell?: string; follow?: boolean };
@@ -32,16 +33,17 @@ async function run(flags: Flags, context: Context): Promise<void> {
       message: `--data: ${dataDir} is not a hub's`,
       hint: "on a node: skerry data tail STREAM, or a consumer group",
     });
-  const query = new URLSearchParams({
-    ...(flags.after === undefined ? {} : { after: flags.after }),
-    ...(flags.cell === undefined ? {} : { cell: flags.cell }),
-    ...(flags.follow ? { follow: "1" } : {}),
-  });
+  const { after, cell, follow } = flags;
+  const path = "/v1/changes";
   const api = await openLocalApi(dataDir, context);
   try {
-    const stop = flags.follow ? context.stop() : undefined;
-    for await (const line of await entryLines(api, `/v1/changes?${query}`, stop))
-      context.output.line(line);
+    if (follow) {
+      const entries = followEntries(api, path, { after, range: { cell } }, context);
+      for await (const { text } of entries) context.output.line(text);
+    } else {
+      const lines = await entryLines(api, `${path}?${searchOf({ after, cell })}`);
+      for await (const line of lines) context.output.line(line);
+    }
   } finally {
     await api.close();
   }

@@ -1,12 +1,18 @@
 import type { Command } from "commander";
-import { importCsv, type ImportProgress } from "../../client/index.ts";
+import {
+  importCsv,
+  searchOf,
+  type Entry,
+  type FollowedLine,
+  type ImportProgress,
+} from "../../client/index.ts";
 import { formatBytes } from "../../lib/duration.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import { isHubFolder } from "../../runtime/local/index.ts";
 import { openCsvFile } from "../csv-file.ts";
 import type { Context } from "../context.ts";
 import { dataDirOf, dataFlag, dataFlagText } from "../data-dir.ts";
-import { entryLines } from "../entry-lines.ts";
+import { entryLines, followEntries } from "../entry-lines.ts";
 import { registerDocuments } from "./data-documents.ts";
 import { registerChanges } from "./data-changes.ts";
 import { registerDead } from "./data-dead.ts";
@@ -28,16 +34,6 @@ type ReadFlags = {
   json?: boolean;
 };
 type ImportFlags = { data?: string; stream: string; durability?: string; json?: boolean };
-
-/** One line of `GET /v1/streams/NAME/entries`. */
-type EntryLine = {
-  at: string;
-  producer?: string;
-  epoch?: number;
-  sequence?: number;
-  origin: string;
-  body: Record<string, unknown>;
-};
 
 export function registerData(program: Command, context: Context): void {
   const data = program
@@ -103,54 +99,56 @@ async function read(
       hint: `skerry status --data ${dataDir} lists them`,
     });
   }
-  const query = new URLSearchParams({
-    format: "ndjson",
-    [follow ? "newest" : "limit"]: String(wholeNumber(flags.limit ?? "100", "--limit")),
-  });
-  if (follow) query.set("follow", "1");
-  if (flags.cell !== undefined) query.set("cell", flags.cell);
-  if (flags.from !== undefined) query.set("from", instant(flags.from, "--from"));
-  if (flags.to !== undefined) query.set("to", instant(flags.to, "--to"));
-
+  const limit = wholeNumber(flags.limit ?? "100", "--limit");
+  const range = {
+    cell: flags.cell,
+    ...(flags.from === undefined ? {} : { from: instant(flags.from, "--from") }),
+    ...(flags.to === undefined ? {} : { to: instant(flags.to, "--to") }),
+  };
+  const path = `/v1/streams/${encodeURIComponent(stream)}/entries`;
   const api = await openLocalApi(dataDir, context);
   try {
-    await print(
-      await entryLines(
-        api,
-        `/v1/streams/${encodeURIComponent(stream)}/entries?${query}`,
-        follow ? context.stop() : undefined,
-      ),
-      flags,
-      follow,
-      context,
-    );
+    if (follow) {
+      const entries = followEntries(api, path, { newest: limit, range }, context);
+      await printTail(entries, flags, context);
+    } else {
+      const lines = await entryLines(api, `${path}?${searchOf({ ...range, limit })}`);
+      await printTable(lines, flags, context);
+    }
   } finally {
     await api.close();
   }
 }
 
-/** People get a table for a query and one short line an entry for a tail. */
-async function print(
+/** One short line an entry. */
+async function printTail(
+  entries: AsyncIterable<FollowedLine>,
+  { json }: ReadFlags,
+  { output }: Context,
+): Promise<void> {
+  for await (const { text, entry } of entries)
+    output.line(json ? text : cellsOf(entry).join(output.isTerminal ? "  " : "\t"));
+}
+
+async function printTable(
   lines: AsyncIterable<string>,
-  flags: ReadFlags,
-  follow: boolean,
+  { json }: ReadFlags,
   { output }: Context,
 ): Promise<void> {
   const rows: string[][] = [];
   for await (const line of lines) {
-    if (flags.json) {
-      output.line(line);
-      continue;
-    }
-    const { at, producer, sequence, origin, body } = JSON.parse(line) as EntryLine;
-    const source = producer === undefined ? origin : `${producer}#${sequence}`;
-    const row = [at, source, JSON.stringify(body)];
-    if (follow) output.line(row.join(output.isTerminal ? "  " : "\t"));
-    else rows.push(row);
+    if (json) output.line(line);
+    else rows.push(cellsOf(JSON.parse(line) as Entry));
   }
-  if (!flags.json && !follow)
+  if (!json)
     output.line(renderTable(["AT", "SOURCE", "ENTRY"], rows, { tabs: !output.isTerminal }));
 }
+
+const cellsOf = ({ at, producer, sequence, origin, body }: Entry): string[] => [
+  at,
+  producer === undefined ? origin : `${producer}#${sequence}`,
+  JSON.stringify(body),
+];
 
 async function runImport(file: string, flags: ImportFlags, context: Context): Promise<void> {
   const { output } = context;
