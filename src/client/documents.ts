@@ -88,9 +88,11 @@ export type StoredDocument = {
     readonly shown?: Json;
     readonly others?: readonly {
       readonly value: Json;
-      readonly origin: string;
-      readonly sequence: number;
-      readonly atMs: number;
+      /** Absent with `type`: it is made of many writes, and of another kind than what is shown. */
+      readonly origin?: string;
+      readonly sequence?: number;
+      readonly atMs?: number;
+      readonly type?: "list" | "set" | "counter" | "text";
     }[];
     /** Of `value-taken`: where the values stand, and the document that has had them for longer. */
     readonly paths?: readonly string[];

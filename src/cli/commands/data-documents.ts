@@ -215,7 +215,8 @@ function conflictLines({ cell, collection: name, id, conflicts }: StoredDocument
   return conflicts.flatMap((conflict) => [
     `${collection}/${id}${headline(conflict, collection)}`,
     ...(conflict.others ?? []).map(
-      (other) => `  not shown: ${JSON.stringify(other.value)}, ${written(other)}`,
+      ({ value, type, origin = "", atMs = 0 }) =>
+        `  not shown: ${JSON.stringify(value)}, ${type === undefined ? written({ origin, atMs }) : `a ${type}`}`,
     ),
   ]);
 }

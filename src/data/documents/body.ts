@@ -23,13 +23,19 @@ import { plainText } from "./text.ts";
 /** Who wrote it, where its log has it, and the time of that node's clock. */
 export type Author = { readonly origin: string; readonly sequence: number; readonly atMs: number };
 
+export type MadeOfMany = "list" | "set" | "counter" | "text";
+
 export type Conflict =
   /** Writes that did not know of each other: `shown` is what readers see. */
   | {
       readonly kind: "concurrent-writes";
       readonly path: string;
       readonly shown: Json;
-      readonly others: readonly (Author & { readonly value: Json })[];
+      readonly others: readonly (
+        | (Author & { readonly value: Json })
+        /** Of another kind than what is shown, and made of many writes. */
+        | { readonly value: Json; readonly type: MadeOfMany }
+      )[];
     }
   /** Deleted by one, edited by another: the document stays. A later edit or deletion settles it. */
   | {
@@ -108,10 +114,8 @@ function showFlat(state: DocumentState, conflicts: Conflict[]): JsonObject | und
   const fields: [string, Json][] = [];
   for (const path of paths.sort(byCodeUnits)) {
     const cell = state.cells.get(path);
-    const value = cell && showCell(cell);
-    if (cell === undefined || value === undefined) continue;
-    noteConflict(cell, path, value, conflicts);
-    fields.push([path.slice(1), value]);
+    const value = cell && showCell(cell, path, conflicts);
+    if (value !== undefined) fields.push([path.slice(1), value]);
   }
   return objectOf(fields);
 }
@@ -138,32 +142,61 @@ function showPlace(place: Place, path: string, conflicts: Conflict[]): Json | un
     if (value !== undefined) fields.push([name, value]);
   }
   const { cell } = place;
-  const shown = fields.length > 0 ? objectOf(fields) : cell && showCell(cell);
-  if (shown !== undefined && cell) noteConflict(cell, path, shown, conflicts);
+  const map = fields.length > 0 ? objectOf(fields) : undefined;
+  return cell ? showCell(cell, path, conflicts, map) : map;
+}
+
+/** `map`: the fields below it, where there are any. */
+function showCell(
+  cell: Cell,
+  path: string,
+  conflicts: Conflict[],
+  map?: JsonObject,
+): Json | undefined {
+  const kinds = kindsIn(cell);
+  const shown = map ?? kinds[0]?.value ?? cell.registers[0]?.value;
+  if (shown !== undefined) noteConflict(cell, path, { shown, kinds }, conflicts);
   return shown;
 }
 
-function noteConflict(cell: Cell, path: string, shown: Json, conflicts: Conflict[]): void {
-  const [first, second] = cell.registers;
-  const plain = shown === first?.value;
+function noteConflict(
+  cell: Cell,
+  path: string,
+  { shown, kinds }: { shown: Json; kinds: readonly Kind[] },
+  conflicts: Conflict[],
+): void {
+  const { registers } = cell;
+  const plain = kinds.length === 0 && shown === registers[0]?.value;
   // What is shown is all that there is.
-  if (!first || (plain && !second)) return;
-  const others = cell.registers.filter(
-    ({ value }) => !same(value, shown) && (plain || !isEmpty(value, cell)),
-  );
-  if (others.length > 0)
-    conflicts.push({ kind: "concurrent-writes", path, shown, others: others.map(withValueOf) });
+  if (kinds.length + registers.length <= 1 && (plain || shown === kinds[0]?.value)) return;
+  const isHidden = ({ value }: { readonly value: Json }) => !same(value, shown);
+  const others = [
+    ...kinds.filter(isHidden),
+    ...registers
+      .filter((write) => isHidden(write) && (plain || !isEmpty(write.value, cell)))
+      .map(withValueOf),
+  ];
+  if (others.length > 0) conflicts.push({ kind: "concurrent-writes", path, shown, others });
 }
 
-function showCell(cell: Cell): Json | undefined {
+type Kind = { readonly type: MadeOfMany; readonly value: Json };
+
+const noKinds: readonly Kind[] = [];
+
+/** What a field holds beside plain values, the richest first. */
+function kindsIn(cell: Cell): readonly Kind[] {
+  if (cell.list.length + cell.members.size + cell.counts.size === 0 && !cell.text) return noKinds;
+  const kinds: Kind[] = [];
   const living = livingOf(cell);
-  if (living.length > 0) return living.map(({ value }) => value);
-  if (cell.members.size > 0)
-    return [...cell.members.keys()].sort(byCodeUnits).map((key) => cell.members.get(key)!.value);
-  if (isCounted(cell)) return countOf(cell);
+  if (living.length > 0) kinds.push({ type: "list", value: living.map(({ value }) => value) });
+  if (cell.members.size > 0) {
+    const keys = [...cell.members.keys()].sort(byCodeUnits);
+    kinds.push({ type: "set", value: keys.map((key) => cell.members.get(key)!.value) });
+  }
+  if (isCounted(cell)) kinds.push({ type: "counter", value: countOf(cell) });
   const text = plainText(cell.text);
-  if (text !== "") return text;
-  return cell.registers[0]?.value;
+  if (text !== "") kinds.push({ type: "text", value: text });
+  return kinds;
 }
 
 /** An empty list, map or text stands for "nothing here yet", and gives way to what is put into it. */

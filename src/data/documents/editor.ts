@@ -6,7 +6,7 @@
  */
 import type { FieldChange, TextDelta } from "../../api/records/index.ts";
 import { stable } from "../../lib/stable.ts";
-import { showAt } from "./body.ts";
+import { showAt, type MadeOfMany } from "./body.ts";
 import { cellsWithin } from "./cells.ts";
 import { isObject, same, valueAt, type Json } from "./json.ts";
 import { elementId, nextNumber, type ListChange } from "./list.ts";
@@ -20,6 +20,7 @@ import {
   isCounted,
   livingOf,
   saturated,
+  type Cell,
   type DocumentState,
 } from "./state.ts";
 import { beginText, deltaBetween, editText, lengthOf, textOf } from "./text.ts";
@@ -87,11 +88,19 @@ export function createEditor(
     emptyTexts(path);
     make({ type: "remove", path, ...observedCounts(path) });
   };
+  /** What is there of another kind, and that this store knows, a write of one kind replaces (M2). */
+  const makeRoom = (path: string, type: MadeOfMany) => {
+    const within = cellsWithin(state.cells, path);
+    const cell = cellAt(path);
+    const isOther = cell !== undefined && holdsOther(cell, type);
+    if (isOther || (within.length > (cell ? 1 : 0) && isObject(showAt(state, path)))) remove(path);
+  };
   const makeText = (path: string, deltas: readonly TextDelta[]) => {
     const update = editText(cellAt(path)?.text, context.origin, ...deltas);
     if (update) make({ type: "text", path, update: textOf(update) });
   };
   const edit = (path: string, ...deltas: readonly TextDelta[]) => {
+    makeRoom(path, "text");
     const cell = cellAt(path);
     const first = cell?.registers[0];
     // A string that was a plain value before the field became a text is where it begins.
@@ -112,6 +121,7 @@ export function createEditor(
     return cell ? livingOf(cell) : [];
   };
   const changeList = (path: string, steps: readonly ListStep[]) => {
+    if (steps.some(({ change }) => change === "insert")) makeRoom(path, "list");
     const ids = livingAt(path).map(({ id }) => id);
     let n = nextNumber(cellAt(path)?.list ?? []);
     const made: ListChange[] = [];
@@ -231,18 +241,28 @@ export function createEditor(
       become(path, undefined, value);
     },
     increment(path, by) {
+      makeRoom(path, "counter");
       const cell = cellAt(path);
       const current = cell && !isCounted(cell) ? cell.registers[0]?.value : undefined;
       // A number that was a plain value before the field became a counter is where counting begins.
       if (typeof current === "number") return beginCounter(path, saturated(current + by));
       make({ type: "count", path, by });
     },
-    add: (path, value) => make({ type: "add", path, value }),
+    add(path, value) {
+      makeRoom(path, "set");
+      make({ type: "add", path, value });
+    },
     discard: (path, value) => make({ type: "discard", path, value }),
     changeList,
     edit,
   };
 }
+
+const holdsOther = (cell: Cell, type: MadeOfMany): boolean =>
+  (type !== "list" && livingOf(cell).length > 0) ||
+  (type !== "set" && cell.members.size > 0) ||
+  (type !== "counter" && isCounted(cell)) ||
+  (type !== "text" && lengthOf(cell.text) > 0);
 
 /** Past this many comparisons the middle is replaced whole. */
 const comparisonsMax = 1_000_000;

@@ -176,7 +176,11 @@ export function modelOf(history: readonly Made[]): Model {
     const isHidden = registers.some(
       (value) => stable(value) !== stable(shown) && (isPlain || !empty.includes(stable(value))),
     );
-    if (isHidden) conflicts.push(path);
+    const kinds = [list, members].filter((values) => values.length > 0) as Json[];
+    const isKindHidden = [...kinds, countAt(path), text || undefined].some(
+      (value) => value !== undefined && stable(value) !== stable(shown),
+    );
+    if (isHidden || isKindHidden) conflicts.push(path);
     return shown;
   };
   const body = showAt("") ?? {};
