@@ -19,6 +19,7 @@ import { ambientClock, ambientRandom } from "./ambient.ts";
 import { createCaller, type ClientOptions } from "./caller.ts";
 import { eventsOf, type ServerEvent } from "./events.ts";
 import { followQuery, type LiveRequest, type LiveUpdate } from "./live.ts";
+import { listening } from "./listening.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
 import { untilKnown } from "./repeat.ts";
 import { jsonBody } from "./request-body.ts";
@@ -175,7 +176,7 @@ export interface DocumentClient {
   live(collection: string, request?: LiveRequest): AsyncIterable<LiveUpdate>;
   /**
    * Every document as it is now, then each that changes, until the signal aborts. Comes back by itself
-   * where it was when the connection is lost; throws what the server refuses.
+   * where it was when the connection is lost, or silent for 45 s; throws what the server refuses.
    */
   changes(
     collection: string,
@@ -269,18 +270,23 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
       const backoff = createBackoff({ random: ambientRandom }, { initialMs: 200, maxMs: 5000 });
       for (let cursor = since; ;) {
         if (signal?.aborted) return;
+        const ear = listening(clock, signal);
         try {
           const query = new URLSearchParams({ follow: "1", since: cursor });
-          const answer = await call(`${pathOf(collection)}?${query}`, signal ? { signal } : {});
-          for await (const event of eventsOf(answer)) {
+          const answer = await call(`${pathOf(collection)}?${query}`, { signal: ear.signal });
+          for await (const event of eventsOf(answer, ear.heard)) {
             backoff.reset();
             const change = changeOf(event);
             cursor = change.cursor;
+            ear.pause();
             yield change;
+            ear.heard();
           }
         } catch (error) {
           if (signal?.aborted) return;
           if (error instanceof SkerryError && !error.retryable) throw error;
+        } finally {
+          ear.done();
         }
         await clock.sleep(backoff.nextMs(), signal ? { signal } : {}).catch(() => undefined);
       }

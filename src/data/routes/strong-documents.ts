@@ -168,16 +168,18 @@ async function* eventsOf(
   sets: AsyncIterator<StrongChangeSet>,
 ): AsyncGenerator<string> {
   yield ": changes\n\n";
+  const beat = ":\n\n";
   try {
     let next = Promise.resolve(first);
     for (;;) {
       const result = await orSilence(clock, next, beatMs);
       if (result === "silence") {
-        yield ":\n\n";
+        yield beat;
         continue;
       }
       if (result.done) return;
-      if (result.value.length > 0) yield result.value.map(eventText).join("");
+      // What says only how far the ledger is breaks the silence here, and so it has to there.
+      yield result.value.length > 0 ? result.value.map(eventText).join("") : beat;
       next = sets.next();
     }
   } catch (error) {
