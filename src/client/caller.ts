@@ -36,7 +36,9 @@ export function createCaller(options: ClientOptions): Call {
       });
     }
     if (answer.ok) return answer;
-    throw refusalOf(answer.status, await answer.text());
+    const text = await answer.text().catch(() => "");
+    init.signal?.throwIfAborted();
+    throw refusalOf(answer.status, text);
   };
 }
 
