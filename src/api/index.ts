@@ -11,6 +11,7 @@ export {
   type EntryPosition,
   type StoredEntry,
 } from "./records/entry.ts";
+export { parseTopicFilter, type TopicFilter } from "./records/topic-filter.ts";
 export {
   columnsOf,
   entriesOf,

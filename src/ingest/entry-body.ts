@@ -69,6 +69,17 @@ export function parsePayload(payload: Uint8Array): EntryResult {
   }
 }
 
+/** The same entry with these fields, in place of its own of the same names. */
+export function withFields(
+  entry: ParsedEntry,
+  fields: Readonly<Record<string, string>>,
+): EntryResult {
+  const { body, ...more } = entry;
+  // What was parsed before is an object.
+  const own = parseExactly(decoder.decode(body)) as Record<string, unknown>;
+  return written({ ...own, ...fields }, more);
+}
+
 /** Checks a key from wherever it came; the problem's field starts with `field`. */
 export function parseKey(
   value: unknown,

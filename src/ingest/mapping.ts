@@ -1,15 +1,25 @@
 /**
- * Topic to streams. A topic belongs to every stream one of whose filters matches it (MQTT 3.1.1,
- * section 4.7), and `streams/NAME` to the stream NAME. Pure; compiled once per set of declarations.
+ * Topic to streams and fields. A topic belongs to every stream one of whose filters matches it (MQTT
+ * 3.1.1, section 4.7), and `streams/NAME` to the stream NAME; levels that the filter names become
+ * fields of the entry. Pure; compiled once per set of declarations.
  */
+import { parseTopicFilter, type TopicFilter } from "../api/index.ts";
 import type { DeclaredStreams, StreamDeclaration } from "./ports.ts";
 
 export type TopicMatch =
-  | { readonly state: "streams"; readonly streams: readonly StreamDeclaration[] }
+  | { readonly state: "streams"; readonly streams: readonly StreamMatch[] }
   /** Below `streams/`, which is kept for streams, but nobody declared it. */
   | { readonly state: "unknown-stream"; readonly stream: string }
   /** Ordinary MQTT between local clients; nothing is stored. */
   | { readonly state: "unmapped" };
+
+export type StreamMatch = {
+  readonly stream: StreamDeclaration;
+  /** What the first of its filters that matches names in the topic; absent where it names nothing. */
+  readonly fields?: Readonly<Record<string, string>>;
+};
+
+type Compiled = { readonly stream: StreamDeclaration; readonly filters: readonly TopicFilter[] };
 
 /** Every stream owns this topic prefix followed by its name. */
 export const streamTopicPrefix = "streams/";
@@ -19,7 +29,7 @@ const memoTopicsMax = 4096;
 
 export function createTopicMapping(streams: DeclaredStreams): (topic: string) => TopicMatch {
   let compiledFrom: readonly StreamDeclaration[] | undefined;
-  let compiled: { stream: StreamDeclaration; filters: string[][] }[] = [];
+  let compiled: Compiled[] = [];
   let matchByTopic = new Map<string, TopicMatch>();
 
   return (topic) => {
@@ -28,9 +38,7 @@ export function createTopicMapping(streams: DeclaredStreams): (topic: string) =>
       compiledFrom = declared;
       compiled = declared.map((stream) => ({
         stream,
-        filters: [`${streamTopicPrefix}${stream.name}`, ...stream.mqttTopics].map((filter) =>
-          filter.split("/"),
-        ),
+        filters: [`${streamTopicPrefix}${stream.name}`, ...stream.mqttTopics].map(parseTopicFilter),
       }));
       matchByTopic = new Map();
     }
@@ -43,14 +51,15 @@ export function createTopicMapping(streams: DeclaredStreams): (topic: string) =>
   };
 }
 
-function resolve(
-  topic: string,
-  compiled: readonly { stream: StreamDeclaration; filters: string[][] }[],
-): TopicMatch {
+function resolve(topic: string, compiled: readonly Compiled[]): TopicMatch {
   const levels = topic.split("/");
-  const matching = compiled
-    .filter(({ filters }) => filters.some((filter) => levelsMatch(filter, levels)))
-    .map(({ stream }) => stream);
+  const matching = compiled.flatMap(({ stream, filters }): StreamMatch[] => {
+    const filter = filters.find((one) => levelsMatch(one.levels, levels));
+    if (!filter) return [];
+    if (filter.fields.length === 0) return [{ stream }];
+    const named = filter.fields.map(({ name, level }) => [name, levels[level] ?? ""] as const);
+    return [{ stream, fields: Object.fromEntries(named) }];
+  });
   if (matching.length > 0) return { state: "streams", streams: matching };
   if (topic.startsWith(streamTopicPrefix)) {
     return { state: "unknown-stream", stream: topic.slice(streamTopicPrefix.length) };

@@ -15,7 +15,7 @@ export type StreamDeclaration = {
   readonly name: string;
   /** How far an entry must reach before it is acknowledged when the sender does not say. */
   readonly durability: DurabilityLevel;
-  /** MQTT topic filters, `+` and `#` allowed; `streams/NAME` always belongs to the stream too. */
+  /** `TopicFilter`s as text; `streams/NAME` always belongs to the stream too. */
   readonly mqttTopics: readonly string[];
 };
 

@@ -6,6 +6,7 @@ import * as z from "zod";
 import { formatBytes, parseBytes, parseDurationMs } from "../../lib/duration.ts";
 import type { FieldIssue } from "../kind.ts";
 import { parseDurabilityLevel } from "../records/entry.ts";
+import { topicFilterProblem } from "../records/topic-filter.ts";
 import { count, integer, listOf } from "../schema/builders.ts";
 import { egressSchema, egressText } from "../schema/egress.ts";
 import { conditionsSchema } from "./conditions.ts";
@@ -40,6 +41,7 @@ const streamSchema = z.strictObject({
       priority: integer,
       /** What each node may send of it to the hub, compressed; without end when absent. */
       hubBudget: z.strictObject({ bytesPerSecond: z.string(), bytesPerDay: z.string() }).partial(),
+      /** Topic filters; a level `{NAME}` matches as `+` and becomes a field of the entry. */
       mqtt: z.strictObject({ topics: listOf(z.string()) }),
     })
     .partial()
@@ -135,12 +137,9 @@ export const streamKind = defineKind<Stream>({
       if (hubBudgetIsTooSmall(limit, value)) issues.push({ field, message: hubBudgetLeast[limit] });
     }
     for (const [index, topic] of (mqtt?.topics ?? []).entries()) {
-      if (!isTopicFilter(topic)) {
-        issues.push({
-          field: `spec.mqtt.topics[${index}]`,
-          message: `"${topic}" is not an MQTT topic filter: "+" stands for one whole level, "#" for the rest`,
-        });
-      }
+      const problem = topicFilterProblem(topic);
+      if (problem !== undefined)
+        issues.push({ field: `spec.mqtt.topics[${index}]`, message: `"${topic}" ${problem}` });
     }
     return issues;
   },
@@ -161,14 +160,4 @@ function hubBudgetIsTooSmall(limit: keyof typeof hubBudgetLeast, text: string): 
     if (!(error instanceof Error)) throw error;
     return false;
   }
-}
-
-/** MQTT 3.1.1, section 4.7. */
-function isTopicFilter(topic: string): boolean {
-  if (topic === "" || topic.includes("\0")) return false;
-  const levels = topic.split("/");
-  return levels.every((level, index) => {
-    if (level === "#") return index === levels.length - 1;
-    return level === "+" || !/[+#]/.test(level);
-  });
 }

@@ -6,6 +6,7 @@ import {
   formatDurabilityLevel,
   parseDurabilityLevel,
   type DurabilityLevel,
+  type EntryInput,
   type EntryKey,
 } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -13,9 +14,9 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { Batcher } from "../batcher.ts";
 import { strongest } from "../batcher.ts";
 import type { DeadLetters } from "../dead-letters.ts";
-import { parseKey, parsePayload, type EntryProblem } from "../entry-body.ts";
-import type { TopicMatch } from "../mapping.ts";
-import type { AuthorizeAppend, StreamDeclaration, Subject } from "../ports.ts";
+import { parseKey, parsePayload, withFields, type EntryProblem } from "../entry-body.ts";
+import type { StreamMatch, TopicMatch } from "../mapping.ts";
+import type { AuthorizeAppend, Subject } from "../ports.ts";
 import { retriedOf, type Retried } from "../retries.ts";
 
 export type Published = {
@@ -87,7 +88,7 @@ export function createPublishing(deps: {
           code: "invalid-entry",
           message: `topic ${message.topic}: ${field === "" ? "the payload" : field} ${what}`,
         }),
-        match.streams[0]?.name,
+        match.streams[0]?.stream.name,
       );
     const parsed = parsePayload(message.payload);
     if (!parsed.ok) return invalid(parsed.problem);
@@ -98,16 +99,22 @@ export function createPublishing(deps: {
     const level =
       message.qos === 0
         ? ({ level: "memory" } as const)
-        : (said.level ?? strongest(match.streams.map(({ durability }) => durability)));
-    const outcome = await deps.batcher.submit({
-      entries: match.streams.map(({ name }) => ({
-        stream: name,
-        ...parsed.entry,
+        : (said.level ?? strongest(match.streams.map(({ stream }) => stream.durability)));
+    const entries: EntryInput[] = [];
+    for (const { stream, fields } of match.streams) {
+      const result = fields ? withFields(parsed.entry, fields) : parsed;
+      if (!result.ok) return invalid(result.problem);
+      entries.push({
+        stream: stream.name,
+        ...result.entry,
         ...(said.key ? { key: said.key } : {}),
         ...(message.atMs !== undefined && parsed.entry.atMs === undefined
           ? { atMs: message.atMs }
           : {}),
-      })),
+      });
+    }
+    const outcome = await deps.batcher.submit({
+      entries,
       level,
       producer: message.subject?.id ?? message.clientId,
       connection: message.connection,
@@ -127,7 +134,7 @@ export function createPublishing(deps: {
           }),
         };
       case "refused":
-        return refuse(new SkerryError(outcome), match.streams[0]?.name);
+        return refuse(new SkerryError(outcome), match.streams[0]?.stream.name);
     }
   };
 
@@ -179,11 +186,11 @@ type Verdict =
 
 function forbiddenStream(
   subject: Subject | undefined,
-  streams: readonly StreamDeclaration[],
+  streams: readonly StreamMatch[],
   authorize: AuthorizeAppend | undefined,
 ): string | undefined {
   if (!authorize) return undefined;
-  return streams.find(({ name }) => !subject || !authorize(subject, name))?.name;
+  return streams.find(({ stream }) => !subject || !authorize(subject, stream.name))?.stream.name;
 }
 
 type Said =
