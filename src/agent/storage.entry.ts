@@ -25,6 +25,7 @@ import { createGate, createOperationGate } from "../privacy/gate/index.ts";
 import { openMirrorStore, serveMirrorStore } from "../resources/mirror-store/index.ts";
 import { systemClock, systemRandom } from "../runtime/clock/index.ts";
 import { createLog } from "../runtime/log/index.ts";
+import { openBallast, withBallast } from "../runtime/sqlite/index.ts";
 import { serveThread, threadData, type ThreadHost } from "../runtime/thread/index.ts";
 import { ledgerFile } from "./data-folder.ts";
 import type { StorageData, StorageEvents } from "./storage.ts";
@@ -37,11 +38,16 @@ const log = createLog({
 });
 const deps = { clock: systemClock, random: systemRandom, log };
 
-const streams = openStreamStore(deps, { path: join(dataDir, "streams.db"), node });
-const documents = openDocumentStore(deps, { path: join(dataDir, "documents.db"), node });
-const mirror = openMirrorStore(deps, { path: join(dataDir, "mirror.db") });
-const mqtt = openMqttState(deps, { path: join(dataDir, "mqtt.db") });
-const letters = openDeadLetterFile(deps, { path: join(dataDir, "dead-letters.db") });
+/** A node starts on a full disk as well. */
+const ballast = openBallast(join(dataDir, "ballast"));
+const opening = <T>(open: (path: string) => T, file: string): T =>
+  withBallast(ballast, () => open(join(dataDir, file)));
+
+const streams = opening((path) => openStreamStore(deps, { path, node, ballast }), "streams.db");
+const documents = opening((path) => openDocumentStore(deps, { path, node }), "documents.db");
+const mirror = opening((path) => openMirrorStore(deps, { path }), "mirror.db");
+const mqtt = opening((path) => openMqttState(deps, { path }), "mqtt.db");
+const letters = opening((path) => openDeadLetterFile(deps, { path }), "dead-letters.db");
 const gate = createGate({ encode: encodeBatch, log });
 const operationGate = createOperationGate({
   encode: encodeLeaving,
@@ -49,7 +55,7 @@ const operationGate = createOperationGate({
   log,
 });
 const ledger = holdsLedger
-  ? openSqliteLedger({ ...deps, path: ledgerFile(dataDir), name: node })
+  ? withBallast(ballast, () => openSqliteLedger({ ...deps, path: ledgerFile(dataDir), name: node }))
   : undefined;
 
 /** Events of the ledger are events of this thread. */

@@ -1,29 +1,22 @@
 /** What the doctor says of a disk that takes nothing any more: that is when people ask it. */
 import { strict as assert } from "node:assert";
-import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { examineHost } from "../../src/agent/doctor.ts";
 import { systemCode } from "../../src/lib/errors.ts";
 import { systemClock } from "../../src/runtime/clock/index.ts";
 import { temporaryFolder } from "../support/ledger.ts";
+import { smallDisk } from "../support/small-disk.ts";
 
 const diskOf = (dataDir: string) =>
   examineHost({ dataDir, clock: systemClock, searchPath: "" }).find(
     ({ check }) => check === "disk",
   );
 
-function smallDisk(folder: string): { readonly path: string } & Disposable {
-  assert.equal(process.getuid?.(), 0, "a disk is mounted as root, which CI gives");
-  mkdirSync(folder);
-  execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "skerry-test", folder]);
-  return { path: folder, [Symbol.dispose]: () => void execFileSync("umount", ["--lazy", folder]) };
-}
-
 test("a full disk is found, with what it means, and nothing is left on it", async () => {
   await using dir = await temporaryFolder();
-  using small = smallDisk(join(dir.path, "small"));
+  using small = smallDisk(join(dir.path, "small"), "256k");
   const { path: disk } = small;
   assert.equal(diskOf(disk)?.state, "ok");
   assert.throws(

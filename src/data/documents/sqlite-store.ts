@@ -8,7 +8,7 @@ import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { nameSuffix, type Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
-import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
+import { closingOnFailure, createGroupCommit, openDatabase } from "../../runtime/sqlite/index.ts";
 import { claimIdentity } from "../streams/claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "../streams/identity.ts";
 import { judge, type Ask } from "../streams/put-back.ts";
@@ -75,7 +75,7 @@ export function openDocumentStore(
     );
     return { tables, identity, hybrid, engine, claims };
   };
-  const { tables, identity, hybrid, engine, claims } = opening(opened, { db, path });
+  const { tables, identity, hybrid, engine, claims } = closingOnFailure({ db, path }, opened);
 
   let declared: ReadonlyMap<string, CollectionDeclaration> = new Map();
   let grownVector = false;
@@ -283,16 +283,4 @@ export function openDocumentStore(
     },
   };
   return store;
-}
-
-function opening<T>(
-  open: () => T,
-  { db, path }: { db: ReturnType<typeof openDatabase>; path: string },
-): T {
-  try {
-    return open();
-  } catch (error) {
-    db.close();
-    throw sqliteFailure(error, path);
-  }
 }

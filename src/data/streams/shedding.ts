@@ -1,17 +1,19 @@
 /**
- * Room on a full disk, by declared policy: of streams that say `whenFull: drop` the oldest entries go,
- * those of the lowest priority first, and each is counted. A stream that says nothing loses nothing:
- * its appends are refused until there is room (D8).
+ * Room on a full disk. First what the store can do without losing anything (`relief`): its log is moved
+ * into the file, and pages that are free there are used. Then by declared policy: of streams that say
+ * `whenFull: drop` the oldest entries go, those of the lowest priority first, and each is counted. A
+ * stream that says nothing loses nothing: its appends are refused until there is room (D8).
  */
 import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Writer } from "../../runtime/sqlite/index.ts";
+import type { Relief, Writer } from "../../runtime/sqlite/index.ts";
 import type { Backlog } from "../tables/backlog.ts";
 import type { StreamRow } from "../tables/names.ts";
 import type { Tables } from "../tables/tables.ts";
 import type { StreamDeclaration } from "./store.ts";
 
-const triesMax = 3;
+/** Two of them find room without dropping anything. */
+const triesMax = 5;
 /** Freed at least, so that not every append begins with it. */
 const freedBytesMin = 512 * 1024;
 
@@ -24,6 +26,8 @@ export type Shedding = {
     need: { streams: Iterable<string>; bytes: number },
     work: () => Promise<T>,
   ): Promise<T>;
+  /** Runs `work`, which itself makes room, and again where the disk is too full even for that. */
+  withRelief<T>(work: () => Promise<T>): Promise<T>;
 };
 
 export function createShedding(
@@ -32,10 +36,11 @@ export function createShedding(
     readonly tables: Tables;
     readonly backlog: Backlog;
     readonly log: Log;
+    readonly relief: Relief | undefined;
   },
   declared: () => ReadonlyMap<string, StreamDeclaration>,
 ): Shedding {
-  const { writer, tables, backlog, log } = deps;
+  const { writer, tables, backlog, log, relief } = deps;
   const { names, retention } = tables;
   let running: Promise<boolean> | undefined;
   const priorityOf = (name: string) => declared().get(name)?.priority ?? 0;
@@ -55,7 +60,17 @@ export function createShedding(
     return { entries: removed, bytes: before - stream.bytes };
   };
 
+  const withRelief = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isFull(error) || !relief?.relieve()) throw error;
+      return work();
+    }
+  };
+
   const makeRoom = async (priorityMax: number, bytes: number): Promise<boolean> => {
+    if (relief?.relieve()) return true;
     const wanted = Math.max(freedBytesMin, 2 * bytes);
     const candidates = names
       .streams()
@@ -89,13 +104,15 @@ export function createShedding(
         try {
           return await work();
         } catch (error) {
-          const isFull = error instanceof SkerryError && error.code === "disk-full";
-          if (!isFull || tries > triesMax) throw error;
+          if (!isFull(error) || tries > triesMax) throw error;
           // What somebody else frees meanwhile is mostly enough for all that failed with it.
           if (running) await running;
           else if (!(await start(priorityMax, bytes))) throw error;
         }
       }
     },
+    withRelief,
   };
 }
+
+const isFull = (error: unknown) => error instanceof SkerryError && error.code === "disk-full";

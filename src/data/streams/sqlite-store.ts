@@ -7,7 +7,15 @@ import { every, type Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
-import { createGroupCommit, openDatabase, sqliteFailure } from "../../runtime/sqlite/index.ts";
+import {
+  closingOnFailure,
+  createGroupCommit,
+  createRelief,
+  logPagesWith,
+  openDatabase,
+  withBallast,
+  type Ballast,
+} from "../../runtime/sqlite/index.ts";
 import { decodeColumns, encodeBatch } from "../batch/codec.ts";
 import { createArrivals } from "../tables/arrivals.ts";
 import { createBacklog } from "../tables/backlog.ts";
@@ -55,6 +63,8 @@ export type StreamStoreOptions = {
   readonly streamBytesMax?: number;
   /** The database file never grows past this; writes are then refused with `disk-full`. */
   readonly fileBytesMax?: number;
+  /** Given up when the disk is full, so that room can be made; it is made, and made again, by this store. */
+  readonly ballast?: Ballast | undefined;
   /** Default 10 seconds. */
   readonly retentionPeriodMs?: number;
   readonly sealing?: SealingOptions;
@@ -78,25 +88,16 @@ export function openStreamStore(
 ): LocalStreamStore {
   const { clock, random, log } = deps;
   const { path, node } = options;
-  const { fileBytesMax } = options;
-  const db = openDatabase(path, { logPages, uncheckedTables: contentTables, fileBytesMax });
-  try {
-    prepareTables(db, path);
-  } catch (error) {
-    db.close();
-    throw sqliteFailure(error, path);
-  }
-  const identity = claimIdentity({ db, clock, random, log }, { path, node });
-
+  const { fileBytesMax, ballast } = options;
+  const db = openDatabase(path, {
+    logPages: ballast ? logPagesWith(ballast, logPages) : logPages,
+    uncheckedTables: contentTables,
+    fileBytesMax,
+  });
   const repairs = createSegmentRepairs(
     { log, writer: () => writer, tables: () => tables },
     { scope },
   );
-  const tables = createTables({ clock, db, onDamaged: repairs.found });
-  const { names, lanes, entries, retention, segments } = tables;
-  const backlog = createBacklog(db, tables);
-  const groupTable = createGroupTable(db);
-  const beyond = createBeyond(db, tables, scope);
   let declared = new Map<string, StreamDeclaration>();
   let declaredOnce = false;
   const boundsOf = ({ name }: StreamRow): SealingBounds => {
@@ -105,13 +106,24 @@ export function openStreamStore(
   };
   const knownBoundsOf = (stream: StreamRow) => (declaredOnce ? boundsOf(stream) : undefined);
   const entriesMax = options.sealing?.entriesMax ?? sealedEntriesMax;
-  const arrivals = createArrivals(db, tables, {
-    boundsOf: knownBoundsOf,
-    sealedMin: Math.ceil(entriesMax / 2),
-    entriesMax,
-    bytesMax: options.sealing?.bytesMax ?? sealedBytesMax,
-  });
-  const merge = createMerge({ clock, db }, { ...tables, backlog, arrivals }, identity.origin);
+  const opened = () => {
+    prepareTables(db, path);
+    const identity = claimIdentity({ db, clock, random, log }, { path, node });
+    const tables = createTables({ clock, db, onDamaged: repairs.found });
+    const backlog = createBacklog(db, tables);
+    const arrivals = createArrivals(db, tables, {
+      boundsOf: knownBoundsOf,
+      sealedMin: Math.ceil(entriesMax / 2),
+      entriesMax,
+      bytesMax: options.sealing?.bytesMax ?? sealedBytesMax,
+    });
+    const merge = createMerge({ clock, db }, { ...tables, backlog, arrivals }, identity.origin);
+    return { identity, tables, backlog, merge };
+  };
+  const { identity, tables, backlog, merge } = closingOnFailure({ db, path }, opened);
+  const { names, lanes, entries, retention, segments } = tables;
+  const groupTable = createGroupTable(db);
+  const beyond = createBeyond(db, tables, scope);
   const openedMs = clock.monotonicMs();
   let waitingBytes = 0;
   const signals = createSignals<{ grown: Grown }>({
@@ -136,7 +148,8 @@ export function openStreamStore(
     },
   });
 
-  const shedding = createShedding({ writer, tables, backlog, log }, () => declared);
+  const relief = ballast && createRelief({ db, clock, log }, { path, ballast });
+  const shedding = createShedding({ writer, tables, backlog, log, relief }, () => declared);
   const reading = createReading(tables, { scope, view: identity.view, declared: () => declared });
   const leaving = createLeaving(
     { clock, log },
@@ -281,7 +294,7 @@ export function openStreamStore(
       for (const { id, name } of names.streams()) {
         if (keepUndeclared && !declared.has(name)) continue;
         for (;;) {
-          const step = await writer.write(() => {
+          const removeSome = () => {
             const stream = names.streamById(id);
             const { removed: rows, unsent } = retention.step(stream, {
               ...boundsOf(stream),
@@ -289,7 +302,8 @@ export function openStreamStore(
             });
             backlog.subtract(stream, unsent);
             return rows;
-          });
+          };
+          const step = await shedding.withRelief(() => writer.write(removeSome));
           if (step === 0) break;
           removed += step;
         }
@@ -304,7 +318,9 @@ export function openStreamStore(
       const { name, top } = merge.own;
       log.debug("stream store closes", { origin: name, top });
       await writer.close();
-      writeMarker(path, { token: identity.token, inode: inodeOf(path), top: merge.own.top });
+      relief?.close();
+      const marker = { token: identity.token, inode: inodeOf(path), top: merge.own.top };
+      withBallast(ballast, () => writeMarker(path, marker));
     },
   };
   const sealer = startSealer(

@@ -11,6 +11,8 @@ const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
+/** Extended: the readers' marks could not be made, which takes a few blocks. */
+const SQLITE_IOERR_SHMSIZE = 4874;
 
 /** Translates what SQLite throws; anything else comes back unchanged. */
 export function sqliteFailure(error: unknown, path: string): unknown {
@@ -40,6 +42,16 @@ export function sqliteFailure(error: unknown, path: string): unknown {
     default:
       return error;
   }
+}
+
+/**
+ * As `sqliteFailure`, for a database that is being opened: nothing is under way there that could be half
+ * done, so missing room for the readers' marks is no failure of the disk.
+ */
+export function openFailure(error: unknown, path: string): unknown {
+  const isShort =
+    error instanceof Error && "errcode" in error && error.errcode === SQLITE_IOERR_SHMSIZE;
+  return isShort ? diskFull(path, error) : sqliteFailure(error, path);
 }
 
 const diskFull = (path: string, cause: unknown) =>

@@ -35,13 +35,18 @@ export function createLogBound(
     }
     if (bytes < triedAt + bytesMax / triesPerBound) return;
     const isPatient = bytes > bytesMax * patientAtBounds;
-    db.exec(`PRAGMA busy_timeout = ${isPatient ? patientWaitMs : waitMs}`);
-    try {
-      // Empties the file as well, so that its size tells whether it was of use.
-      db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
-    } finally {
-      db.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
-    }
+    // Empties the file as well, so that its size tells whether it was of use.
+    emptyLog(db, isPatient ? patientWaitMs : waitMs);
     triedAt = logBytes();
   };
+}
+
+/** Moves the log into the file and takes its room back, where nobody reads from it for longer than that. */
+export function emptyLog(db: Database, readersMs: number): void {
+  db.exec(`PRAGMA busy_timeout = ${readersMs}`);
+  try {
+    db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  } finally {
+    db.exec(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
+  }
 }

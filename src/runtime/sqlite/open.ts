@@ -3,7 +3,7 @@ import { constants, DatabaseSync, type StatementSync } from "node:sqlite";
 import { closeSync, existsSync, openSync, renameSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { ensureDirectory, syncDirectory } from "../files/index.ts";
-import { damaged, folderFailure, sqliteFailure } from "./failures.ts";
+import { damaged, folderFailure, openFailure, sqliteFailure } from "./failures.ts";
 
 export type Database = DatabaseSync;
 export type Statement = StatementSync;
@@ -83,7 +83,20 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
     return db;
   } catch (error) {
     db?.close();
-    throw folderFailure(sqliteFailure(error, path), path);
+    throw folderFailure(openFailure(error, path), path);
+  }
+}
+
+/** What `prepare` makes of a database that was opened; when it throws, the database is closed. */
+export function closingOnFailure<T>(
+  { db, path }: { db: Database; path: string },
+  prepare: () => T,
+): T {
+  try {
+    return prepare();
+  } catch (error) {
+    db.close();
+    throw sqliteFailure(error, path);
   }
 }
 
