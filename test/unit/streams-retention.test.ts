@@ -157,3 +157,45 @@ test("D8: time counts while the store is open: no wall clock between two starts 
   assert.equal((await keysOf(store)).length, 0);
   await store.close();
 });
+
+test("D9: of what was removed a producer's latest epochs are known; those of an earlier version too", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const streams = [{ name: "telemetry", retention: { bytesMax: 1000 } }];
+  const inDb = <T>(work: (db: ReturnType<typeof openDatabase>) => T): T => {
+    const db = openDatabase(path);
+    try {
+      return work(db);
+    } finally {
+      db.close();
+    }
+  };
+  const epochs = () =>
+    inDb((db) =>
+      db
+        .prepare("SELECT epoch FROM removed ORDER BY epoch")
+        .all()
+        .map((row) => Number(row["epoch"])),
+    );
+  const boot = (epoch: number) => entry(1, { epoch });
+  let store = await open(path, { streams });
+  for (const epoch of range(1, 100)) {
+    await store.append([boot(epoch)]);
+    await store.retain();
+  }
+  const last = 100 - (await keysOf(store)).length;
+  const resend = await store.append([boot(last), boot(last - 15), boot(last - 16)]);
+  assert.deepEqual(resend.state === "stored" && [resend.stored, resend.removed], [1, [0, 1]]);
+  await store.close();
+  const known = range(last - 15, last);
+  assert.deepEqual(epochs(), known);
+
+  inDb((db) => {
+    db.exec("PRAGMA user_version = 7");
+    for (const epoch of range(1, last))
+      db.prepare("INSERT OR REPLACE INTO removed VALUES (1, ?, '[[1,1]]')").run(epoch);
+  });
+  store = await open(path, { streams });
+  await store.close();
+  assert.deepEqual(epochs(), known);
+});

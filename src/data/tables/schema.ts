@@ -88,6 +88,14 @@ CREATE TABLE hub_lane(
 -- that is taken twice is better than one that is refused for ever.
 DELETE FROM removed WHERE json_array_length(ranges) >= 16;
 `,
+  `
+-- Earlier versions kept all epochs of a producer for ever.
+DELETE FROM removed WHERE (producer, epoch) IN (
+  SELECT producer, epoch FROM (
+    SELECT producer, epoch, row_number() OVER (PARTITION BY producer ORDER BY epoch DESC) AS nth
+    FROM removed)
+  WHERE nth > 16);
+`,
 ];
 
 /** Of segments; a damaged one is found when it is read, and does not keep a store from being opened (S3). */
