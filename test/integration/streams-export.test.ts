@@ -12,6 +12,7 @@ import {
 } from "../../src/data/index.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
+import { writeRecord } from "../../src/runtime/files/index.ts";
 import { createHttpApp, type HttpApp } from "../../src/runtime/http/index.ts";
 import { entry, range, telemetry, temporaryFolder } from "../support/data.ts";
 
@@ -131,6 +132,47 @@ test("parquet: typed columns, finished groups kept over a break, no entry twice 
   const empty = join(folder.path, "empty.parquet");
   assert.equal((await run({ ...options, path: empty, query: { to: "0" } })).entries, 0);
   assert.deepEqual(await parquetReadObjects({ file: await asyncBufferFromFile(empty) }), []);
+});
+
+test("parquet: what is kept for a later run is added to with each group, and not written anew; none of it lost, none believed beyond what was noted", async () => {
+  const path = join(folder.path, "long.parquet");
+  const whole = join(folder.path, "long-whole.parquet");
+  const options = { format: "parquet", pageEntries: 1, pieceEntries: 1 } as const;
+  await run({ ...options, path: whole });
+  const record = () => readFileSync(`${path}.resume`, "utf8");
+  const notes = () => readFileSync(`${path}.resume.pieces`, "utf8");
+  const cutAfter = (requests: number) =>
+    assert.rejects(run({ ...options, path }, failingAfter(requests)), { code: "not-answering" });
+  await cutAfter(10);
+  const [recorded, noted] = [record(), notes()];
+  assert.equal(noted.split("\n").length, 10 + 1);
+  // As after a crash: a group was noted, and not how far the export is.
+  writeFileSync(`${path}.resume.pieces`, "{}\n{}\n", { flag: "a" });
+  await cutAfter(20);
+  assert.ok(notes().startsWith(noted));
+  assert.ok(record().length < recorded.length + 20, "the record grows with the groups");
+  const saved = notes();
+  writeFileSync(`${path}.resume.pieces`, saved.slice(0, -1));
+  await assert.rejects(run({ ...options, path }), /resume.pieces is not whole/);
+  writeFileSync(`${path}.resume.pieces`, saved);
+  const { entries, resumed } = await run({ ...options, path });
+  assert.deepEqual([entries, resumed], [40, 30]);
+  assert.deepEqual(readFileSync(path), readFileSync(whole));
+  assert.equal(existsSync(`${path}.resume.pieces`), false);
+});
+
+test("an export that another version began is named as that, and stays as it is", async () => {
+  const path = join(folder.path, "earlier.parquet");
+  writeFileSync(path, "PAR1");
+  const state = { columns: [], groups: "[]" };
+  const of = JSON.stringify([2, "telemetry", "parquet", {}]);
+  writeRecord(`${path}.resume`, { of, entries: 10, bytes: 4, state });
+  await assert.rejects(run({ path, format: "parquet" }), {
+    code: "invalid-argument",
+    message: /was begun by another version/,
+  });
+  assert.equal(readFileSync(path, "utf8"), "PAR1");
+  await assert.rejects(run({ path, format: "csv" }), /belongs to another export/);
 });
 
 test("CSV: columns by the first page, text quoted, objects as JSON, what comes up later in the last column", async () => {

@@ -5,12 +5,18 @@ export type Line = Readonly<Record<string, Json>> & {
   readonly body: Readonly<Record<string, Json>>;
 };
 
+export type Piece = {
+  readonly bytes: Uint8Array;
+  /** A line that a later run needs of it, with those of all pieces before. */
+  readonly note?: string;
+};
+
 export interface Encoder {
   /** Entries that one piece is made of; a last one, and one of large entries, has fewer. */
   readonly entriesPerPiece: number;
   /** `at`: where the piece goes. */
-  encode(entries: readonly Line[], at: number): Uint8Array;
-  /** What a later run needs to go on behind the last piece. */
+  encode(entries: readonly Line[], at: number): Piece;
+  /** What a later run needs beside notes; it does not grow with the pieces. */
   readonly state: Json;
   /** What stands behind all pieces. */
   end(at: number): Uint8Array;

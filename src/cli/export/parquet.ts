@@ -1,7 +1,7 @@
 /**
  * Parquet (parquet.apache.org/docs/file-format): a row group a piece, typed columns, and a footer that
- * says where all of them are, written last. What the footer will say of the groups so far is kept beside
- * the file, so an export that was cut short keeps them. Types are those of the first group; a value that
+ * says where all of them are, written last. What the footer will say of each group is noted beside the
+ * file, so an export that was cut short keeps them. Types are those of the first group; a value that
  * does not fit its column stands in `other`, as do fields that come up later: nothing is lost or rounded
  * to fit.
  */
@@ -17,7 +17,7 @@ type Column = {
   readonly field?: string;
 };
 type Group = ParquetWriter["row_groups"][number];
-type State = { readonly columns: readonly Column[]; readonly groups: string };
+type State = { readonly columns: readonly Column[] };
 
 /** A group of them is unpacked whole by who reads it. */
 const entriesPerGroup = 50_000;
@@ -29,10 +29,13 @@ const ownTypes: Readonly<Record<string, ColumnType>> = {
   position: "INT64",
 };
 
-export function parquetEncoder(query: Readonly<Record<string, string>>, state: Json): Encoder {
+/** `state`, `notes`: of the run before. */
+export function parquetEncoder(
+  query: Readonly<Record<string, string>>,
+  { state, notes }: { state: Json; notes: readonly string[] },
+): Encoder {
   const named = namedOf(query);
-  const before = (state ?? undefined) as State | undefined;
-  let columns = before?.columns;
+  let columns = (state as State | null)?.columns;
   let open: { bytes: ByteWriter; file: ParquetWriter } | undefined;
 
   /** Goes on at this place; at the beginning of a file with what stands there. */
@@ -55,7 +58,7 @@ export function parquetEncoder(query: Readonly<Record<string, string>>, state: J
     if (at > 0) {
       bytes.index = 0;
       bytes.offset = at;
-      file.row_groups = before ? groupsOf(before.groups) : [];
+      file.row_groups = notes.map(groupOf);
       file.num_rows = file.row_groups.reduce((sum, { num_rows: rows }) => sum + rows, 0n);
     }
     open = { bytes, file };
@@ -65,7 +68,7 @@ export function parquetEncoder(query: Readonly<Record<string, string>>, state: J
   return {
     entriesPerPiece: entriesPerGroup,
     encode(entries, at) {
-      if (entries.length === 0) return new Uint8Array();
+      if (entries.length === 0) return { bytes: new Uint8Array() };
       columns ??= [...ownColumns(named).slice(0, -1), ...fieldColumns(named, entries), other];
       const { bytes, file } = opened(at);
       const table = columns;
@@ -79,11 +82,14 @@ export function parquetEncoder(query: Readonly<Record<string, string>>, state: J
         ),
         rowGroupSize: entries.length,
       });
-      return new Uint8Array(bytes.getBytes());
+      const group = file.row_groups.at(-1);
+      return {
+        bytes: new Uint8Array(bytes.getBytes()),
+        ...(group ? { note: textOf(group) } : {}),
+      };
     },
     get state() {
-      const groups = open ? textOf(open.file.row_groups) : (before?.groups ?? "[]");
-      return columns ? ({ columns, groups } satisfies State as unknown as Json) : null;
+      return columns ? ({ columns } satisfies State as unknown as Json) : null;
     },
     end(at) {
       const { bytes, file } = opened(at);
@@ -154,13 +160,13 @@ const dataOf = ({ label, type }: Column, data: unknown[]) => ({
 });
 
 /** Counts and places in a footer are 64 bits wide, which JSON is not. */
-const textOf = (groups: readonly Group[]): string =>
-  JSON.stringify(groups, (_name, value: unknown) =>
+const textOf = (group: Group): string =>
+  JSON.stringify(group, (_name, value: unknown) =>
     typeof value === "bigint" ? { bigint: String(value) } : value,
   );
-const groupsOf = (text: string): Group[] =>
+const groupOf = (text: string): Group =>
   JSON.parse(text, (_name, value: unknown) =>
     typeof value === "object" && value !== null && "bigint" in value
       ? BigInt(String(value.bigint))
       : value,
-  ) as Group[];
+  ) as Group;

@@ -3,14 +3,14 @@
  * that was cut short, by whatever, goes on from there when it is run again, and the file is the same
  * as if it had never stopped.
  */
-import { existsSync, rmSync } from "node:fs";
-import { open, type FileHandle } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { dirname } from "node:path";
-import { SkerryError } from "../../lib/errors.ts";
-import { readRecord, syncDirectory, writeRecordAsync } from "../../runtime/files/index.ts";
+import { syncDirectory } from "../../runtime/files/index.ts";
 import type { Json } from "../../lib/json.ts";
 import { callJson, type LocalApi } from "../local-api.ts";
+import { appendAt } from "./append-at.ts";
 import type { Encoder, Line } from "./encoder.ts";
+import { openResume } from "./resume.ts";
 import { csvEncoder, ndjsonEncoder } from "./text.ts";
 
 export const exportFormats = ["ndjson", "csv", "parquet"] as const;
@@ -38,15 +38,8 @@ export type ExportResult = {
 
 type Page = { readonly entries: readonly Line[]; readonly cursor: string; readonly more: boolean };
 
-/** What the file beside says; `of` names the export, so that another one does not go on with it. */
-type Progress = {
-  readonly of: string;
-  readonly entries: number;
-  readonly bytes: number;
-  readonly cursor?: string;
-  /** Of the encoder. */
-  readonly state?: Json;
-};
+/** Changes with what stands beside the file. */
+const resumeVersions: Readonly<Record<ExportFormat, number>> = { ndjson: 2, csv: 2, parquet: 3 };
 
 /** What of a piece is kept in memory, whatever its format would like: a page is about 1 MiB at most. */
 const pagesPerPiece = 32;
@@ -57,13 +50,12 @@ export async function exportStream(
   options: ExportOptions,
 ): Promise<ExportResult> {
   const { stream, path, format, query, pageEntries = 5000, onProgress } = options;
-  const resumePath = `${path}.resume`;
-  const of = JSON.stringify([2, stream, format, query]);
-  let progress = progressOf(resumePath, path, of);
-  const encoder = await encoderOf(options, progress.state ?? null);
+  const resume = openResume(path, [resumeVersions[format], stream, format, query]);
+  let { progress } = resume;
+  const encoder = await encoderOf(options, progress.state ?? null, resume.notes);
   const { pieceEntries = encoder.entriesPerPiece } = options;
   const resumed = progress.entries;
-  await writeRecordAsync(resumePath, progress);
+  await resume.save(progress);
   const file = await open(path, progress.bytes > 0 ? "r+" : "w", 0o600);
   try {
     // What was written and not noted comes again.
@@ -88,63 +80,37 @@ export async function exportStream(
       if (more && waiting.length < pieceEntries && ++pages < pagesPerPiece) continue;
       const piece = encoder.encode(waiting, progress.bytes);
       progress = {
-        of,
         entries: progress.entries + waiting.length,
-        bytes: progress.bytes + (await append(file, progress.bytes, piece)),
+        bytes: progress.bytes + (await appendAt(file, progress.bytes, piece.bytes)),
         cursor,
         state: encoder.state,
       };
       [waiting, pages] = [[], 0];
-      await writeRecordAsync(resumePath, progress);
+      await resume.save(progress, piece.note);
       onProgress?.(progress);
     }
     // Not noted: a run that is cut short here writes it again, behind what came meanwhile.
     const end = encoder.end(progress.bytes);
     progress = {
       ...progress,
-      bytes: progress.bytes + (await append(file, progress.bytes, end)),
+      bytes: progress.bytes + (await appendAt(file, progress.bytes, end)),
     };
   } finally {
     await file.close();
   }
-  rmSync(resumePath);
+  resume.remove();
   syncDirectory(dirname(path));
   return { entries: progress.entries, bytes: progress.bytes, resumed };
 }
 
 /** A library of 200 KB, for who wants it. */
-async function encoderOf({ format, query }: ExportOptions, state: Json): Promise<Encoder> {
+async function encoderOf(
+  { format, query }: ExportOptions,
+  state: Json,
+  notes: readonly string[],
+): Promise<Encoder> {
   if (format === "ndjson") return ndjsonEncoder();
   if (format === "csv") return csvEncoder(query, state);
   const { parquetEncoder } = await import("./parquet.ts");
-  return parquetEncoder(query, state);
-}
-
-function progressOf(resumePath: string, path: string, of: string): Progress {
-  const found = readRecord(resumePath) as Progress | undefined;
-  const fresh: Progress = { of, entries: 0, bytes: 0 };
-  if (found === undefined) {
-    if (!existsSync(path)) return fresh;
-    throw new SkerryError({
-      code: "invalid-argument",
-      message: `--out: ${path} is there already`,
-      hint: "name another file, or delete this one; an export that was cut short has a .resume beside it",
-    });
-  }
-  if (found.of === of) return existsSync(path) ? found : fresh;
-  throw new SkerryError({
-    code: "invalid-argument",
-    message: `--out: ${resumePath} belongs to another export`,
-    hint: "run that one again with its flags, or delete the file and its .resume",
-  });
-}
-
-/** Durable when it resolves, so that the record beside never says more than the file holds. */
-async function append(file: FileHandle, position: number, bytes: Uint8Array): Promise<number> {
-  for (let done = 0; done < bytes.length;) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
-  }
-  await file.datasync();
-  return bytes.length;
+  return parquetEncoder(query, { state, notes });
 }

@@ -7,7 +7,9 @@ const nothing = () => new Uint8Array();
 
 export const ndjsonEncoder = (): Encoder => ({
   entriesPerPiece: 1,
-  encode: (entries) => Buffer.from(entries.map((entry) => `${JSON.stringify(entry)}\n`).join("")),
+  encode: (entries) => ({
+    bytes: Buffer.from(entries.map((entry) => `${JSON.stringify(entry)}\n`).join("")),
+  }),
   state: null,
   end: nothing,
 });
@@ -34,7 +36,8 @@ export function csvEncoder(query: Readonly<Record<string, string>>, state: Json)
       const columns = fields ?? [];
       const labels = [...named, ...labelsOf(named, columns), "other"];
       const head = at === 0 && fields ? `${labels.map(csvValue).join(",")}\n` : "";
-      return Buffer.from(head + entries.map((entry) => lineOf(entry, columns)).join(""));
+      const lines = entries.map((entry) => lineOf(entry, columns));
+      return { bytes: Buffer.from(head + lines.join("")) };
     },
     get state() {
       return fields ?? null;
