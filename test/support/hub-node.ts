@@ -38,6 +38,8 @@ export async function openNode(options: {
   streams: readonly StreamDeclaration[];
   limits?: Limits;
   limitsByStream?: Record<string, Limits>;
+  /** Default 4096: several batches of few entries. */
+  batchBytesMax?: number;
   /** Of what is periodic; a virtual day of seconds would take a minute. */
   periodMs?: number;
 }) {
@@ -102,7 +104,7 @@ export async function openNode(options: {
       },
       {
         node: "n1",
-        batchBytesMax: 4096,
+        batchBytesMax: options.batchBytesMax ?? 4096,
         periodMs: options.periodMs ?? 1000,
         budget,
         priorityOf: (name) =>

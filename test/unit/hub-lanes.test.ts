@@ -62,6 +62,59 @@ test("D3, D5: an alarm goes ahead of a backlog within one batch, and reaches its
   await node.close();
 });
 
+test("an alarm waits for no batch and no entry of others, however slow the budget: and all keep to it together", async () => {
+  const bytesPerSecond = 3000;
+  const node = await openNode({
+    streams: [telemetry, alarms],
+    limits: { bytesPerSecond },
+    batchBytesMax: 128 * 1024,
+  });
+  const durability = createDurability({
+    store: node.store,
+    peers: { vectorsByNode: () => new Map(), on: () => () => undefined },
+    hub: node.sync,
+    cellNodes: () => 1,
+    leaves: () => true,
+    clock: node.clock,
+    log,
+  });
+  const alarm = async (n: number) => {
+    const sentMs = node.clock.monotonicMs();
+    const written = durability.append([entry(n, { stream: "alarms" })], {
+      level: { level: "hub" },
+      timeoutMs: 60_000,
+    });
+    const end = { isThere: false };
+    void written.then(() => (end.isThere = true));
+    while (!end.isThere) await node.clock.advance(100);
+    assert.equal((await written).state, "reached");
+    return node.clock.monotonicMs() - sentMs;
+  };
+  await alarm(1);
+  await node.send("telemetry", 1, 2000);
+  await node.clock.advance(1000);
+  for (const n of [2, 3, 4]) {
+    const tookMs = await alarm(n);
+    assert.ok(tookMs <= 500, `alarm ${n} after ${tookMs} ms`);
+  }
+  for (const { log: name, bytes } of node.pushed)
+    assert.ok(bytes <= 4096 + 500, `${bytes} bytes at once of ${name}`);
+  // One entry that takes half a minute puts the others in debt, not what is urgent.
+  const from = node.clock.monotonicMs();
+  const before = node.sentBytes();
+  await node.send("telemetry", 5000, 1, 100_000);
+  for (let second = 0; second < 120; second++) {
+    await node.clock.advance(1000);
+    if (second % 10 === 0) assert.ok((await alarm(100 + second)) <= 500);
+  }
+  const seconds = (node.clock.monotonicMs() - from) / 1000;
+  const sent = node.sentBytes() - before;
+  const burst = bytesPerSecond + 2 * 4096;
+  assert.ok(sent <= bytesPerSecond * seconds + burst + 100_000, `${sent} in ${seconds} s`);
+  durability.stop();
+  await node.close();
+});
+
 test("a stream whose budget of the day is used up waits alone and loses nothing, whatever clocks and restarts do; equal ones share", async () => {
   const camera: StreamDeclaration = { name: "camera", retention: {}, egress, hasBudget: true };
   const node = await openNode({
@@ -152,16 +205,17 @@ test("the budget of a day: counted ahead of a crash, left in part to what is urg
     await budget.open();
     return budget;
   };
+  const common = { stream: undefined, isUrgent: false };
   const room = (of: Awaited<ReturnType<typeof open>>, isUrgent = false) =>
-    of.room({ stream: undefined, isUrgent });
+    of.room({ ...common, isUrgent });
   let budget = await open();
-  await budget.spend(undefined, 300_000);
+  await budget.spend(common, 300_000);
   assert.deepEqual([room(budget), room(budget, true)], [600_000, 700_000]);
   // A crash: nothing was written at the end, and nothing is forgotten.
   budget = await open();
   const left = room(budget, true);
   assert.ok(left <= 700_000 && left > 650_000, `${left}`);
-  await budget.spend(undefined, left - 50_000);
+  await budget.spend(common, left - 50_000);
   assert.deepEqual([room(budget), room(budget, true)], [0, 50_000]);
   // Back and forth: neither begins a day, nor does a restart with a clock set back.
   clock.stepWall(40 * dayMs);
@@ -176,7 +230,31 @@ test("the budget of a day: counted ahead of a crash, left in part to what is urg
   assert.equal(room(budget), 900_000);
   // An hour before midnight, as the clock now has it, is no reason for a day of an hour.
   clock.stepWall(dayMs - (clock.wallMs() % dayMs) - 3_600_000);
-  await budget.spend(undefined, 900_000);
+  await budget.spend(common, 900_000);
   await clock.advance(3_700_000);
   assert.equal(room(budget), 0);
+});
+
+test("the budget of a second: at most its bytes at once; what is urgent waits for what is urgent, and the rest for both", async () => {
+  const clock = createSimulatedClock();
+  const keeper = { read: async () => undefined, write: async () => undefined };
+  const budget = createHubBudget({ clock, log, keeper }, { bytesPerSecond: 10_000 });
+  await budget.open();
+  const [common, urgent] = [false, true].map((isUrgent) => ({ stream: undefined, isUrgent }));
+  assert.ok(common && urgent);
+  const rooms = () => [budget.room(common), budget.room(urgent)];
+  assert.deepEqual(rooms(), [10_000, 10_000]);
+  await budget.spend(common, 100_000);
+  assert.deepEqual(rooms(), [0, 10_000]);
+  await budget.spend(urgent, 15_000);
+  assert.deepEqual(rooms(), [0, 0]);
+  await clock.advance(1000);
+  assert.deepEqual(rooms(), [0, 10_000]);
+  await clock.advance(9000);
+  assert.equal(budget.room(common), 0, "it makes up for what was urgent");
+  await clock.advance(1000);
+  assert.equal(budget.room(common), 10_000);
+  const slow = createHubBudget({ clock, log, keeper }, { bytesPerSecond: 100 });
+  await slow.open();
+  assert.equal(slow.room(common), 4096);
 });

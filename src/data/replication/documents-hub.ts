@@ -17,7 +17,7 @@ import { hubOriginPrefix } from "../global/published.ts";
 import type { DocumentEgress, DocumentHub, Hub } from "../ports.ts";
 import type { Vector } from "../streams/store.ts";
 import { createFilling } from "./documents-fill.ts";
-import { createHubSync, type HubSyncOptions } from "./hub-sync.ts";
+import { createHubSync, sizeOf, type HubSyncOptions } from "./hub-sync.ts";
 import { laneName, originOfLog } from "../tables/lanes.ts";
 import type { ReplicatedStore } from "./replicated.ts";
 import { onTracks, parseTrack } from "./tracks.ts";
@@ -80,6 +80,7 @@ export function createDocumentsSync<C>(
   let attached: { readonly hub: DocumentHub<C>; readonly closed: AbortSignal } | undefined;
   const sent = () => leaving.filter(({ superseded, filling }) => !superseded && !filling);
   const priorities = () => new Set(sent().map(({ priority }) => priority));
+  const batchBytesMax = options.batchBytesMax ?? operationsBytesMax;
   const fillAfterMs = options.foreignLagMs ?? 5000;
 
   /** By origin, what all of these have. */
@@ -195,7 +196,7 @@ export function createDocumentsSync<C>(
           store.on(event, ({ vector }) => listener({ vector: onTracks(vector, priorities()) })),
       },
       egress: {
-        async clear({ origin: name, from, bytesMax }) {
+        async clear({ origin: name, from, bytesMax = batchBytesMax }) {
           const { origin, priority } = parseTrack(name);
           const onTrack = sent().filter((feed) => feed.priority === priority);
           const behind = onTrack.filter(({ tops }) => (tops[origin] ?? 0) < from);
@@ -211,19 +212,23 @@ export function createDocumentsSync<C>(
             return top < from ? [] : [top];
           });
           const width = widths.get(name) ?? 1;
-          const read = (times: number) =>
+          const read = (size: number) =>
             egress.clear({
               origin,
               from,
-              ...(bytesMax === undefined ? {} : { bytesMax: bytesMax * times }),
+              bytesMax: size,
               ...(ahead.length > 0 ? { to: Math.min(...ahead) } : {}),
               collections: behind.map((feed) => feed.name),
             });
-          const wide = await read(width);
+          let batch = await read(batchBytesMax * width);
           // An alarm behind a long backlog is not to wait for as many round trips as that has pieces.
-          if (wide?.entries === 0) widths.set(name, Math.min(widthMax, width * 2));
+          if (batch?.entries === 0) widths.set(name, Math.min(widthMax, width * 2));
           else widths.delete(name);
-          const batch = width > 1 && wide && wide.entries > 0 ? await read(1) : wide;
+          const isTooMuch = (size: number) =>
+            batch !== undefined && batch.entries > 0 && sizeOf(batch.bytes) > size;
+          if (width > 1 && isTooMuch(0)) batch = await read(batchBytesMax);
+          // A budget bounds what is sent, not what is looked through for it.
+          if (bytesMax < batchBytesMax && isTooMuch(bytesMax)) batch = await read(bytesMax);
           return batch && { ...batch, origin: name };
         },
       },
@@ -235,8 +240,8 @@ export function createDocumentsSync<C>(
     {
       isShared: (origin) => origin.startsWith(hubOriginPrefix),
       priorityOf: (name) => parseTrack(name).priority,
-      batchBytesMax: operationsBytesMax,
       ...options,
+      batchBytesMax,
     },
   );
   const fillings = createFilling<C>({ egress, clock, random, log }, { afterMs: fillAfterMs });

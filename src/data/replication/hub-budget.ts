@@ -1,6 +1,9 @@
 /**
  * What may be sent to the hub: bytes a second and a day, for all together and by stream, counted as
- * they are sent, compressed, resends too; a day may end one entry above its limit, no more. Seconds are those of the monotonic clock. A day ends at
+ * they are sent, compressed, resends too; a day may end one entry above its limit, no more. Seconds are
+ * those of the monotonic clock. No batch is larger than what a second allows, or an entry, so that nothing
+ * waits long behind one; what is urgent waits for what is urgent only, and takes its bytes from the others':
+ * all together are at the rate but for the bytes of a second. A day ends at
  * midnight UTC by the wall clock, as it stood when the day began: a clock that steps afterwards does
  * not end it sooner, and none is shorter than 23 hours. The account of the day is written ahead, so that
  * a crash forgets nothing of it; who is started again may have a little less than was declared.
@@ -32,15 +35,18 @@ export interface AccountKeeper {
   write(account: string): Promise<void>;
 }
 
+/** `isUrgent`: its priority is above 0. */
+export type Spender = { readonly stream: string | undefined; readonly isUrgent: boolean };
+
 export interface HubBudget {
   /** Reads what was sent on this day before. */
   open(): Promise<void>;
   /** Of streams with limits of their own. */
   declare(limitsByStream: ReadonlyMap<string, Limits>): void;
-  /** How much may be sent now; 0: wait. `isUrgent`: of a stream whose priority is above 0. */
-  room(of: { stream: string | undefined; isUrgent: boolean }): number;
+  /** How much may be sent now, of which no more than a second's bytes at once; 0: wait. */
+  room(of: Spender): number;
   /** Call before it is sent; resolves when that is on the disk, or could not be put there. */
-  spend(stream: string | undefined, bytes: number): Promise<void>;
+  spend(of: Spender, bytes: number): Promise<void>;
   status(): HubBudgetStatus;
 }
 
@@ -50,6 +56,8 @@ const shortestDayMs = 23 * 3_600_000;
 const urgentShare = 0.1;
 /** Less than this is not worth a batch. */
 const roomBytesMin = 2048;
+/** Of a second, however slow: smaller batches pack worse than they wait. */
+const secondBytesMin = 4096;
 /** Written ahead: a part of the day's bytes. */
 const aheadShare = 1 / 256;
 const aheadBytesMin = 16 * 1024;
@@ -76,6 +84,8 @@ export function createHubBudget(
     filledMs: clock.monotonicMs(),
   });
   const all = meterOf(limits.bytesPerSecond);
+  /** Seconds of what is urgent: it waits for nothing else, and the rest makes up for it. */
+  const urgent = meterOf(limits.bytesPerSecond);
   const meters = new Map<string, Meter>();
   const meterOfStream = (stream: string): Meter => {
     const known = meters.get(stream) ?? meterOf(limitsByStream.get(stream)?.bytesPerSecond);
@@ -109,6 +119,8 @@ export function createHubBudget(
     bytesPerDay === undefined ? Infinity : Math.max(0, bytesPerDay - meter.today);
   const hasSeconds = (meter: Meter, { bytesPerSecond }: Limits) =>
     bytesPerSecond === undefined || fill(meter, bytesPerSecond) > 0;
+  const inOneGo = ({ bytesPerSecond = Infinity }: Limits) =>
+    Math.max(secondBytesMin, bytesPerSecond);
   const ahead = ({ bytesPerDay }: Limits) =>
     Math.max(aheadBytesMin, Math.floor((bytesPerDay ?? 0) * aheadShare));
 
@@ -156,11 +168,13 @@ export function createHubBudget(
       );
       if (left < roomBytesMin) waits = true;
       const inTime =
-        hasSeconds(all, limits) &&
+        hasSeconds(isUrgent ? urgent : all, limits) &&
         (!own || stream === undefined || hasSeconds(meterOfStream(stream), own));
-      return inTime && left >= roomBytesMin ? left : 0;
+      return inTime && left >= roomBytesMin
+        ? Math.min(left, inOneGo(limits), inOneGo(own ?? {}))
+        : 0;
     },
-    async spend(stream, bytes) {
+    async spend({ stream, isUrgent }, bytes) {
       rollOver();
       const own = stream === undefined ? undefined : limitsByStream.get(stream);
       let isDue = false;
@@ -172,6 +186,7 @@ export function createHubBudget(
         isDue = true;
       };
       count(all, limits);
+      if (isUrgent) urgent.tokens -= bytes;
       if (own && stream !== undefined) count(meterOfStream(stream), own);
       if (isDue) await write();
     },

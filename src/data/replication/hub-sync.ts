@@ -145,8 +145,11 @@ export function createHubSync<C>(
 
   const isUnopened = (name: string) =>
     parseLane(name) !== undefined && hubVector[name] === undefined;
-  const room = (name: string): number =>
-    budget?.room({ stream: parseLane(name)?.stream, isUrgent: priorityOf(name) > 0 }) ?? Infinity;
+  const spenderOf = (name: string) => ({
+    stream: parseLane(name)?.stream,
+    isUrgent: priorityOf(name) > 0,
+  });
+  const room = (name: string): number => budget?.room(spenderOf(name)) ?? Infinity;
   const mark = async () => {
     await store.markHub?.(hubVector);
   };
@@ -234,7 +237,7 @@ export function createHubSync<C>(
           sentByLog.set(next, batch.to);
           const bytes = sizeOf(batch.bytes);
           turns.gave(next, bytes);
-          await budget?.spend(parseLane(next)?.stream, bytes);
+          await budget?.spend(spenderOf(next), bytes);
           void push(batch);
         } else emptyAt.set(next, seen);
         continue;
@@ -329,7 +332,8 @@ export function createHubSync<C>(
   };
 }
 
-const sizeOf = (bytes: unknown) => (bytes instanceof Uint8Array ? bytes.length : 0);
+/** Of what the gate made: bytes. */
+export const sizeOf = (bytes: unknown) => (bytes instanceof Uint8Array ? bytes.length : 0);
 
 async function sleepUnless(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   try {
