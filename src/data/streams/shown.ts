@@ -16,6 +16,9 @@ export function compareShown(
   if (other === undefined) return "other";
   const [mine] = here ? toLogBatch(here).entries : [];
   if (mine?.position.sequence !== from || shown.position.sequence !== from) return "nothing";
-  const [one, two] = [mine, shown].map((entry) => ({ ...entry, body: Buffer.from(entry.body) }));
+  // Of a key that two nodes accepted, a store has the body that came first.
+  const [one, two] = [mine, shown].map(({ stream, key, atMs, body }) =>
+    key ? { stream, key } : { stream, atMs, body: Buffer.from(body) },
+  );
   return isDeepStrictEqual(one, two) ? "same" : "other";
 }
