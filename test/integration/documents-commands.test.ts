@@ -1,4 +1,4 @@
-/** `skerry data get|put|conflicts|query|verify` against a node's gateway, by the credentials of its data folder. */
+/** `skerry data get|put|delete|conflicts|query|verify` against a node's gateway, by the credentials of its data folder. */
 import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -158,8 +158,11 @@ test("documents are put, merged, read and listed, and conflicts told with every 
     conflicts: unknown[];
   };
   assert.equal(conflicts.length, 1);
-  await run("put", "items", "a", '{"name":"screw nail"}', "--merge");
+  // As its help says: the field is written again, with what is shown.
+  const shown = JSON.parse(await run("get", "items", "a", "--json")) as { body: object };
+  await run("put", "items", "a", JSON.stringify(shown.body));
   assert.equal(await run("conflicts", "items"), "no conflicts");
+  await run("put", "items", "a", '{"name":"screw nail"}', "--merge");
 
   const references = [{ path: "/of", collection: "notes", onDelete: "keep" }] as const;
   await store.declare([{ ...items, unique: [{ paths: ["/name"] }], references }, notes]);
@@ -298,4 +301,8 @@ test("documents are put, merged, read and listed, and conflicts told with every 
 
   await assert.rejects(run("put", "items", "a", "[1]"), { code: "invalid-argument" });
   await assert.rejects(run("put", "items", "a", "{"), { code: "invalid-argument" });
+
+  await run("put", "items", "z", "{}");
+  assert.equal(await run("delete", "items", "z"), "items/z deleted, reached: local");
+  assert.equal(await run("delete", "items", "z"), "items/z was not there, reached: local");
 });

@@ -134,8 +134,8 @@ test("M2: a contested map that is set to what it shows is written field by field
     "the map is shown, and two plain values are not",
   );
   const context = { origin: "w9", sequence: 1, hlc: 9, covers: () => true };
-  const editor = createEditor(state, context, () => "register");
-  editor.assign("/m", { a: 3 });
+  const editor = createEditor(state, context, () => "register", ["/m"]);
+  editor.become({ a: 3 }, "/m");
   assert.deepEqual(
     editor.changes.map(({ type, path }) => `${type} ${path}`),
     ["remove /m", "set /m/a"],

@@ -19,7 +19,8 @@ type PublishFlags = Flags & {
   fromCells?: string | true;
   index?: string;
 };
-type PutFlags = Flags & { merge?: boolean; durability?: string };
+type WriteFlags = Flags & { durability?: string };
+type PutFlags = WriteFlags & { merge?: boolean };
 
 const cellFlagText = "on a hub: of this cell";
 
@@ -71,8 +72,7 @@ export function registerDocuments(data: Command, context: Context): void {
     .action((collection: string, id: string, json: string, flags: PutFlags) =>
       withDocuments(flags, context, async (documents) => {
         const body = bodyOf(json);
-        const options: DocumentWriteOptions =
-          flags.durability === undefined ? {} : { durability: flags.durability };
+        const options = optionsOf(flags);
         const answer = await (flags.merge
           ? documents.merge(collection, id, body, options)
           : documents.put(collection, id, body, options));
@@ -80,7 +80,24 @@ export function registerDocuments(data: Command, context: Context): void {
         context.output.line(
           flags.json
             ? JSON.stringify(answer)
-            : `${collection}/${id} ${answer.changed > 0 ? "written" : "was so already"}, reached: ${answer.reached}${answer.asked === undefined ? "" : ` (asked for: ${answer.asked})`}`,
+            : `${collection}/${id} ${answer.changed > 0 ? "written" : "was so already"}${reached(answer)}`,
+        );
+      }),
+    );
+
+  data
+    .command("delete <collection> <id>")
+    .description("delete a document on this node's or hub's store; others delete it from there")
+    .option(dataFlag, dataFlagText)
+    .option("--durability <level>", "local or peer(1) and more (default: local)")
+    .option("--json", "the answer as JSON")
+    .addHelpText("after", "\nExamples:\n  skerry data delete items bolt-8")
+    .action((collection: string, id: string, flags: WriteFlags) =>
+      withDocuments(flags, context, async (documents) => {
+        const answer = await documents.delete(collection, id, optionsOf(flags));
+        const what = answer.changed > 0 ? "deleted" : "was not there";
+        context.output.line(
+          flags.json ? JSON.stringify(answer) : `${collection}/${id} ${what}${reached(answer)}`,
         );
       }),
     );
@@ -135,7 +152,7 @@ export function registerDocuments(data: Command, context: Context): void {
     .option("--json", "one document a line")
     .addHelpText(
       "after",
-      "\nA conflict is settled by writing the field again, a broken rule by what its line says.\n\nExamples:\n  skerry data conflicts\n  skerry data conflicts items --json",
+      "\nA conflict is settled by writing the field again, also for what is shown, one of a deletion by writing or deleting the document, a broken rule by what its line says.\n\nExamples:\n  skerry data conflicts\n  skerry data conflicts items --json",
     )
     .action((collection: string | undefined, flags: Flags) =>
       withDocuments(flags, context, async (documents, api) => {
@@ -162,6 +179,12 @@ async function withDocuments(
     await api.close();
   }
 }
+
+const optionsOf = ({ durability }: WriteFlags): DocumentWriteOptions =>
+  durability === undefined ? {} : { durability };
+
+const reached = ({ reached: level, asked }: { reached: string; asked?: string }) =>
+  `, reached: ${level}${asked === undefined ? "" : ` (asked for: ${asked})`}`;
 
 const isHub = (flags: Flags, context: Context) => isHubFolder(dataDirOf(flags.data, context));
 

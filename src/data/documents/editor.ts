@@ -12,7 +12,7 @@ import { isObject, same, valueAt, type Json } from "./json.ts";
 import { elementId, nextNumber, type ListChange } from "./list.ts";
 import { applyChange, applyToList, type Context } from "./merge.ts";
 import type { Change, ObservedCounts } from "./operation.ts";
-import { join } from "./pointer.ts";
+import { isWithin, join } from "./pointer.ts";
 import {
   counted,
   countOf,
@@ -38,8 +38,8 @@ export interface Editor {
   clear(): void;
   /** Makes the document, or the value at a path of it, this; `current` is what is there, if known. */
   become(target: Json | undefined, path?: string, current?: Json): void;
-  /** As `become` for one path; settles a conflict there even when it is for what is shown. */
-  assign(path: string, value: Json): void;
+  /** A write there settles what is in conflict, for what is shown as well. */
+  isContested(path: string): boolean;
   increment(path: string, by: number): void;
   add(path: string, value: Json): void;
   discard(path: string, value: Json): void;
@@ -53,8 +53,11 @@ export function createEditor(
   state: DocumentState,
   context: Context,
   typeAt: (path: string) => MergeType,
+  /** Paths of conflicts that who asks has seen, or could. */
+  conflicts: Iterable<string> = [],
 ): Editor {
   const changes: Change[] = [];
+  const contested = new Set(conflicts);
   const make = (change: Change) => {
     changes.push(change);
     applyChange(state, change, context);
@@ -202,8 +205,18 @@ export function createEditor(
     if (come.length > 0) changeList(path, come);
   };
 
+  const contestedWithin = (path: string) => [...contested].filter((at) => isWithin(at, path));
+  const settle = (path: string, target: Json | undefined): void => {
+    for (const at of contestedWithin(path)) contested.delete(at);
+    // A plain value replaces all that there is; anything else is written into an empty place.
+    if (target !== undefined && !isObject(target) && typeAt(path) === "register")
+      return set(path, target);
+    remove(path);
+    become(path, undefined, target);
+  };
   const become = (path: string, current: Json | undefined, target: Json | undefined): void => {
-    if (target !== undefined && same(current, target)) return;
+    if (contested.has(path)) return settle(path, target);
+    if (target !== undefined && same(current, target) && contestedWithin(path).length === 0) return;
     if (target === undefined) {
       if (current !== undefined) remove(path);
       return;
@@ -231,15 +244,7 @@ export function createEditor(
     become(target, path = "", current = showAt(state, path)) {
       become(path, current, target);
     },
-    assign(path, value) {
-      const current = showAt(state, path);
-      const isContested = (cellAt(path)?.registers.length ?? 0) > 1;
-      if (!isContested || !same(current, value)) return become(path, current, value);
-      if (!isObject(value)) return set(path, value);
-      // A map is written field by field here as well: what may leave the cell is said by field.
-      remove(path);
-      become(path, undefined, value);
-    },
+    isContested: (path) => contested.has(path),
     increment(path, by) {
       makeRoom(path, "counter");
       const cell = cellAt(path);

@@ -1,7 +1,7 @@
 /** What a client asks for, as calls of an editor. */
 import type { Editor } from "./editor.ts";
-import { mergePatch, type JsonObject } from "./json.ts";
-import { ancestorsOf } from "./pointer.ts";
+import { fieldOf, isObject, mergePatch, type JsonObject } from "./json.ts";
+import { ancestorsOf, join } from "./pointer.ts";
 import type { DocumentWrite, FieldChange } from "./store.ts";
 
 export function perform(editor: Editor, wish: DocumentWrite, before: JsonObject | undefined): void {
@@ -9,11 +9,26 @@ export function perform(editor: Editor, wish: DocumentWrite, before: JsonObject 
     case "put":
       return editor.become(wish.body, "", before);
     case "merge":
-      return editor.become(mergePatch(before ?? {}, wish.patch), "", before);
+      return mergeInto(editor, { path: "", current: before ?? {}, patch: wish.patch });
     case "change":
       for (const run of runsOf(fieldByField(wish.changes))) performRun(editor, run);
       return;
     case "delete":
+  }
+}
+
+/** Only what the patch names is written, and settled. */
+function mergeInto(
+  editor: Editor,
+  { path, current, patch }: { path: string; current: JsonObject; patch: JsonObject },
+): void {
+  for (const [name, value] of Object.entries(patch)) {
+    const at = join(path, name);
+    const inner = fieldOf(current, name);
+    if (value === null) editor.become(undefined, at, inner);
+    else if (isObject(value) && isObject(inner) && !editor.isContested(at))
+      mergeInto(editor, { path: at, current: inner, patch: value });
+    else editor.become(mergePatch(inner, value), at, inner);
   }
 }
 
@@ -61,7 +76,7 @@ function performRun(editor: Editor, run: Run): void {
   const { change } = run;
   switch (change.change) {
     case "set":
-      return editor.assign(change.path, change.value);
+      return editor.become(change.value, change.path);
     case "remove":
       return editor.become(undefined, change.path);
     case "increment":

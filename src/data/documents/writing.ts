@@ -94,7 +94,7 @@ export function writeDocuments(
       writes.push(write);
       continue;
     }
-    const before = show(state).body;
+    const { body: before, conflicts } = show(state);
     const { edits, deletions } = state;
     const write = {
       collection: name,
@@ -104,11 +104,20 @@ export function writeDocuments(
     } as const;
     const schemaBefore = state.schema;
     applyWrite(state, { ...write, changes: [] }, context);
-    const editor = createEditor(state, context, typesOf(collection, state));
+    // What a store writes by itself has seen nobody's conflicts.
+    const seen = isAgain ? [] : conflicts;
+    const contested = seen.filter(({ kind }) => kind === "concurrent-writes");
+    const editor = createEditor(
+      state,
+      context,
+      typesOf(collection, state),
+      contested.map(({ path }) => path),
+    );
     // What a deleted document held must not come back with a new one of its name.
     if (!wasAlive) editor.clear();
     perform(editor, wish, before);
-    if (wasAlive && editor.changes.length === 0) {
+    const isSettling = seen.some(({ kind }) => kind === "deleted-and-edited");
+    if (wasAlive && editor.changes.length === 0 && !isSettling) {
       state.edits = edits;
       state.deletions = deletions;
       state.schema = schemaBefore;
