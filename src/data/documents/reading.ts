@@ -12,6 +12,9 @@ import type { DocumentRow } from "./tables.ts";
 import { formattedText } from "./text.ts";
 
 export const documentsPerPageMax = 1000;
+/** As of queries: what a page holds is in memory several times on its way out. */
+const pageBytesMax = 4 * 1024 * 1024;
+const rowsPerStep = 50;
 
 export function createReader(deps: { tables: SqliteTables; engine: Engine; view: string }) {
   const { tables, engine, view } = deps;
@@ -41,28 +44,51 @@ export function createReader(deps: { tables: SqliteTables; engine: Engine; view:
     },
     list({ collection, after = "", limit, conflicted = false }: ListQuery): ListPage {
       const size = pageSize(limit);
-      const rows = tables.list({ collection, after, limit: size + 1, conflicted });
-      const documents = documentsOf(rows.slice(0, size));
-      const next = rows.length > size ? rows[size - 1]?.id : undefined;
+      const { rows, more } = pageOf(size, (last, step) =>
+        tables.list({ collection, after: last?.id ?? after, limit: step, conflicted }),
+      );
+      const documents = documentsOf(rows);
+      const next = more ? rows.at(-1)?.id : undefined;
       return { documents, ...(next === undefined ? {} : { next }) };
     },
     changes({ collection, since, limit }: ChangesQuery): ChangesPage {
       const size = pageSize(limit);
       const from = parseCursor(since, view);
-      const rows = tables.changes({ collection, since: from, limit: size + 1 });
-      const page = rows.slice(0, size);
+      const { rows, more } = pageOf(size, (last, step) =>
+        tables.changes({ collection, since: last?.change ?? from, limit: step }),
+      );
       const cursorOf = (change: number) => `${view}.${change}`;
       return {
-        changes: page.map((row) => {
+        changes: rows.map((row) => {
           const document = documentOf(row);
           const at = { id: row.id, cursor: cursorOf(row.change) };
           return document ? { ...at, deleted: false, document } : { ...at, deleted: true };
         }),
-        cursor: cursorOf(page.at(-1)?.change ?? from),
-        more: rows.length > size,
+        cursor: cursorOf(rows.at(-1)?.change ?? from),
+        more,
       };
     },
   };
+}
+
+/** Rows up to the size of a page, or to its bytes, with whether there are more. */
+function pageOf(
+  size: number,
+  read: (last: DocumentRow | undefined, limit: number) => readonly DocumentRow[],
+): { rows: readonly DocumentRow[]; more: boolean } {
+  const rows: DocumentRow[] = [];
+  let bytes = 0;
+  for (;;) {
+    const step = Math.min(rowsPerStep, size + 1 - rows.length);
+    const found = read(rows.at(-1), step);
+    for (const row of found) {
+      if (rows.length === size || bytes >= pageBytesMax) return { rows, more: true };
+      rows.push(row);
+      // The state has what is in conflict, and texts with their attributes.
+      bytes += (row.body?.length ?? 0) + row.state.length;
+    }
+    if (found.length < step) return { rows, more: false };
+  }
 }
 
 function formattedIn({ cells }: DocumentState): Document["texts"] {

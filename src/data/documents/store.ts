@@ -120,6 +120,7 @@ export type ListQuery = {
   readonly conflicted?: boolean;
 };
 
+/** Fewer than asked for where it would be more than about 4 MiB. */
 export type ListPage = {
   readonly documents: readonly Document[];
   /** The last id; absent when there is nothing more. */
@@ -140,6 +141,7 @@ export type DocumentChange = { readonly id: string; readonly cursor: string } & 
   | { readonly deleted: false; readonly document: Document }
 );
 
+/** Fewer than asked for where it would be more than about 4 MiB. */
 export type ChangesPage = {
   readonly changes: readonly DocumentChange[];
   /** Where to go on; always set. */
