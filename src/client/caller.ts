@@ -38,7 +38,7 @@ export function createCaller(options: ClientOptions): Call {
     if (answer.ok) return answer;
     const text = await answer.text().catch(() => "");
     init.signal?.throwIfAborted();
-    throw refusalOf(answer.status, text);
+    throw refusalOf(answer.status, text, answer.headers);
   };
 }
 

@@ -16,13 +16,14 @@ import { SkerryError } from "../lib/errors.ts";
 import { uuid } from "../lib/random.ts";
 import type { Json, JsonObject } from "../lib/json.ts";
 import { ambientClock, ambientRandom } from "./ambient.ts";
-import { createCaller, type ClientOptions } from "./caller.ts";
+import { bodyOf, createCaller, searchOf, type ClientOptions } from "./caller.ts";
 import { eventsOf, type ServerEvent } from "./events.ts";
 import { followQuery, type LiveRequest, type LiveUpdate } from "./live.ts";
 import { listening } from "./listening.ts";
+import { pauseMsAfter } from "./patiently.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
-import { untilKnown } from "./repeat.ts";
 import { jsonBody } from "./request-body.ts";
+import { untilKnown } from "./writing.ts";
 
 export type { FieldChange, Json, TextDelta };
 export type Body = JsonObject;
@@ -188,8 +189,9 @@ const pageDocuments = 500;
 
 /**
  * Calls throw `not-answering` when nobody does, else what the server said; `body-too-large` for what no
- * node takes, before it is sent. A write to a collection with
- * `consistency: strong` whose outcome is unknown is sent again, to take effect once, for 30 s.
+ * node takes, before it is sent. For 30 s a write is sent again that was turned away (`rate-limited`,
+ * `store-busy`); so is one with a key that got no answer, and one to a collection with
+ * `consistency: strong` whose outcome is unknown: they take effect once.
  */
 export function createDocuments(options: ClientOptions & { clock?: Clock }): DocumentClient {
   const call = createCaller(options);
@@ -202,13 +204,11 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
     body: unknown,
     { durability, timeoutMs, key, ifVersion, signal }: WriteOptions = {},
   ): Promise<WriteResult> => {
-    const query = new URLSearchParams();
-    if (durability !== undefined) query.set("durability", durability);
-    if (timeoutMs !== undefined) query.set("timeoutMs", String(timeoutMs));
+    const query = searchOf({ durability, timeoutMs });
     const id = uuid(ambientRandom);
     const text = body === undefined ? undefined : jsonBody(body);
-    const send = (isRepeated: boolean) =>
-      call(`${path}?${query}`, {
+    const send = async (isRepeated: boolean, limit: AbortSignal) => {
+      const answer = await call(`${path}?${query}`, {
         method,
         headers: {
           ...(body === undefined ? {} : { "content-type": "application/json" }),
@@ -219,10 +219,11 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
           ...(ifVersion === null ? { "if-none-match": "*" } : {}),
         },
         ...(text === undefined ? {} : { body: text }),
-        ...(signal && { signal }),
+        signal: limit,
       });
-    const answer = await untilKnown(clock, send, signal);
-    return (await answer.json()) as WriteResult;
+      return await bodyOf<WriteResult>(answer, limit);
+    };
+    return await untilKnown(clock, send, { isKeyed: key !== undefined, timeoutMs, signal });
   };
 
   return {
@@ -271,6 +272,7 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
       for (let cursor = since; ;) {
         if (signal?.aborted) return;
         const ear = listening(clock, signal);
+        let lost: unknown;
         try {
           const query = new URLSearchParams({ follow: "1", since: cursor });
           const answer = await call(`${pathOf(collection)}?${query}`, { signal: ear.signal });
@@ -285,10 +287,13 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
         } catch (error) {
           if (signal?.aborted) return;
           if (error instanceof SkerryError && !error.retryable) throw error;
+          lost = error;
         } finally {
           ear.done();
         }
-        await clock.sleep(backoff.nextMs(), signal ? { signal } : {}).catch(() => undefined);
+        await clock
+          .sleep(pauseMsAfter(lost, backoff), signal ? { signal } : {})
+          .catch(() => undefined);
       }
     },
   };

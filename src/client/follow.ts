@@ -8,6 +8,7 @@ import { SkerryError } from "../lib/errors.ts";
 import { ambientRandom } from "./ambient.ts";
 import { linesOf, searchOf, type Call } from "./caller.ts";
 import { listening } from "./listening.ts";
+import { pauseMsAfter } from "./patiently.ts";
 import type { Entry } from "./streams-entry.ts";
 
 export type FollowedLine = {
@@ -82,6 +83,6 @@ export async function* followLines(
     }
     if (state !== "lost") onLost?.(lost, state === "up");
     state = "lost";
-    await clock.sleep(backoff.nextMs(), signal ? { signal } : {}).catch(() => undefined);
+    await clock.sleep(pauseMsAfter(lost, backoff), signal ? { signal } : {}).catch(() => undefined);
   }
 }

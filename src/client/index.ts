@@ -76,12 +76,6 @@ export type {
   ColumnKinds,
   ColumnOf,
 } from "./streams-batches.ts";
+export type { AppendOptions, AppendResult } from "./streams-append.ts";
 export type { Entry } from "./streams-entry.ts";
-export {
-  createClient,
-  type AppendOptions,
-  type AppendResult,
-  type QueryOptions,
-  type StreamClient,
-  type TailOptions,
-} from "./streams.ts";
+export { createClient, type QueryOptions, type StreamClient, type TailOptions } from "./streams.ts";

@@ -7,6 +7,7 @@ import { ambientRandom } from "./ambient.ts";
 import type { Call } from "./caller.ts";
 import { eventsOf } from "./events.ts";
 import { listening } from "./listening.ts";
+import { pauseMsAfter } from "./patiently.ts";
 
 export type LiveUpdate = {
   /** `reset`: not differences but the whole result; `reason` says why. */
@@ -51,6 +52,7 @@ export async function* followQuery(
   for (;;) {
     if (signal?.aborted) return;
     const ear = listening(clock, signal);
+    let lost: unknown;
     try {
       const answer = await call(path, {
         method: "POST",
@@ -78,10 +80,11 @@ export async function* followQuery(
     } catch (error) {
       if (signal?.aborted) return;
       if (error instanceof SkerryError && !error.retryable) throw error;
+      lost = error;
     } finally {
       ear.done();
     }
-    await clock.sleep(backoff.nextMs(), signal ? { signal } : {}).catch(() => undefined);
+    await clock.sleep(pauseMsAfter(lost, backoff), signal ? { signal } : {}).catch(() => undefined);
   }
 }
 

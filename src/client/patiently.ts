@@ -1,8 +1,17 @@
 /** What may be repeated, while a node is away or busy. */
-import { createBackoff } from "../lib/backoff.ts";
+import { createBackoff, type Backoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { ambientRandom } from "./ambient.ts";
+
+/**
+ * The next pause of the backoff, behind what the other side asked for with `retry-after`: so those that
+ * were turned away together do not come back together.
+ */
+export function pauseMsAfter(error: unknown, backoff: Backoff): number {
+  const askedMs = error instanceof SkerryError ? error.details?.["retryAfterMs"] : undefined;
+  return backoff.nextMs() + (typeof askedMs === "number" ? askedMs : 0);
+}
 
 /** For ever where nothing bounds it. Throws what `work` did last, and the signal's reason. */
 export async function patiently<T>(
@@ -17,7 +26,7 @@ export async function patiently<T>(
       return await work();
     } catch (error) {
       const mayHelp = error instanceof SkerryError && error.retryable && !signal?.aborted;
-      const pauseMs = backoff.nextMs();
+      const pauseMs = pauseMsAfter(error, backoff);
       if (!mayHelp || clock.monotonicMs() + pauseMs > untilMs) throw error;
       await clock.sleep(pauseMs, signal ? { signal } : {});
     }

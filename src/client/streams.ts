@@ -8,30 +8,11 @@ import { ambientClock } from "./ambient.ts";
 import { createCaller, linesOf, searchOf, type ClientOptions } from "./caller.ts";
 import { followLines } from "./follow.ts";
 import { ask, groupsMax, pagesOf } from "./queries.ts";
-import { lineBody, requireSendable } from "./request-body.ts";
+import { requireSendable } from "./request-body.ts";
+import { appendLines, type AppendOptions, type AppendResult } from "./streams-append.ts";
 import { batchesOf, type Batch, type BatchesOptions, type ColumnKinds } from "./streams-batches.ts";
 import type { Entry } from "./streams-entry.ts";
 import { createGroup, type ConsumerGroup, type GroupOptions } from "./streams-groups.ts";
-
-export type AppendOptions = {
-  /** `memory`, `local`, `peer(1)`, … or `hub`; the stream's own when absent. */
-  readonly durability?: string;
-  readonly timeoutMs?: number;
-  /** Of the first entry; the sequence grows by one with each. Makes a resend harmless. */
-  readonly key?: { readonly producer: string; readonly epoch: number; readonly sequence: number };
-  readonly signal?: AbortSignal;
-};
-
-export type AppendResult = {
-  /** The level that was seen to hold. */
-  readonly reached: string;
-  /** Present when time ran out before this level was reached; the entries are stored at `reached`. */
-  readonly asked?: string;
-  readonly stored: number;
-  readonly duplicates: number;
-  /** Of the duplicates, those that the node's retention removed since; `reached` is then `local` at most. */
-  readonly removed?: number;
-};
 
 export type QueryOptions = {
   /** Milliseconds since 1970. */
@@ -50,7 +31,11 @@ export type TailOptions = Omit<QueryOptions, "limit"> & {
 };
 
 export interface StreamClient {
-  /** One batch: stored as one, or refused as one. Throws with the server's code and words. */
+  /**
+   * One batch: stored as one, or refused as one. For 30 s it is sent again when it was turned away
+   * (`rate-limited`, `store-busy`), and when there was no answer if all entries have keys (`key`, or a
+   * `$key` in each). Throws with the server's code and words.
+   */
   append(
     stream: string,
     entries: readonly Readonly<Record<string, unknown>>[],
@@ -117,34 +102,16 @@ export function createClient(options: ClientOptions & { clock?: Clock }): Stream
   };
 
   const pathOf = (stream: string) => `/v1/streams/${encodeURIComponent(stream)}/query`;
-  const appendLines: StreamClient["appendLines"] = async (stream, lines, appendOptions = {}) => {
-    const { durability, timeoutMs, key, signal } = appendOptions;
-    const query = new URLSearchParams();
-    if (durability !== undefined) query.set("durability", durability);
-    if (timeoutMs !== undefined) query.set("timeoutMs", String(timeoutMs));
-    const answer = await call(`${entriesOf(stream)}?${query}`, {
-      method: "POST",
-      headers: {
-        "content-type": "application/x-ndjson",
-        ...(key && {
-          "skerry-producer": key.producer,
-          "skerry-epoch": String(key.epoch),
-          "skerry-sequence": String(key.sequence),
-        }),
-      },
-      body: lineBody(lines),
-      ...(signal && { signal }),
-    });
-    return (await answer.json()) as AppendResult;
-  };
 
   return {
-    async append(stream, entries, appendOptions) {
+    async append(stream, entries, appendOptions = {}) {
       requireSendable(entries);
       const lines = entries.map((entry) => JSON.stringify(entry));
-      return appendLines(stream, lines, appendOptions);
+      const isKeyed = appendOptions.key !== undefined || entries.every((entry) => "$key" in entry);
+      return appendLines({ call, clock }, stream, lines, { ...appendOptions, isKeyed });
     },
-    appendLines,
+    appendLines: (stream, lines, appendOptions = {}) =>
+      appendLines({ call, clock }, stream, lines, appendOptions),
     query: (stream, { signal, ...query } = {}) => read(stream, query, signal),
     select: (stream, request = {}) => pagesOf(call, pathOf(stream), request),
     batches: (stream, batchesOptions) =>

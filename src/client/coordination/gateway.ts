@@ -102,8 +102,8 @@ export async function write(
 export const jsonOf = <T>({ bytes }: Answer): T => JSON.parse(new TextDecoder().decode(bytes)) as T;
 
 /** What an answer that is no success says. */
-export const errorOf = ({ status, bytes }: Answer): SkerryError =>
-  refusalOf(status, new TextDecoder().decode(bytes));
+export const errorOf = ({ status, headers, bytes }: Answer): SkerryError =>
+  refusalOf(status, new TextDecoder().decode(bytes), headers);
 
 const notAnswering = (where: string, cause: unknown) =>
   new SkerryError({

@@ -5,8 +5,10 @@
  * counted as a duplicate.
  */
 import { SkerryError } from "../../lib/errors.ts";
-import type { ClientOptions } from "../caller.ts";
-import { createClient, type AppendResult } from "../streams.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { ambientClock } from "../ambient.ts";
+import { createCaller, type ClientOptions } from "../caller.ts";
+import { appendLines, type AppendResult } from "../streams-append.ts";
 import { createColumnReader, entryOf, type Columns } from "./columns.ts";
 import { parseCsv } from "./parse.ts";
 
@@ -42,6 +44,7 @@ export type ImportOptions = ClientOptions & {
   readonly durability?: string;
   readonly onProgress?: (progress: ImportProgress) => void;
   readonly signal?: AbortSignal;
+  readonly clock?: Clock;
 };
 
 /** One line of NDJSON each. */
@@ -55,14 +58,12 @@ const batchCharacters = 512 * 1024;
  * Whatever happened, the import can be run again.
  */
 export async function importCsv(source: CsvSource, options: ImportOptions): Promise<ImportResult> {
-  const client = createClient(options);
+  const { stream, durability, signal, clock = ambientClock } = options;
+  const deps = { call: createCaller(options), clock };
   return sendCsv(source, {
     ...options,
-    send: (lines) =>
-      client.appendLines(options.stream, lines, {
-        durability: options.durability,
-        signal: options.signal,
-      }),
+    // Each row has a key.
+    send: (lines) => appendLines(deps, stream, lines, { durability, signal, isKeyed: true }),
   });
 }
 
