@@ -4,6 +4,7 @@
  * documents that were there before a rule are made in small steps between other writes.
  */
 import type { Database } from "../../runtime/sqlite/index.ts";
+import { keepRows } from "./kept-rows.ts";
 import { ruleText, type Claim, type Rule } from "./rules.ts";
 
 export const claimLayout = `
@@ -73,13 +74,23 @@ export interface Claims {
   forget(): void;
 }
 
+type ReferenceRow = RuleRow & { readonly rule: Rule & { readonly kind: "reference" } };
+const isReference = (row: RuleRow): row is ReferenceRow => row.rule.kind === "reference";
+
+/** The same on every store, whenever it heard of which: conflicts are told in this order. */
+function isBefore(a: RuleRow, b: RuleRow): boolean {
+  if (a.collection !== b.collection) return a.collection < b.collection;
+  return ruleText(a.rule) < ruleText(b.rule);
+}
+
 export function createClaims(db: Database): Claims {
   const statements = {
     rules: db.prepare(
       "SELECT number, collection, text, state, built_to FROM rule ORDER BY collection, text",
     ),
     addRule: db.prepare(
-      "INSERT INTO rule(collection, text, state, built_to) VALUES (?, ?, 'building', '')",
+      `INSERT INTO rule(collection, text, state, built_to) VALUES (?, ?, 'building', '')
+       RETURNING number`,
     ),
     setState: db.prepare("UPDATE rule SET state = ?, built_to = ? WHERE number = ?"),
     deleteRule: db.prepare("DELETE FROM rule WHERE number = ?"),
@@ -109,29 +120,36 @@ export function createClaims(db: Database): Claims {
          AND collection = (SELECT id FROM collection WHERE name = ?) ORDER BY id LIMIT ?`,
     ),
   };
-  let rows: readonly RuleRow[] = [];
-  /** Not dropped, by collection; and by the collection that they name. */
-  let byCollection = new Map<string, readonly RuleRow[]>();
-  let byTarget = new Map<string, readonly RuleRow[]>();
-  const load = () => {
-    rows = statements.rules.all().map((row) => ({
+  const read = () =>
+    statements.rules.all().map((row): RuleRow => ({
       number: Number(row["number"]),
       collection: String(row["collection"]),
       rule: JSON.parse(String(row["text"])) as Rule,
       state: String(row["state"]) as RuleRow["state"],
       builtTo: String(row["built_to"]),
     }));
-    const holding = rows.filter(({ state }) => state !== "dropped");
-    byCollection = Map.groupBy(holding, ({ collection }) => collection);
-    byTarget = Map.groupBy(
-      holding.filter(({ rule }) => rule.kind === "reference"),
-      ({ rule }) => (rule.kind === "reference" ? rule.collection : ""),
-    );
+  const keep = () => {
+    const rows = read();
+    return {
+      rules: keepRows(rows, { keyOf: ({ collection }) => collection, isBefore }),
+      /** By the collection that they name. */
+      references: keepRows(rows.filter(isReference), {
+        keyOf: ({ rule }: ReferenceRow) => rule.collection,
+        isBefore,
+      }),
+    };
   };
-  load();
-  const setState = ({ number }: RuleRow, state: RuleRow["state"], builtTo: string) => {
-    statements.setState.run(state, builtTo, number);
-    load();
+  let { rules, references } = keep();
+  const load = () => {
+    ({ rules, references } = keep());
+  };
+  const put = (row: RuleRow) => {
+    rules.put(row);
+    if (isReference(row)) references.put(row);
+  };
+  const setState = (row: RuleRow, state: RuleRow["state"], builtTo: string) => {
+    statements.setState.run(state, builtTo, row.number);
+    put({ ...row, state, builtTo });
   };
   const claimOf = (row: Record<string, unknown>): Claim => ({
     key: String(row["key"]),
@@ -150,12 +168,15 @@ export function createClaims(db: Database): Claims {
       const wanted = new Set(rules.map(ruleText));
       for (const row of claims.rulesOf(collection))
         if (!wanted.delete(ruleText(row.rule))) setState(row, "dropped", "");
-      for (const text of wanted) statements.addRule.run(collection, text);
-      load();
+      for (const text of wanted) {
+        const number = Number(statements.addRule.get(collection, text)?.["number"]);
+        const rule = JSON.parse(text) as Rule;
+        put({ number, collection, rule, state: "building", builtTo: "" });
+      }
     },
-    concern: (collection) => byCollection.has(collection) || byTarget.has(collection),
-    rulesOf: (collection) => byCollection.get(collection) ?? [],
-    referencesTo: (collection) => byTarget.get(collection) ?? [],
+    concern: (collection) => rules.has(collection) || references.has(collection),
+    rulesOf: (collection) => rules.of(collection),
+    referencesTo: (collection) => references.of(collection),
     isThere: (collection, id) => statements.isThere.get(id, collection) !== undefined,
     of: ({ number }, id) => statements.of.all(number, id).map(claimOf),
     first({ number }, key) {
@@ -189,11 +210,11 @@ export function createClaims(db: Database): Claims {
       else statements.postpone.run(number, key, after);
     },
     pending() {
-      const row = rows.length === 0 ? undefined : statements.pending.get();
-      const rule = row && rows.find(({ number }) => number === Number(row["rule"]));
+      const row = rules.isEmpty ? undefined : statements.pending.get();
+      const rule = row && rules.get(Number(row["rule"]));
       return rule && { rule, key: String(row["key"]), after: String(row["after"]) };
     },
-    unfinished: () => rows.find(({ state }) => state !== "whole"),
+    unfinished: () => rules.unfinished(),
     documents: ({ collection, builtTo }, limit) =>
       idsOf(statements.documents.all(builtTo, collection, limit)),
     built: (row, upto) => setState(row, upto === undefined ? "whole" : "building", upto ?? ""),
@@ -203,7 +224,8 @@ export function createClaims(db: Database): Claims {
       if (found.length === 0) {
         db.prepare("DELETE FROM claim_pending WHERE rule = ?").run(number);
         statements.deleteRule.run(number);
-        load();
+        rules.remove(number);
+        references.remove(number);
       }
       return idsOf(found);
     },

@@ -7,6 +7,7 @@ import { parsePath, type Path } from "../../api/records/index.ts";
 import type { SqlDatabase } from "../../runtime/sqlite/index.ts";
 import { keysOf } from "../queries/keys.ts";
 import type { Json } from "./json.ts";
+import { keepRows, type KeptRows } from "./kept-rows.ts";
 
 export const indexLayout = `
 -- path: a JSON pointer. state: building (up to built_to), whole, or dropped.
@@ -57,7 +58,8 @@ export function createIndexes(db: SqlDatabase): Indexes {
     "SELECT number, collection, path, state, built_to FROM document_index ORDER BY number",
   );
   const addRow = db.prepare(
-    "INSERT INTO document_index(collection, path, state, built_to) VALUES (?, ?, 'building', '')",
+    `INSERT INTO document_index(collection, path, state, built_to) VALUES (?, ?, 'building', '')
+     RETURNING number`,
   );
   const setState = db.prepare("UPDATE document_index SET state = ?, built_to = ? WHERE number = ?");
   const deleteRow = db.prepare("DELETE FROM document_index WHERE number = ?");
@@ -73,15 +75,10 @@ export function createIndexes(db: SqlDatabase): Indexes {
      WHERE collection = ? AND id > ? AND body IS NOT NULL ORDER BY id LIMIT ?`,
   );
 
-  type Known = {
-    readonly rows: readonly IndexRow[];
-    /** Not dropped. */
-    readonly byCollection: ReadonlyMap<number, readonly IndexRow[]>;
-  };
   /** Undefined: to be read when somebody asks. */
-  let known: Known | undefined;
-  const read = (): Known => {
-    const rows = selectRows.all().map((row) => ({
+  let known: KeptRows<IndexRow, number> | undefined;
+  const read = () =>
+    selectRows.all().map((row) => ({
       number: Number(row["number"]),
       collection: Number(row["collection"]),
       pointer: String(row["path"]),
@@ -89,18 +86,20 @@ export function createIndexes(db: SqlDatabase): Indexes {
       state: String(row["state"]) as IndexRow["state"],
       builtTo: String(row["built_to"]),
     }));
-    const byCollection = Map.groupBy(
-      rows.filter(({ state }) => state !== "dropped"),
-      ({ collection }) => collection,
-    );
-    return { rows, byCollection };
-  };
-  const all = (): Known => (known ??= read());
+  const rows = () =>
+    (known ??= keepRows<IndexRow, number>(read(), {
+      keyOf: ({ collection }) => collection,
+      isBefore: (a, b) => a.number < b.number,
+    }));
   const forget = () => {
     known = undefined;
   };
   const of = (collection: number | undefined) =>
-    (collection === undefined ? undefined : all().byCollection.get(collection)) ?? [];
+    collection === undefined ? [] : rows().of(collection);
+  const become = (index: IndexRow, state: IndexRow["state"], builtTo: string) => {
+    setState.run(state, builtTo, index.number);
+    rows().put({ ...index, state, builtTo });
+  };
   const parsed = (body: string | null) => (body === null ? undefined : (JSON.parse(body) as Json));
 
   const build = (index: IndexRow) => {
@@ -118,10 +117,12 @@ export function createIndexes(db: SqlDatabase): Indexes {
       if (bytes >= stepBytes) break;
     }
     const isWhole = documents < stepDocuments && bytes < stepBytes;
-    setState.run(isWhole ? "whole" : "building", builtTo, number);
+    become(index, isWhole ? "whole" : "building", builtTo);
   };
   const empty = ({ number }: IndexRow) => {
-    if (deleteKeys.all(number, stepKeys).length === 0) deleteRow.run(number);
+    if (deleteKeys.all(number, stepKeys).length > 0) return;
+    deleteRow.run(number);
+    rows().remove(number);
   };
 
   return {
@@ -131,13 +132,17 @@ export function createIndexes(db: SqlDatabase): Indexes {
     },
     paths: (collection) => of(collection).map(({ pointer }) => pointer),
     declare(collection, paths) {
-      for (const { number, pointer, builtTo } of of(collection))
-        if (!paths.includes(pointer)) setState.run("dropped", builtTo, number);
+      for (const index of of(collection))
+        if (!paths.includes(index.pointer)) become(index, "dropped", index.builtTo);
       const here = new Set(of(collection).map(({ pointer }) => pointer));
-      for (const path of paths) if (!here.has(path)) addRow.run(collection, path);
-      forget();
+      for (const pointer of paths) {
+        if (here.has(pointer)) continue;
+        const number = Number(addRow.get(collection, pointer)?.["number"]);
+        const path = parsePath(pointer) ?? [];
+        rows().put({ number, collection, pointer, path, state: "building", builtTo: "" });
+      }
     },
-    has: (collection) => all().byCollection.has(collection),
+    has: (collection) => rows().has(collection),
     changed(collection, { id, before, after }) {
       const [old, now] = [parsed(before), parsed(after)];
       for (const { number, path, state } of of(collection)) {
@@ -150,20 +155,18 @@ export function createIndexes(db: SqlDatabase): Indexes {
       }
     },
     step() {
-      const index = all().rows.find(({ state }) => state !== "whole");
+      const index = rows().unfinished();
       if (!index) return false;
       if (index.state === "building") build(index);
       else empty(index);
-      forget();
       return true;
     },
     clear(only) {
-      for (const { number, collection, state } of all().rows) {
-        if (state === "dropped" || (only !== undefined && collection !== only)) continue;
-        clearKeys.run(number);
-        setState.run("whole", "", number);
+      for (const index of only === undefined ? [...rows().all()] : of(only)) {
+        if (index.state === "dropped") continue;
+        clearKeys.run(index.number);
+        become(index, "whole", "");
       }
-      forget();
     },
     forget,
   };
