@@ -1,12 +1,12 @@
 /** One HTTP call to a gateway or a hub with a token, and what is thrown when it comes to nothing. */
 import { SkerryError } from "../lib/errors.ts";
 import { refusalOf } from "./refusal.ts";
+import { bearerOf, type Token } from "./token.ts";
 
 export type ClientOptions = {
   /** `http://127.0.0.1:7480` */
   readonly url: string;
-  /** An application token. */
-  readonly token?: string;
+  readonly token?: Token;
   /** Default: the global one. */
   readonly fetch?: typeof fetch;
 };
@@ -21,7 +21,7 @@ export function createCaller(options: ClientOptions): Call {
   const send = options.fetch ?? fetch;
   return async (path, init) => {
     const headers = new Headers(init.headers);
-    if (options.token !== undefined) headers.set("authorization", `Bearer ${options.token}`);
+    if (options.token !== undefined) headers.set("authorization", await bearerOf(options.token));
     let answer: Response;
     try {
       answer = await send(`${base}${path}`, { ...init, headers });

@@ -32,6 +32,7 @@ export type {
 } from "../api/records/index.ts";
 export { followLines, type FollowedLine, type FollowOptions } from "./follow.ts";
 export { applyDifferences, type LiveRequest, type LiveUpdate } from "./live.ts";
+export type { Token } from "./token.ts";
 export { createCoordination } from "./coordination/coordination.ts";
 export type {
   ChangeBatch,

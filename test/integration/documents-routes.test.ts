@@ -258,12 +258,12 @@ test("the examples of docs/data.md do what it says", async () => {
     ...parts: string[]
   ) => (...parts: unknown[]) => Promise<unknown>;
   const run = new AsyncFunction(
-    ...["createDocuments", "readFileSync", "environment", "console"],
+    ...["createDocuments", "readFile", "environment", "console"],
     `${example}; return body;`,
   );
   const environment = { SKERRY_GATEWAY: url, SKERRY_TOKEN_FILE: "token" };
   const lines: unknown[] = [];
-  const body = await run(createDocuments, () => "secret", environment, {
+  const body = await run(createDocuments, async () => "secret", environment, {
     log: (id: string) => lines.push(id),
   });
   assert.deepEqual(body, {

@@ -231,14 +231,14 @@ test("the example of docs/queries.md prints what it should", async () => {
     ...parts: string[]
   ) => (...parts: unknown[]) => Promise<unknown>;
   const run = new AsyncFunction(
-    ...["createDocuments", "createClient", "readFileSync", "environment", "console"],
+    ...["createDocuments", "createClient", "readFile", "environment", "console"],
     example,
   );
   const lines: string[] = [];
   await run(
     createDocuments,
     createClient,
-    () => "secret",
+    async () => "secret",
     { SKERRY_GATEWAY: url, SKERRY_TOKEN_FILE: "x" },
     {
       log: (...words: unknown[]) => lines.push(words.join(" ")),

@@ -210,10 +210,7 @@ test("the example of docs/streams.md tails as it says", async () => {
   const AsyncFunction = (async () => {}).constructor as new (
     ...parts: string[]
   ) => (...parts: unknown[]) => Promise<void>;
-  const run = new AsyncFunction(
-    ...["createClient", "readFileSync", "environment", "console"],
-    example,
-  );
+  const run = new AsyncFunction(...["createClient", "readFile", "environment", "console"], example);
   // The example's loop goes on for ever, as it should; this test ends it.
   const control = new AbortController();
   const endingClient: typeof createClient = (options) => {
@@ -224,7 +221,7 @@ test("the example of docs/streams.md tails as it says", async () => {
   const grams: unknown[] = [];
   const environment = { SKERRY_GATEWAY: url, SKERRY_TOKEN_FILE: "token" };
   const log = (_at: string, each: unknown) => grams.push(each);
-  const running = run(endingClient, () => "secret", environment, { log });
+  const running = run(endingClient, async () => "secret", environment, { log });
   await waitFor(() => grams.length >= 10, { what: "the newest" });
   await append("scales", [21]);
   await waitFor(() => grams.length >= 11, { what: "the next" });

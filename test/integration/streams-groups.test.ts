@@ -175,13 +175,7 @@ test("the example of docs/streams.md does what it says", async () => {
     const AsyncFunction = (async () => {}).constructor as new (
       ...parts: string[]
     ) => (...parts: unknown[]) => Promise<void>;
-    const run = new AsyncFunction(
-      "createClient",
-      "readFileSync",
-      "environment",
-      "console",
-      example,
-    );
+    const run = new AsyncFunction("createClient", "readFile", "environment", "console", example);
     const done = Promise.withResolvers<void>();
     // The example's loop goes on for ever, as it should; this test ends it.
     const control = new AbortController();
@@ -201,7 +195,7 @@ test("the example of docs/streams.md does what it says", async () => {
       lines.push(line);
       if (lines.length === 3) done.resolve();
     };
-    const running = run(endingClient, () => "secret", environment, { log });
+    const running = run(endingClient, async () => "secret", environment, { log });
     await Promise.race([done.promise, running]);
     control.abort();
     await running;

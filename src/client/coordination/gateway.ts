@@ -3,6 +3,7 @@ import { deadline, type Clock } from "../../lib/clock.ts";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
 import type { Random } from "../../lib/random.ts";
 import { refusalOf } from "../refusal.ts";
+import { bearerOf, type Token } from "../token.ts";
 
 export type Gateway = {
   readonly clock: Clock;
@@ -27,7 +28,7 @@ export type Answer = {
 
 export function createGatewayCaller(options: {
   gateway: string;
-  token: string | (() => string | Promise<string>);
+  token: Token;
   fetch: typeof fetch;
   clock: Clock;
   random: Random;
@@ -40,8 +41,7 @@ export function createGatewayCaller(options: {
     random,
     timeoutMs,
     async send(path, { signal, ...init } = {}) {
-      const bearer = typeof token === "string" ? token : await token();
-      const headers = { ...init.headers, authorization: `Bearer ${bearer.trim()}` };
+      const headers = { ...init.headers, authorization: await bearerOf(token) };
       try {
         return await options.fetch(`${base}${path}`, {
           ...init,
@@ -93,8 +93,7 @@ export async function write(
       return { state: "answered", answer };
     return { state: "unknown", cause: errorOf(answer) };
   } catch (error) {
-    if (error instanceof SkerryError && error.code === "not-answering" && wasNotSent(error))
-      throw error;
+    if (error instanceof SkerryError && wasNotSent(error)) throw error;
     return { state: "unknown", cause: error instanceof Error ? error : new Error(String(error)) };
   }
 }
@@ -114,6 +113,9 @@ const notAnswering = (where: string, cause: unknown) =>
     cause,
   });
 
-/** Node says so of a port where nobody listens; browsers tell nothing. */
-const wasNotSent = ({ cause }: SkerryError): boolean =>
-  cause instanceof Error && systemCode(cause.cause) === "ECONNREFUSED";
+/** There was no token; or Node says so of a port where nobody listens, of which browsers tell nothing. */
+const wasNotSent = ({ code, cause }: SkerryError): boolean =>
+  code === "unauthenticated" ||
+  (code === "not-answering" &&
+    cause instanceof Error &&
+    systemCode(cause.cause) === "ECONNREFUSED");

@@ -1,12 +1,12 @@
 /** What a program deals with when it coordinates: outcomes are values, failures are thrown. */
 import type { Clock } from "../../lib/clock.ts";
 import type { Random } from "../../lib/random.ts";
+import type { Token } from "../token.ts";
 
 export type CoordinationOptions = {
   /** `http://127.0.0.1:7480`; a pod finds it in SKERRY_GATEWAY. */
   readonly gateway: string;
-  /** An application token, or what reads it anew for each request (`SKERRY_TOKEN_FILE`). */
-  readonly token: string | (() => string | Promise<string>);
+  readonly token: Token;
   /** Default: the global one. */
   readonly fetch?: typeof fetch;
   /** Defaults: the platform's. */
