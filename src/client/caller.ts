@@ -48,15 +48,18 @@ export async function bodyOf<T>(answer: Response, signal?: AbortSignal): Promise
     return (await answer.json()) as T;
   } catch (cause) {
     signal?.throwIfAborted();
-    throw new SkerryError({
-      code: "not-answering",
-      message: "the answer broke off",
-      hint: outcomeHint,
-      retryable: true,
-      cause,
-    });
+    throw brokenOff(cause, outcomeHint);
   }
 }
+
+const brokenOff = (cause: unknown, hint?: string) =>
+  new SkerryError({
+    code: "not-answering",
+    message: "the answer broke off",
+    ...(hint === undefined ? {} : { hint }),
+    retryable: true,
+    cause,
+  });
 
 /** Parameters of a URL; what is undefined is left out. */
 export function searchOf(
@@ -68,16 +71,23 @@ export function searchOf(
   return search;
 }
 
-/** The lines of an answer as they come. `onHeard`: something came, if only a part of one. */
+/**
+ * The lines of an answer as they come. `onHeard`: something came, if only a part of one. Throws
+ * `not-answering` when it breaks off.
+ */
 export async function* linesOf(answer: Response, onHeard?: () => void): AsyncIterable<string> {
   if (!answer.body) return;
   const decoder = new TextDecoder();
   let rest = "";
-  for await (const chunk of answer.body) {
-    onHeard?.();
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines;
+  try {
+    for await (const chunk of answer.body) {
+      onHeard?.();
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      yield* lines;
+    }
+  } catch (cause) {
+    throw brokenOff(cause);
   }
   if (rest !== "") yield rest;
 }

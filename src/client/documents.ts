@@ -230,7 +230,7 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
     async get(collection, id, { cell } = {}) {
       const query = cell === undefined ? "" : `?${new URLSearchParams({ cell })}`;
       try {
-        return (await (await call(pathOf(collection, id) + query, {})).json()) as StoredDocument;
+        return await bodyOf<StoredDocument>(await call(pathOf(collection, id) + query, {}));
       } catch (error) {
         if (error instanceof SkerryError && error.code === "document-unknown") return undefined;
         throw error;
@@ -254,7 +254,7 @@ export function createDocuments(options: ClientOptions & { clock?: Clock }): Doc
         if (from !== undefined) query.set("after", from);
         if (conflicted) query.set("conflicted", "1");
         const answer = await call(`${pathOf(collection)}?${query}`, signal ? { signal } : {});
-        const page = (await answer.json()) as { documents: StoredDocument[]; next?: string };
+        const page = await bodyOf<{ documents: StoredDocument[]; next?: string }>(answer, signal);
         yield* page.documents;
         if (page.next === undefined) return;
         from = page.next;

@@ -1,6 +1,6 @@
 /** Queries over the gateway, page by page as they are read. */
 import type { QueryAnswer } from "../api/records/index.ts";
-import type { Call } from "./caller.ts";
+import { bodyOf, type Call } from "./caller.ts";
 
 const pageRows = 500;
 /** As many as a node answers. */
@@ -39,5 +39,5 @@ export async function ask<Row>(
     body: JSON.stringify(request),
     ...(signal && { signal }),
   });
-  return (await answer.json()) as QueryAnswer<Row>;
+  return await bodyOf<QueryAnswer<Row>>(answer, signal);
 }

@@ -1,7 +1,7 @@
 /** What a program is told of an answer that is no success, whoever gave it. */
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import { createDocuments } from "../../src/client/index.ts";
+import { createClient, createDocuments } from "../../src/client/index.ts";
 import type { SkerryError } from "../../src/lib/errors.ts";
 
 const answering =
@@ -60,6 +60,31 @@ test("a refusal that breaks off is told by its status", async () => {
     message: "status 503: ",
     retryable: true,
   });
+});
+
+test("an answer that breaks off in the middle may be asked for again, and says so", async () => {
+  const broken: typeof fetch = async () =>
+    new Response(
+      new ReadableStream({
+        start(body) {
+          body.enqueue(Buffer.from('{"body":{}}\n{"documents":['));
+          body.error(new TypeError("terminated"));
+        },
+      }),
+    );
+  const options = { url: "http://n1", fetch: broken };
+  const all = async (rows: AsyncIterable<unknown>) => {
+    for await (const _ of rows);
+  };
+  for (const read of [
+    createDocuments(options).get("notes", "one"),
+    all(createDocuments(options).list("notes")),
+    all(createDocuments(options).query("notes")),
+    createDocuments(options).groups("notes", {}),
+    all(createClient(options).query("scales")),
+    all(createClient(options).select("scales")),
+  ])
+    await assert.rejects(read, { code: "not-answering", retryable: true });
 });
 
 test("a proxy that cannot reach the node for a moment ends no loop", async () => {
