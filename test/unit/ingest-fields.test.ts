@@ -1,16 +1,12 @@
 /** Levels of a topic that become fields of the entry. */
 import { strict as assert } from "node:assert";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
-import { parse } from "yaml";
 import * as fc from "fast-check";
 import {
   checkObject,
   streamKind,
   type EgressPolicy,
   type StoredEntry,
-  type Stream,
 } from "../../src/api/index.ts";
 import { createDeadLetters } from "../../src/ingest/dead-letters.ts";
 import { createBatcher, topicMatches, type StreamDeclaration } from "../../src/ingest/index.ts";
@@ -182,17 +178,4 @@ test("I23, P: fields of the topic leave the cell as those of the payload do: whe
   assert.deepEqual(leaving({ keep: ["grams"] }), ['{"grams":980}']);
   assert.deepEqual(leaving({ keep: ["grams", "shop"] }), ['{"grams":980,"shop":"7"}']);
   assert.deepEqual(leaving(undefined), []);
-});
-
-test("I23: the example of docs/ingest.md stores what it says", async () => {
-  const text = readFileSync(join(import.meta.dirname, "../../docs/ingest.md"), "utf8");
-  const [, section = ""] = /^## From topics to streams and fields$(.*)/ms.exec(text) ?? [];
-  const [, manifest = ""] = /<<'EOF'\n(.*?)^EOF$/ms.exec(section) ?? [];
-  const { metadata, spec } = parse(manifest) as Stream;
-  const { send, bodies } = start(streamOf(metadata.name, ...(spec?.mqtt?.topics ?? [])));
-  for (const [, topic = "", quoted, plain] of section.matchAll(/ -t (\S+) -m (?:'(.*)'|(\S+))$/gm))
-    await send(topic, quoted ?? plain ?? "");
-  const [, told = ""] = /^```\n(\{.*?)^```/ms.exec(section) ?? [];
-  assert.ok(bodies().length > 1);
-  assert.equal(bodies().join("\n"), told.trim().replaceAll(/^/gm, "weights "));
 });
