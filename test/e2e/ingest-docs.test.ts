@@ -54,7 +54,7 @@ const comparable = (printed: string) =>
 const untilKnown = `until_known() {
   for node in 11 12; do
     for try in $(seq 200); do
-      curl -sf -H "authorization: Bearer $TOKEN" http://127.0.0.$node:7480/v1/streams | grep -q "\"$1\"" && continue 2
+      curl -sf -H "authorization: Bearer $TOKEN" http://127.0.0.$node:7480/v1/streams | grep -qF '"'"$1"'"' && continue 2
       sleep 0.05
     done
     echo "n$node does not know the stream $1" >&2
