@@ -75,8 +75,8 @@ export function createRetries({ clock }: { readonly clock: Clock }): Retries {
         const answer = { stored: 0, refused: 0, skipped: 0, left: 0 };
         const untilMs = clock.monotonicMs() + beginMs;
         for (const letter of letters) {
-          const trying = clock.monotonicMs() < untilMs ? tryAgain(letter) : left;
-          const outcome = await trying;
+          const isInTime = clock.monotonicMs() < untilMs;
+          const outcome = isInTime ? await tryAgain(letter) : ({ state: "left" } as const);
           answer[outcome?.state ?? "skipped"]++;
           if (outcome && outcome.state !== "left") onTried(letter, outcome);
         }
@@ -88,14 +88,12 @@ export function createRetries({ clock }: { readonly clock: Clock }): Retries {
   };
 }
 
-const left: Promise<Retried> = Promise.resolve({ state: "left" });
-
 /** What an append makes of a letter. */
 export async function retriedBy(append: () => Promise<AppendOutcome>): Promise<Retried> {
   try {
     const outcome = await append();
-    if (outcome.state !== "refused") return isOnDisk(outcome) ? { state: "stored" } : await left;
-    return retriedOf(outcome);
+    if (outcome.state === "refused") return retriedOf(outcome);
+    return { state: isOnDisk(outcome) ? "stored" : "left" };
   } catch (error) {
     return retriedOf(httpErrorOf(error).body.error);
   }

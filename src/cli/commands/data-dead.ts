@@ -72,7 +72,7 @@ export function registerDead(data: Command, context: Context): void {
     .option("--json", "the outcome as JSON")
     .addHelpText(
       "after",
-      "\nFirst mend the reason: declare the stream, or let the sender write to it. What is refused\nagain stays in the list. It takes some ten seconds at most; what is not tried by then is said, and is for the\nnext time. The letters outlive the agent; 1000 are kept, 4 MiB of them whole.\n\nExamples:\n  skerry data dead retry\n  skerry data dead retry 17\n  skerry data dead retry --code stream-unknown --stream scales",
+      "\nFirst mend the reason: declare the stream, or let the sender write to it. What is refused\nagain stays in the list. It goes on for ten seconds; how much is not tried by then is said, and is\nfor the next time. The letters outlive the agent; 1000 are kept, 4 MiB of them whole.\n\nExamples:\n  skerry data dead retry\n  skerry data dead retry 17\n  skerry data dead retry --code stream-unknown --stream scales",
     )
     .action((id: string | undefined, flags: RetryFlags) =>
       withApi(flags, context, async (call) => {
