@@ -7,11 +7,8 @@ import { createDurability, type Vector } from "../../src/data/index.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
-import {
-  createCell,
-  type Cell,
-  type Node,
-} from "../../src/drill/simulated/convergence/streams-cell.ts";
+import { createCell, type Cell } from "../../src/drill/simulated/convergence/streams-cell.ts";
+import type { Node } from "../../src/drill/simulated/convergence/streams-node.ts";
 import { noFaults, peerOf } from "../../src/drill/simulated/convergence/links.ts";
 import {
   diary,

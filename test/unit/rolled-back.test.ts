@@ -6,12 +6,8 @@
 import { strict as assert } from "node:assert";
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
-import {
-  createCell,
-  trustDomain,
-  type Cell,
-  type Node,
-} from "../../src/drill/simulated/convergence/streams-cell.ts";
+import { createCell, type Cell } from "../../src/drill/simulated/convergence/streams-cell.ts";
+import { trustDomain, type Node } from "../../src/drill/simulated/convergence/streams-node.ts";
 import {
   noFaults,
   peerOf,

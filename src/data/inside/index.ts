@@ -35,4 +35,4 @@ export type {
 } from "../documents/tables.ts";
 export { writeDocuments, type Written } from "../documents/writing.ts";
 export type { ReplicatedSnapshots, ReplicatedStore } from "../replication/replicated.ts";
-export { readMarker, writeMarker } from "../streams/identity.ts";
+export { inodeOf, markerPath, readMarker, writeMarker } from "../streams/identity.ts";

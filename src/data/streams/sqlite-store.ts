@@ -83,13 +83,13 @@ const waitingBytesMax = 64 * 1024 * 1024;
 
 /** Throws `store-damaged`, `store-newer`, `store-unavailable`, `disk-full` or `invalid-config`. */
 export function openStreamStore(
-  deps: { clock: Clock; random: Random; log: Log },
+  deps: { clock: Clock; random: Random; log: Log; openFile?: typeof openDatabase },
   options: StreamStoreOptions,
 ): LocalStreamStore {
-  const { clock, random, log } = deps;
+  const { clock, random, log, openFile = openDatabase } = deps;
   const { path, node } = options;
   const { fileBytesMax, ballast } = options;
-  const db = openDatabase(path, {
+  const db = openFile(path, {
     logPages: ballast ? logPagesWith(ballast, logPages) : logPages,
     uncheckedTables: contentTables,
     fileBytesMax,

@@ -23,7 +23,7 @@ export const convergence: Drill = {
   faults: [
     "messages lost, delayed, repeated, reordered, answered into the void",
     "links cut and healed",
-    "power cut at any single write",
+    "power cut at any single write, of a hub as well",
     "clocks years off, and stepping",
     "stores that come new and stores that go for good",
     "a hub that writes too, documents that move between cells, filters and egress that change",

@@ -29,12 +29,18 @@ export type GlobalStoreOptions = {
 
 /** Throws `store-damaged`, `store-newer`, `store-unavailable` or `disk-full`. */
 export function openGlobalStore(
-  deps: { clock: Clock; random: Random; log: Log; recheck: Recheck },
+  deps: {
+    clock: Clock;
+    random: Random;
+    log: Log;
+    recheck: Recheck;
+    openFile?: typeof openDatabase;
+  },
   options: GlobalStoreOptions,
 ): GlobalStore {
-  const { clock, random, log, recheck } = deps;
+  const { clock, random, log, recheck, openFile = openDatabase } = deps;
   const { path } = options;
-  const db = openDatabase(path, { fileBytesMax: options.fileBytesMax });
+  const db = openFile(path, { fileBytesMax: options.fileBytesMax });
   let view: string;
   try {
     prepareTables(db, path);
