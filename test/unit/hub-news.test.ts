@@ -2,11 +2,8 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import type { StreamDeclaration } from "../../src/data/index.ts";
-import {
-  createCell,
-  type Cell,
-  type Node,
-} from "../../src/drill/simulated/convergence/streams-cell.ts";
+import { createCell, type Cell } from "../../src/drill/simulated/convergence/streams-cell.ts";
+import type { Node } from "../../src/drill/simulated/convergence/streams-node.ts";
 import { noFaults } from "../../src/drill/simulated/convergence/links.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { seededRandom } from "../../src/lib/random.ts";
