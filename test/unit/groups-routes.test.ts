@@ -238,3 +238,19 @@ test("C5, D6: results that can never be where they shall be are refused, and the
     const { status, body: told } = await mixed;
     assert.deepEqual([status, told.reached, told.stored], [200, "peer(1)", 2]);
   }));
+
+test("D6: of a result that came before, and that retention removed since, no more than local is said", () =>
+  withPeer(async ({ call, store, copied, declare }) => {
+    const key = { producer: "p1", epoch: 1, sequence: 1 };
+    await store.append([entry(1, { stream: "diary" })]);
+    await store.setStreams([telemetry, { ...diary, retention: { bytesMax: 1 } }]);
+    await store.retain();
+    await copied();
+    declare({ diary: "peer(1)" });
+    const { delivery } = (await call("POST", "/take", {})).body;
+    const results = [{ ...result(1), key }];
+    assert.deepEqual(await call("POST", "/ack", { delivery, results }), {
+      status: 200,
+      body: { state: "acknowledged", reached: "local", stored: 0, duplicates: 1, removed: 1 },
+    });
+  }));

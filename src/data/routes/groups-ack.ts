@@ -47,13 +47,18 @@ export async function acknowledge(
   const answer = goodNews(await deps.ack(delivery, results.map(toEntry)));
   if (results.length === 0) return reply.send({ state: answer.state });
   const stored = answer.state === "acknowledged" ? answer.results : undefined;
-  const { reached, asked }: Settled = levels
+  const local: DurabilityLevel = { level: "local" };
+  const settled: Settled = levels
     ? await levels.durability.settle(promised, { cover: stored?.cover, timeoutMs: levelMsMax })
-    : { reached: { level: "local" } };
+    : { reached: local };
+  const { asked } = settled;
+  // Of a result that retention removed nobody is seen to have anything, as of an append.
+  const reached = stored?.removed ? local : settled.reached;
   return reply.code(asked ? 202 : 200).send({
     ...{ state: answer.state, reached: formatDurabilityLevel(reached) },
     ...(asked ? { asked: formatDurabilityLevel(asked) } : {}),
     ...(stored ? { stored: stored.stored, duplicates: stored.duplicates } : {}),
+    ...(stored?.removed ? { removed: stored.removed.length } : {}),
   });
 }
 

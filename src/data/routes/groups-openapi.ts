@@ -35,6 +35,7 @@ const acknowledged = object(
     asked: { ...text, description: "With 202: what a stream declares, not reached in time." },
     stored: count,
     duplicates: count,
+    removed: { ...count, description: "Of the duplicates, what retention removed since." },
   },
   ["state"],
 );
