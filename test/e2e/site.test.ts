@@ -265,6 +265,23 @@ test("tail begins with the newest entries and follows, on a node and on the hub,
   for (const tail of tails) assert.equal((await tail.done).code, 0, tail.stderr());
 });
 
+test("durability=hub is reached on every node, also on those that joined", async () => {
+  const token = (
+    await skerryText(["token", "create", "--app", "scale-5", "--data", site.dataDir("n1")])
+  ).trim();
+  for (const node of ["n1", "n2", "n3"]) {
+    const taken = await ask(
+      `${site.node(node).gateway}/v1/streams/readings/entries?durability=hub&timeoutMs=60000`,
+      {
+        method: "POST",
+        headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
+        body: JSON.stringify({ celsius: 4, site: "cold" }),
+      },
+    );
+    assert.deepEqual([taken.status, JSON.parse(taken.text).reached], [200, "hub"], taken.text);
+  }
+});
+
 test("what is deleted ends: its pods, their processes, its route", async () => {
   const pids = (await site.status("n1")).pods.flatMap(({ pids: byName }) => Object.values(byName));
   assert.ok(pids.length >= 3);

@@ -3,7 +3,7 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { DurabilityLevel } from "../../src/api/index.ts";
-import { createDurability, type Vector } from "../../src/data/index.ts";
+import { createDocumentWrites, createDurability, type Vector } from "../../src/data/index.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -212,6 +212,42 @@ test("D6: what can never be reached is refused at once, and nothing is stored", 
     await clock.advance(100);
     assert.deepEqual(await keysOf(store), []);
   }));
+
+test("D6: level hub is refused while a node knows of no hub, of streams and documents, and taken once it does", async () => {
+  const clock = createSimulatedClock();
+  let hasHub = false;
+  const on = () => () => undefined;
+  const vector = () => ({ "n1.a": 1 });
+  const deps = {
+    ...{ clock, log: silentLog, cellNodes: () => 1, hasHub: () => hasHub },
+    peers: { vectorsByNode: () => new Map<string, Vector>(), on },
+    hub: { vector, on, leaves: () => true },
+    leaves: () => true,
+  };
+  const cover = vector();
+  const entries = createDurability({
+    ...deps,
+    store: {
+      ...{ node: "n1", vector: async () => cover, offer: () => undefined },
+      append: async () => ({ state: "stored", stored: 1, duplicates: 0, cover }),
+    },
+  });
+  const documents = createDocumentWrites({
+    ...deps,
+    store: {
+      node: "n1",
+      write: async () => ({ state: "stored", changed: 1, warnings: [], versions: [], cover }),
+    },
+  });
+  const asked = { level: level("hub"), timeoutMs: 100 };
+  const outcomes = async () =>
+    (await Promise.all([entries.append([entry(1)], asked), documents.write([], asked)])).map(
+      (outcome) => ("code" in outcome ? outcome.code : outcome.state),
+    );
+  assert.deepEqual(await outcomes(), ["level-impossible", "level-impossible"]);
+  hasHub = true;
+  assert.deepEqual(await outcomes(), ["reached", "reached"]);
+});
 
 test("D6: what was acknowledged at memory and came to nothing is counted", () =>
   withCell(async (_cell, clock, node) => {

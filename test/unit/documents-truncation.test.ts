@@ -16,6 +16,7 @@ test("M15: what all nodes and the hub have is forgotten; who is away too long, o
   };
   let hubVector: Vector = {};
   let isFed = true;
+  let hasHub = true;
   let told: () => void = () => undefined;
   const asked: Vector[] = [];
   const truncation = createTruncation(
@@ -47,6 +48,7 @@ test("M15: what all nodes and the hub have is forgotten; who is away too long, o
           return () => undefined;
         },
       },
+      hasHub: () => hasHub,
       clock,
       log: silentLog,
     },
@@ -69,6 +71,10 @@ test("M15: what all nodes and the hub have is forgotten; who is away too long, o
     await clock.advance(1000);
     return asked.at(-1);
   };
+  assert.deepEqual(await next(), { "n1.a": 3, "n2.b": 4 });
+  hasHub = false;
+  assert.deepEqual(await next(), { "n1.a": 6, "n2.b": 4 });
+  hasHub = true;
   assert.deepEqual(await next(), { "n1.a": 3, "n2.b": 4 });
   isFed = false;
   assert.deepEqual(await next(), { "n1.a": 6, "n2.b": 4 });

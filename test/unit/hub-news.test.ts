@@ -1,11 +1,12 @@
 /** A node without a link to the hub hears from the others what the hub has: in virtual time. */
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import type { StreamDeclaration } from "../../src/data/index.ts";
+import { createHubNews, type StreamDeclaration } from "../../src/data/index.ts";
 import { createCell, type Cell } from "../../src/drill/simulated/convergence/streams-cell.ts";
-import type { Node } from "../../src/drill/simulated/convergence/streams-node.ts";
-import { noFaults } from "../../src/drill/simulated/convergence/links.ts";
+import { trustDomain, type Node } from "../../src/drill/simulated/convergence/streams-node.ts";
+import { noFaults, peerOf } from "../../src/drill/simulated/convergence/links.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { entry, range, readAll, telemetry, temporaryFolder } from "../support/data.ts";
 
@@ -82,3 +83,30 @@ test("D6: nobody tells what a hub has that does not answer him now", () =>
     assert.equal((await append(two, clock, range(6, 7))).state, "reached");
     assert.deepEqual(await sequences(cell, "telemetry"), range(1, 7));
   }));
+
+test("nobody is asked while the cell has no hub, and all that are linked once it has", async () => {
+  const clock = createSimulatedClock();
+  let [hasHub, asked] = [false, 0];
+  const news = createHubNews(
+    {
+      hub: { connected: false, vector: () => ({}), overhear: async () => undefined },
+      store: { vector: async () => ({ "n1.a": 1 }) },
+      ...{ hasHub: () => hasHub, clock, log: silentLog },
+    },
+    { trustDomain },
+  );
+  news.attach({
+    peer: peerOf(trustDomain, "node", "n2"),
+    closed: new AbortController().signal,
+    async request() {
+      asked++;
+      return new Uint8Array();
+    },
+  } as never);
+  await clock.advance(3000);
+  assert.equal(asked, 0);
+  hasHub = true;
+  await clock.advance(1000);
+  assert.equal(asked, 1);
+  news.stop();
+});

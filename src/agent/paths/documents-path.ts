@@ -25,6 +25,7 @@ import { parseDurationMs } from "../../lib/duration.ts";
 import { createOperationRecheck } from "../../privacy/gate/index.ts";
 import type { Routes } from "../../runtime/http/index.ts";
 import type { Link } from "../../transport/index.ts";
+import { followHubAddress } from "../cell-hub.ts";
 import type { Ground } from "../ground.ts";
 import type { Mirrored } from "../mirrored.ts";
 import type { ClearedBytes } from "../storage.ts";
@@ -78,6 +79,8 @@ export async function startDocumentsPath(
     () => createDocumentsPull({ store, clock, random, log }),
     (part) => part.stop(),
   );
+  let hasHub = false;
+  followHubAddress({ record, mirrored }, () => (hasHub = true));
   let nodes: readonly string[] = [];
   const writes = await lifecycle.start(
     "documents durability",
@@ -85,7 +88,7 @@ export async function startDocumentsPath(
       createDocumentWrites({
         store,
         peers: replication,
-        ...(record.hub === undefined ? {} : { hub }),
+        ...{ hub, hasHub: () => hasHub },
         cellNodes: () => Math.max(1, nodes.length),
         clock,
       }),
@@ -100,7 +103,7 @@ export async function startDocumentsPath(
           store,
           peers: replication,
           nodes: () => nodes,
-          ...(record.hub === undefined ? {} : { hub }),
+          ...{ hub, hasHub: () => hasHub },
           clock,
           log,
         },

@@ -99,11 +99,21 @@ export async function startSyncPath(
     (part) => part.stop(),
   );
 
+  let hasHub = false;
+  let nodes: readonly string[] = [];
+  const expect = () => repair.expect({ nodes, hub: hasHub });
+  followHubAddress({ record, mirrored }, () => {
+    hasHub = true;
+    expect();
+    store
+      .expectHub()
+      .catch((error: unknown) => log.error("the store was not told of the hub", { error }));
+  });
   const news = await lifecycle.start(
     "hub news",
     () =>
       createHubNews(
-        { hub, store: logsAndLanes(store), clock, log },
+        { hub, hasHub: () => hasHub, store: logsAndLanes(store), clock, log },
         { trustDomain: deps.trustDomain },
       ),
     (part) => part.stop(),
@@ -111,20 +121,15 @@ export async function startSyncPath(
   news.register(ground.router);
 
   let streams: readonly Stream[] = [];
-  let nodes = 1;
-  followHubAddress({ record, mirrored }, () => {
-    store
-      .expectHub()
-      .catch((error: unknown) => log.error("the store was not told of the hub", { error }));
-  });
   const durability = await lifecycle.start(
     "durability",
     () =>
       createDurability({
         store,
         peers: replication,
-        ...(record.hub === undefined ? {} : { hub }),
-        cellNodes: () => nodes,
+        hub,
+        hasHub: () => hasHub,
+        cellNodes: () => Math.max(1, nodes.length),
         leaves: (name) =>
           streams.some(
             (stream) => stream.metadata.name === name && stream.spec?.egress !== undefined,
@@ -147,10 +152,9 @@ export async function startSyncPath(
       .catch((error: unknown) => log.error("streams were not declared to the store", { error }));
   });
   mirrored.follow(nodeKind, (now: readonly Node[]) => {
-    const names = now.map(({ metadata }) => metadata.name);
-    nodes = Math.max(1, names.length);
-    repair.expect({ nodes: names, hub: record.hub !== undefined });
-    replication.setNodes(names);
+    nodes = now.map(({ metadata }) => metadata.name);
+    expect();
+    replication.setNodes(nodes);
   });
 
   return {
@@ -166,7 +170,7 @@ export async function startSyncPath(
     doubted: () => replication.doubted(),
     attachPeer(link) {
       replication.attach(link);
-      if (record.hub !== undefined) news.attach(link);
+      news.attach(link);
       repair.attachPeer(link);
     },
     attachHub(link) {

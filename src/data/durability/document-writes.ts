@@ -37,7 +37,8 @@ export function createDocumentWrites(
   const impossible = (level: DurabilityLevel, writes: readonly DocumentWrite[]) => {
     if (level.level !== "hub") return reach.tooManyPeers(level);
     const { hub } = deps;
-    if (!hub) return levelImpossible("level: this cell has no hub", "ask for local or peer(k)");
+    if (!hub || deps.hasHub?.() === false)
+      return levelImpossible("level: this cell has no hub", "ask for local or peer(k)");
     const staying = writes.find(({ collection }) => !hub.leaves(collection));
     return staying
       ? levelImpossible(

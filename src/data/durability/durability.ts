@@ -65,7 +65,8 @@ export function createDurability(deps: DurabilityDeps): Durability {
     const tooMany = reach.tooManyPeers(level);
     if (tooMany) return tooMany;
     if (level.level !== "hub") return undefined;
-    if (!hub) return levelImpossible("level: this cell has no hub", "ask for local or peer(k)");
+    if (!hub || deps.hasHub?.() === false)
+      return levelImpossible("level: this cell has no hub", "ask for local or peer(k)");
     const staying = batch.find(({ stream }) => !deps.leaves(stream));
     return staying
       ? levelImpossible(

@@ -18,6 +18,8 @@ export type ReachDeps = {
   };
   /** Absent: nothing goes to a hub. */
   readonly hub?: { vector(): Vector; on(event: "vector", listener: () => void): () => void };
+  /** Whether the cell has a hub, of which a node may hear late. Absent: it has `hub`. */
+  readonly hasHub?: () => boolean;
   /** Nodes of the cell now, this one included. */
   readonly cellNodes: () => number;
   readonly clock: Clock;

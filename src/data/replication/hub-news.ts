@@ -27,6 +27,8 @@ const quietMs = 5000;
 export function createHubNews(
   deps: {
     readonly hub: Pick<HubSync<never>, "connected" | "vector" | "overhear">;
+    /** Whether the cell has a hub, of which a node may hear late. Absent: it has. */
+    readonly hasHub?: () => boolean;
     /** With its lanes. */
     readonly store: { vector(): Promise<Vector> };
     readonly clock: Clock;
@@ -64,7 +66,7 @@ export function createHubNews(
   };
   const round = async () => {
     const due = [...peers].filter(([, { dueMs }]) => dueMs <= clock.monotonicMs());
-    if (hub.connected || due.length === 0) return;
+    if (deps.hasHub?.() === false || hub.connected || due.length === 0) return;
     if (covers(hub.vector(), await store.vector())) return;
     for (const [node, peer] of due) void ask(node, peer);
   };

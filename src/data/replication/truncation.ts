@@ -45,6 +45,8 @@ export function createTruncation(
       vector(): Vector;
       on(event: "vector", listener: () => void): () => void;
     };
+    /** Whether the cell has a hub, of which a node may hear late. Absent: it has `hub`. */
+    readonly hasHub?: () => boolean;
     readonly clock: Clock;
     readonly log: Log;
   },
@@ -69,7 +71,7 @@ export function createTruncation(
       if (had === undefined) heardMs.set(node, clock.monotonicMs());
       if (isHere(had ?? clock.monotonicMs())) others.push(vectors.get(node) ?? {});
     }
-    if (hub?.isFed && isHere(hubHeardMs)) others.push(hub.vector());
+    if (hub?.isFed && deps.hasHub?.() !== false && isHere(hubHeardMs)) others.push(hub.vector());
     return Object.fromEntries(
       Object.entries(mine).map(([origin, top]) => [
         origin,
