@@ -97,6 +97,7 @@ export { parseLane } from "./tables/lanes.ts";
 export { logsAndLanes } from "./replication/logs-and-lanes.ts";
 export { wholeReads } from "./replication/whole-reads.ts";
 export { createHubNews, type HubNews } from "./replication/hub-news.ts";
+export { wordOfDocuments, wordOfStreams } from "./replication/hub-word.ts";
 export { createHubSync, type HubSync, type HubSyncOptions } from "./replication/hub-sync.ts";
 export { createDocumentsSync, type DocumentsSync } from "./replication/documents-hub.ts";
 export { createDocumentsPull, type DocumentsPull } from "./replication/documents-pull.ts";

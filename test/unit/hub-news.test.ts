@@ -1,7 +1,7 @@
 /** A node without a link to the hub hears from the others what the hub has: in virtual time. */
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
-import { createHubNews, type StreamDeclaration } from "../../src/data/index.ts";
+import { createHubNews, wordOfStreams, type StreamDeclaration } from "../../src/data/index.ts";
 import { createCell, type Cell } from "../../src/drill/simulated/convergence/streams-cell.ts";
 import { trustDomain, type Node } from "../../src/drill/simulated/convergence/streams-node.ts";
 import { noFaults, peerOf } from "../../src/drill/simulated/convergence/links.ts";
@@ -89,8 +89,10 @@ test("nobody is asked while the cell has no hub, and all that are linked once it
   let [hasHub, asked] = [false, 0];
   const news = createHubNews(
     {
-      hub: { connected: false, vector: () => ({}), overhear: async () => undefined },
-      store: { vector: async () => ({ "n1.a": 1 }) },
+      word: wordOfStreams(
+        { connected: false, vector: () => ({}), overhear: async () => undefined },
+        { vector: async () => ({ "n1.a": 1 }) },
+      ),
       ...{ hasHub: () => hasHub, clock, log: silentLog },
     },
     { trustDomain },

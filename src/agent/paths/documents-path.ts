@@ -12,8 +12,10 @@ import {
   createDocumentsSync,
   createDocumentWrites,
   createExpiring,
+  createHubNews,
   createReplication,
   createTruncation,
+  wordOfDocuments,
   type CollectionDeclaration,
   type DocumentsSync,
   type DocumentStore,
@@ -81,6 +83,16 @@ export async function startDocumentsPath(
   );
   let hasHub = false;
   followHubAddress({ record, mirrored }, () => (hasHub = true));
+  const news = await lifecycle.start(
+    "hub news of documents",
+    () =>
+      createHubNews(
+        { word: wordOfDocuments(hub), hasHub: () => hasHub, clock, log },
+        { methods: "documents", trustDomain: deps.trustDomain },
+      ),
+    (part) => part.stop(),
+  );
+  news.register(ground.router);
   let nodes: readonly string[] = [];
   const writes = await lifecycle.start(
     "documents durability",
@@ -159,7 +171,10 @@ export async function startDocumentsPath(
     store,
     hub,
     doubted: () => replication.doubted(),
-    attachPeer: (link) => replication.attach(link),
+    attachPeer(link) {
+      replication.attach(link);
+      if (record.hub !== undefined) news.attach(link);
+    },
     attachHub(link) {
       const connected = connectDocumentHub<ClearedBytes>(link);
       hub.attach(connected, link.closed);

@@ -23,6 +23,7 @@ import {
   createStreamRoutes,
   logsAndLanes,
   wholeReads,
+  wordOfStreams,
   type Durability,
   type HubBudget,
   type HubSync,
@@ -113,7 +114,7 @@ export async function startSyncPath(
     "hub news",
     () =>
       createHubNews(
-        { hub, hasHub: () => hasHub, store: logsAndLanes(store), clock, log },
+        { word: wordOfStreams(hub, logsAndLanes(store)), hasHub: () => hasHub, clock, log },
         { trustDomain: deps.trustDomain },
       ),
     (part) => part.stop(),

@@ -10,6 +10,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
+import { createSignals } from "../../lib/signals.ts";
 import { shapeOf } from "../documents/leaving.ts";
 import type { CollectionDeclaration } from "../documents/store.ts";
 import type { FeedStates, FeedWish } from "../global/documents.ts";
@@ -43,6 +44,14 @@ export interface DocumentsSync<C> {
   on(event: "vector", listener: () => void): () => void;
   /** Operations of all origins, as far as this store has them, that the hub has not heard of. */
   backlog(): Promise<number>;
+  /** A hub connection stands now. */
+  readonly connected: boolean;
+  /** What the hub is asked of what leaves. */
+  wishes(): Readonly<Record<string, FeedWish>>;
+  /** What it said of these, as far as they are as here. */
+  states(wishes: Readonly<Record<string, FeedWish>>): FeedStates;
+  /** What it said to another node; nothing while it can be asked. */
+  overhear(states: FeedStates): Promise<void>;
   stop(): void;
 }
 
@@ -133,6 +142,16 @@ export function createDocumentsSync<C>(
     }
   };
 
+  const overheard = createSignals<{ vector: undefined }>({
+    onListenerError: (error) => log.error("a listener of the documents sync failed", { error }),
+  });
+  /** Further than it was known to be; of this store's own log no further than that is (D7). */
+  const raise = async (feed: Leaving, tops: Vector) => {
+    const { ask } = await store.observe(tops);
+    for (const [origin, top] of Object.entries(tops))
+      if (origin !== ask?.origin && top > (feed.tops[origin] ?? 0)) feed.tops[origin] = top;
+  };
+
   let indexesTold: { readonly hub: DocumentHub<C>; readonly text: string } | undefined;
   const tellIndexes = async (hub: DocumentHub<C>, signal: AbortSignal) => {
     const paths = Object.fromEntries(leaving.map(({ name, indexes }) => [name, indexes]));
@@ -163,11 +182,8 @@ export function createDocumentsSync<C>(
     },
     async vector({ signal }) {
       const asked = leaving;
-      const wishes = Object.fromEntries(
-        asked.map(({ name, shape, kinds, revision }) => [name, { shape, kinds, revision }]),
-      );
       if (asked.length === 0) return store.vector();
-      const states = await hub.feeds(wishes, { signal });
+      const states = await hub.feeds(wishesOf(asked), { signal });
       for (const state of Object.values(states)) {
         if (state?.state !== "open") continue;
         const { ask } = await store.observe(state.tops);
@@ -303,7 +319,34 @@ export function createDocumentsSync<C>(
       return leaving.length > 0;
     },
     vector: () => (told ??= tell()),
-    on: (event, listener) => sync.on(event, listener),
+    on(event, listener) {
+      const ends = [sync.on(event, listener), overheard.on(event, listener)];
+      return () => {
+        for (const end of ends) end();
+      };
+    },
+    get connected() {
+      return sync.connected;
+    },
+    wishes: () => wishesOf(leaving),
+    states(wishes) {
+      const known = leaving.filter(({ name, shape, revision, superseded }) => {
+        const wish = Object.hasOwn(wishes, name) ? wishes[name] : undefined;
+        return !superseded && wish?.shape === shape && wish.revision === revision;
+      });
+      const told = (tops: Vector) => withoutLogs(tops, (log) => disputed.has(log));
+      return Object.fromEntries(
+        known.map(({ name, tops }) => [name, { state: "open", tops: told(tops) }]),
+      );
+    },
+    async overhear(states) {
+      for (const feed of leaving) {
+        const state = Object.hasOwn(states, feed.name) ? states[feed.name] : undefined;
+        if (state?.state === "open" && !sync.connected) await raise(feed, state.tops);
+      }
+      told = undefined;
+      overheard.emit("vector", undefined);
+    },
     async backlog() {
       if (leaving.length === 0) return 0;
       const has = least(leaving);
@@ -315,3 +358,8 @@ export function createDocumentsSync<C>(
     stop: () => sync.stop(),
   };
 }
+
+const wishesOf = (feeds: readonly Leaving[]): Record<string, FeedWish> =>
+  Object.fromEntries(
+    feeds.map(({ name, shape, kinds, revision }) => [name, { shape, kinds, revision }]),
+  );

@@ -7,14 +7,23 @@ import { every, type Clock } from "../../lib/clock.ts";
 import { isAbort, SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Link, Router } from "../../transport/index.ts";
-import type { HubSync } from "./hub-sync.ts";
-import { decodeVector, encodeJson } from "./messages.ts";
 import { peerNode } from "./peer-node.ts";
-import type { Vector } from "./replicated.ts";
-import { covers } from "./vectors.ts";
+
+/** What is told and heard; as messages, of streams or of documents (`hub-word.ts`). */
+export interface HubWord {
+  /** The hub itself can be asked here. */
+  readonly connected: boolean;
+  /** Something here is not known to be at the hub. */
+  isWaiting(): Promise<boolean>;
+  question(): Uint8Array;
+  /** What the hub said. Throws `invalid-message`. */
+  answer(question: Uint8Array): Uint8Array;
+  /** Throws `invalid-message`. */
+  hear(answer: Uint8Array): Promise<void>;
+}
 
 export interface HubNews {
-  /** Answers `data.hub`. */
+  /** Answers `data.hub`, or what `methods` says instead of `data`. */
   register(router: Router): void;
   /** Asks over this link until it closes; the newest to a node is the one used. */
   attach(link: Link): void;
@@ -26,15 +35,15 @@ const quietMs = 5000;
 
 export function createHubNews(
   deps: {
-    readonly hub: Pick<HubSync<never>, "connected" | "vector" | "overhear">;
+    readonly word: HubWord;
     /** Whether the cell has a hub, of which a node may hear late. Absent: it has. */
     readonly hasHub?: () => boolean;
-    /** With its lanes. */
-    readonly store: { vector(): Promise<Vector> };
     readonly clock: Clock;
     readonly log: Log;
   },
   options: {
+    /** Default "data". */
+    readonly methods?: string;
     readonly trustDomain: string;
     /** Default 1000. */
     readonly periodMs?: number;
@@ -42,7 +51,8 @@ export function createHubNews(
     readonly requestTimeoutMs?: number;
   },
 ): HubNews {
-  const { hub, store, clock, log } = deps;
+  const { word, clock, log } = deps;
+  const method = `${options.methods ?? "data"}.hub`;
   const timeoutMs = options.requestTimeoutMs ?? 20_000;
   /** By node; when it is to be asked again. */
   const peers = new Map<string, { readonly link: Link; dueMs: number }>();
@@ -53,9 +63,9 @@ export function createHubNews(
     peer.dueMs = Infinity;
     let isQuiet = true;
     try {
-      const answer = await link.request("data.hub", new Uint8Array(), { timeoutMs, priority: 0 });
+      const answer = await link.request(method, word.question(), { timeoutMs, priority: 0 });
       isQuiet = answer.length === 0;
-      if (!isQuiet) await hub.overhear(decodeVector(answer));
+      if (!isQuiet) await word.hear(answer);
     } catch (error) {
       if (link.closed.aborted || isAbort(error)) return;
       // A peer of an earlier version: it is asked no more.
@@ -66,8 +76,8 @@ export function createHubNews(
   };
   const round = async () => {
     const due = [...peers].filter(([, { dueMs }]) => dueMs <= clock.monotonicMs());
-    if (deps.hasHub?.() === false || hub.connected || due.length === 0) return;
-    if (covers(hub.vector(), await store.vector())) return;
+    if (deps.hasHub?.() === false) return;
+    if (word.connected || due.length === 0 || !(await word.isWaiting())) return;
     for (const [node, peer] of due) void ask(node, peer);
   };
   const rounds = every(clock, options.periodMs ?? 1000, round, (error) =>
@@ -76,9 +86,9 @@ export function createHubNews(
 
   return {
     register(router) {
-      router.handle("data.hub", async ({ peer }) => {
+      router.handle(method, async ({ peer, body }) => {
         peerNode(peer, options.trustDomain);
-        return hub.connected ? encodeJson(hub.vector()) : new Uint8Array();
+        return word.connected ? word.answer(body) : new Uint8Array();
       });
     },
     attach(link) {

@@ -8,6 +8,7 @@ import {
   logsAndLanes,
   openStreamStore,
   parseLane,
+  wordOfStreams,
   type Durability,
   type HubNews,
   type HubSync,
@@ -85,7 +86,7 @@ export async function openNode(
     { node: name, requestTimeoutMs: 2000, batchBytesMax, priorityOf },
   );
   const hubNews = createHubNews(
-    { hub: hubSync, store: logsAndLanes(store), clock, log },
+    { word: wordOfStreams(hubSync, logsAndLanes(store)), clock, log },
     { trustDomain, requestTimeoutMs: 2000 },
   );
   hubNews.register(router);
