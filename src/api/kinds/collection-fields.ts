@@ -41,10 +41,8 @@ export function fieldIssues(fields: readonly z.infer<typeof fieldSchema>[]): Fie
         field: `${at}.path`,
         message: `"${path}" is below ${above.path}, which is declared as ${above.type}`,
       });
-    if (!(fieldTypes as readonly string[]).includes(type)) {
-      const built = type === "text" ? "is not built yet; it must be" : "must be";
-      issues.push({ field: `${at}.type`, message: `"${type}" ${built} ${fieldTypes.join(", ")}` });
-    }
+    if (!(fieldTypes as readonly string[]).includes(type))
+      issues.push({ field: `${at}.type`, message: `"${type}" must be ${fieldTypes.join(", ")}` });
   }
   return issues;
 }

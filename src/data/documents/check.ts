@@ -1,8 +1,8 @@
 /** Validation of what clients write: every refusal names the field, the value and what is allowed. */
 import { hintForUnknown } from "../unknown.ts";
 import type { Complaint } from "../streams/check.ts";
-import { isObject, same, valueAt, type Json, type JsonObject } from "./json.ts";
-import { isPointer, namesOf } from "./pointer.ts";
+import { fieldOf, isObject, same, valueAt, type Json, type JsonObject } from "./json.ts";
+import { isPointer, isWithin, join, namesOf } from "./pointer.ts";
 import type {
   CollectionDeclaration,
   DocumentWrite,
@@ -81,6 +81,9 @@ function checkWrite(
   const { id } = write;
   if (typeof id !== "string" || !isPlainText(id) || Buffer.byteLength(id) > documentIdBytesMax)
     return invalid(`${at}.id`, `must be text of 1 to ${documentIdBytesMax} bytes without controls`);
+  // A path of a URL goes nowhere by these; what has such an id can still be deleted, in a batch.
+  if ((id === "." || id === "..") && write.do !== "delete")
+    return invalid(`${at}.id`, `"${id}" is a step in a path, and no name`);
   switch (write.do) {
     case "put":
       return checkValue(write.body, `${at}.body`, { isBody: true, paths });
@@ -255,6 +258,34 @@ export function mismatchesOf(
       : [`${path}: ${JSON.stringify(value).slice(0, 60)} must be ${wordOf[type]}`];
   });
 }
+
+/**
+ * What a whole body would take away of a document that a later schema was written to, and that nobody
+ * here declares: it was not there to be seen for who wrote the body.
+ */
+export function erasedBy(
+  collection: CollectionDeclaration,
+  { schema, before, after }: { schema: number; before: JsonObject; after: JsonObject },
+): string[] {
+  if (schema <= collection.schemaVersion) return [];
+  const isDeclared = (path: string) =>
+    collection.fields.some((field) => isWithin(field.path, path) || isWithin(path, field.path));
+  const gone = (was: JsonObject, is: JsonObject, above: string): string[] =>
+    Object.entries(was).flatMap(([name, value]) => {
+      const path = join(above, name);
+      const now = fieldOf(is, name);
+      if (isObject(value) && isObject(now)) return gone(value, now, path);
+      return now !== undefined || isDeclared(path) ? [] : [path];
+    });
+  const paths = gone(before, after, "");
+  if (paths.length === 0) return [];
+  const some = [...paths.slice(0, erasedShown), ...(paths.length > erasedShown ? ["…"] : [])];
+  return [
+    `${some.join(", ")} would be removed, which schemaVersion ${schema} may declare and this node, with ${collection.schemaVersion}, does not know: send a merge patch, which leaves what it does not name`,
+  ];
+}
+
+const erasedShown = 5;
 
 function fits(value: Json, type: FieldDeclaration["type"]): boolean {
   switch (type) {

@@ -1,6 +1,6 @@
 /** A client's request as one operation: checked, made and saved in the transaction that holds it. */
 import type { Complaint } from "../streams/check.ts";
-import { mismatchesOf, type Declared } from "./check.ts";
+import { erasedBy, mismatchesOf, type Declared } from "./check.ts";
 import { createEditor, type MergeType } from "./editor.ts";
 import type { Engine } from "./engine.ts";
 import { changesOf } from "./fresh.ts";
@@ -74,7 +74,7 @@ export function writeDocuments(
     const begun = documents.isNew(name, id) ? beginPlain(wish, collection) : undefined;
     const shownNew = begun && documents.begin(begun, context);
     if (shownNew) {
-      const found = { collection, before: undefined, after: shownNew, warnings };
+      const found = { collection, before: undefined, after: shownNew, warnings, schema: 0 };
       const problem = isAgain ? undefined : problemOf(wish, index, found);
       if (problem) {
         documents.drop();
@@ -127,8 +127,10 @@ export function writeDocuments(
     documents.keepShown(name, id, shown);
     const problem = isAgain
       ? undefined
-      : (problemOf(wish, index, { collection, before, after: shown, warnings }) ??
-        fieldOutgrown(placeOf(index, wish), state, editor, context));
+      : (problemOf(wish, index, {
+          ...{ collection, before, after: shown, warnings },
+          schema: schemaBefore,
+        }) ?? fieldOutgrown(placeOf(index, wish), state, editor, context));
     if (problem) {
       documents.drop();
       return { state: "refused", complaint: problem };
@@ -182,14 +184,18 @@ function problemOf(
     collection: CollectionDeclaration | undefined;
     before: JsonObject | undefined;
     after: ShownText;
+    /** The highest that anybody wrote it with before. */
+    schema: number;
     warnings: string[];
   },
 ): Complaint | undefined {
-  const { collection, before, after, warnings } = found;
+  const { collection, before, after, schema, warnings } = found;
   const at = placeOf(index, wish);
   const large = documentOutgrown(at, before, after);
   if (large) return large;
   const mismatches = collection ? mismatchesOf(collection, { before, after: after.body }) : [];
+  if (collection && before && wish.do === "put")
+    mismatches.push(...erasedBy(collection, { schema, before, after: wish.body }));
   if (mismatches.length === 0) return undefined;
   if (collection?.onMismatch === "warn") {
     warnings.push(...mismatches.map((mismatch) => `${at}: ${mismatch}`));
