@@ -47,6 +47,9 @@ test("M8: a whole body of a node with an earlier schema takes away nothing that 
   const { warnings } = await write(earlier, parts("d", { name: "nut" }));
   assert.match(warnings.join(), /^writes\[0\] \(parts\/d\): \/size would be removed/);
   assert.equal(await bodyOf(earlier, "d", "parts"), '{"name":"nut"}');
+  await write(later, parts("f", { name: "bolt", new: 1 }));
+  await replicate(later, earlier);
+  assert.deepEqual((await write(earlier, parts("f", { new: 1 }))).warnings, []);
   // What is declared here, and what only this version wrote, is taken away as ever.
   await write(earlier, parts("e", { name: "x", more: 1 }));
   assert.deepEqual((await write(earlier, parts("e", {}))).warnings, []);
