@@ -13,6 +13,7 @@ import type { StreamStore } from "../streams/store.ts";
 import { ackSchema, acknowledge, type ResultLevels } from "./groups-ack.ts";
 import { descriptions } from "./groups-openapi.ts";
 import { entryJson } from "./lines.ts";
+import { whenClosed } from "./when-closed.ts";
 
 const waitMsMax = 30_000;
 /** While it waits: how soon the deadline of another member's batch is noticed. */
@@ -96,7 +97,7 @@ export function createGroupRoutes(
     );
     app.post<Call>(`${root}/:group/take`, described(descriptions.take), async (request, reply) => {
       const gone = new AbortController();
-      reply.raw.once("close", () => gone.abort());
+      whenClosed(reply, () => gone.abort());
       const { waitMs = 0, ...options } = parse(takeSchema, request.body ?? {});
       const taken = await take(idOf(request), options, { waitMs, gone: gone.signal });
       return reply.type("application/json").send(takenJson(taken));

@@ -15,6 +15,7 @@ import type { StrongDocuments } from "../strong/documents.ts";
 import type { StrongChangeSet } from "../strong/follow.ts";
 import type { StrongPage, StrongQueries } from "../strong/queries.ts";
 import { eventText } from "./document-changes.ts";
+import { whenClosed } from "./when-closed.ts";
 import { parseStrongKey, parseWriteQuery, type DocumentsQuery } from "./document-query.ts";
 
 export interface StrongDocumentRoutes {
@@ -138,7 +139,7 @@ export function createStrongDocumentRoutes({
         });
       const gone = new AbortController();
       followers.add(gone);
-      reply.raw.once("close", () => {
+      whenClosed(reply, () => {
         followers.delete(gone);
         gone.abort();
       });
