@@ -154,11 +154,21 @@ export function createDeadLetters(
       changed(letter);
     }
   };
-  /** Readings that no stream takes come each second, of every node that declares none: they are one letter. */
-  const sameOf = ({ source, code, stream }: Pick<Kept, "source" | "code" | "stream">) =>
+  /**
+   * Readings that no stream takes come each second, of every node that declares none, and a client
+   * that is not let in comes again: what says the same is one letter.
+   */
+  const sameOf = ({ source, sender, code, stream }: Omit<Refusal, "payload">) =>
     letters
       .values()
-      .find((each) => each.source === source && each.code === code && each.stream === stream);
+      .find(
+        (each) =>
+          isOfMany(each) &&
+          each.source === source &&
+          each.sender === sender &&
+          each.code === code &&
+          each.stream === stream,
+      );
 
   for (const letter of options.begun ?? []) {
     put(letter);
@@ -175,12 +185,13 @@ export function createDeadLetters(
         again !== undefined &&
         !isOfContent(refusal.code) &&
         bytes + extraBytes(again) <= keptBytesMax;
-      const same = refusal.source === "host" ? sameOf(refusal) : undefined;
+      const same = isOfMany({ ...refusal, bytes }) ? sameOf(refusal) : undefined;
       if (same) drop(same);
+      const id = same && refusal.source === "host" ? same.id : ++lastId;
       const letter: Kept = {
         ...refusal,
         ...(retryable ? { again, payload } : {}),
-        ...{ id: same?.id ?? ++lastId, atMs: clock.wallMs(), bytes, retryable, excerpt },
+        ...{ id, atMs: clock.wallMs(), bytes, retryable, excerpt },
       };
       put(letter);
       changed(letter);
@@ -223,6 +234,10 @@ const keptOf = ({ json, payload }: SavedLetter): Kept => ({
   ...(JSON.parse(json) as Omit<Kept, "payload">),
   ...(payload ? { payload } : {}),
 });
+
+/** A reading of the host, or a connection: that holds nothing, and was on its way to nowhere. */
+const isOfMany = ({ source, bytes, topic, stream }: Omit<Refusal, "payload"> & { bytes: number }) =>
+  source === "host" || (bytes === 0 && topic === undefined && stream === undefined);
 
 /** Refused for what it is: the same is refused again. */
 const isOfContent = (code: string) => code.startsWith("invalid-") || code.endsWith("-too-large");

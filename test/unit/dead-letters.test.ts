@@ -46,6 +46,33 @@ test("I5, I19: letters are bounded by number, and what of them is whole by bytes
   );
 });
 
+test("I4: connections that are refused are one letter for each sender and reason, the latest, and push nothing out", () => {
+  const letters = createDeadLetters({ clock: createSimulatedClock() }, { lettersMax: 10 });
+  letters.record(letter("stream-unknown", 1));
+  const refuse = (sender: string, code: string, message: string) =>
+    letters.record({ source: "mqtt", code, message, sender, payload: new Uint8Array() });
+  for (let i = 0; i < 50; i++) {
+    refuse("10.0.0.1", "unauthenticated", `bad password ${i}`);
+    refuse("10.0.0.1", "invalid-packet", `malformed ${i}`);
+    refuse("10.0.0.2", "unauthenticated", `another's ${i}`);
+  }
+  const message = { ...letter("unauthenticated", 0), sender: "10.0.0.1" };
+  letters.record({ ...message, source: "mqtt", topic: "a" });
+  letters.record({ ...message, source: "mqtt", topic: "b" });
+  const listed = letters.list();
+  assert.deepEqual(
+    listed.map(({ topic, message: text }) => topic ?? text),
+    ["b", "a", "another's 49", "malformed 49", "bad password 49", "stream-unknown"],
+  );
+  const ids = listed.map(({ id }) => id);
+  assert.deepEqual(
+    ids,
+    ids.toSorted((one, other) => other - one),
+    "as a restart lists them",
+  );
+  assert.equal(letters.countByCode.get("unauthenticated"), 102);
+});
+
 test("I19: what is refused again stays, with the reason of now", async () => {
   const letters = createDeadLetters({ clock: createSimulatedClock() });
   letters.record(letter("stream-unknown", 1));
