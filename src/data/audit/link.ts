@@ -1,7 +1,12 @@
-/** Both ends of an audit over a link: every method of a side, its arguments and answers as JSON. */
+/**
+ * Both ends of an audit over a link: every method of a side, its arguments and answers as JSON. Each end
+ * checks what the other one says (`invalid-message`): nothing is found equal, or different, by a mistake.
+ */
 import * as z from "zod";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Link, Peer, Router } from "../../transport/index.ts";
+import { isObject, type Json, type JsonObject } from "../documents/json.ts";
+import { isState } from "../documents/snapshot.ts";
 import type { AuditSide } from "./sides.ts";
 
 const name = z.string().min(1).max(1000);
@@ -34,6 +39,52 @@ const requests = {
 } as const;
 
 type Method = keyof typeof requests;
+
+const part = z.object({ ...range.shape, keys: position, print: z.string() });
+const vector = z.record(z.string(), position);
+const entryKey = z.tuple([z.string(), z.int(), z.int()]);
+const held = { first: position, top: position };
+
+/** What is answered, the parts that this version reads. */
+const answers: Readonly<Record<Method, z.ZodType>> = {
+  names: z.object({ collection: z.array(z.string()), stream: z.array(z.string()) }),
+  open: z.object({ scan }),
+  look: z.discriminatedUnion("state", [
+    z.object({ state: z.literal("scanning"), seen: position, of: position }),
+    z.object({ state: z.literal("absent"), reason: z.string() }),
+    z.object({
+      ...{ state: z.literal("scanned"), items: position, vector },
+      logs: z.array(z.object({ origin: z.string(), ...held })),
+    }),
+  ]),
+  prints: z.array(part),
+  split: z.array(z.array(part)),
+  keys: z.array(z.string()),
+  documentPrints: z.object({
+    prints: z.array(z.tuple([z.string(), z.string()])),
+    more: z.boolean(),
+  }),
+  documents: z.object({
+    applied: vector,
+    documents: z.array(
+      z
+        .object({
+          id: z.string(),
+          state: z.custom<JsonObject>((value) => isObject(value as Json)).optional(),
+          origins: z.array(z.string()),
+        })
+        .refine(({ state, origins }) => state === undefined || isState(state, origins.length)),
+    ),
+  }),
+  entries: z.object({
+    ...held,
+    entries: z.array(z.object({ position, print: z.string(), key: entryKey.optional() })),
+    damaged: z.string().optional(),
+  }),
+  removed: z.array(z.boolean()),
+  forget: z.null(),
+};
+
 const methods = Object.keys(requests) as Method[];
 
 /** More than can be open. */
@@ -50,7 +101,7 @@ export function connectAudit(link: AuditLink, prefix: string): AuditSide {
       timeoutMs,
       priority: 2,
     });
-    return JSON.parse(Buffer.from(answer).toString());
+    return read(answers[method], answer, `the answer of an audit (${method})`);
   };
   return Object.fromEntries(
     methods.map((method) => [method, (request: object) => ask(method, request)]),
@@ -96,14 +147,18 @@ export function serveAudit(
 
 /** Throws `invalid-message`. */
 function checked(method: Method, body: Uint8Array): { readonly scan?: string } {
+  const schema = requests[method] as z.ZodType<{ readonly scan?: string }>;
+  return read(schema, body, `a question of an audit (${method})`);
+}
+
+function read<T>(schema: z.ZodType<T>, body: Uint8Array, what: string): T {
   const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
   try {
-    const request = requests[method].parse(JSON.parse(text));
-    return request as { readonly scan?: string };
+    return schema.parse(JSON.parse(text));
   } catch (cause) {
     throw new SkerryError({
       code: "invalid-message",
-      message: `a question of an audit (${method}) cannot be read`,
+      message: `${what} cannot be read`,
       hint: "the two run versions that do not know each other; bring both to the same",
       cause,
     });

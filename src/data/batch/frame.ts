@@ -69,3 +69,22 @@ export function sumsBy(groups: readonly number[], values: readonly number[]): nu
     return sum;
   });
 }
+
+/**
+ * Throws unless they are as many whole numbers each. Of a column that was summed up the last value tells:
+ * it is whole only where all before it were.
+ */
+export function requireColumns(columns: {
+  readonly summed: readonly (readonly number[])[];
+  readonly others: readonly (readonly number[])[];
+}): void {
+  const { summed, others } = columns;
+  const [first] = summed;
+  if ([...summed, ...others].some((column) => column.length !== first?.length))
+    throw new Error("columns of a frame are not as long as each other");
+  if (
+    summed.some((column) => column.length > 0 && !Number.isSafeInteger(column.at(-1))) ||
+    others.some((column) => !column.every(Number.isSafeInteger))
+  )
+    throw new Error("a column of a frame has something else than whole numbers");
+}

@@ -4,7 +4,15 @@
  * checksum of the whole. It lies apart from the content. Positions are counted by origin: most
  * differences are 1, and a thousand entries cost some ten to some hundred bytes.
  */
-import { differences, differencesBy, packFrame, sums, sumsBy, unpackFrame } from "./frame.ts";
+import {
+  differences,
+  differencesBy,
+  packFrame,
+  requireColumns,
+  sums,
+  sumsBy,
+  unpackFrame,
+} from "./frame.ts";
 import type { SegmentColumns } from "./segment.ts";
 
 export type SegmentPlan = {
@@ -34,9 +42,11 @@ export function encodePlan({ places: { ids, origins, sequences }, sum }: Segment
   return packFrame(header, []);
 }
 
-/** Of bytes whose checksum was found right. */
+/** Of bytes whose checksum was found right; throws on anything that `encodePlan` did not make. */
 export function decodePlan(bytes: Uint8Array): SegmentPlan {
   const { id, origin, position, sum } = unpackFrame(bytes, unpackedBytesMax).header as Header;
   const places = { ids: sums(id), origins: origin, sequences: sumsBy(origin, position) };
+  requireColumns({ summed: [places.ids], others: [origin, places.sequences] });
+  if (!Number.isSafeInteger(sum)) throw new Error("the sum of a plan is no whole number");
   return { places, sum };
 }

@@ -9,6 +9,7 @@ import {
   differencesBy,
   frameContent,
   packContent,
+  requireColumns,
   sums,
   sumsBy,
   unpackFrame,
@@ -102,12 +103,16 @@ export function decodeSegment(bytes: Uint8Array): Segment {
     ends: sums(packed.length),
     bodies,
   };
-  if (columns.ends.at(-1) !== bodies.length)
-    throw new Error("the bodies of a segment are cut short");
+  const { ids, origins, sequences, epochs, keySequences, times, ends } = columns;
+  requireColumns({
+    summed: [ids, origins, sequences, epochs, times, ends],
+    others: [producer, keySequences],
+  });
+  if (ends.at(-1) !== bodies.length) throw new Error("the bodies of a segment are cut short");
   return {
     ...columns,
     row: (index) => rowAt(columns, index),
-    bytes: bodies.length + columns.ids.length * columnBytes,
+    bytes: bodies.length + ids.length * columnBytes,
   };
 }
 

@@ -72,7 +72,8 @@ function readDocument(text: string, origins: number): SnapshotDocument {
   return { collection, id, state: state as PackedState };
 }
 
-function isState(
+/** Of a document, with so many origins to name in it. */
+export function isState(
   { e = [], d = [], v = 0, x = [], c = [], m = [], l = [], t = [] }: JsonObject,
   origins: number,
 ) {
