@@ -73,9 +73,13 @@ export function decodeError(encoded: EncodedError): SkerryError {
   });
 }
 
+/** EDQUOT of Linux, which Node has no name for: its code is `UNKNOWN` (libuv `uv.h`, UV_ERRNO_MAP). */
+const quotaErrno = -122;
+
 /** `ENOSPC`, `ECONNREFUSED`, … of a Node system error; undefined for anything else. */
 export function systemCode(error: unknown): string | undefined {
   if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
+  if ("errno" in error && error.errno === quotaErrno) return "EDQUOT";
   return typeof error.code === "string" ? error.code : undefined;
 }
 

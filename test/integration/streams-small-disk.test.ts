@@ -9,7 +9,6 @@ import {
   type LocalStreamStore,
   type StreamDeclaration,
 } from "../../src/data/index.ts";
-import type { EntryInput } from "../../src/api/index.ts";
 import type { StorageData, StorageThread } from "../../src/agent/storage.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { SkerryError } from "../../src/lib/errors.ts";
@@ -17,20 +16,11 @@ import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { openBallast, withBallast, type Ballast } from "../../src/runtime/sqlite/index.ts";
 import { startThread } from "../../src/runtime/thread/index.ts";
-import { entry, keysOf, range, temporaryFolder } from "../support/data.ts";
+import { keysOf, padded, range, temporaryFolder } from "../support/data.ts";
 import { smallDisk, type SmallDisk } from "../support/small-disk.ts";
 
 const readings: StreamDeclaration = { name: "readings", retention: { whenFull: "drop" } };
 const alarms: StreamDeclaration = { name: "alarms", retention: {}, priority: 10 };
-
-/** Entries that no sealing makes much smaller. */
-function padded(stream: string, sequences: readonly number[]): EntryInput[] {
-  const random = seededRandom(sequences[0] ?? 0);
-  return sequences.map((sequence) => {
-    const pad = Buffer.from(range(1, 400).map(() => random.integer(256))).toString("hex");
-    return entry(sequence, { stream, body: { pad } });
-  });
-}
 
 /** As an agent opens it, over and over. */
 function storeOn(disk: SmallDisk, clock: SimulatedClock, { ballast }: { ballast?: Ballast } = {}) {
@@ -136,6 +126,7 @@ test("D8: another program fills the disk: streams give way within the file; once
   assert.equal(entries + droppedWhenFull, 7000);
 
   disk.free();
+  await clock.advance(1000);
   for (const _ of range(1, 30)) assert.equal(await send(store, "readings", 100), "stored");
   assert.equal((await statusOf(store, "readings")).droppedWhenFull, droppedWhenFull);
   await clock.advance(20_000);

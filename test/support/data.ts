@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EntryInput, StoredEntry } from "../../src/api/index.ts";
+import { seededRandom } from "../../src/lib/random.ts";
 import { toLogBatch } from "../../src/data/batch/codec.ts";
 import type {
   ColumnBatch,
@@ -34,6 +35,15 @@ export function entry(
     key: { producer, epoch, sequence },
     body: Buffer.from(JSON.stringify(body ?? { n: sequence })),
   };
+}
+
+/** Entries that no sealing makes much smaller. */
+export function padded(stream: string, sequences: readonly number[]): EntryInput[] {
+  const random = seededRandom(sequences[0] ?? 0);
+  return sequences.map((sequence) => {
+    const pad = Buffer.from(range(1, 400).map(() => random.integer(256))).toString("hex");
+    return entry(sequence, { stream, body: { pad } });
+  });
 }
 
 export const range = (from: number, to: number) =>

@@ -174,6 +174,11 @@ test("errors: code, hint, details and causes cross structured clone and JSON", (
   assert.equal(explain(error), "the disk failed: EIO (check the disk)");
 });
 
+test("errors: a quota has its name, which Node does not give it", () => {
+  assert.equal(systemCode(Object.assign(new Error(), { code: "UNKNOWN", errno: -122 })), "EDQUOT");
+  assert.equal(systemCode(Object.assign(new Error(), { code: "ENOSPC", errno: -28 })), "ENOSPC");
+});
+
 test("errors: anything thrown is encoded, chains without end are cut, aborts stay aborts", () => {
   assert.deepEqual(encodeError("text"), { code: "internal", retryable: false, message: "text" });
   assert.equal(encodeError(undefined).message, "undefined");

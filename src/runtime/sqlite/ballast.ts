@@ -6,7 +6,8 @@
 import { randomBytes } from "node:crypto";
 import { appendFileSync, statfsSync, statSync, truncateSync } from "node:fs";
 import { dirname } from "node:path";
-import { SkerryError, systemCode } from "../../lib/errors.ts";
+import { SkerryError } from "../../lib/errors.ts";
+import { isOfRoom } from "./failures.ts";
 
 export type Ballast = {
   /** When it is whole. */
@@ -66,7 +67,9 @@ export function openBallast(path: string): Ballast {
         appendFileSync(path, randomBytes(bytes), { mode: 0o600 });
         return true;
       } catch (error) {
-        if (systemCode(error) !== "ENOSPC" && systemCode(error) !== "EDQUOT") throw error;
+        if (!isOfRoom(error)) throw error;
+        // A quota, of which the disk's own figures say nothing.
+        ballast.give(leavingBytes);
         return false;
       }
     },

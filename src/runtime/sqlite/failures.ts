@@ -1,4 +1,5 @@
 /** What SQLite and the disk below it throw, in the words of a store. */
+import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { SkerryError, systemCode } from "../../lib/errors.ts";
 
 /** SQLite's primary result codes (sqlite.org/rescode.html); extended codes carry them in the low byte. */
@@ -11,6 +12,8 @@ const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
+/** Extended: a write failed, for any reason but ENOSPC (os_unix.c, `unixWrite`). */
+const SQLITE_IOERR_WRITE = 778;
 /** Extended: the readers' marks could not be made, which takes a few blocks. */
 const SQLITE_IOERR_SHMSIZE = 4874;
 
@@ -25,7 +28,9 @@ export function sqliteFailure(error: unknown, path: string): unknown {
     case SQLITE_FULL:
       return diskFull(path, error);
     case SQLITE_IOERR:
-      return storageFailed(path, error);
+      return error.errcode === SQLITE_IOERR_WRITE && isOutOfRoom(path)
+        ? diskFull(path, error)
+        : storageFailed(path, error);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return new SkerryError({
@@ -53,6 +58,35 @@ export function openFailure(error: unknown, path: string): unknown {
     error instanceof Error && "errcode" in error && error.errcode === SQLITE_IOERR_SHMSIZE;
   return isShort ? diskFull(path, error) : sqliteFailure(error, path);
 }
+
+const probeBytes = 64 * 1024;
+const chunkBytes = 1024 * 1024;
+
+/**
+ * Whether the folder of `path` does not take so much more: the disk is full, or a quota on it used up, of
+ * which SQLite says no more than that a write failed, and `statfs` often nothing.
+ */
+export function isOutOfRoom(path: string, bytes = probeBytes): boolean {
+  try {
+    const probe = `${path}.room`;
+    const file = openSync(probe, "w", 0o600);
+    try {
+      // Whatever becomes of this process, its room is given back.
+      unlinkSync(probe);
+      const chunk = new Uint8Array(Math.min(bytes, chunkBytes));
+      for (let written = 0; written < bytes;) written += writeSync(file, chunk);
+      return false;
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    return isOfRoom(error);
+  }
+}
+
+/** Whether the kernel refused something for want of room. */
+export const isOfRoom = (error: unknown): boolean =>
+  systemCode(error) === "ENOSPC" || systemCode(error) === "EDQUOT";
 
 const diskFull = (path: string, cause: unknown) =>
   new SkerryError({

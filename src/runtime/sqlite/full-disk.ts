@@ -10,7 +10,7 @@ import { every, type Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Ballast } from "./ballast.ts";
-import { sqliteFailure } from "./failures.ts";
+import { isOutOfRoom, sqliteFailure } from "./failures.ts";
 import { emptyLog } from "./long-log.ts";
 import type { Database } from "./open.ts";
 
@@ -31,6 +31,8 @@ export const logPagesWith = ({ bytesMax }: Ballast, pages: number): number =>
 const pageBytesDefault = 4096;
 const readersMs = 50;
 const periodMs = 10_000;
+/** Between two looks for space. */
+const looksMs = 1000;
 /** The ballast is made behind everything else. */
 const pauseMs = 20;
 
@@ -71,11 +73,14 @@ export function createRelief(
     }
   };
   const isShort = () => ballast.freeBytes < ballast.missingBytes + 2 * pieceBytes;
+  let lookedMs = -Infinity;
   const loosen = (): boolean => {
-    if (!isTight || isShort()) return false;
+    if (!isTight || clock.monotonicMs() < lookedMs + looksMs) return false;
+    lookedMs = clock.monotonicMs();
+    // The figures of a disk say nothing of a quota.
+    if (isShort() || isOutOfRoom(path, ballast.missingBytes + 2 * pieceBytes)) return false;
     // First: what the file grows by would take its place.
     while (ballast.grow(pieceBytes));
-    if (ballast.missingBytes > 0) return false;
     setBounds({ pages: pagesMax, logPages });
     isTight = false;
     log.info("there is space again, and a store grows as before", { path });
@@ -105,7 +110,7 @@ export function createRelief(
       }
       if (loosen()) return true;
       // Somebody else took what was left to the log.
-      return ballast.freeBytes < pieceBytes / 2 && ballast.give(pieceBytes);
+      return isOutOfRoom(path) && ballast.give(pieceBytes);
     },
     close() {
       ended.abort();
