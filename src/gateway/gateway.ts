@@ -17,7 +17,12 @@ import { listenOn } from "../runtime/listen/index.ts";
 import type { ConnectionGate } from "../runtime/connections/index.ts";
 import type { Metrics } from "../runtime/metrics/index.ts";
 import { endSpan, noTracer, spanOfRequest, type Tracer } from "../runtime/trace/index.ts";
-import { openApiDocument, type MountedRoute } from "./openapi.ts";
+import {
+  openApiDocument,
+  ownDescriptions,
+  type MountedRoute,
+  type RouteDescription,
+} from "./openapi.ts";
 import { createAdmission } from "./admission.ts";
 import { limitsDefault, type GatewayLimits, type Subject } from "./limits.ts";
 
@@ -200,20 +205,18 @@ function mount(
   app.addHook("onRoute", ({ method, url, config }) => {
     for (const each of [method].flat()) {
       if (each === "HEAD") continue;
-      const { openapi } = (config ?? {}) as { openapi?: Readonly<Record<string, unknown>> };
+      const { openapi } = (config ?? {}) as { openapi?: RouteDescription };
       routes.push({ method: each, url, ...(openapi && { description: openapi }) });
     }
   });
   for (const room of rooms) room(app);
-  const alive = { summary: "Whether the gateway answers", security: [] };
+  const { alive, ready, document } = ownDescriptions;
   for (const path of ["/livez", "/healthz"])
     app.get(path, { config: { openapi: alive } }, async () => ({ ok: true }));
-  const ready = { summary: "Whether this node can do its work", security: [] };
   app.get("/readyz", { config: { openapi: ready } }, async () => {
     const reason = notReady?.();
     if (reason === undefined) return { ok: true };
     throw new SkerryError({ code: "not-ready", message: reason, retryable: true });
   });
-  const document = { summary: "This document" };
   app.get("/openapi.json", { config: { openapi: document } }, async () => openApiDocument(routes));
 }

@@ -27,6 +27,7 @@ import { hubFailure } from "../hub-words.ts";
 import { ledgerReport } from "../ledger-watch.ts";
 import type { Ground } from "../ground.ts";
 import { cellStatus, podLine } from "../status.ts";
+import { statusDescription } from "../status-openapi.ts";
 import type { StatePath } from "./command-path.ts";
 import type { LinkPath } from "./link-path.ts";
 import type { DocumentsPath } from "./documents-path.ts";
@@ -184,7 +185,8 @@ export function startStatusPath(
       reach: withRows(membership.reach(), rows),
     });
   };
-  return { report, routes: (app) => void app.get("/v1/status", status) };
+  const described = { config: { openapi: statusDescription } };
+  return { report, routes: (app) => void app.get("/v1/status", described, status) };
 }
 
 function streamLine(status: StreamStatus): StreamStatusLine {

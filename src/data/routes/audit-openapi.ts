@@ -1,5 +1,11 @@
 /** What the gateway's OpenAPI document says of comparing stores. A test sends the example that stands here. */
 const text = { type: "string" };
+const line = {
+  type: "object",
+  required: ["event"],
+  properties: { event: { enum: ["progress", "compared", "end", "failed"] } },
+  additionalProperties: true,
+};
 const names = { type: "array", items: text };
 
 export const verifyStores = {
@@ -23,7 +29,7 @@ export const verifyStores = {
     200: {
       description:
         'One JSON object a line: {"event":"progress","store":…,"seen":…,"of":…}, {"event":"compared","kind":…,"name":…,"with":…,"state":"equal|different|undecided","items":…,"differences":[…]}, {"event":"end","state":…}, or {"event":"failed","error":{…}}. For people, with credentials of the machine.',
-      content: { "application/x-ndjson": { schema: text } },
+      content: { "application/x-ndjson": { schema: line } },
     },
   },
 };

@@ -17,6 +17,7 @@ import { isObject, type Json, type JsonObject } from "../documents/json.ts";
 import type { DocumentStore, DocumentWrite, FieldChange } from "../documents/store.ts";
 import { sendChanges } from "./document-changes.ts";
 import { parseListQuery, parseWriteQuery } from "./document-query.ts";
+import { descriptions } from "./documents-openapi.ts";
 import type { StrongDocumentRoutes } from "./strong-documents.ts";
 
 export type DocumentRoutesDeps = {
@@ -41,7 +42,7 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
   return (app) => {
     void app.register(async (scope) => {
       mountDocumentWrites(scope, deps.writes, strong);
-      scope.get<Named>(documentPath, routeOptions("Read a document"), async (request, reply) => {
+      scope.get<Named>(documentPath, described(descriptions.read), async (request, reply) => {
         const { params } = request;
         const document = strong?.has(params.collection)
           ? await strong.read(request, reply, params)
@@ -54,9 +55,7 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
       });
       scope.get<InCollection>(
         "/v1/documents/:collection",
-        routeOptions(
-          "List documents by id; with since, what changed; with follow=1, as it changes",
-        ),
+        described(descriptions.list),
         async (request, reply) => {
           const { collection } = request.params;
           const query = parseListQuery(request);
@@ -66,22 +65,18 @@ export function createDocumentRoutes(deps: DocumentRoutesDeps): Routes {
           return sendChanges(reply, { ...deps, followers, follow }, { collection, ...query.page });
         },
       );
-      scope.get(
-        "/v1/documents",
-        routeOptions("Collections, and what this store holds of them"),
-        async () => {
-          const status = await store.status();
-          const inLedger = strong?.names.map((name) => ({ name, consistency: "strong" })) ?? [];
-          return { ...status, collections: [...status.collections, ...inLedger] };
-        },
-      );
+      scope.get("/v1/documents", described(descriptions.status), async () => {
+        const status = await store.status();
+        const inLedger = strong?.names.map((name) => ({ name, consistency: "strong" })) ?? [];
+        return { ...status, collections: [...status.collections, ...inLedger] };
+      });
     });
   };
 }
 
 const documentPath = "/v1/documents/:collection/:id";
-const routeOptions = (summary: string) => ({
-  config: { openapi: { summary } },
+const described = (description: { readonly summary: string }) => ({
+  config: { openapi: description },
   bodyLimit: bodyBytesMax,
 });
 
@@ -136,28 +131,24 @@ export function mountDocumentWrites(
     { parseAs: "buffer", bodyLimit: bodyBytesMax },
     (_request, body, done) => done(null, body),
   );
-  scope.put<Named>(documentPath, routeOptions("Make a document this"), (request, reply) => {
+  scope.put<Named>(documentPath, described(descriptions.put), (request, reply) => {
     const body = parseJson(request.body);
     return write(request, reply, [{ ...request.params, do: "put", body: body as JsonObject }]);
   });
-  scope.patch<Named>(
-    documentPath,
-    routeOptions("Change fields: an object is a JSON merge patch, an array a list of changes"),
-    (request, reply) => {
-      const body = parseJson(request.body);
-      return write(request, reply, [
-        Array.isArray(body)
-          ? { ...request.params, do: "change", changes: changesOf(body, "body") }
-          : { ...request.params, do: "merge", patch: body as JsonObject },
-      ]);
-    },
-  );
-  scope.delete<Named>(documentPath, routeOptions("Delete a document"), (request, reply) =>
+  scope.patch<Named>(documentPath, described(descriptions.patch), (request, reply) => {
+    const body = parseJson(request.body);
+    return write(request, reply, [
+      Array.isArray(body)
+        ? { ...request.params, do: "change", changes: changesOf(body, "body") }
+        : { ...request.params, do: "merge", patch: body as JsonObject },
+    ]);
+  });
+  scope.delete<Named>(documentPath, described(descriptions.delete), (request, reply) =>
     write(request, reply, [{ ...request.params, do: "delete" }]),
   );
   scope.post<InCollection>(
     "/v1/documents/:collection",
-    routeOptions("Write several documents, all or none"),
+    described(descriptions.batch),
     (request, reply) =>
       write(request, reply, batchOf(parseJson(request.body), request.params.collection)),
   );

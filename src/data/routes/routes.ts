@@ -11,6 +11,7 @@ import type { StreamStore } from "../streams/store.ts";
 import { createBell } from "./bell.ts";
 import { entryJson, type ShownEntry } from "./lines.ts";
 import { parseEntriesQuery, type EntriesQuery } from "./query.ts";
+import { readEntries, storeStatus } from "./streams-openapi.ts";
 import { whenClosed } from "./when-closed.ts";
 
 type Page = {
@@ -38,7 +39,7 @@ export function createStreamRoutes(
   { clock }: { clock: Clock },
 ): Routes {
   return (app) => {
-    app.get("/v1/streams", () => store.status());
+    app.get("/v1/streams", { config: { openapi: storeStatus } }, () => store.status());
     serveEntries(app, "/v1/streams/:name/entries", {
       clock,
       cell: false,
@@ -91,7 +92,8 @@ function serveEntries(
 ): void {
   const { clock, source: sourceOf, cell } = options;
   let followers = 0;
-  app.get<{ Params: { name: string } }>(path, async (request, reply) => {
+  const described = { config: { openapi: readEntries } };
+  app.get<{ Params: { name: string } }>(path, described, async (request, reply) => {
     const source = sourceOf(request.params.name);
     const query = parseEntriesQuery(request.query, { cell });
     // The first page is read before anything is answered: what is wrong is still an HTTP error then.

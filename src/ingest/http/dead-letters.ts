@@ -2,6 +2,7 @@
 import { SkerryError } from "../../lib/errors.ts";
 import { callerOf, isPerson, type HttpApp } from "../../runtime/http/index.ts";
 import type { DeadLetters } from "../dead-letters.ts";
+import { listDescription, retryDescription } from "./openapi.ts";
 
 const listedMax = 100;
 const retryBy = ["id", "code", "stream", "source"] as const;
@@ -11,22 +12,26 @@ export function mountDeadLetters(
   scope: Pick<HttpApp, "get" | "post">,
   deadLetters: DeadLetters,
 ): void {
-  scope.get("/v1/dead-letters", { config: { openapi: listDescription } }, (request) => {
-    const caller = callerOf(request);
-    const all = deadLetters.list();
-    const letters = all.slice(0, listedMax);
-    return {
-      counts: Object.fromEntries(deadLetters.countByCode),
-      // What somebody else sent is nobody's to read: that it was refused, and why, is.
-      letters: letters.map(({ excerpt, ...letter }) =>
-        caller === undefined || caller === letter.sender ? { ...letter, excerpt } : letter,
-      ),
-      more: all.length - letters.length,
-    };
-  });
+  scope.get(
+    "/v1/dead-letters",
+    { config: { openapi: listDescription({ listedMax }) } },
+    (request) => {
+      const caller = callerOf(request);
+      const all = deadLetters.list();
+      const letters = all.slice(0, listedMax);
+      return {
+        counts: Object.fromEntries(deadLetters.countByCode),
+        // What somebody else sent is nobody's to read: that it was refused, and why, is.
+        letters: letters.map(({ excerpt, ...letter }) =>
+          caller === undefined || caller === letter.sender ? { ...letter, excerpt } : letter,
+        ),
+        more: all.length - letters.length,
+      };
+    },
+  );
   scope.post<{ Querystring: Record<string, unknown> }>(
     "/v1/dead-letters/retry",
-    { config: { openapi: retryDescription } },
+    { config: { openapi: retryDescription(retryBy) } },
     (request) => {
       const wanted = parseRetry(request.query);
       const caller = callerOf(request);
@@ -54,12 +59,3 @@ function parseRetry(query: Readonly<Record<string, unknown>>): Wanted {
   }
   return query as Wanted;
 }
-
-const retryDescription = {
-  summary:
-    "Take refused messages after all, under their senders' authority: your own, or for people all; what is left after ten seconds is for the next time",
-  parameters: retryBy.map((name) => ({ name, in: "query", schema: { type: "string" } })),
-};
-const listDescription = {
-  summary: `The latest ${listedMax} refused messages, how many more are kept, and counts by reason`,
-};

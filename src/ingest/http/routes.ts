@@ -20,6 +20,7 @@ import type { Append, DeclaredStreams, StreamDeclaration } from "../ports.ts";
 import { retriedBy, retryTimeoutMs } from "../retries.ts";
 import { mountDeadLetters } from "./dead-letters.ts";
 import { parseEntries, type BodyFormat } from "./lines.ts";
+import { appendDescription } from "./openapi.ts";
 
 export type HttpIngestDependencies = {
   /** For a caller that shares the store with nobody; see `intake`. */
@@ -108,7 +109,7 @@ export function httpIngestRoutes(deps: HttpIngestDependencies): Routes {
         Body: Buffer;
       }>(
         "/v1/streams/:name/entries",
-        { config: { openapi: appendDescription }, bodyLimit: bodyBytesMax },
+        { config: { openapi: appendDescription({ timeoutMsMax }) }, bodyLimit: bodyBytesMax },
         async (request, reply) => {
           const { name } = request.params;
           const producer = callerOf(request) ?? request.ip;
@@ -217,29 +218,6 @@ function parseKeyHeaders(headers: Readonly<Record<string, unknown>>): EntryKey |
 
 const toNumber = (header: unknown) =>
   typeof header === "string" && /^\d{1,16}$/.test(header) ? Number(header) : header;
-
-const appendDescription = {
-  summary: "Append entries to a stream",
-  parameters: [
-    { name: "name", in: "path", required: true, schema: { type: "string" } },
-    { name: "durability", in: "query", schema: { type: "string" }, example: "peer(1)" },
-    {
-      name: "timeoutMs",
-      in: "query",
-      schema: { type: "integer", minimum: 1, maximum: timeoutMsMax },
-    },
-    { name: "Skerry-Producer", in: "header", schema: { type: "string" } },
-    { name: "Skerry-Epoch", in: "header", schema: { type: "integer", minimum: 0 } },
-    { name: "Skerry-Sequence", in: "header", schema: { type: "integer", minimum: 1 } },
-  ],
-  requestBody: {
-    required: true,
-    content: {
-      "application/x-ndjson": { schema: { type: "string" }, example: '{"celsius":21.5}\n' },
-      "application/json": { schema: {} },
-    },
-  },
-};
 
 /** Of the headers, those that an append reads: no other is anybody's to keep. */
 const said = (headers: Readonly<Record<string, unknown>>) =>
