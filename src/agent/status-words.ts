@@ -10,6 +10,7 @@ import {
   type CellStatus,
   type DeafLink,
   type Deployment,
+  type FailureLine,
   type LedgerReport,
   type NodeReport,
   type NodeVerdict,
@@ -38,6 +39,7 @@ export function wordsOf(view: WordsView): string[] {
   const { story, nodes } = view;
   const quorum = view.ledger ? ledgerWords(view.ledger) : [];
   const member = memberWords(view);
+  const stores = storeWords(view);
   const hub = hubWords(view);
   const links = linkWords(view);
   const addresses = sharedAddressWords(nodes);
@@ -49,12 +51,13 @@ export function wordsOf(view: WordsView): string[] {
     .map(({ name }) => name);
   return [
     ...titleWords(asServersTell(story, view.ledger), missing, {
-      ...{ links, hub, addresses, unheard },
+      ...{ links, hub, addresses, unheard, stores },
       quorum: [...quorum, ...member],
     }),
     ...hub,
     ...quorum,
     ...member,
+    ...stores,
     ...nodes.flatMap(({ name, verdict }) => verdictWords(name, verdict, view)),
     ...links,
     ...addresses,
@@ -69,13 +72,18 @@ export function wordsOf(view: WordsView): string[] {
 /** Behind the words on the quorum, which say who is silent: why it is. */
 function memberWords({ reports }: WordsView): string[] {
   return [...reports.values()].flatMap(({ memberFailure }) =>
-    memberFailure
-      ? [
-          `${memberFailure.message}.${memberFailure.hint === undefined ? "" : ` To do: ${memberFailure.hint}`}`,
-        ]
-      : [],
+    memberFailure ? [failureWords(memberFailure)] : [],
   );
 }
+
+function storeWords({ reports }: WordsView): string[] {
+  return [...reports.values()].flatMap(({ node, storeFailure }) =>
+    storeFailure ? [`${node} acknowledges no entries: ${failureWords(storeFailure)}`] : [],
+  );
+}
+
+const failureWords = ({ message, hint }: FailureLine): string =>
+  `${message}.${hint === undefined ? "" : ` To do: ${hint}`}`;
 
 function budgetWords({ reports }: WordsView): string[] {
   return [...reports.values()].flatMap(({ node, hub: { budgetUsedUpForMs, backlog } }) =>
@@ -127,14 +135,17 @@ function asServersTell(story: LadderStory, ledger: CellStatus["ledger"]): Ladder
 function titleWords(
   story: Pick<LadderStory, "rung" | "title" | "toDo">,
   missing: readonly string[],
-  about: Readonly<Record<"links" | "quorum" | "hub" | "addresses" | "unheard", readonly string[]>>,
+  about: Readonly<
+    Record<"links" | "quorum" | "hub" | "addresses" | "unheard" | "stores", readonly string[]>
+  >,
 ): string[] {
-  const { links, quorum, hub, addresses, unheard } = about;
+  const { links, quorum, hub, addresses, unheard, stores } = about;
   if (story.rung !== "whole") return [`${story.title}.`, `To do: ${story.toDo}`];
   const wrong = [
     ...missing,
     ...(missing.length === 0 && links.length > 0 ? ["links between nodes"] : []),
     ...(quorum.length > 0 ? ["the ledger"] : []),
+    ...(stores.length > 0 ? ["disks of nodes"] : []),
     ...(hub.length > 0 ? ["ways to the hub"] : []),
     ...(addresses.length > 0 ? ["addresses of nodes"] : []),
   ];

@@ -54,6 +54,7 @@ export { tellEars, tellUnreachable, tellVerdict } from "./records/verdict-words.
 export type {
   BacklogStatus,
   CellStatus,
+  FailureLine,
   FleetStatus,
   HubStatus,
   LedgerReport,

@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { connectAsync } from "mqtt";
-import { streamKind } from "../../src/api/index.ts";
+import { streamKind, type CellStatus } from "../../src/api/index.ts";
 import { createCluster } from "../../src/client/index.ts";
 import { createTlsFetch } from "../../src/runtime/tls-fetch/index.ts";
 import { failingDisk } from "../support/failing-disk.ts";
@@ -109,6 +109,9 @@ test("D1: after a failed fsync nothing is acknowledged, over HTTP or MQTT, and w
   disk.failSync(false);
   await assertRefused();
   await mqtt.endAsync();
+  const { words } = await skerryJson<CellStatus>(["status", ...at]);
+  assert.equal(words[0], "Not whole: disks of nodes. Everything else goes on.");
+  assert.ok(words.some((line) => line.startsWith("n1 acknowledges no entries: the disk failed")));
 
   await skerryText(["down", ...at]);
   await start();

@@ -163,6 +163,24 @@ test("words: a node that tells of more of another's log than it can show is name
   );
 });
 
+test("words: a node whose disk failed is not well, and what to do stands there", () => {
+  const storeFailure = {
+    code: "storage-failed",
+    message: "the disk failed under D/streams.db",
+    hint: "check the disk",
+  };
+  const { words } = cellStatus(
+    view({ reports: new Map([["n1", nodeReport("n1", { storeFailure })]]) }),
+  );
+  assert.equal(words[0], "Not whole: disks of nodes. Everything else goes on.");
+  assert.ok(
+    words.includes(
+      "n1 acknowledges no entries: the disk failed under D/streams.db. To do: check the disk",
+    ),
+    words.join("\n"),
+  );
+});
+
 test("words: on a lower rung stands what is the matter and what to do", () => {
   const { words } = cellStatus(view({ story: tellLadder({ ...whole, hub: "lost" }) }));
   assert.match(words[0] ?? "", /^The hub cannot be reached\.$/);

@@ -107,6 +107,7 @@ export function startStatusPath(
         },
       },
       streams: store.streams.map(streamLine),
+      ...(store.failure ? { storeFailure: store.failure } : {}),
       ...(store.damaged.length === 0
         ? {}
         : {

@@ -71,6 +71,12 @@ export type LedgerReport = {
   }[];
 };
 
+export type FailureLine = {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string;
+};
+
 /** What one node says of itself. */
 export type NodeReport = {
   readonly node: string;
@@ -98,11 +104,9 @@ export type NodeReport = {
   /** Only from servers that share the ledger with others. */
   readonly ledger?: LedgerReport;
   /** Of a server that shares the ledger: why its own member does not run; absent while it does. */
-  readonly memberFailure?: {
-    readonly code: string;
-    readonly message: string;
-    readonly hint?: string;
-  };
+  readonly memberFailure?: FailureLine;
+  /** Why this node acknowledges no entries until its agent is restarted; absent while it does. */
+  readonly storeFailure?: FailureLine;
   /** Whom it heard itself; only in answers to peers. */
   readonly reach?: ReachRow;
 };

@@ -234,7 +234,7 @@ export function openStreamStore(
       return refused;
     },
     read: async (query) => reading.read(query),
-    status: async () => storeStatus({ tables, backlog, merge, scrub }, { scope, declared }),
+    status: async () => storeStatus({ tables, backlog, merge, scrub, writer }, { scope, declared }),
     readLeaving(query) {
       const batch = reading.leaving(query);
       return batch && leaving(batch);

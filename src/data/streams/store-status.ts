@@ -1,4 +1,6 @@
 /** What a store says of itself. */
+import type { SkerryError } from "../../lib/errors.ts";
+import type { Writer } from "../../runtime/sqlite/index.ts";
 import type { Backlog } from "../tables/backlog.ts";
 import type { Tables } from "../tables/tables.ts";
 import type { Merge } from "./merge.ts";
@@ -6,10 +8,10 @@ import type { Scrub } from "./scrub.ts";
 import type { StoreStatus, StreamDeclaration } from "./store.ts";
 
 export function storeStatus(
-  parts: { tables: Tables; backlog: Backlog; merge: Merge; scrub: Scrub },
+  parts: { tables: Tables; backlog: Backlog; merge: Merge; scrub: Scrub; writer: Writer },
   { scope, declared }: { scope: string; declared: ReadonlyMap<string, StreamDeclaration> },
 ): StoreStatus {
-  const { tables, backlog, merge, scrub } = parts;
+  const { tables, backlog, merge, scrub, writer } = parts;
   const { names, segments, retention } = tables;
   const waiting = backlog.count();
   const rows = new Set([...declared.keys(), ...names.streams().map(({ name }) => name)]);
@@ -44,6 +46,13 @@ export function storeStatus(
       toMs: held.toMs,
       message,
     })),
+    ...(writer.failure ? { failure: failureLine(writer.failure) } : {}),
     scrubbed: scrub.status(),
   };
 }
+
+const failureLine = ({ code, message, hint }: SkerryError) => ({
+  code,
+  message,
+  ...(hint === undefined ? {} : { hint }),
+});

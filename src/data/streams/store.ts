@@ -3,6 +3,7 @@
  * (`sqlite-store.ts`), one speaks to it from the main thread (`thread.ts`); both pass one suite.
  * Invariants D1 to D9 stand in the README.
  */
+import type { EncodedError } from "../../lib/errors.ts";
 import type { AppendAnswer, ReadEntry, Refused, Vector } from "./answers.ts";
 import type { Observed, Proof } from "./put-back.ts";
 import type { ConsumerGroups } from "./groups/groups.ts";
@@ -91,6 +92,8 @@ export type StoreStatus = {
     /** Names the positions too. */
     readonly message: string;
   }[];
+  /** Why it takes nothing more until it is opened again: its disk failed. */
+  readonly failure?: Pick<EncodedError, "code" | "message" | "hint">;
   /** Sealed segments that were read in the background since the store was opened, and passes over all. */
   readonly scrubbed: { readonly segments: number; readonly passes: number };
 };

@@ -18,6 +18,8 @@ export interface Writer {
   close(): Promise<void>;
   /** Pieces of work that wait for their commit. */
   readonly waiting: number;
+  /** Why nothing more is committed, ever. */
+  readonly failure: SkerryError | undefined;
 }
 
 export type GroupCommitOptions = {
@@ -195,6 +197,9 @@ export function createGroupCommit(db: Database, options: GroupCommitOptions): Wr
     },
     get waiting() {
       return waiting.length;
+    },
+    get failure() {
+      return failed;
     },
   };
 }
