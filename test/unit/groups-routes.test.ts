@@ -254,3 +254,33 @@ test("D6: of a result that came before, and that retention removed since, no mor
       body: { state: "acknowledged", reached: "local", stored: 0, duplicates: 1, removed: 1 },
     });
   }));
+
+test("C1, C3: a batch that nobody can work on comes first again, holds up no other, and is set aside once", () =>
+  withPeer(async ({ call, store }) => {
+    const take = async () => (await call("POST", "/take", { limit: 4 })).body;
+    const cursorsOf = ({ entries }: { entries: { cursor: string }[] }) =>
+      entries.map(({ cursor }) => cursor);
+    const poison = await take();
+    for (let attempt = 2; attempt <= 6; attempt++) {
+      const { delivery } = attempt === 2 ? poison : await take();
+      // Somebody else has the next ones meanwhile.
+      const other = await take();
+      assert.equal(other.entries.length, 4);
+      assert.ok(!cursorsOf(other).some((cursor) => cursorsOf(poison).includes(cursor)));
+      for (const given of [delivery, other.delivery])
+        assert.deepEqual((await call("POST", "/release", { delivery: given })).body, {
+          held: true,
+        });
+    }
+    const last = await take();
+    assert.deepEqual([cursorsOf(last), last.attempt], [cursorsOf(poison), 6]);
+    const results = last.entries.map((entry: { cursor: string; body: object }) => ({
+      stream: "diary",
+      body: { cursor: entry.cursor, body: entry.body },
+    }));
+    const { delivery } = last;
+    for (const state of ["acknowledged", "done-before"])
+      assert.equal((await call("POST", "/ack", { delivery, results })).body.state, state);
+    assert.equal((await keysOf(store, { stream: "diary" })).length, 4);
+    assert.ok(!cursorsOf(await take()).some((cursor) => cursorsOf(poison).includes(cursor)));
+  }));
