@@ -1,6 +1,6 @@
 /** What goes on when something is gone: agents, keepers, the server, the hub. One site, taken apart and mended. */
 import { strict as assert } from "node:assert";
-import { readFileSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import {
@@ -61,13 +61,23 @@ async function waitWhole(): Promise<void> {
   }
 }
 
-test("an agent that is killed comes back by itself; pods keep their processes and uids", async () => {
+/** What the pods of a node find in the files with their tokens. */
+const podTokens = (name: string) =>
+  globSync(`${site.dataDir(name)}/pods/*/token`).map((path) => readFileSync(path, "utf8"));
+
+test("an agent that is killed comes back by itself; pods keep their processes and uids, and get new tokens", async () => {
   const before = await identities();
+  const tokens = podTokens("n2");
+  assert.ok(tokens.length > 0);
   const killed = agentPid("n2");
   process.kill(killed, "SIGKILL");
   await waitFor(() => agentPid("n2") !== killed, { what: "a new agent", timeoutMs: 90_000 });
   await waitWhole();
   assert.deepEqual(await identities(), before);
+  const areNew = () => podTokens("n2").every((token) => token !== "" && !tokens.includes(token));
+  await waitFor(areNew, { what: "new tokens for the pods that were adopted" });
+  const headers = { authorization: `Bearer ${podTokens("n2")[0]}` };
+  assert.equal((await ask(`${site.node("n2").gateway}/v1/streams`, { headers })).status, 200);
 });
 
 test("the server's agent, killed, comes back with all it had acknowledged", async () => {
