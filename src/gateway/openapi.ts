@@ -62,10 +62,15 @@ function withReferences<T>(part: T, schemas: Record<string, unknown>): T {
   if (Array.isArray(part)) return part.map((each) => withReferences(each, schemas)) as T;
   const { title, ...rest } = part as Record<string, unknown>;
   const whole = Object.fromEntries(
-    Object.entries(rest).map(([name, value]) => [name, withReferences(value, schemas)]),
+    Object.entries(rest).map(([name, value]) => [
+      name,
+      // Examples are values, not words of a schema.
+      name === "example" || name === "examples" ? value : withReferences(value, schemas),
+    ]),
   );
   if (title === undefined) return whole as T;
-  if (typeof title !== "string") return { title, ...whole } as T;
+  // A field of this name.
+  if (typeof title !== "string") return { title: withReferences(title, schemas), ...whole } as T;
   schemas[title] = whole;
   return { $ref: `#/components/schemas/${title}` } as T;
 }
