@@ -16,6 +16,7 @@ import {
 } from "../../src/drill/simulated/convergence/links.ts";
 import { encodeBatch } from "../../src/data/batch/codec.ts";
 import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { SkerryError } from "../../src/lib/errors.ts";
 import { seededRandom } from "../../src/lib/random.ts";
 import { entry, keysOf, range, readAll, telemetry, temporaryFolder } from "../support/data.ts";
 
@@ -213,6 +214,59 @@ test("D6, D7: put back with its memory, it meets a peer with more of its log: wh
     }
     const { [own]: before, ...now } = await two.store.vector();
     assert.deepEqual([before, Object.values(now)], [9, [3]]);
+  }));
+
+test("D6, D7: put back with its memory, it wrote more than it had lost before it meets a peer: all meet just so", () =>
+  withCell(["n1", "n2"], async (cell, clock) => {
+    const [one, two] = [nodeOf(cell, "n1"), nodeOf(cell, "n2")];
+    cell.connect("n1", "n2");
+    await settled(clock, append(one, 1, 5, "peer"));
+    cell.cut("n1", "n2");
+    const [own = ""] = Object.keys(await one.store.vector());
+    const entries = otherLife(own, 6, 9);
+    await two.store.apply(encodeBatch({ origin: own, from: 6, to: 9, entries }));
+    await append(one, 20, 29, "local");
+    cell.connect("n1", "n2");
+    const again = await settled(clock, append(one, 20, 29, "peer"));
+    if (again.state === "reached")
+      assert.ok(new Set(await keysOf(two.store)).isSupersetOf(new Set(keys(20, 29))), "is there");
+    const all = [...keys(1, 9), ...keys(20, 29)].sort();
+    for (const { name, store } of [one, two]) {
+      await until(clock, `all on ${name}`, async () => (await keysOf(store)).length === all.length);
+      assert.deepEqual((await keysOf(store)).sort(), all);
+    }
+    const { [own]: before, ...now } = await two.store.vector();
+    assert.deepEqual([before, Object.values(now)], [9, [10]]);
+    assert.deepEqual(one.replication.doubted(), []);
+  }));
+
+test("D6: a peer that cannot read what it is asked for when it is met is sent the log all the same", () =>
+  withCell(["n1", "n2"], async (cell, clock) => {
+    const [one, two] = [nodeOf(cell, "n1"), nodeOf(cell, "n2")];
+    cell.connect("n1", "n2");
+    await settled(clock, append(one, 1, 5, "peer"));
+    cell.cut("n1", "n2");
+    // Nor can it pull from here what it is not sent.
+    for (const { router } of [one, two])
+      router.handle("data.pull", () => {
+        throw new SkerryError({ code: "segment-damaged", message: "a piece of the log is torn" });
+      });
+    cell.connect("n1", "n2");
+    const outcome = await settled(clock, append(one, 6, 8, "peer"));
+    assert.equal(outcome.state, "reached");
+  }));
+
+test("D7: links that come and go find the same log, and no new one is begun", () =>
+  withCell(["n1", "n2"], async (cell, clock) => {
+    const one = nodeOf(cell, "n1");
+    for (let turn = 0; turn < 5; turn++) {
+      cell.connect("n1", "n2");
+      await settled(clock, append(one, turn * 3 + 1, turn * 3 + 3, "peer"));
+      await append(one, 100 + turn, 100 + turn, "local");
+      cell.cut("n1", "n2");
+      await append(one, 200 + turn, 200 + turn, "local");
+    }
+    assert.deepEqual(Object.values(await one.store.vector()), [25]);
   }));
 
 test("D6, D9: a peer that tells of more than there is, and shows nothing, costs neither entries nor rest", () =>

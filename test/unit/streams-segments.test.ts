@@ -246,6 +246,28 @@ test("S3, D4, D6: a damaged segment is named with its range, in reads and in the
   await store.close();
 });
 
+test("S3, D7: what is damaged here is no sign of another past", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "s.db");
+  const clock = createSimulatedClock();
+  const store = await open(path, { clock });
+  await store.append(range(1, 60).map((n) => entry(n, { atMs: n })));
+  await letSeal(clock, 5);
+  const { origin } = await store.status();
+  spoil(path, 2);
+  await assert.rejects(store.log({ origin, from: 5 }), { code: "segment-damaged" });
+  const told = { [origin]: 5 };
+  const { ask } = await store.observe(told, { state: "met" });
+  assert.ok(ask);
+  const entries = [{ ...entry(5), atMs: 5, position: { origin, sequence: 5 } }];
+  const piece = encodeBatch({ origin, from: 5, to: 5, entries });
+  assert.deepEqual(await store.observe(told, { state: "shown", ask, piece }), {
+    origin,
+    rotated: false,
+  });
+  await store.close();
+});
+
 test("a store of the layout before segments opens, answers as before, and seals what it holds", async () => {
   using folder = temporaryFolder();
   const path = join(folder.path, "s.db");

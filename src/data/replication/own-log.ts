@@ -2,9 +2,11 @@
  * What a peer tells of this store's own log counts as far as the store has it. A peer that tells of more is
  * asked to show it: by its log, or, where that is forgotten, by its documents. It does, and the machine was
  * put back (D7): the store goes on under a new origin. It does not, and what it tells of this log is worth
- * nothing: no write is covered by it, and no log is forgotten for it.
+ * nothing: no write is covered by it, and no log is forgotten for it. A peer that is met anew and tells of
+ * no more is asked for the last that it has, before anything is sent to it: that may be of another past.
  */
 import type { Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Link } from "../../transport/index.ts";
 import { encodeJson } from "./messages.ts";
@@ -36,14 +38,19 @@ export function createOwnLog(
   const { store, clock, log } = deps;
   const { methods, timeoutMs } = options;
   const disputed = new Set<string>();
+  /** Links over which this store's log was found to be the same there. */
+  const met = new WeakSet<Link>();
   const doubtedUntilMs = new Map<string, number>();
 
   const prove = async (link: Link, ask: NonNullable<Observed["ask"]>): Promise<Proof> => {
-    const { origin, from, other } = ask;
+    const { origin, from, other, isMeeting } = ask;
     const question = encodeJson({ origin, from, bytesMax: 1 });
-    const piece = await link.request(`${methods}.pull`, question, { timeoutMs });
-    const isShown = piece.length > 0 || other !== undefined || !store.snapshots;
-    if (isShown) return { state: "shown", ask, piece: new Uint8Array(piece) };
+    const piece = await link
+      .request(`${methods}.pull`, question, { timeoutMs })
+      .catch(nothingIfDamaged);
+    const isFirst = other === undefined && !isMeeting;
+    if (piece.length > 0 || !isFirst || !store.snapshots)
+      return { state: "shown", ask, piece: new Uint8Array(piece) };
     const wish = encodeJson({ vector: await store.vector(), force: false });
     const documents = await link.request(`${methods}.snapshot`, wish, { timeoutMs });
     return documents.length > 0 ? { state: "forgotten" } : { state: "shown", ask, piece };
@@ -53,32 +60,34 @@ export function createOwnLog(
     while (found.ask) found = await store.observe(told, await prove(link, found.ask));
     return found;
   };
+  const doubting = (origin: string, told: Vector) => ({
+    origin,
+    told: withoutLogs(told, (name) => name === origin),
+    isDoubted: true,
+  });
   const isDoubted = (node: string) => (doubtedUntilMs.get(node) ?? 0) > clock.monotonicMs();
 
   return {
     async hear(link, node, told) {
-      const first = await store.observe(told);
-      if (!first.ask) {
+      const first = await store.observe(told, met.has(link) ? undefined : { state: "met" });
+      const isMore = first.ask !== undefined && first.ask.isMeeting !== true;
+      if (isMore && isDoubted(node)) return doubting(first.origin, told);
+      const { origin, rotated, disputed: before } = await settle(link, told, first);
+      met.add(link);
+      if (before !== undefined) disputed.add(before);
+      if (rotated) log.warn("replication goes on under a new origin", { origin });
+      if (!isMore || origin !== first.origin) {
         doubtedUntilMs.delete(node);
-        return { origin: first.origin, told, isDoubted: false };
+        return { origin, told, isDoubted: false };
       }
-      if (!isDoubted(node)) {
-        const { origin, rotated, disputed: before } = await settle(link, told, first);
-        if (before !== undefined) disputed.add(before);
-        if (rotated) log.warn("replication goes on under a new origin", { origin });
-        if (origin !== first.origin) return { origin, told, isDoubted: false };
-        doubtedUntilMs.set(node, clock.monotonicMs() + doubtMs);
-        log.warn(
-          "a peer tells of more of this store's log than it can show; it counts for nothing",
-          {
-            peer: node,
-            origin: first.origin,
-            theirTop: told[first.origin],
-          },
-        );
-      }
-      const { origin } = first;
-      return { origin, told: withoutLogs(told, (name) => name === origin), isDoubted: true };
+      doubtedUntilMs.set(node, clock.monotonicMs() + doubtMs);
+      const theirTop = told[origin];
+      log.warn("a peer tells of more of this store's log than it can show; it counts for nothing", {
+        peer: node,
+        origin,
+        theirTop,
+      });
+      return doubting(origin, told);
     },
     async overhear(told) {
       const { origin, ask } = await store.observe(told);
@@ -87,6 +96,16 @@ export function createOwnLog(
     },
     undisputed: (vector) =>
       disputed.size === 0 ? vector : withoutLogs(vector, (name) => disputed.has(name)),
-    doubted: () => [...doubtedUntilMs.keys()],
+    // Who is linked is asked again when that is over; of others nobody knows.
+    doubted: () =>
+      [...doubtedUntilMs].flatMap(([node, untilMs]) =>
+        untilMs + doubtMs > clock.monotonicMs() ? [node] : [],
+      ),
   };
+}
+
+/** What cannot be read there just now shows nothing, and is no reason to send nothing. */
+function nothingIfDamaged(error: unknown): Uint8Array {
+  if (error instanceof SkerryError && error.code === "segment-damaged") return new Uint8Array();
+  throw error;
 }

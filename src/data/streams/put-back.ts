@@ -11,11 +11,15 @@ export type Ask = {
   readonly origin: string;
   readonly from: number;
   readonly same: number;
-  /** Absent until it has shown that it has more. */
+  /** Absent until it has shown that it has more, or something else. */
   readonly other?: number;
+  /** It tells of no more than there is; asked since it is met anew. */
+  readonly isMeeting?: boolean;
 };
 
 export type Proof =
+  /** Nothing yet: it is met anew, and may have been told another past before this one. */
+  | { readonly state: "met" }
   /** The answer to a question: a piece of the log, empty where it has nothing. */
   | { readonly state: "shown"; readonly ask: Ask; readonly piece: Uint8Array }
   /** Its log is forgotten that far; it gives documents. */
@@ -28,7 +32,7 @@ export type Observed = {
   readonly origin: string;
   readonly rotated: boolean;
   readonly disputed?: string;
-  /** They tell of more than there is: for the next call, with the answer. */
+  /** For the next call, with the answer. */
   readonly ask?: Ask;
 };
 
@@ -59,15 +63,21 @@ export function judge(
     if (ask.origin !== name) return { state: "fine" };
     return weigh(ask, piece.length === 0 ? "nothing" : compare(ask, piece));
   }
-  if ((told[name] ?? 0) <= top) return { state: "fine" };
-  if (!proof) return { state: "ask", ask: { origin: name, from: top + 1, same: floor } };
+  const theirTop = told[name] ?? 0;
+  if (theirTop <= top) {
+    if (proof?.state !== "met" || theirTop <= floor) return { state: "fine" };
+    return { state: "ask", ask: { origin: name, from: theirTop, same: floor, isMeeting: true } };
+  }
+  if (!proof || proof.state === "met")
+    return { state: "ask", ask: { origin: name, from: top + 1, same: floor } };
   const same = proof.state === "told" ? Math.min(proof.same, top) : floor;
   return { state: "put-back", same: Math.max(same, floor) };
 }
 
 function weigh(ask: Ask, found: Compared): Verdict {
-  const { from } = ask;
+  const { from, origin } = ask;
   if (ask.other === undefined && found === "nothing") return { state: "fine" };
+  if (ask.isMeeting && found === "same") return { state: "fine" };
   // What is removed on one side is old: it was removed before, or by who had it from here.
   const isOther = ask.other === undefined || found === "other";
   const other = isOther ? from : (ask.other ?? from);
@@ -75,6 +85,6 @@ function weigh(ask: Ask, found: Compared): Verdict {
   if (other - same <= 1) return { state: "put-back", same };
   return {
     state: "ask",
-    ask: { ...ask, same, other, from: same + Math.floor((other - same) / 2) },
+    ask: { origin, same, other, from: same + Math.floor((other - same) / 2) },
   };
 }

@@ -6,14 +6,14 @@ import type { ColumnBatch } from "./store.ts";
 
 /** Of each the log from the position asked for on; an entry is enough. */
 export function compareShown(
-  { origin, from, other }: Ask,
+  { origin, from, other, isMeeting }: Ask,
   theirs: ColumnBatch,
   here: ColumnBatch | undefined,
 ): Compared {
   const [shown] = toLogBatch(theirs).entries;
   if (theirs.origin !== origin || !shown) return "nothing";
   // Beyond the log's end here, anything that they have is more.
-  if (other === undefined) return "other";
+  if (other === undefined && !isMeeting) return "other";
   const [mine] = here ? toLogBatch(here).entries : [];
   if (mine?.position.sequence !== from || shown.position.sequence !== from) return "nothing";
   // Of a key that two nodes accepted, a store has the body that came first.

@@ -4,6 +4,7 @@
  */
 import type { EntryInput } from "../../api/index.ts";
 import { every, type Clock } from "../../lib/clock.ts";
+import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Random } from "../../lib/random.ts";
 import { createSignals } from "../../lib/signals.ts";
@@ -199,8 +200,14 @@ export function openStreamStore(
     },
   );
 
-  const compareEntries = (ask: Ask, piece: Uint8Array) =>
-    compareShown(ask, decodeColumns(piece), reading.log({ ...ask, bytesMax: 1 }));
+  const compareEntries = (ask: Ask, piece: Uint8Array) => {
+    try {
+      return compareShown(ask, decodeColumns(piece), reading.log({ ...ask, bytesMax: 1 }));
+    } catch (error) {
+      if (error instanceof SkerryError && error.code === "segment-damaged") return "nothing";
+      throw error;
+    }
+  };
 
   const store: LocalStreamStore = {
     node,
