@@ -1,7 +1,7 @@
 /**
  * A node's documents in one SQLite file with one writer and group commit, `synchronous=FULL`. Runs in
- * the storage thread. Operation, documents and vector commit together; whose log the file continues
- * is decided as for streams (`streams/identity.ts`).
+ * the storage thread. Operation, documents and vector commit together; each opening begins a log of
+ * its own (`streams/identity.ts`).
  */
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";

@@ -148,6 +148,7 @@ export function createDocumentsSync<C>(
   /** Further than it was known to be; of this store's own log no further than that is (D7). */
   const raise = async (feed: Leaving, tops: Vector) => {
     const { ask } = await store.observe(tops);
+    if (sync.connected) return;
     for (const [origin, top] of Object.entries(tops))
       if (origin !== ask?.origin && top > (feed.tops[origin] ?? 0)) feed.tops[origin] = top;
   };
@@ -334,15 +335,15 @@ export function createDocumentsSync<C>(
         const wish = Object.hasOwn(wishes, name) ? wishes[name] : undefined;
         return !superseded && wish?.shape === shape && wish.revision === revision;
       });
-      const told = (tops: Vector) => withoutLogs(tops, (log) => disputed.has(log));
+      const undisputed = (tops: Vector) => withoutLogs(tops, (log) => disputed.has(log));
       return Object.fromEntries(
-        known.map(({ name, tops }) => [name, { state: "open", tops: told(tops) }]),
+        known.map(({ name, tops }) => [name, { state: "open", tops: undisputed(tops) }]),
       );
     },
     async overhear(states) {
       for (const feed of leaving) {
         const state = Object.hasOwn(states, feed.name) ? states[feed.name] : undefined;
-        if (state?.state === "open" && !sync.connected) await raise(feed, state.tops);
+        if (state?.state === "open") await raise(feed, state.tops);
       }
       told = undefined;
       overheard.emit("vector", undefined);

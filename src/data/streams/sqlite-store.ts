@@ -1,6 +1,6 @@
 /**
  * A node's streams in one SQLite file with one writer and group commit, `synchronous=FULL`. Runs in
- * the storage thread. What the file says about itself (`identity.ts`) decides whose log it continues.
+ * the storage thread. Each opening begins a log of its own (`identity.ts`).
  */
 import type { EntryInput } from "../../api/index.ts";
 import { every, type Clock } from "../../lib/clock.ts";
