@@ -21,6 +21,8 @@ const changesMax = 1000;
 const elementsMax = 10_000;
 /** A list remembers the place of every element that was removed from it; with these, in one field. */
 export const listPlacesMax = 50_000;
+/** A text remembers where it was edited; with what it says, of all texts of a document. */
+export const textBytesMax = 1024 * 1024;
 /**
  * What names of maps come to once they stand before every field below them: an operation and a state
  * write each field down with its whole path, so a long name over many fields is many times its text.

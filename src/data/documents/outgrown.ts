@@ -4,7 +4,7 @@
  */
 import type { Complaint } from "../streams/check.ts";
 import type { ShownText } from "./body.ts";
-import { fieldsMax, listPlacesMax, tooLarge } from "./check.ts";
+import { fieldsMax, listPlacesMax, textBytesMax, tooLarge } from "./check.ts";
 import type { Editor } from "./editor.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import type { Context } from "./merge.ts";
@@ -30,6 +30,27 @@ export function documentOutgrown(
     message: `${at}: would have ${fields} fields`,
     hint: `at most ${fieldsMax}, with those of maps within it; split it, or put what is alike into a list`,
   };
+}
+
+/** What its texts and their past come to, where a write made that more. */
+export function textsOutgrown(
+  at: string,
+  before: number,
+  state: DocumentState,
+): Complaint | undefined {
+  const bytes = textBytesOf(state);
+  if (bytes <= textBytesMax || bytes <= before) return undefined;
+  return {
+    code: "document-too-large",
+    message: `${at}: its texts would remember ${bytes} bytes of edits`,
+    hint: `at most ${textBytesMax} in a document; begin a new one with the texts as they are`,
+  };
+}
+
+export function textBytesOf({ cells }: DocumentState): number {
+  let bytes = 0;
+  for (const { text } of cells.values()) bytes += text?.length ?? 0;
+  return bytes;
 }
 
 /** `"":1,` */

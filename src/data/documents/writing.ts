@@ -9,7 +9,7 @@ import type { JsonObject } from "./json.ts";
 import { perform } from "./performing.ts";
 import { brokenRule, type Touched } from "./rule-check.ts";
 import { applyWrite } from "./merge.ts";
-import { documentOutgrown, fieldOutgrown } from "./outgrown.ts";
+import { documentOutgrown, fieldOutgrown, textBytesOf, textsOutgrown } from "./outgrown.ts";
 import type { WriteKey } from "./once.ts";
 import type { Write } from "./operation.ts";
 import { isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
@@ -103,6 +103,7 @@ export function writeDocuments(
       ...(collection ? { schema: collection.schemaVersion } : {}),
     } as const;
     const schemaBefore = state.schema;
+    const textBytes = textBytesOf(state);
     applyWrite(state, { ...write, changes: [] }, context);
     // What a store writes by itself has seen nobody's conflicts.
     const seen = isAgain ? [] : conflicts;
@@ -130,7 +131,9 @@ export function writeDocuments(
       : (problemOf(wish, index, {
           ...{ collection, before, after: shown, warnings },
           schema: schemaBefore,
-        }) ?? fieldOutgrown(placeOf(index, wish), state, editor, context));
+        }) ??
+        fieldOutgrown(placeOf(index, wish), state, editor, context) ??
+        textsOutgrown(placeOf(index, wish), textBytes, state));
     if (problem) {
       documents.drop();
       return { state: "refused", complaint: problem };
