@@ -22,7 +22,13 @@ import type { Position } from "../../api/records/index.ts";
 import type { OriginNumbers } from "./encode-state.ts";
 import type { JsonObject } from "./json.ts";
 import type { Context } from "./merge.ts";
-import { readOperation, requireReadable, type Operation, type Write } from "./operation.ts";
+import {
+  readOperation,
+  requireReadable,
+  type LoggedKey,
+  type Operation,
+  type Write,
+} from "./operation.ts";
 import { createOrigins } from "./origins.ts";
 import type { DocumentTables, OriginRow } from "./tables.ts";
 import { truncate, type Truncated, type TruncateLimits } from "./truncate.ts";
@@ -75,8 +81,6 @@ export interface Engine {
   catchUp(): void;
   forget(): void;
 }
-
-type LoggedKey = Required<Pick<Operation, "key" | "once">>;
 
 export type PieceQuery = {
   readonly origin: string;

@@ -3,8 +3,8 @@
  * collections and what was asked for, so that nobody's write is taken for another one.
  */
 import { createHash } from "node:crypto";
-import type { Operation } from "../../api/records/index.ts";
 import { stable } from "../../lib/stable.ts";
+import type { LoggedKey } from "./operation.ts";
 import type { DocumentWrite, GivenKey } from "./store.ts";
 
 export type Once = {
@@ -27,7 +27,7 @@ const digest = (text: string) => createHash("sha256").update(text).digest("base6
 export type WriteKey = {
   readonly id: string;
   /** With what of it an operation says: `once` also stands among the keys. */
-  readonly logged: Required<Pick<Operation, "key" | "once">>;
+  readonly logged: LoggedKey;
 };
 
 export function writeKeyOf(

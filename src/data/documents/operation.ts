@@ -24,6 +24,9 @@ export {
   type Write,
 } from "../../api/records/index.ts";
 
+/** What an operation says of the key that its request came under. */
+export type LoggedKey = Required<Pick<Operation, "key" | "once">>;
+
 /** Checked field by field: `invalid-batch`. */
 export function readOperation(text: string): Operation {
   let value: unknown;
