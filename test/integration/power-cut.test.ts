@@ -13,7 +13,7 @@ import { cutOften, powerFolder, powerOver } from "../support/power-cut.ts";
 const seed = Number(process.env["SKERRY_SEED"] ?? 4);
 const replay = `SKERRY_SEED=${seed} node --test test/integration/power-cut.test.ts`;
 
-test("L2, D1, D7, M7, M9: after 40 power cuts everything acknowledged is there, whole, and nothing went back", async () => {
+test("L2, D1, D7, C1, C3, M7, M9, I18: after 40 power cuts everything acknowledged is there, whole, and nothing went back", async () => {
   const { cuts, acknowledged, complaints } = await cutOften({ seed, cuts: 40 });
   assert.deepEqual(complaints, [], `again: ${replay}`);
   assert.equal(cuts, 40);
@@ -28,7 +28,11 @@ test("the harness notices SQLite with synchronous=OFF", async () => {
     untilComplaint: true,
     env: { NODE_OPTIONS: `--import ${preload}` },
   });
-  assert.match(complaints.join("\n"), /(ledger|streams|documents|mirror): /, `again: ${replay}`);
+  assert.match(
+    complaints.join("\n"),
+    /(ledger|streams|groups|documents|mirror|mqtt): /,
+    `again: ${replay}`,
+  );
 });
 
 test("the harness notices one directory's fsync that is missing", async () => {

@@ -62,7 +62,7 @@ async function cutRooms({ dir, seed, progress }: DrillOptions, shim: string): Pr
       dir,
       name: "cuts",
       untilFinished: false,
-      config: { seed, shim, cuts: roomCuts, cutsPerLife: 20, logBytes: 6_000_000 },
+      config: { seed, shim, cuts: roomCuts, cutsPerLife: 20, logBytes: 7_500_000 },
     },
   ).finish();
   for (const complaint of result.complaints.slice(0, 10)) progress(complaint);
