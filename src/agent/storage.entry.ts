@@ -47,7 +47,7 @@ const streams = opening((path) => openStreamStore(deps, { path, node, ballast })
 const documents = opening((path) => openDocumentStore(deps, { path, node }), "documents.db");
 const mirror = opening((path) => openMirrorStore(deps, { path }), "mirror.db");
 const mqtt = opening((path) => openMqttState(deps, { path }), "mqtt.db");
-const letters = opening((path) => openDeadLetterFile(deps, { path }), "dead-letters.db");
+const letters = openDeadLetterFile(deps, { path: join(dataDir, "dead-letters.db") });
 const gate = createGate({ encode: encodeBatch, log });
 const operationGate = createOperationGate({
   encode: encodeLeaving,

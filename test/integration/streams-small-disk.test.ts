@@ -14,6 +14,9 @@ import { createSimulatedClock, type SimulatedClock } from "../../src/lib/clock-s
 import { SkerryError } from "../../src/lib/errors.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { seededRandom } from "../../src/lib/random.ts";
+import { openMqttState } from "../../src/ingest/mqtt-state/index.ts";
+import { openMirrorStore } from "../../src/resources/mirror-store/index.ts";
+import { systemClock } from "../../src/runtime/clock/index.ts";
 import { openBallast, withBallast, type Ballast } from "../../src/runtime/sqlite/index.ts";
 import { startThread } from "../../src/runtime/thread/index.ts";
 import { keysOf, padded, range, temporaryFolder } from "../support/data.ts";
@@ -214,33 +217,56 @@ test("a store that finds no room to open says so, and leaves nothing open", asyn
   await store.close();
 });
 
+for (const [what, open] of [
+  ["mirror", (path: string) => openMirrorStore({ clock: systemClock, log: silentLog }, { path })],
+  ["MQTT state", (path: string) => openMqttState({ log: silentLog }, { path })],
+] as const) {
+  test(`a ${what} that finds no room to be made says so, and is made when there is some`, async () => {
+    using folder = temporaryFolder();
+    using disk = smallDisk(join(folder.path, "disk"), "4m");
+    for (const pages of range(0, 16)) {
+      const path = join(disk.path, `${pages}.db`);
+      disk.fill(pages * 4096);
+      try {
+        await open(path).close();
+      } catch (error) {
+        assert.ok(error instanceof SkerryError, `${pages} pages: ${String(error)}`);
+        assert.equal(error.code, "disk-full", `${pages} pages`);
+      }
+      disk.free();
+      await open(path).close();
+    }
+  });
+}
+
+/** The storage thread of a node whose data folder is that disk. */
+async function startStores(disk: SmallDisk, logPath: string) {
+  const data: StorageData = {
+    dataDir: disk.path,
+    node: "n1",
+    holdsLedger: true,
+    logLevel: "error",
+    logPath,
+  };
+  const thread: StorageThread = await startThread(
+    new URL("../../src/agent/storage.entry.ts", import.meta.url),
+    { name: "storage", data },
+  );
+  const streams = connectStreamStore(thread, { node: "n1" });
+  await streams.setStreams([readings, alarms]);
+  return {
+    streams,
+    async [Symbol.asyncDispose]() {
+      await streams.close();
+      await thread.terminate();
+    },
+  };
+}
+
 test("a node's stores open on a full disk, and take what replaces what was there", async () => {
   using folder = temporaryFolder();
   using disk = smallDisk(join(folder.path, "disk"), "24m");
-  const start = async () => {
-    const thread: StorageThread = await startThread(
-      new URL("../../src/agent/storage.entry.ts", import.meta.url),
-      {
-        name: "storage",
-        data: {
-          dataDir: disk.path,
-          node: "n1",
-          holdsLedger: true,
-          logLevel: "error",
-          logPath: join(folder.path, "agent.log"),
-        } satisfies StorageData,
-      },
-    );
-    const streams = connectStreamStore(thread, { node: "n1" });
-    await streams.setStreams([readings, alarms]);
-    return {
-      streams,
-      async [Symbol.asyncDispose]() {
-        await streams.close();
-        await thread.terminate();
-      },
-    };
-  };
+  const start = () => startStores(disk, join(folder.path, "agent.log"));
   {
     await using node = await start();
     await node.streams.append(padded("readings", range(1, 500)));
@@ -255,4 +281,23 @@ test("a node's stores open on a full disk, and take what replaces what was there
   }
   await using node = await start();
   assert.equal((await keysOf(node.streams, { stream: "alarms" })).length, 200);
+});
+
+test("a node's stores are made, and opened again, wherever the disk becomes full meanwhile", async () => {
+  using folder = temporaryFolder();
+  for (const pages of [0, 16, 24]) {
+    using disk = smallDisk(join(folder.path, `disk-${pages}`), "24m");
+    const start = () => startStores(disk, join(folder.path, "agent.log"));
+    await wholeBallast(disk);
+    disk.fill(pages * 4096);
+    {
+      await using node = await start();
+      await node.streams.append(padded("alarms", [1]));
+    }
+    disk.free();
+    await wholeBallast(disk);
+    disk.fill(pages * 4096);
+    await using node = await start();
+    assert.equal((await keysOf(node.streams, { stream: "alarms" })).length, 1, `${pages} pages`);
+  }
 });

@@ -8,6 +8,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import {
+  closingOnFailure,
   createGroupCommit,
   databaseFiles,
   openDatabase,
@@ -102,11 +103,15 @@ export function openMirrorStore(
 
 function openFile(path: string): { db: Database; writer: Writer } {
   const db = openDatabase(path);
+  closingOnFailure({ db, path }, () => prepareTables(db, path));
+  return { db, writer: createGroupCommit(db, { path }) };
+}
+
+function prepareTables(db: Database, path: string): void {
   const { user_version: version } = db.prepare("PRAGMA user_version").get() as {
     user_version: number;
   };
   if (version !== 0 && version !== layoutVersion) {
-    db.close();
     throw new SkerryError({
       code: "store-damaged",
       message: `${path} has layout ${version}, this version of Skerry knows ${layoutVersion}`,
@@ -116,7 +121,6 @@ function openFile(path: string): { db: Database; writer: Writer } {
     "CREATE TABLE IF NOT EXISTS object (resource TEXT NOT NULL, key TEXT NOT NULL, json TEXT NOT NULL, PRIMARY KEY (resource, key)) STRICT, WITHOUT ROWID",
   );
   db.exec(`PRAGMA user_version = ${layoutVersion}`);
-  return { db, writer: createGroupCommit(db, { path }) };
 }
 
 function write(db: Database, batch: MirrorBatch): void {

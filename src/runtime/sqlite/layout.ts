@@ -1,10 +1,11 @@
 /** Which tables a file has: its layout is a number in the file itself, and each step leads one on. */
 import { SkerryError } from "../../lib/errors.ts";
+import { sqliteFailure } from "./failures.ts";
 import type { Database } from "./open.ts";
 
 /**
  * Makes the tables in a new file, brings an older one up: `steps[n]` leads from layout n to n + 1.
- * Throws `store-newer` for a file of a later layout.
+ * Throws `store-newer` for a file of a later layout, and `disk-full`; the database is to be closed then.
  */
 export function prepareLayout(
   db: Database,
@@ -19,8 +20,12 @@ export function prepareLayout(
     });
   }
   if (found === steps.length) return;
-  db.exec("BEGIN IMMEDIATE");
-  for (const step of steps.slice(found)) db.exec(step);
-  db.exec(`PRAGMA user_version = ${steps.length}`);
-  db.exec("COMMIT");
+  try {
+    db.exec("BEGIN IMMEDIATE");
+    for (const step of steps.slice(found)) db.exec(step);
+    db.exec(`PRAGMA user_version = ${steps.length}`);
+    db.exec("COMMIT");
+  } catch (error) {
+    throw sqliteFailure(error, path);
+  }
 }
