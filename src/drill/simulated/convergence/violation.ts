@@ -5,7 +5,8 @@ export const violationKinds = {
   differs: "stores that differ, from each other or from the model",
   lost: "acknowledged writes and entries that are missing somewhere",
   twice: "writes and entries that are there twice",
-  cause: "documents shown without what their writer had seen, or half a batch",
+  cause:
+    "documents shown without what their writer had seen, half a batch, or entries that are covered and not shown",
   leaked: "documents in cells that they are not for",
   claimed: "acknowledgements of a level that was not reached",
 } as const;
