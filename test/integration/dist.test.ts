@@ -112,7 +112,7 @@ test("npm packs what the package needs, and nothing else", () => {
   const [packed] = JSON.parse(stdout) as { files: { path: string }[] }[];
   const paths = (packed?.files ?? []).map(({ path }) => path);
   const belongs =
-    /^(dist\/.+\.js(?:\.map)?|dist\/THIRD-PARTY\.txt|dist\/(?:client|api|lib)\/.+\.d\.ts|dist\/drill\/faults\/[a-z-]+\.c|bin\/skerry\.mjs|docs\/.+\.md|examples\/.+\.(?:yaml|json|mjs)|package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md|CONTRIBUTING\.md)$/;
+    /^(dist\/.+\.js(?:\.map)?|dist\/THIRD-PARTY\.txt|dist\/(?:client|api|lib)\/.+\.d\.ts|dist\/drill\/faults\/[a-z-]+\.c|bin\/skerry\.mjs|docs\/(?:.+\.md|openapi\.json)|examples\/.+\.(?:yaml|json|mjs)|package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md|CONTRIBUTING\.md)$/;
   assert.deepEqual(
     paths.filter((path) => !belongs.test(path)),
     [],

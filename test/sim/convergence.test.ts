@@ -50,11 +50,11 @@ for (const [planted, found, planting] of [
 
 for (const [planted, found, planting] of [
   ["lost-entry", ["cause"], [1]],
-  ["doubled-entry", ["twice"], [3, 7]],
-  ["position-twice", ["cause", "twice"], [3]],
+  ["doubled-entry", ["cause", "claimed", "twice"], [1, 2]],
+  ["position-twice", ["cause", "claimed", "twice"], [3]],
   ["changed-body", ["differs"], [1, 2]],
   ["claims", ["claimed"], [1, 2]],
-  ["lost-transactions", ["lost"], [15]],
+  ["lost-transactions", ["lost", "unsettled"], [1, 5, 15, 16, 21]],
   ["hub-hole", ["differs"], [1, 3]],
   ["hub-doubled", ["twice"], [1, 2]],
 ] as const) {
