@@ -8,14 +8,19 @@ import { createEditor, type Editor } from "../../src/data/documents/editor.ts";
 import { readOperation } from "../../src/data/documents/operation.ts";
 import { emptyState, type DocumentState } from "../../src/data/documents/state.ts";
 import {
+  beginText,
   deltaBetween,
   deltaProblem,
   editText,
   formattedText,
+  isTextState,
   joinTexts,
   plainText,
+  textOf,
 } from "../../src/data/documents/text.ts";
 import type { Made } from "../../src/drill/simulated/convergence/documents-model.ts";
+import { seededRandom } from "../../src/lib/random.ts";
+import { range } from "../support/data.ts";
 import { applyMade, contextOf } from "../support/documents-history.ts";
 
 /** An edit by somebody who knows what `known` says, on a copy of that. */
@@ -151,4 +156,21 @@ test("a delta is refused by part and reason, and so is an update that Yjs cannot
     () => readOperation(operation("AAECAwQF/////w==")),
     /text is not as this version knows it/,
   );
+});
+
+test("M22: what is taken for a text can be read and joined: changed bytes that Yjs reads and no document takes are refused", () => {
+  const base = beginText("a/1", "hello world, this is a text");
+  const edit = editText(base, "b/1", [{ retain: 5 }, { insert: " dear" }, { delete: 2 }]);
+  assert.ok(edit);
+  const whole = joinTexts(base, edit);
+  let refused = 0;
+  for (const seed of range(1, 3000)) {
+    const random = seededRandom(seed);
+    const bytes = new Uint8Array(random.integer(2) === 0 ? whole : edit);
+    for (let change = 0; change <= random.integer(2); change++)
+      bytes[random.integer(bytes.length)] = random.integer(256);
+    if (isTextState(textOf(bytes))) plainText(joinTexts(undefined, bytes));
+    else refused++;
+  }
+  assert.ok(refused > 500, String(refused));
 });

@@ -18,11 +18,14 @@ export type TextState = Uint8Array;
 export const textOf = (state: TextState): string => Buffer.from(state).toString("base64");
 export const textState = (text: string): TextState => Buffer.from(text, "base64");
 
-/** Whether it can be read as one: what comes from others must not end a merge. */
+/**
+ * Whether a document takes it: what comes from others must not end a merge. That Yjs can read it is not
+ * enough, its parts may name each other in ways that no text has.
+ */
 export function isTextState(value: Json | undefined): boolean {
   if (typeof value !== "string") return false;
   try {
-    yjs().decodeUpdate(textState(value));
+    open(textState(value));
     return true;
   } catch {
     return false;
