@@ -12,6 +12,18 @@ import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { entry, range, readAll } from "../support/data.ts";
 import { alarms, dayMs, egress, log, openNode, telemetry } from "../support/hub-node.ts";
 
+/** Of a node that is its whole cell. */
+const durabilityOf = (node: Awaited<ReturnType<typeof openNode>>) =>
+  createDurability({
+    store: node.store,
+    peers: { vectorsByNode: () => new Map(), on: () => () => undefined },
+    hub: node.sync,
+    cellNodes: () => 1,
+    leaves: () => true,
+    clock: node.clock,
+    log,
+  });
+
 test("D3, D5: an alarm goes ahead of a backlog within one batch, and reaches its level while the backlog waits", async () => {
   const node = await openNode({
     streams: [telemetry, alarms],
@@ -21,15 +33,7 @@ test("D3, D5: an alarm goes ahead of a backlog within one batch, and reaches its
   await node.clock.advance(10_000);
   const early = await node.atHub("telemetry");
   assert.ok(early > 0 && early < 1000, `${early} entries in the first ten seconds`);
-  const durability = createDurability({
-    store: node.store,
-    peers: { vectorsByNode: () => new Map(), on: () => () => undefined },
-    hub: node.sync,
-    cellNodes: () => 1,
-    leaves: () => true,
-    clock: node.clock,
-    log,
-  });
+  const durability = durabilityOf(node);
   for (let alarm = 1; alarm <= 3; alarm++) {
     const before = node.pushed.length;
     const written = durability.append([entry(alarm, { stream: "alarms" })], {
@@ -69,15 +73,7 @@ test("an alarm waits for no batch and no entry of others, however slow the budge
     limits: { bytesPerSecond },
     batchBytesMax: 128 * 1024,
   });
-  const durability = createDurability({
-    store: node.store,
-    peers: { vectorsByNode: () => new Map(), on: () => () => undefined },
-    hub: node.sync,
-    cellNodes: () => 1,
-    leaves: () => true,
-    clock: node.clock,
-    log,
-  });
+  const durability = durabilityOf(node);
   const alarm = async (n: number) => {
     const sentMs = node.clock.monotonicMs();
     const written = durability.append([entry(n, { stream: "alarms" })], {

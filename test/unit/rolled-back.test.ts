@@ -196,15 +196,21 @@ test("D6, D7: put back with its memory, it meets a hub with more of its log: wha
     assert.deepEqual([before, Object.values(now)], [5, [3]]);
   }));
 
+/** Two nodes that are cut off: both have 1 to 5 of n1's log, and n2 what n1 wrote behind that and forgot. */
+async function putBack(cell: Cell, clock: SimulatedClock) {
+  const [one, two] = [nodeOf(cell, "n1"), nodeOf(cell, "n2")];
+  cell.connect("n1", "n2");
+  await settled(clock, append(one, 1, 5, "peer"));
+  cell.cut("n1", "n2");
+  const [own = ""] = Object.keys(await one.store.vector());
+  const entries = otherLife(own, 6, 9);
+  await two.store.apply(encodeBatch({ origin: own, from: 6, to: 9, entries }));
+  return { one, two, own };
+}
+
 test("D6, D7: put back with its memory, it meets a peer with more of its log: what both have stays, the rest moves", () =>
   withCell(["n1", "n2"], async (cell, clock) => {
-    const [one, two] = [nodeOf(cell, "n1"), nodeOf(cell, "n2")];
-    cell.connect("n1", "n2");
-    await settled(clock, append(one, 1, 5, "peer"));
-    cell.cut("n1", "n2");
-    const [own = ""] = Object.keys(await one.store.vector());
-    const entries = otherLife(own, 6, 9);
-    await two.store.apply(encodeBatch({ origin: own, from: 6, to: 9, entries }));
+    const { one, two, own } = await putBack(cell, clock);
     await append(one, 20, 22, "local");
     cell.connect("n1", "n2");
     const all = [...keys(1, 9), ...keys(20, 22)].sort();
@@ -218,13 +224,7 @@ test("D6, D7: put back with its memory, it meets a peer with more of its log: wh
 
 test("D6, D7: put back with its memory, it wrote more than it had lost before it meets a peer: all meet just so", () =>
   withCell(["n1", "n2"], async (cell, clock) => {
-    const [one, two] = [nodeOf(cell, "n1"), nodeOf(cell, "n2")];
-    cell.connect("n1", "n2");
-    await settled(clock, append(one, 1, 5, "peer"));
-    cell.cut("n1", "n2");
-    const [own = ""] = Object.keys(await one.store.vector());
-    const entries = otherLife(own, 6, 9);
-    await two.store.apply(encodeBatch({ origin: own, from: 6, to: 9, entries }));
+    const { one, two, own } = await putBack(cell, clock);
     await append(one, 20, 29, "local");
     cell.connect("n1", "n2");
     const again = await settled(clock, append(one, 20, 29, "peer"));
