@@ -9,6 +9,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { CellStatus, FleetStatus } from "../../src/api/index.ts";
+import type { DrillReport } from "../../src/drill/index.ts";
 import { waitFor } from "./wait.ts";
 
 const launcher = fileURLToPath(new URL("../../bin/skerry.mjs", import.meta.url));
@@ -79,8 +80,8 @@ export const startSkerry = (
 export const skerry = (args: readonly string[], options: Parameters<typeof startSkerry>[1] = {}) =>
   startSkerry(args, options).done;
 
-/** `skerry drill LINE --json` to its end: what it reports, its code, and what it told meanwhile. */
-export async function runDrill<Report>(t: TestContext, line: string) {
+/** What `skerry drill LINE --json` reports; throws, broken promises first, when it does not hold them all. */
+export async function runDrill(t: TestContext, line: string): Promise<DrillReport> {
   const drill = startSkerry(["drill", ...line.split(" "), "--json"], { timeoutMs: 280_000 });
   // It takes its site down itself when it is asked to stop.
   t.after(async () => {
@@ -88,7 +89,16 @@ export async function runDrill<Report>(t: TestContext, line: string) {
     await drill.done;
   });
   const { code, stdout, stderr } = await drill.done;
-  return { code, stderr, report: JSON.parse(stdout.trim().split("\n").at(-1) || "{}") as Report };
+  const report = JSON.parse(stdout.trim().split("\n").at(-1) || "{}") as DrillReport;
+  if (code === 0 && report.ok) return report;
+  const broken = (report.promises ?? []).filter(({ ok }) => !ok);
+  throw new Error(
+    [
+      `drill ${line} ended with ${code}`,
+      ...broken.map((promise) => `broke ${JSON.stringify(promise)}`),
+      stderr,
+    ].join("\n"),
+  );
 }
 
 /** Standard output of a command that must succeed. */

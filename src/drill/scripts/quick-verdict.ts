@@ -2,7 +2,12 @@
 import type { EntryCheckResult } from "../checkers/entries.ts";
 import { atLeast, atMost, type DrillReport } from "../drill.ts";
 import { lossPromises, recordsOf, type Loss, type LossesSeen } from "./loss-verdict.ts";
-import { serverPromises, serverRecord, type ServerLossSeen } from "./server-verdict.ts";
+import {
+  serverPromises,
+  serverRecord,
+  serverRemarks,
+  type ServerLossSeen,
+} from "./server-verdict.ts";
 import {
   caughtUp,
   dataPromises,
@@ -97,6 +102,6 @@ export function judgeQuick(seen: QuickSeen): { report: DrillReport; remarks: rea
   const records = [...seen.faults, ...recordsOf(losses), ...(server ? [serverRecord(server)] : [])];
   return {
     report: reportOf("quick", seen, { promises, outages, faults: records }),
-    remarks: remarksOn(seen, outages),
+    remarks: [...(server ? serverRemarks(server) : []), ...remarksOn(seen, outages)],
   };
 }

@@ -22,6 +22,8 @@ import { entriesPerSecond, hubCatchUpMs, type Outage, type Seen } from "./verdic
 const deadlineMs = 2000;
 /** The issue's minimum of 10,000 requests in a minute, with room for a slow start. */
 const requestsPerSecond = 200;
+/** How often each ingress is asked after the last machine was given back, before the load may end. */
+const askedAfterReturn = 10;
 /** After everything was found everywhere: copies that come late are copies all the same. */
 const settleMs = 3000;
 /** How long the load grows, and of a short run no more than this share. */
@@ -141,6 +143,10 @@ export async function withStage<Result>(
       },
       startCheck,
       async finish() {
+        const returnedMs = Math.max(...outages.map((outage) => outage.returnedMs ?? outage.fromMs));
+        const askedMs =
+          (askedAfterReturn * nodes.length * 1000) / requestLoad(site, options).perSecond;
+        await clock.sleep(Math.max(0, returnedMs + askedMs - clock.wallMs()), { signal });
         progress("load ends; waiting for what is in flight");
         const [requestResult, entryResult] = await Promise.all([
           requests.finish(),
