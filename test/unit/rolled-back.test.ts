@@ -208,6 +208,36 @@ async function putBack(cell: Cell, clock: SimulatedClock) {
   return { one, two, own };
 }
 
+for (const { witness, level } of [
+  { witness: "n2", level: "hub" },
+  { witness: "hub", level: "peer" },
+] as const)
+  test(`D6, D7: a log that was given up before ${witness} covers no write at ${level}, whatever is told of it there`, () =>
+    withCell(["n1", "n2"], async (cell, clock) => {
+      cell.connect("n1", "hub");
+      await settled(clock, append(nodeOf(cell, "n1"), 1, 5, "hub"));
+      cell.cut("n1", "hub");
+      const { one, two, own } = await putBack(cell, clock);
+      const pieces = { origin: own, from: 6, to: 9, entries: otherLife(own, 6, 9) };
+      const policies = { telemetry: { drop: [] } };
+      await cell.hub.ingest("cell-a", encodeBatch({ ...pieces, policies }));
+      const waiting = append(one, 20, 22, level);
+      cell.connect("n1", witness);
+      const logs = async () => Object.keys(await one.store.vector()).length;
+      await until(clock, "another log", async () => (await logs()) === 2);
+      const there = async () =>
+        level === "peer"
+          ? await keysOf(two.store)
+          : (await readAll(cell.hub)).map(({ key }) => `p1/1/${key?.sequence}`);
+      const said = waiting.then(async ({ state }) => ({ state, keys: new Set(await there()) }));
+      cell.connect("n1", level === "hub" ? "hub" : "n2");
+      const { state, keys: held } = await settled(clock, said);
+      if (state === "reached") assert.ok(held.isSupersetOf(new Set(keys(20, 22))), "is there");
+      await until(clock, `all at ${level}`, async () => (await there()).length === 12);
+      const after = await settled(clock, append(one, 23, 23, level));
+      assert.equal(after.state, "reached");
+    }));
+
 test("D6, D7: put back with its memory, it meets a peer with more of its log: what both have stays, the rest moves", () =>
   withCell(["n1", "n2"], async (cell, clock) => {
     const { one, two, own } = await putBack(cell, clock);

@@ -11,7 +11,7 @@ import { createSignals } from "../../lib/signals.ts";
 import { closingOnFailure, createGroupCommit, openDatabase } from "../../runtime/sqlite/index.ts";
 import { claimIdentity } from "../streams/claim.ts";
 import { inodeOf, newIncarnation, writeMarker } from "../streams/identity.ts";
-import { judge, type Ask } from "../streams/put-back.ts";
+import { judge, observed, type Ask } from "../streams/put-back.ts";
 import { refuse } from "../streams/refusal.ts";
 import { checkWrites, unknownCollection } from "./check.ts";
 import { createAges } from "./ages.ts";
@@ -79,6 +79,8 @@ export function openDocumentStore(
 
   let declared: ReadonlyMap<string, CollectionDeclaration> = new Map();
   let grownVector = false;
+  /** Own logs of which others had more. */
+  const givenUp = new Set<string>();
   const signals = createSignals<{ grown: DocumentsGrown }>({
     onListenerError: (error) => log.error("a listener of the document store failed", { error }),
   });
@@ -223,8 +225,9 @@ export function openDocumentStore(
     async observe(told, proof) {
       const { name, stored: top, floor } = engine.own;
       const verdict = judge({ name, top, floor }, told, proof, compareOperations);
-      if (verdict.state === "fine") return { origin: name, rotated: false };
-      if (verdict.state === "ask") return { origin: name, rotated: false, ask: verdict.ask };
+      if (verdict.state === "fine") return observed(name, givenUp, { rotated: false });
+      if (verdict.state === "ask")
+        return observed(name, givenUp, { rotated: false, ask: verdict.ask });
       const { same } = verdict;
       const origin = `${node}.${newIncarnation(random, clock.wallMs())}`;
       // Who was being given documents begins anew.
@@ -235,9 +238,10 @@ export function openDocumentStore(
         const isForgotten = proof?.state === "forgotten";
         engine.rotate(origin, { same, isForgotten, write: writeAgain });
         tables.setView(renewed);
+        givenUp.add(name);
         return true;
       });
-      if (!rotated) return { origin: engine.own.name, rotated };
+      if (!rotated) return observed(engine.own.name, givenUp, { rotated });
       view = renewed;
       log.error("others have more of this store's log than the store itself: it was put back", {
         origin: name,
@@ -246,7 +250,7 @@ export function openDocumentStore(
         same,
         theirTop: told[name],
       });
-      return { origin, rotated, disputed: name };
+      return observed(origin, givenUp, { rotated });
     },
     truncate: (limits) => writer.write(() => engine.truncate(limits)),
     expire: (query) => writer.write(() => expiry.step(declared.values(), query)),

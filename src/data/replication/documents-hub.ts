@@ -20,7 +20,7 @@ import type { Vector } from "../streams/store.ts";
 import { createFilling } from "./documents-fill.ts";
 import { createHubSync, sizeOf, type HubSyncOptions } from "./hub-sync.ts";
 import { laneName, originOfLog } from "../tables/lanes.ts";
-import type { ReplicatedStore } from "./replicated.ts";
+import type { Proof, ReplicatedStore } from "./replicated.ts";
 import { onTracks, parseTrack } from "./tracks.ts";
 import { withoutLogs } from "./vectors.ts";
 
@@ -84,8 +84,13 @@ export function createDocumentsSync<C>(
 ): DocumentsSync<C> {
   const { store, egress, clock, random, log } = deps;
   let leaving: readonly Leaving[] = [];
-  /** Own logs in which the hub has other operations than this store. */
-  const disputed = new Set<string>();
+  /** Own logs that were given up, since the hub or a peer had other operations in them than this store. */
+  let disputed: readonly string[] = [];
+  const observe = async (tops: Vector, proof?: Proof) => {
+    const found = await store.observe(tops, proof);
+    disputed = found.disputed ?? disputed;
+    return found.ask;
+  };
   let attached: { readonly hub: DocumentHub<C>; readonly closed: AbortSignal } | undefined;
   const sent = () => leaving.filter(({ superseded, filling }) => !superseded && !filling);
   const priorities = () => new Set(sent().map(({ priority }) => priority));
@@ -121,7 +126,9 @@ export function createDocumentsSync<C>(
         ),
       ),
     };
-    return disputed.size === 0 ? all : withoutLogs(all, (log) => disputed.has(originOfLog(log)));
+    return disputed.length === 0
+      ? all
+      : withoutLogs(all, (log) => disputed.includes(originOfLog(log)));
   };
   const learn = (
     states: FeedStates,
@@ -147,7 +154,7 @@ export function createDocumentsSync<C>(
   });
   /** Further than it was known to be; of this store's own log no further than that is (D7). */
   const raise = async (feed: Leaving, tops: Vector) => {
-    const { ask } = await store.observe(tops);
+    const ask = await observe(tops);
     if (sync.connected) return;
     for (const [origin, top] of Object.entries(tops))
       if (origin !== ask?.origin && top > (feed.tops[origin] ?? 0)) feed.tops[origin] = top;
@@ -187,11 +194,10 @@ export function createDocumentsSync<C>(
       const states = await hub.feeds(wishesOf(asked), { signal });
       for (const state of Object.values(states)) {
         if (state?.state !== "open") continue;
-        const { ask } = await store.observe(state.tops);
+        const ask = await observe(state.tops);
         if (!ask) continue;
         const same = Math.max(0, ...asked.map(({ tops }) => tops[ask.origin] ?? 0));
-        const found = await store.observe(state.tops, { state: "told", same });
-        if (found.disputed !== undefined) disputed.add(found.disputed);
+        await observe(state.tops, { state: "told", same });
       }
       learn(states, asked, (feed, tops) => {
         feed.tops = { ...tops };
@@ -335,7 +341,7 @@ export function createDocumentsSync<C>(
         const wish = Object.hasOwn(wishes, name) ? wishes[name] : undefined;
         return !superseded && wish?.shape === shape && wish.revision === revision;
       });
-      const undisputed = (tops: Vector) => withoutLogs(tops, (log) => disputed.has(log));
+      const undisputed = (tops: Vector) => withoutLogs(tops, (log) => disputed.includes(log));
       return Object.fromEntries(
         known.map(({ name, tops }) => [name, { state: "open", tops: undisputed(tops) }]),
       );

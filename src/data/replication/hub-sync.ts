@@ -90,8 +90,8 @@ export function createHubSync<C>(
   const { budget } = options;
   const turns = createTurns(priorityOf);
   let hubVector: Record<string, number> = {};
-  /** Own logs in which the hub has other entries than this store. */
-  const disputed = new Set<string>();
+  /** Own logs that were given up, since the hub or a peer had other entries in them than this store. */
+  let disputed: readonly string[] = [];
   /** This store's vector as last heard; undefined when it is to be asked. */
   let latest: Vector | undefined;
   let marked = true;
@@ -126,9 +126,14 @@ export function createHubSync<C>(
       limit.done();
     }
   };
+  const observe = async (told: Vector, proof?: Proof) => {
+    const found = await store.observe?.(told, proof);
+    disputed = found?.disputed ?? disputed;
+    return found?.ask;
+  };
   const askVector = async (hub: Hub<C>, signal: AbortSignal) => {
     const told = await withTimeout(signal, (limit) => hub.vector({ signal: limit }));
-    const { ask } = (await store.observe?.(told)) ?? {};
+    const ask = await observe(told);
     if (ask) {
       const same = Math.max(
         0,
@@ -136,8 +141,7 @@ export function createHubSync<C>(
           originOfLog(name) === ask.origin ? top : 0,
         ),
       );
-      const found = await store.observe?.(told, { state: "told", same });
-      if (found?.disputed !== undefined) disputed.add(found.disputed);
+      await observe(told, { state: "told", same });
     }
     learn({ ...told });
     lag.heard();
@@ -292,7 +296,7 @@ export function createHubSync<C>(
 
   return {
     async overhear(told) {
-      const { ask } = (await store.observe?.(told)) ?? {};
+      const ask = await observe(told);
       if (connected) return;
       const known = { ...hubVector };
       for (const [name, top] of Object.entries(told)) {
@@ -317,9 +321,9 @@ export function createHubSync<C>(
       void run(hub, controller.signal);
     },
     vector: () =>
-      disputed.size === 0
+      disputed.length === 0
         ? hubVector
-        : withoutLogs(hubVector, (name) => disputed.has(originOfLog(name))),
+        : withoutLogs(hubVector, (name) => disputed.includes(originOfLog(name))),
     get connected() {
       return connected;
     },

@@ -37,7 +37,7 @@ export function createOwnLog(
 ): OwnLog {
   const { store, clock, log } = deps;
   const { methods, timeoutMs } = options;
-  const disputed = new Set<string>();
+  let disputed: readonly string[] = [];
   /** Links over which this store's log was found to be the same there. */
   const met = new WeakSet<Link>();
   const doubtedUntilMs = new Map<string, number>();
@@ -55,9 +55,14 @@ export function createOwnLog(
     const documents = await link.request(`${methods}.snapshot`, wish, { timeoutMs });
     return documents.length > 0 ? { state: "forgotten" } : { state: "shown", ask, piece };
   };
+  const observe = async (told: Vector, proof?: Proof): Promise<Observed> => {
+    const found = await store.observe(told, proof);
+    disputed = found.disputed ?? disputed;
+    return found;
+  };
   const settle = async (link: Link, told: Vector, first: Observed): Promise<Observed> => {
     let found = first;
-    while (found.ask) found = await store.observe(told, await prove(link, found.ask));
+    while (found.ask) found = await observe(told, await prove(link, found.ask));
     return found;
   };
   const doubting = (origin: string, told: Vector) => ({
@@ -69,12 +74,11 @@ export function createOwnLog(
 
   return {
     async hear(link, node, told) {
-      const first = await store.observe(told, met.has(link) ? undefined : { state: "met" });
+      const first = await observe(told, met.has(link) ? undefined : { state: "met" });
       const isMore = first.ask !== undefined && first.ask.isMeeting !== true;
       if (isMore && isDoubted(node)) return doubting(first.origin, told);
-      const { origin, rotated, disputed: before } = await settle(link, told, first);
+      const { origin, rotated } = await settle(link, told, first);
       met.add(link);
-      if (before !== undefined) disputed.add(before);
       if (rotated) log.warn("replication goes on under a new origin", { origin });
       if (!isMore || origin !== first.origin) {
         doubtedUntilMs.delete(node);
@@ -90,12 +94,12 @@ export function createOwnLog(
       return doubting(origin, told);
     },
     async overhear(told) {
-      const { origin, ask } = await store.observe(told);
+      const { origin, ask } = await observe(told);
       if (!ask) return { told, isMore: false };
       return { told: withoutLogs(told, (name) => name === origin), isMore: true };
     },
     undisputed: (vector) =>
-      disputed.size === 0 ? vector : withoutLogs(vector, (name) => disputed.has(name)),
+      disputed.length === 0 ? vector : withoutLogs(vector, (name) => disputed.includes(name)),
     // Who is linked is asked again when that is over; of others nobody knows.
     doubted: () =>
       [...doubtedUntilMs].flatMap(([node, untilMs]) =>

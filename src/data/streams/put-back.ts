@@ -27,14 +27,27 @@ export type Proof =
   /** The hub gives no log back. What it ever told of before, it got from here. */
   | { readonly state: "told"; readonly same: number };
 
-/** `disputed`: the log that was given up just now, since others have more of it: what they tell of it is not this store's. */
 export type Observed = {
   readonly origin: string;
   readonly rotated: boolean;
-  readonly disputed?: string;
+  /**
+   * Every log that was given up since the opening, whoever it was that had more of it: what others tell of
+   * these is not this store's. Absent: none.
+   */
+  readonly disputed?: readonly string[];
   /** For the next call, with the answer. */
   readonly ask?: Ask;
 };
+
+/** `givenUp`: since the opening. One that the store is on again, for the transaction failed, is none. */
+export function observed(
+  origin: string,
+  givenUp: ReadonlySet<string>,
+  found: Pick<Observed, "rotated" | "ask">,
+): Observed {
+  const disputed = [...givenUp].filter((name) => name !== origin);
+  return { origin, ...found, ...(disputed.length > 0 ? { disputed } : {}) };
+}
 
 type OwnLog = {
   readonly name: string;

@@ -34,7 +34,7 @@ import { createGroups } from "./groups/sqlite-groups.ts";
 import { markHub } from "./hub-mark.ts";
 import { createLeaving } from "./leaving.ts";
 import { createMerge } from "./merge.ts";
-import { judge, type Ask } from "./put-back.ts";
+import { judge, observed, type Ask } from "./put-back.ts";
 import { compareShown } from "./shown.ts";
 import { createReading } from "./reading.ts";
 import { createShedding } from "./shedding.ts";
@@ -127,6 +127,8 @@ export function openStreamStore(
   const beyond = createBeyond(db, tables, scope);
   const openedMs = clock.monotonicMs();
   let waitingBytes = 0;
+  /** Own logs of which others had more. */
+  const givenUp = new Set<string>();
   const signals = createSignals<{ grown: Grown }>({
     onListenerError: (error) => log.error("a listener of the stream store failed", { error }),
   });
@@ -274,17 +276,19 @@ export function openStreamStore(
     async observe(told, proof) {
       const { name, top } = merge.own;
       const verdict = judge({ name, top, floor: 0 }, told, proof, compareEntries);
-      if (verdict.state === "fine") return { origin: name, rotated: false };
-      if (verdict.state === "ask") return { origin: name, rotated: false, ask: verdict.ask };
+      if (verdict.state === "fine") return observed(name, givenUp, { rotated: false });
+      if (verdict.state === "ask")
+        return observed(name, givenUp, { rotated: false, ask: verdict.ask });
       const { same } = verdict;
       const origin = `${node}.${newIncarnation(random, clock.wallMs())}`;
       const rotated = await writer.write(() => {
         // Another peer may have shown it meanwhile.
         if (merge.own.name !== name) return false;
         merge.rotate(origin, same);
+        givenUp.add(name);
         return true;
       });
-      if (!rotated) return { origin: merge.own.name, rotated };
+      if (!rotated) return observed(merge.own.name, givenUp, { rotated });
       log.error("others have more of this store's log than the store itself: it was put back", {
         origin: name,
         now: origin,
@@ -292,7 +296,7 @@ export function openStreamStore(
         same,
         theirTop: told[name],
       });
-      return { origin, rotated, disputed: name };
+      return observed(origin, givenUp, { rotated });
     },
     async retain() {
       segments.trim();
