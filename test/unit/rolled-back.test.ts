@@ -270,6 +270,21 @@ test("D6, D7: put back with its memory, it wrote more than it had lost before it
     assert.deepEqual(one.replication.doubted(), []);
   }));
 
+test("D6, D7: put back with its memory, it wrote more than it had lost: what a peer tells of it before it was met covers no write", () =>
+  withCell(["n1", "n2"], async (cell, clock) => {
+    const { one, two } = await putBack(cell, clock);
+    const said = append(one, 20, 22, "peer").then(async ({ state }) => ({
+      state,
+      keys: new Set(await keysOf(two.store)),
+    }));
+    await append(one, 23, 29, "local");
+    cell.connect("n1", "n2");
+    const { state, keys: held } = await settled(clock, said);
+    if (state === "reached") assert.ok(held.isSupersetOf(new Set(keys(20, 22))), "is there");
+    await until(clock, "all on n2", async () => (await keysOf(two.store)).length === 19);
+    assert.equal((await settled(clock, append(one, 30, 30, "peer"))).state, "reached");
+  }));
+
 test("D6: a peer that cannot read what it is asked for when it is met is sent the log all the same", () =>
   withCell(["n1", "n2"], async (cell, clock) => {
     const [one, two] = [nodeOf(cell, "n1"), nodeOf(cell, "n2")];

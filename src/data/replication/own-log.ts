@@ -20,8 +20,10 @@ export interface OwnLog {
     node: string,
     told: Vector,
   ): Promise<{ origin: string; told: Vector; isDoubted: boolean }>;
-  /** The same where it cannot be asked. `isMore`: it is to be asked. */
-  overhear(told: Vector): Promise<{ told: Vector; isMore: boolean }>;
+  /** The same where it cannot be asked: before it was met, nothing of this log counts. `isMore`: it is to be asked. */
+  overhear(link: Link | undefined, told: Vector): Promise<{ told: Vector; isMore: boolean }>;
+  /** This store's log was found to be the same there. */
+  hasMet(link: Link | undefined): boolean;
   /** Without logs that were given up since others had more of them: nobody can say which entries they have. */
   undisputed(vector: Vector): Vector;
   /** Who told of more than it could show when it was last asked. */
@@ -72,9 +74,11 @@ export function createOwnLog(
   });
   const isDoubted = (node: string) => (doubtedUntilMs.get(node) ?? 0) > clock.monotonicMs();
 
+  const hasMet = (link: Link | undefined) => link !== undefined && met.has(link);
+
   return {
     async hear(link, node, told) {
-      const first = await observe(told, met.has(link) ? undefined : { state: "met" });
+      const first = await observe(told, hasMet(link) ? undefined : { state: "met" });
       const isMore = first.ask !== undefined && first.ask.isMeeting !== true;
       if (isMore && isDoubted(node)) return doubting(first.origin, told);
       const { origin, rotated } = await settle(link, told, first);
@@ -93,11 +97,15 @@ export function createOwnLog(
       });
       return doubting(origin, told);
     },
-    async overhear(told) {
+    async overhear(link, told) {
       const { origin, ask } = await observe(told);
-      if (!ask) return { told, isMore: false };
-      return { told: withoutLogs(told, (name) => name === origin), isMore: true };
+      if (!ask && hasMet(link)) return { told, isMore: false };
+      return {
+        told: withoutLogs(told, (name) => name === origin),
+        isMore: ask !== undefined,
+      };
     },
+    hasMet,
     undisputed: (vector) =>
       disputed.length === 0 ? vector : withoutLogs(vector, (name) => disputed.includes(name)),
     // Who is linked is asked again when that is over; of others nobody knows.

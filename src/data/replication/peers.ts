@@ -213,7 +213,9 @@ export function createReplication(deps: ReplicationDeps, options: ReplicationOpt
         const isMore = Object.entries(told).some(
           ([name, top]) => isOwn(name) && top > (mine[name] ?? 0),
         );
-        const heard = isMore ? await ownLog.overhear(told) : { told, isMore };
+        // On a fresh link it tells this in the same moment in which it is asked for the last that it has.
+        const isBelieved = !isMore && ownLog.hasMet(state.link);
+        const heard = isBelieved ? { told, isMore } : await ownLog.overhear(state.link, told);
         if (heard.isMore && state.link) void compare(state, state.link);
         state.vector = { ...heard.told };
         tell(state, {});
