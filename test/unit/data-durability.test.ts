@@ -228,7 +228,7 @@ test("D6: level hub is refused while a node knows of no hub, of streams and docu
   const entries = createDurability({
     ...deps,
     store: {
-      ...{ node: "n1", vector: async () => cover, offer: () => undefined },
+      ...{ node: "n1", vector: async () => cover, lanes: async () => ({}), offer: () => undefined },
       append: async () => ({ state: "stored", stored: 1, duplicates: 0, cover }),
     },
   });

@@ -254,3 +254,24 @@ test("the budget of a second: at most its bytes at once; what is urgent waits fo
   await slow.open();
   assert.equal(slow.room(common), 4096);
 });
+
+test("C3, D6: of all that was committed of a stream with a lane the hub has no less for what others wrote behind it", async () => {
+  const node = await openNode({ streams: [telemetry, alarms] });
+  const durability = durabilityOf(node);
+  const level = { level: "hub" } as const;
+  const ended = async <T>(work: Promise<T>) => {
+    for (let second = 0; second < 12; second++) await node.clock.advance(1000);
+    return await work;
+  };
+  for (const stream of ["alarms", "telemetry"]) {
+    const batch = range(1, 3).map((n) => entry(n, { stream }));
+    const outcome = await ended(durability.append(batch, { level, timeoutMs: 10_000 }));
+    assert.equal(outcome.state, "reached");
+  }
+  const settle = (stream: string) =>
+    ended(durability.settle([{ stream, level }], { cover: undefined, timeoutMs: 10_000 }));
+  for (const stream of ["alarms", "telemetry"])
+    assert.deepEqual(await settle(stream), { reached: level });
+  durability.stop();
+  await node.close();
+});

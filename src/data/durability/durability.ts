@@ -13,10 +13,11 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { withoutLogs } from "../replication/vectors.ts";
 import type { StreamStore, Vector } from "../streams/store.ts";
+import { laneName } from "../tables/lanes.ts";
 import { createReach, levelImpossible, type Impossible, type ReachDeps } from "./reach.ts";
 
 export type DurabilityDeps = Omit<ReachDeps, "node"> & {
-  readonly store: Pick<StreamStore, "node" | "append" | "offer" | "vector">;
+  readonly store: Pick<StreamStore, "node" | "append" | "offer" | "vector" | "lanes">;
   /** Whether anything of a stream may leave the cell. */
   readonly leaves: (stream: string) => boolean;
   readonly log: Log;
@@ -40,8 +41,8 @@ export interface Durability {
   /** Why one of these can never be reached: for what is stored by other ways than `append`. */
   refusal(promised: readonly PromisedLevel[]): Impossible | undefined;
   /**
-   * Waits until what was committed under `cover` is where its streams shall be. Without `cover`: all
-   * that was committed here so far.
+   * Waits until what was committed under `cover` is where its streams shall be. Without `cover`: all of
+   * these that was committed here so far.
    */
   settle(
     promised: readonly PromisedLevel[],
@@ -119,10 +120,19 @@ export function createDurability(deps: DurabilityDeps): Durability {
       const untilMs = clock.monotonicMs() + timeoutMs;
       const isForeign = (log: string) => !log.startsWith(`${store.node}.`);
       const committed = cover ?? withoutLogs(await store.vector(), isForeign);
+      const lanes = cover ? {} : await store.lanes();
+      // The lane of a stream stands still behind its last entry, while the log goes on with others.
+      const committedOf = (stream: string): Vector =>
+        Object.fromEntries(
+          Object.entries(committed).map(([origin, top]) => [
+            origin,
+            lanes[laneName(origin, stream)] ?? top,
+          ]),
+        );
       const missed = await Promise.all(
         promised.map(async ({ stream, level }) => {
           const options = { untilMs, streams: [stream] };
-          return (await reach.wait(level, committed, options)) ? [] : [level];
+          return (await reach.wait(level, committedOf(stream), options)) ? [] : [level];
         }),
       );
       const [asked] = missed.flat();
