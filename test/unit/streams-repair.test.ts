@@ -3,6 +3,7 @@ import { strict as assert } from "node:assert";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
+  createReplication,
   decodeBatch,
   encodeBatch,
   openGlobalStore,
@@ -10,7 +11,12 @@ import {
   registerGlobalStore,
   type LocalStreamStore,
 } from "../../src/data/index.ts";
-import { virtualRouter } from "../../src/drill/simulated/convergence/links.ts";
+import {
+  noFaults,
+  peerOf,
+  virtualLink,
+  virtualRouter,
+} from "../../src/drill/simulated/convergence/links.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
 import { silentLog as log } from "../../src/lib/log.ts";
 import { seededRandom, type Random } from "../../src/lib/random.ts";
@@ -132,11 +138,11 @@ for (const { name, egress, isWhole } of [
     await cell.close();
   });
 
-test("S3: copies are of the positions asked for, of rows, segments and entries that came twice; of damage alone there is none", async () => {
-  using folder = temporaryFolder();
+/** Entries 1..60, sealed by n1, and accepted by n2 as well: its log is positions of what n1 sealed. */
+async function openTwice(folder: string) {
   const clock = createSimulatedClock();
-  const path = join(folder.path, "n1.db");
-  const other = await openSealing(join(folder.path, "n2.db"), { clock, node: "n2", seed: 2 });
+  const path = join(folder, "n1.db");
+  const other = await openSealing(join(folder, "n2.db"), { clock, node: "n2", seed: 2 });
   const open = () => openSealing(path, { clock, node: "n1", seed: 1, sealing: small });
   const store = await open();
   const all = range(1, 60).map((n) => entry(n));
@@ -148,7 +154,16 @@ test("S3: copies are of the positions asked for, of rows, segments and entries t
   const origins = [(await store.status()).origin, theirs.origin];
   await store.close();
   await other.close();
+  const openDamaged = () => {
+    meddle(path, "UPDATE segment_bytes SET bytes = zeroblob(100) WHERE id = 11");
+    return open();
+  };
+  return { clock, origins, theirs: theirs.origin, open, openDamaged };
+}
 
+test("S3: copies are of the positions asked for, of rows, segments and entries that came twice; of damage alone there is none", async () => {
+  using folder = temporaryFolder();
+  const { origins, open, openDamaged } = await openTwice(folder.path);
   const copied = async (from: LocalStreamStore, origin: string, [first, last] = [1, 60]) => {
     const query = { origin, stream: "telemetry", from: first ?? 1, to: last ?? 60 };
     const bytes = await from.repairs.copy({ ...query, fromMs: 0, toMs: Number.MAX_SAFE_INTEGER });
@@ -163,14 +178,71 @@ test("S3: copies are of the positions asked for, of rows, segments and entries t
   }
   await sound.close();
 
-  meddle(path, "UPDATE segment_bytes SET bytes = zeroblob(100) WHERE id = 11");
-  const damaged = await open();
+  const damaged = await openDamaged();
   for (const origin of origins) {
     const found = await copied(damaged, origin);
     assert.deepEqual(found, expected(origin, [...range(1, 10), ...range(21, 60)]));
     assert.deepEqual(await copied(damaged, origin, [12, 24]), expected(origin, range(21, 24)));
+    await assert.rejects(damaged.log({ origin, from: 11 }), { code: "segment-damaged" });
+  }
+  // Given up, it stops no log: neither the one it is of, nor one whose entries came twice.
+  for (const { segment } of await damaged.repairs.damage()) await damaged.repairs.giveUp(segment);
+  for (const origin of origins) {
+    const rest = await damaged.log({ origin, from: 11 });
+    assert.deepEqual([rest?.entries, rest?.to], [40, 60]);
   }
   await damaged.close();
+});
+
+test("S4: a log that a peer cannot read on stops none of the others, and goes on when the damage is given up", async () => {
+  using folder = temporaryFolder();
+  const { clock, theirs, openDamaged } = await openTwice(folder.path);
+  const damaged = await openDamaged();
+  const openNode = (node: string, seed: number) =>
+    openSealing(join(folder.path, `${node}.db`), { clock, node, seed });
+  const [third, fourth] = [await openNode("n3", 3), await openNode("n4", 4)];
+  await fourth.append(range(101, 120).map((n) => entry(n)));
+  const later = await fourth.log({ origin: (await fourth.status()).origin, from: 1 });
+  assert.ok(later);
+  await damaged.apply(later.bytes);
+  const named = Object.keys(await damaged.vector());
+  assert.ok(
+    named.indexOf(theirs) < named.indexOf(later.origin),
+    "the one that stops is asked first",
+  );
+
+  const trustDomain = "cell-a.skerry";
+  const random = seededRandom(5);
+  const warnings: string[] = [];
+  const warned = { ...log, warn: (message: string) => void warnings.push(message) };
+  const nodeOf = (node: string, store: LocalStreamStore) => {
+    const router = virtualRouter();
+    const replication = createReplication(
+      { store, clock, random, log: warned },
+      { node, trustDomain },
+    );
+    replication.register(router);
+    return { replication, end: { peer: peerOf(trustDomain, "node", node), router } };
+  };
+  const [one, two] = [nodeOf("n1", damaged), nodeOf("n3", third)];
+  const link = virtualLink(
+    { clock, random, faults: () => noFaults },
+    { left: one.end, right: two.end },
+  );
+  two.replication.attach(link.right);
+  const topsAfter = async (rounds: number) => {
+    for (let turn = 0; turn < rounds * 20; turn++) await clock.advance(50);
+    const vector = await third.vector();
+    return [vector[theirs], vector[later.origin]];
+  };
+  assert.deepEqual(await topsAfter(5), [10, 20]);
+  assert.deepEqual(warnings, ["a peer cannot read on in a log", "a peer cannot read on in a log"]);
+  for (const { segment } of await damaged.repairs.damage()) await damaged.repairs.giveUp(segment);
+  assert.deepEqual(await topsAfter(5), [60, 20]);
+
+  link.cut();
+  for (const { replication } of [one, two]) replication.stop();
+  for (const store of [damaged, third, fourth]) await store.close();
 });
 
 test("S3: the scrub finds damage that nobody reads, one segment a turn, all of them once a day, and gives plans to older segments", async () => {

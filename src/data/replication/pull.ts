@@ -3,6 +3,7 @@
  * to do so: its log is pulled only when a whole round brought nothing new. One peer at a time serves
  * an origin.
  */
+import { SkerryError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Link } from "../../transport/index.ts";
 import type { ReplicatedStore, Vector } from "./replicated.ts";
@@ -18,10 +19,12 @@ export function createPuller(
   deps: { store: ReplicatedStore; log: Log },
   options: { methods: string; batchBytesMax: number; timeoutMs: number },
 ): Puller {
-  const { store } = deps;
+  const { store, log } = deps;
   const { snapshots } = store;
   const whole = snapshots && createSnapshotPuller({ ...deps, snapshots }, options);
   const pulling = new Set<string>();
+  /** Of which a peer cannot read on, as was told. */
+  const damaged = new Set<string>();
   const busy = new WeakSet<Link>();
   /** How far this store was when the peer was last compared with. */
   const lastTops = new WeakMap<Link, Map<string, number>>();
@@ -40,6 +43,15 @@ export function createPuller(
       if (answer.origin !== origin || answer.top <= top) return true;
       top = answer.top;
     }
+    damaged.delete(origin);
+    return true;
+  };
+  /** A log that its holder cannot read on, nor anybody else's behind it: the others go on. */
+  const passOver = (link: Link, origin: string) => (error: unknown) => {
+    if (!(error instanceof SkerryError) || error.code !== "segment-damaged") throw error;
+    if (!damaged.has(origin))
+      log.warn("a peer cannot read on in a log", { peer: link.peer.path[1], origin, error });
+    damaged.add(origin);
     return true;
   };
 
@@ -63,7 +75,10 @@ export function createPuller(
           if (moving || pulling.has(origin)) continue;
           pulling.add(origin);
           try {
-            if (!(await pullOrigin(link, origin, top, until))) isForgotten = true;
+            const isThere = await pullOrigin(link, origin, top, until).catch(
+              passOver(link, origin),
+            );
+            if (!isThere) isForgotten = true;
           } finally {
             pulling.delete(origin);
           }

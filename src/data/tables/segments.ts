@@ -77,7 +77,8 @@ export type Segments = Pick<
       epoch: number,
       sequence: number,
     ): SealedRow | undefined;
-    rowById(held: Held, id: number): SealedRow;
+    /** Undefined: it was given up with its segment. Throws `segment-damaged`. */
+    rowById(held: Held, id: number): SealedRow | undefined;
     oldest(stream: StreamRow): Held | undefined;
     /** Inside a transaction that added a segment with these keys. */
     added(held: Held, runs: readonly Run[]): void;
@@ -101,7 +102,7 @@ export function createSegments(
   const { open } = contents;
   const { pieceAt } = directory;
 
-  const openPiece = ({ segment: id }: Piece): Segment | undefined => {
+  const openUnlessLost = (id: number): Segment | undefined => {
     try {
       return open(id);
     } catch (error) {
@@ -109,6 +110,7 @@ export function createSegments(
       return undefined;
     }
   };
+  const openPiece = ({ segment }: Piece) => openUnlessLost(segment);
   const rowsOf = (piece: Piece, after: number, to: number): readonly SealedRow[] => {
     const { origin, firstSequence, lastSequence } = piece;
     const [low, high] = [Math.max(after + 1, firstSequence), Math.min(to, lastSequence)];
@@ -223,7 +225,8 @@ export function createSegments(
       );
     },
     rowById(held, id) {
-      const segment = open(held.id);
+      const segment = openUnlessLost(held.id);
+      if (!segment) return undefined;
       const row = segment.row(firstAbove(segment.ids, id - 1));
       if (row.id === id) return row;
       throw new SkerryError({ code: "internal", message: `segment ${held.id} has no entry ${id}` });
