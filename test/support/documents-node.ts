@@ -6,7 +6,7 @@ import type { Mirrored } from "../../src/agent/mirrored.ts";
 import { createHubBudget } from "../../src/data/index.ts";
 import { startDocumentsPath, type DocumentsPath } from "../../src/agent/paths/documents-path.ts";
 import type { StorageData, StorageThread } from "../../src/agent/storage.ts";
-import { collectionKind, nodeKind } from "../../src/api/index.ts";
+import { collectionKind, configMapKind, nodeKind } from "../../src/api/index.ts";
 import { createDocuments, type DocumentClient } from "../../src/client/index.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
@@ -26,10 +26,11 @@ export type DocumentsNode = {
   metrics(): Promise<string>;
 };
 
-/** As far as this path looks at the mirror: nodes and collections; `tell` after a change of these. */
+/** As far as this path looks at the mirror: nodes, collections, and the cell's hub; `tell` after a change. */
 export function mirroring(
   nodes: readonly string[],
   collections: () => readonly object[],
+  hub?: string,
 ): Mirrored & { tell(): void } {
   const listeners: (() => void)[] = [];
   return {
@@ -38,6 +39,8 @@ export function mirroring(
         if (kind.kind === nodeKind.kind)
           listener(nodes.map((name) => ({ metadata: { name } })) as never);
         if (kind.kind === collectionKind.kind) listener(collections() as never);
+        if (kind.kind === configMapKind.kind && hub !== undefined)
+          listener([{ data: { hub } }] as never);
       };
       listeners.push(tell);
       setImmediate(tell);

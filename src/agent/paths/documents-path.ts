@@ -173,7 +173,7 @@ export async function startDocumentsPath(
     doubted: () => replication.doubted(),
     attachPeer(link) {
       replication.attach(link);
-      if (record.hub !== undefined) news.attach(link);
+      news.attach(link);
     },
     attachHub(link) {
       const connected = connectDocumentHub<ClearedBytes>(link);
