@@ -46,7 +46,7 @@ export function createPuller(
     damaged.delete(origin);
     return true;
   };
-  /** A log that its holder cannot read on, nor anybody else's behind it: the others go on. */
+  /** Of a log that the peer cannot read on just now; the others go on, and this one with the next round. */
   const passOver = (link: Link, origin: string) => (error: unknown) => {
     if (!(error instanceof SkerryError) || error.code !== "segment-damaged") throw error;
     if (!damaged.has(origin))
