@@ -2,10 +2,11 @@
 import { strict as assert } from "node:assert";
 import { after, before, test } from "node:test";
 import { openPostgresStore, type GlobalStore } from "../../src/data/index.ts";
+import { ask, findStreams, readPage, toStreamRow } from "../../src/data/global/postgres/reads.ts";
 import { silentLog } from "../../src/lib/log.ts";
 import { createRecheck } from "../../src/privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
-import { parsePostgresUrl } from "../../src/runtime/postgres/index.ts";
+import { parsePostgresUrl, type Session } from "../../src/runtime/postgres/index.ts";
 import { range } from "../support/data.ts";
 import { startPostgres, type TestPostgres } from "../support/postgres.ts";
 import { waitFor } from "../support/wait.ts";
@@ -180,6 +181,41 @@ test("D8: a stream that is too large loses its oldest entries, and their keys st
     } finally {
       await store.close();
     }
+  }));
+
+test("D9: of large entries PostgreSQL answers those of a page, and no bodies behind them", () =>
+  withStores(1, async (stores, url) => {
+    const total = 100;
+    const bodyBytes = 200 * 1024;
+    // Of two bytes a character: neither side counts characters.
+    const body = { n: "ä".repeat(bodyBytes / 2) };
+    for (let from = 1; from <= total; from += 10)
+      await first(stores).ingest("a", batch("n1.x", from, from + 9, { body }));
+    await using database = await server.open(url);
+    await database.use(async (session) => {
+      let answered = 0;
+      const counting: Session = {
+        ...session,
+        async query(text, values) {
+          const rows = await session.query(text, values);
+          answered = rows.reduce((sum, row) => sum + Buffer.byteLength(JSON.stringify(row)), 0);
+          return rows;
+        },
+      };
+      const streams = (await ask(counting, findStreams({ name: "telemetry" }))).map(toStreamRow);
+      const seen: number[] = [];
+      let pages = 0;
+      for (let afterId = 0, more = true; more; pages++) {
+        const range = { afterId, fromMs: 0, toMs: Date.UTC(2100), limit: 500 };
+        const page = await ask(counting, readPage({ streams, ...range }));
+        assert.ok(answered < 2 * 1024 * 1024, `${answered} bytes were answered for a page`);
+        seen.push(...page.rows.map(({ key }) => key?.sequence ?? 0));
+        ({ lastId: afterId, more } = page);
+      }
+      assert.deepEqual(seen, range(1, total));
+      // 1 MiB is reached by the sixth of a page.
+      assert.equal(pages, Math.ceil(total / 6));
+    });
   }));
 
 postgresFaults(() => server);

@@ -246,6 +246,46 @@ export function globalStoreSuite(name: string, open: OpenGlobalStore): void {
         }
       }));
 
+    test("Q1: entries of which few fill a page are found and measured as small ones are", () =>
+      withStore(async (store, global) => {
+        const total = 60;
+        const note = "€".repeat(30_000);
+        for (let from = 1; from <= total; from += 10) {
+          const entries = range(from, from + 9).map((n) => ({
+            // Every third is small: what fills a page differs.
+            ...entry(n, { body: { n, ...(n % 3 === 0 ? {} : { note }) } }),
+            atMs: n * 1000,
+            position: { origin: "n1.a", sequence: n },
+          }));
+          const policies = { telemetry: { keep: ["n", "note"] } };
+          const place = { origin: "n1.a", from, to: from + 9 };
+          await store.ingest("a", encodeBatch({ ...place, entries, policies }));
+        }
+        const engine = openGlobalQueries({ clock: systemClock }, { global });
+        const ask = async (request: Record<string, unknown>) => {
+          const query = checkEntriesQuery({ timeoutMs: 30_000, ...request } as never);
+          const { rows } = await engine.entries({ stream: "telemetry", query });
+          return rows.map((row): unknown => JSON.parse(row));
+        };
+        try {
+          const windows = await ask({ window: "20s", aggregate: ["count", "sum(n)"] });
+          assert.deepEqual(
+            (windows as { values: unknown }[]).map(({ values }) => values),
+            [range(1, 19), range(20, 39), range(40, 59), [60]].map((ns) => ({
+              count: ns.length,
+              "sum(n)": ns.reduce((sum, n) => sum + n, 0),
+            })),
+          );
+          const found = await ask({ where: "n > 7 and n < 55", fields: ["n"], limit: 1000 });
+          assert.deepEqual(
+            (found as { body: { n: number } }[]).map(({ body }) => body.n),
+            range(8, 54),
+          );
+        } finally {
+          await engine.close();
+        }
+      }));
+
     test("D2: what comes twice, late or with a gap changes nothing", () =>
       withStore(async (store) => {
         assert.deepEqual(await store.ingest("a", batch("n1.x", 1, 5)), {

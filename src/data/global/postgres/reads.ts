@@ -96,15 +96,9 @@ export function* readPage(query: PageQuery): Asking<Page> {
   const rows = yield entriesOf({ pieces, fromMs, toMs, limit: limit + 1 });
 
   const streamById = new Map(streams.map((stream) => [stream.id, stream]));
-  const page: Page["rows"][number][] = [];
-  let bytes = 0;
-  for (const row of rows) {
-    if (page.length >= limit || bytes >= pageBytesMax)
-      return { rows: page, lastId: page.at(-1)?.id ?? afterId, more: true };
-    const entry = toEntry(row, streamById);
-    bytes += entry.body.length;
-    page.push(entry);
-  }
+  const page = rows.slice(0, limit).map((row) => toEntry(row, streamById));
+  if (page.length < Number(rows[0]?.["found"] ?? 0))
+    return { rows: page, lastId: page.at(-1)?.id ?? afterId, more: true };
   return { rows: page, lastId: lookedTo, more: !whole };
 }
 
@@ -124,6 +118,10 @@ export function* beforeNewest(streams: readonly StreamRow[], count: number): Ask
   return 0;
 }
 
+/**
+ * Bodies are passed on up to the one that reaches `pageBytesMax`: behind it rows only count (`found`).
+ * PostgreSQL knows how long a body is without reading it, and reads large ones for its answer only.
+ */
 function entriesOf(query: {
   pieces: readonly Piece[];
   fromMs: number;
@@ -133,13 +131,18 @@ function entriesOf(query: {
   const { pieces, fromMs, toMs, limit } = query;
   const batches = pieces.map(({ batch }) => batch);
   return {
-    text: `SELECT p.id + e.n - p.n AS id, e.stream, o.name AS origin, e.position, e.producer, e.epoch,
-       e.sequence, (extract(epoch FROM e.at) * 1000)::bigint AS at_ms, e.body
-     FROM unnest($1::int[], $2::bigint[], $3::int[], $4::int[], $5::bigint[]) AS p(stream, batch, n, last_n, id)
-       JOIN skerry.entry e ON e.stream = p.stream AND e.batch = p.batch AND e.n BETWEEN p.n AND p.last_n
-       JOIN skerry.origin o ON o.id = e.origin
-     WHERE e.batch BETWEEN $6 AND $7 AND e.at >= to_timestamp($8 / 1000.0) AND e.at < to_timestamp($9 / 1000.0)
-     ORDER BY id LIMIT $10`,
+    text: `SELECT * FROM (
+       SELECT *, count(*) OVER () AS found,
+         sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS bytes_before
+       FROM (
+         SELECT p.id + e.n - p.n AS id, e.stream, o.name AS origin, e.position, e.producer, e.epoch,
+           e.sequence, (extract(epoch FROM e.at) * 1000)::bigint AS at_ms, e.body
+         FROM unnest($1::int[], $2::bigint[], $3::int[], $4::int[], $5::bigint[]) AS p(stream, batch, n, last_n, id)
+           JOIN skerry.entry e ON e.stream = p.stream AND e.batch = p.batch AND e.n BETWEEN p.n AND p.last_n
+           JOIN skerry.origin o ON o.id = e.origin
+         WHERE e.batch BETWEEN $6 AND $7 AND e.at >= to_timestamp($8 / 1000.0) AND e.at < to_timestamp($9 / 1000.0)
+         ORDER BY id LIMIT $10) AS first) AS measured
+     WHERE bytes_before < $11 ORDER BY id`,
     values: [
       pieces.map(({ stream }) => stream),
       batches,
@@ -151,6 +154,7 @@ function entriesOf(query: {
       fromMs,
       toMs,
       limit,
+      pageBytesMax,
     ],
   };
 }
