@@ -1,10 +1,16 @@
 /** The hub's store on a real PostgreSQL: the suite of every store, and what only this one promises. */
 import { strict as assert } from "node:assert";
 import { after, before, test } from "node:test";
-import { openPostgresStore, type GlobalStore } from "../../src/data/index.ts";
+import {
+  createGlobalQueries,
+  openPostgresDocuments,
+  openPostgresStore,
+  type GlobalStore,
+} from "../../src/data/index.ts";
 import { ask, findStreams, readPage, toStreamRow } from "../../src/data/global/postgres/reads.ts";
+import { checkEntriesQuery, checkQuery } from "../../src/data/queries/check.ts";
 import { silentLog } from "../../src/lib/log.ts";
-import { createRecheck } from "../../src/privacy/gate/index.ts";
+import { createOperationRecheck, createRecheck } from "../../src/privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
 import { parsePostgresUrl, type Session } from "../../src/runtime/postgres/index.ts";
 import { range } from "../support/data.ts";
@@ -216,6 +222,45 @@ test("D9: of large entries PostgreSQL answers those of a page, and no bodies beh
       // 1 MiB is reached by the sixth of a page.
       assert.equal(pages, Math.ceil(total / 6));
     });
+  }));
+
+test("Q5: a query over streams that PostgreSQL lets wait holds up none over documents", () =>
+  withStores(1, async (stores, url) => {
+    await first(stores).ingest("a", batch("n1.x", 1, 5));
+    const address = parsePostgresUrl(url);
+    const deps = { clock: systemClock, random: systemRandom, log: silentLog };
+    const recheck = createOperationRecheck();
+    const documents = await openPostgresDocuments({ ...deps, recheck }, { address });
+    const queries = createGlobalQueries(deps, { global: { address } });
+    await using database = await server.open(url);
+    try {
+      let isAnswered = false;
+      const asked = await database.transaction(async (session) => {
+        await session.query("LOCK TABLE skerry.stream IN ACCESS EXCLUSIVE MODE");
+        const query = checkEntriesQuery(undefined);
+        const entries = queries.entries({ stream: "telemetry", query }).finally(() => {
+          isAnswered = true;
+        });
+        entries.catch(() => undefined);
+        await waitFor(
+          async () => {
+            const waiting = await session.query("SELECT 1 FROM pg_locks WHERE NOT granted");
+            return waiting.length > 0;
+          },
+          { what: "the query over streams to wait", timeoutMs },
+        );
+        await assert.rejects(
+          queries.documents({ collection: "none", query: checkQuery(undefined) }),
+          { code: "collection-unknown" },
+        );
+        assert.equal(isAnswered, false);
+        return { entries };
+      });
+      assert.equal((await asked.entries).rows.length, 5);
+    } finally {
+      await queries.stop();
+      await documents.close();
+    }
   }));
 
 postgresFaults(() => server);

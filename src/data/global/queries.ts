@@ -56,7 +56,6 @@ export function openGlobalQueries(
     "address" in global
       ? createPostgresReaders(deps, { ...global, application, reading: createCopyReads })
       : createConnections(deps, { path: global.documentsPath, reading: createCopyReads });
-  // Apart, so that none waits for the other.
   const streams =
     "address" in global
       ? createPostgresReaders(deps, { ...global, application, reading: createPostgresEntryReading })

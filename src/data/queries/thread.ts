@@ -48,21 +48,28 @@ export type GlobalQueries = {
   stop(): Promise<void>;
 };
 
-/** Over what the hub has of cells, in the same kind of thread. */
+/**
+ * Over what the hub has of cells, in the same kind of thread: one for documents and one for streams,
+ * for a thread sleeps while PostgreSQL answers, and neither is to wait for the other.
+ */
 export function createGlobalQueries(
   deps: { clock: Clock },
   files: GlobalQueryFiles,
 ): GlobalQueries {
-  const queries = createOnDemandThread<GlobalQueryMethods>(deps, {
-    what: "queries",
-    idleMs: idleMsDefault,
-    start: () => startQueries<GlobalQueryMethods>(files),
-  });
+  const thread = () =>
+    createOnDemandThread<GlobalQueryMethods>(deps, {
+      what: "queries",
+      idleMs: idleMsDefault,
+      start: () => startQueries<GlobalQueryMethods>(files),
+    });
+  const documents = thread();
+  const streams = thread();
   return {
-    documents: (request) =>
-      queries.use((thread) => thread.call("queries.globalDocuments", request)),
-    entries: (request) => queries.use((thread) => thread.call("queries.globalEntries", request)),
-    stop: () => queries.stop(),
+    documents: (request) => documents.use(({ call }) => call("queries.globalDocuments", request)),
+    entries: (request) => streams.use(({ call }) => call("queries.globalEntries", request)),
+    async stop() {
+      await Promise.all([documents.stop(), streams.stop()]);
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 /**
  * Reads beside the hub's stores in PostgreSQL, for whoever reads a SQLite file through
- * `queries/connections.ts`: one after the other, each in a snapshot, on a connection that holds up nobody
- * else. For a thread of its own (`runtime/postgres/sync.ts`).
+ * `queries/connections.ts`: one after the other, each in a snapshot, on a connection of their own that
+ * the first one opens. For a thread that may wait (`runtime/postgres/sync.ts`).
  */
 import type { Clock } from "../../../lib/clock.ts";
 import { SkerryError } from "../../../lib/errors.ts";
@@ -25,12 +25,15 @@ export function createPostgresReaders<Reads>(
     reading: (sql: Dialect) => Reads;
   },
 ): Omit<Connections<Reads>, "close"> & { close(): Promise<void> } {
-  const postgres = openSyncPostgres(address, {
-    application,
-    setup: "SET search_path = skerry_documents",
-  });
-  const sql = createDialect(postgres);
-  const reads = reading(sql);
+  const open = () => {
+    const postgres = openSyncPostgres(address, {
+      application,
+      setup: "SET search_path = skerry_documents",
+    });
+    const sql = createDialect(postgres);
+    return { postgres, sql, reads: reading(sql) };
+  };
+  let opened: ReturnType<typeof open> | undefined;
   let isClosed = false;
   let waiting = 0;
   let last: Promise<unknown> = Promise.resolve();
@@ -40,7 +43,7 @@ export function createPostgresReaders<Reads>(
     },
     async close() {
       isClosed = true;
-      await postgres.close();
+      await opened?.postgres.close();
     },
     async use(work) {
       if (waiting >= waitingMax)
@@ -52,6 +55,10 @@ export function createPostgresReaders<Reads>(
         });
       waiting++;
       const run = async () => {
+        waiting--;
+        if (isClosed)
+          throw new SkerryError({ code: "closed", message: "queries ended here", retryable: true });
+        const { sql, reads } = (opened ??= open());
         try {
           sql.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
           const result = await inSlices(clock, work(reads));
@@ -60,8 +67,6 @@ export function createPostgresReaders<Reads>(
         } catch (error) {
           sql.rollback();
           throw error;
-        } finally {
-          waiting--;
         }
       };
       const result = last.then(run);
