@@ -1,23 +1,17 @@
 /** The hub's store on a real PostgreSQL: the suite of every store, and what only this one promises. */
 import { strict as assert } from "node:assert";
 import { after, before, test } from "node:test";
-import {
-  createGlobalQueries,
-  openPostgresDocuments,
-  openPostgresStore,
-  type GlobalStore,
-} from "../../src/data/index.ts";
-import { ask, findStreams, readPage, toStreamRow } from "../../src/data/global/postgres/reads.ts";
-import { checkEntriesQuery, checkQuery } from "../../src/data/queries/check.ts";
+import { openPostgresStore, type GlobalStore } from "../../src/data/index.ts";
 import { silentLog } from "../../src/lib/log.ts";
-import { createOperationRecheck, createRecheck } from "../../src/privacy/gate/index.ts";
+import { createRecheck } from "../../src/privacy/gate/index.ts";
 import { systemClock, systemRandom } from "../../src/runtime/clock/index.ts";
-import { parsePostgresUrl, type Session } from "../../src/runtime/postgres/index.ts";
+import { parsePostgresUrl } from "../../src/runtime/postgres/index.ts";
 import { range } from "../support/data.ts";
 import { startPostgres, type TestPostgres } from "../support/postgres.ts";
 import { waitFor } from "../support/wait.ts";
 import { batch, globalStoreSuite, readAllOf } from "./data-global.ts";
 import { postgresFaults } from "./postgres-faults.ts";
+import { postgresReads } from "./postgres-reads.ts";
 
 /** For a machine that is shared and slow. */
 const timeoutMs = 60_000;
@@ -189,78 +183,8 @@ test("D8: a stream that is too large loses its oldest entries, and their keys st
     }
   }));
 
-test("D9: of large entries PostgreSQL answers those of a page, and no bodies behind them", () =>
-  withStores(1, async (stores, url) => {
-    const total = 100;
-    const bodyBytes = 200 * 1024;
-    // Of two bytes a character: neither side counts characters.
-    const body = { n: "ä".repeat(bodyBytes / 2) };
-    for (let from = 1; from <= total; from += 10)
-      await first(stores).ingest("a", batch("n1.x", from, from + 9, { body }));
-    await using database = await server.open(url);
-    await database.use(async (session) => {
-      let answered = 0;
-      const counting: Session = {
-        ...session,
-        async query(text, values) {
-          const rows = await session.query(text, values);
-          answered = rows.reduce((sum, row) => sum + Buffer.byteLength(JSON.stringify(row)), 0);
-          return rows;
-        },
-      };
-      const streams = (await ask(counting, findStreams({ name: "telemetry" }))).map(toStreamRow);
-      const seen: number[] = [];
-      let pages = 0;
-      for (let afterId = 0, more = true; more; pages++) {
-        const range = { afterId, fromMs: 0, toMs: Date.UTC(2100), limit: 500 };
-        const page = await ask(counting, readPage({ streams, ...range }));
-        assert.ok(answered < 2 * 1024 * 1024, `${answered} bytes were answered for a page`);
-        seen.push(...page.rows.map(({ key }) => key?.sequence ?? 0));
-        ({ lastId: afterId, more } = page);
-      }
-      assert.deepEqual(seen, range(1, total));
-      // 1 MiB is reached by the sixth of a page.
-      assert.equal(pages, Math.ceil(total / 6));
-    });
-  }));
-
-test("Q5: a query over streams that PostgreSQL lets wait holds up none over documents", () =>
-  withStores(1, async (stores, url) => {
-    await first(stores).ingest("a", batch("n1.x", 1, 5));
-    const address = parsePostgresUrl(url);
-    const deps = { clock: systemClock, random: systemRandom, log: silentLog };
-    const recheck = createOperationRecheck();
-    const documents = await openPostgresDocuments({ ...deps, recheck }, { address });
-    const queries = createGlobalQueries(deps, { global: { address } });
-    await using database = await server.open(url);
-    try {
-      let isAnswered = false;
-      const asked = await database.transaction(async (session) => {
-        await session.query("LOCK TABLE skerry.stream IN ACCESS EXCLUSIVE MODE");
-        const query = checkEntriesQuery(undefined);
-        const entries = queries.entries({ stream: "telemetry", query }).finally(() => {
-          isAnswered = true;
-        });
-        entries.catch(() => undefined);
-        await waitFor(
-          async () => {
-            const waiting = await session.query("SELECT 1 FROM pg_locks WHERE NOT granted");
-            return waiting.length > 0;
-          },
-          { what: "the query over streams to wait", timeoutMs },
-        );
-        await assert.rejects(
-          queries.documents({ collection: "none", query: checkQuery(undefined) }),
-          { code: "collection-unknown" },
-        );
-        assert.equal(isAnswered, false);
-        return { entries };
-      });
-      assert.equal((await asked.entries).rows.length, 5);
-    } finally {
-      await queries.stop();
-      await documents.close();
-    }
-  }));
-
 postgresFaults(() => server);
+postgresReads(
+  () => server,
+  (work) => withStores(1, (stores, url) => work(first(stores), url)),
+);

@@ -68,7 +68,9 @@ export function* readPage(query: PageQuery): Asking<Page> {
   const fromMs = Math.max(0, Math.min(query.fromMs, timeMaxMs));
   const toMs = Math.max(0, Math.min(query.toMs, timeMaxMs));
   const found = yield {
-    text: `SELECT stream, batch, n, first_id, last_id FROM skerry.piece
+    text: `SELECT stream, batch, n, first_id, last_id,
+       from_at >= to_timestamp($4 / 1000.0) AND to_at < to_timestamp($5 / 1000.0) AS inside
+     FROM skerry.piece
      WHERE stream = ANY($1) AND last_id > $2 AND last_id <= $3
        AND to_at >= to_timestamp($4 / 1000.0) AND from_at < to_timestamp($5 / 1000.0)
      ORDER BY last_id LIMIT $6`,
@@ -76,8 +78,10 @@ export function* readPage(query: PageQuery): Asking<Page> {
   };
   const pieces: Piece[] = [];
   let candidates = 0;
+  // Of pieces that lie in the time whole: what follows is of later pages.
+  let certain = 0;
   for (const row of found.slice(0, piecesMax)) {
-    if (candidates > Math.max(scannedMax, limit)) break;
+    if (certain > limit || candidates > Math.max(scannedMax, limit)) break;
     const firstId = Number(row["first_id"]);
     const skipped = Math.max(0, afterId + 1 - firstId);
     const piece = {
@@ -88,7 +92,9 @@ export function* readPage(query: PageQuery): Asking<Page> {
       lastId: Number(row["last_id"]),
     };
     pieces.push(piece);
-    candidates += piece.lastId - piece.firstId + 1;
+    const entries = piece.lastId - piece.firstId + 1;
+    candidates += entries;
+    if (row["inside"] === true) certain += entries;
   }
   const whole = pieces.length === found.length;
   const lookedTo = whole ? Math.max(afterId, endId) : (pieces.at(-1)?.lastId ?? afterId);
