@@ -9,6 +9,11 @@ import type {
   FieldChange,
   LocalDocumentStore,
 } from "../../src/data/index.ts";
+import { show } from "../../src/data/documents/body.ts";
+import { createEditor, type MergeType } from "../../src/data/documents/editor.ts";
+import type { Json } from "../../src/data/documents/json.ts";
+import { applyWrite, type Context } from "../../src/data/documents/merge.ts";
+import { emptyState } from "../../src/data/documents/state.ts";
 import { temporaryFolder } from "../support/data.ts";
 import { openDocuments, replicate, write } from "../support/documents.ts";
 
@@ -45,13 +50,10 @@ const conflictsOf = async (store: LocalDocumentStore, id: string) => {
   );
 };
 
-test("M2: of values of different kinds that meet, the one that is not shown is in conflict", async () => {
-  using folder = temporaryFolder();
-  const [a, b] = [
-    await openDocuments(join(folder.path, "a.db"), "n1"),
-    await openDocuments(join(folder.path, "b.db"), "n2"),
-  ];
-  const meet = async (id: string, one: Meeting, other: Meeting) => {
+/** Each writes by its own declaration, without having heard of the other; then both hear. */
+const meeting =
+  (a: LocalDocumentStore, b: LocalDocumentStore) =>
+  async (id: string, one: Meeting, other: Meeting) => {
     await a.declare([drift(one.type)]);
     await b.declare([drift(other.type)]);
     await write(a, changing(id, one.change));
@@ -62,6 +64,14 @@ test("M2: of values of different kinds that meet, the one that is not shown is i
     assert.deepEqual(await conflictsOf(b, id), found);
     return found;
   };
+
+test("M2: of values of different kinds that meet, the one that is not shown is in conflict", async () => {
+  using folder = temporaryFolder();
+  const [a, b] = [
+    await openDocuments(join(folder.path, "a.db"), "n1"),
+    await openDocuments(join(folder.path, "b.db"), "n2"),
+  ];
+  const meet = meeting(a, b);
   const hidden = (shown: unknown, type: string, value: unknown) => [
     stable([path, shown as never, [{ type, value: value as never }]]),
   ];
@@ -92,4 +102,96 @@ test("M2: a write of another kind replaces what its writer knew", async () => {
     assert.equal(stable(body), stable({ x: shown[type as keyof typeof shown] }));
   }
   await store.close();
+});
+
+test("M2: a change of a field in a conflict of kinds leaves the field's own values, and settles it, on both sides at once too", async () => {
+  using folder = temporaryFolder();
+  const [a, b] = [
+    await openDocuments(join(folder.path, "a.db"), "n1"),
+    await openDocuments(join(folder.path, "b.db"), "n2"),
+  ];
+  const meet = meeting(a, b);
+  const more = {
+    list: (value) => ({ change: "insert", path, values: [value] }),
+    set: (value) => ({ change: "add", path, value }),
+    counter: (value) => ({ change: "increment", path, by: value.length }),
+    text: (value) => ({ change: "edit", path, delta: [{ insert: value }] }),
+  } satisfies Record<string, (value: string) => FieldChange>;
+  const expected = {
+    list: [
+      ["more", "work"],
+      ["also", "more", "work"],
+    ],
+    set: [
+      ["more", "red"],
+      ["also", "more", "red"],
+    ],
+    counter: [[11], [15]],
+    text: [["morelong"], ["alsomorelong", "morealsolong"]],
+  };
+  const kinds = { list: inserted, set: added, counter: counted, text: edited };
+  const bodies = async (id: string) =>
+    Promise.all(
+      [a, b].map(async (store) => (await store.read({ collection: "drift", id }))?.body["x"]),
+    );
+  const sorted = (value: unknown) => (Array.isArray(value) ? value.toSorted() : [value]);
+  for (const type of ["list", "set", "counter", "text"] as const) {
+    for (const [name, other] of Object.entries({ ...kinds, map: mapped })) {
+      if (name === type) continue;
+      const [alone, both] = [`${type}-${name}`, `${type}-${name}-both`];
+      for (const id of [alone, both]) assert.equal((await meet(id, kinds[type], other))?.length, 1);
+      for (const store of [a, b]) await store.declare([drift(type)]);
+      await write(a, changing(alone, more[type]("more")));
+      await write(a, changing(both, more[type]("more")));
+      await write(b, changing(both, more[type]("also")));
+      await replicate(a, b);
+      await replicate(b, a);
+      for (const [at, id] of [alone, both].entries()) {
+        const [here, there] = await bodies(id);
+        assert.deepEqual(there, here, id);
+        const wanted = expected[type][at] as readonly unknown[];
+        if (type === "text") assert.ok(wanted.includes(here), `${id}: ${String(here)}`);
+        else assert.deepEqual(sorted(here), wanted, id);
+        assert.deepEqual([await conflictsOf(a, id), await conflictsOf(b, id)], [[], []], id);
+      }
+    }
+  }
+  // A set that is hidden behind a list of the same values is no conflict, and a put goes on with the list.
+  assert.deepEqual(
+    await meet("same", { type: "set", change: { change: "add", path, value: "work" } }, inserted),
+    [],
+  );
+  await a.declare([drift("list")]);
+  await write(a, { collection: "drift", id: "same", do: "put", body: { x: ["work", "home"] } });
+  assert.deepEqual((await bodies("same"))[0], ["work", "home"]);
+  await Promise.all([a.close(), b.close()]);
+});
+
+test("M4: what a store writes by itself, which has seen no conflict, is what is read", () => {
+  const made = (origin: string, type: MergeType, target: Json) => {
+    const state = emptyState();
+    const context: Context = {
+      origin,
+      sequence: 1,
+      hlc: 1,
+      covers: (dot) => dot.origin === origin,
+    };
+    applyWrite(state, { collection: "c", id: "d", verb: "edit", changes: [] }, context);
+    const editor = createEditor(state, context, (at) => (at === path ? type : "register"));
+    editor.become(target, path);
+    return { context, changes: editor.changes };
+  };
+  const values = { list: ["a", "b"], set: ["p"], counter: 7, text: "long", register: { inner: 1 } };
+  const targets = { list: ["a", "b", "c"], set: ["p", "q"], counter: 8, text: "longer" };
+  for (const [type, target] of Object.entries(targets) as ["list", Json][])
+    for (const [other, value] of Object.entries(values) as [MergeType, Json][]) {
+      if (other === type) continue;
+      const state = emptyState();
+      for (const { context, changes } of [made("w1", type, values[type]), made("w2", other, value)])
+        applyWrite(state, { collection: "c", id: "d", verb: "edit", changes }, context);
+      const context: Context = { origin: "w3", sequence: 1, hlc: 2, covers: () => true };
+      const editor = createEditor(state, context, (at) => (at === path ? type : "register"));
+      editor.become({ x: target });
+      assert.equal(stable(show(state).body), stable({ x: target }), `${type} beside ${other}`);
+    }
 });

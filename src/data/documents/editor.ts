@@ -12,7 +12,7 @@ import { isObject, same, valueAt, type Json } from "./json.ts";
 import { elementId, nextNumber, type ListChange } from "./list.ts";
 import { applyChange, applyToList, type Context } from "./merge.ts";
 import type { Change, ObservedCounts } from "./operation.ts";
-import { isWithin, join } from "./pointer.ts";
+import { isWithin, join, namesOf } from "./pointer.ts";
 import {
   counted,
   countOf,
@@ -68,14 +68,7 @@ export function createEditor(
     const seen = cellsWithin(state.cells, path).filter(([, cell]) => isCounted(cell));
     if (seen.length === 0) return {};
     return {
-      counts: Object.fromEntries(
-        seen.map(([at, { counts }]) => [
-          at,
-          Object.fromEntries(
-            [...counts].map(([origin, { times, total }]) => [origin, [times, total]]),
-          ),
-        ]),
-      ),
+      counts: Object.fromEntries(seen.map(([at, cell]) => [at, observedOf(cell)])),
     };
   };
   /** What a clearing saw of texts goes by a change of their own: they do not say who wrote what. */
@@ -91,12 +84,36 @@ export function createEditor(
     emptyTexts(path);
     make({ type: "remove", path, ...observedCounts(path) });
   };
+  /** Of a counter alone, which no change is for: a removal below it, of a name that is not there. */
+  const clearCounts = (path: string, counts: ObservedCounts[string]) =>
+    make({ type: "remove", path: join(path, ""), counts: { [path]: counts } });
   /** What is there of another kind, and that this store knows, a write of one kind replaces (M2). */
   const makeRoom = (path: string, type: MadeOfMany) => {
     const within = cellsWithin(state.cells, path);
     const cell = cellAt(path);
-    const isOther = cell !== undefined && holdsOther(cell, type);
-    if (isOther || (within.length > (cell ? 1 : 0) && isObject(showAt(state, path)))) remove(path);
+    const isMap = within.length > (cell ? 1 : 0) && isObject(showAt(state, path));
+    if (!isMap && !(cell && holdsOther(cell, type))) return;
+    if (!cell || !beginsAs(cell, type)) return remove(path);
+    if (isMap) removeFields(path, within);
+    removeOthers(path, cell, type);
+  };
+  const removeFields = (path: string, within: ReturnType<typeof cellsWithin>) => {
+    const depth = namesOf(path).length;
+    const names = within.flatMap(([at]) => namesOf(at).slice(depth, depth + 1));
+    for (const name of new Set(names)) remove(join(path, name));
+  };
+  /**
+   * Each by itself, so that the field's own values stay what they are: written anew they would be there
+   * twice where two writers do this at a time.
+   */
+  const removeOthers = (path: string, cell: Cell, type: MadeOfMany) => {
+    const living = type === "list" ? [] : livingOf(cell);
+    if (living.length > 0) make({ type: "delete", path, ids: living.map(({ id }) => id) });
+    const members = type === "set" ? [] : [...cell.members.values()];
+    for (const { value } of members) make({ type: "discard", path, value });
+    if (type !== "text" && lengthOf(cell.text) > 0)
+      makeText(path, [[{ delete: lengthOf(cell.text) }]]);
+    if (type !== "counter" && isCounted(cell)) clearCounts(path, observedOf(cell));
   };
   const makeText = (path: string, deltas: readonly TextDelta[]) => {
     const update = editText(cellAt(path)?.text, context.origin, ...deltas);
@@ -165,6 +182,7 @@ export function createEditor(
   const becomeCounter = (path: string, current: Json | undefined, target: number) => {
     const cell = cellAt(path);
     if (cell && isCounted(cell)) {
+      if (typeof current !== "number") makeRoom(path, "counter");
       const by = target - countOf(cell);
       if (by === 0) return;
       if (countWith(path, by) === target) return make({ type: "count", path, by });
@@ -185,6 +203,7 @@ export function createEditor(
 
   const becomeList = (path: string, current: Json | undefined, target: readonly Json[]) => {
     if (target.length === 0) return set(path, []);
+    if (isObject(current)) makeRoom(path, "list");
     if (current !== undefined && livingAt(path).length === 0) remove(path);
     const living = livingAt(path);
     const kept = commonOf(
@@ -261,6 +280,24 @@ export function createEditor(
     changeList,
     edit,
   };
+}
+
+const observedOf = ({ counts }: Cell): ObservedCounts[string] =>
+  Object.fromEntries([...counts].map(([origin, { times, total }]) => [origin, [times, total]]));
+
+/** Holds values of this kind, or a plain one that such values begin at. */
+function beginsAs(cell: Cell, type: MadeOfMany): boolean {
+  const plain = cell.registers[0]?.value;
+  switch (type) {
+    case "list":
+      return livingOf(cell).length > 0;
+    case "set":
+      return cell.members.size > 0;
+    case "counter":
+      return isCounted(cell) || typeof plain === "number";
+    case "text":
+      return lengthOf(cell.text) > 0 || typeof plain === "string";
+  }
 }
 
 const holdsOther = (cell: Cell, type: MadeOfMany): boolean =>

@@ -31,6 +31,10 @@ const isAfter = (a: Event, b: Event) =>
 const isAt = (path: string, above: string) =>
   above === "" || path === above || path.startsWith(`${above}/`);
 
+/** A removal may clear a counter that does not stand where it removes. */
+const isNamed = ({ made, change }: Event, { counts }: Change & { type: "set" | "remove" }) =>
+  change.type === "count" && counts?.[change.path]?.[made.origin] !== undefined;
+
 export type Model = {
   readonly body: Json | undefined;
   /** Paths with concurrent values that are not shown, and "" for deleted-and-edited. */
@@ -54,7 +58,7 @@ export function modelOf(history: readonly Made[]): Model {
     events.some(
       (other) =>
         (other.change.type === "set" || other.change.type === "remove") &&
-        isAt(event.change.path, other.change.path) &&
+        (isAt(event.change.path, other.change.path) || isNamed(event, other.change)) &&
         isAfter(other, event),
     );
   const registersAt = (path: string) =>
