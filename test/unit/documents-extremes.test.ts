@@ -6,9 +6,13 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { stable } from "../../src/api/index.ts";
 import type { DocumentWrite, LocalDocumentStore } from "../../src/data/index.ts";
+import { show } from "../../src/data/documents/body.ts";
+import { createEditor } from "../../src/data/documents/editor.ts";
 import type { JsonObject } from "../../src/data/documents/json.ts";
+import { applyWrite } from "../../src/data/documents/merge.ts";
 import { readOperation, requireReadable, type Change } from "../../src/data/documents/operation.ts";
 import { decodeSnapshot, encodeSnapshot } from "../../src/data/documents/snapshot.ts";
+import { emptyState } from "../../src/data/documents/state.ts";
 import { planWrites } from "../../src/data/strong/plan.ts";
 import { temporaryFolder } from "../support/data.ts";
 import {
@@ -115,7 +119,7 @@ test("M1: those who counted apart stay at the end together, and any put brings t
 
 test("M1, M22: whatever is counted, put and removed near the ends, every store takes every log and snapshot", async () => {
   using folder = temporaryFolder();
-  const number = fc.constantFrom(most, -most, 1.7e308, -1.7e308, 1e292, 1, -0.1, 5e-324);
+  const number = fc.constantFrom(most, -most, 1.7e308, -1.7e308, 1e292, 1e17, 1, -0.1, 5e-324);
   const step = fc.record({
     at: fc.nat({ max: 2 }),
     from: fc.nat({ max: 2 }),
@@ -145,6 +149,85 @@ test("M1, M22: whatever is counted, put and removed near the ends, every store t
       await close([...stores, late]);
     }),
     { numRuns: 20 },
+  );
+});
+
+test("M2: what is counted is counted, however much was cleared before, and beside what others count", async () => {
+  using folder = temporaryFolder();
+  const [a, b, late] = (await open(folder.path, 3)) as [
+    LocalDocumentStore,
+    LocalDocumentStore,
+    LocalDocumentStore,
+  ];
+  const meet = async () => {
+    await replicate(a, b);
+    await replicate(b, a);
+    assert.deepEqual(await listing(b), await listing(a));
+  };
+  const remove = { change: "remove", path: "/stock" } as const;
+  const clear = (id: string): DocumentWrite => ({
+    ...{ collection: "items", id, do: "change", changes: [remove] },
+  });
+  const counts = async (id: string, ...sums: readonly number[]) => {
+    for (const stock of sums) {
+      await write(a, increment(id, sums[0]!));
+      assert.equal(await bodyOf(a, id), stable({ stock }));
+    }
+  };
+  await write(a, put("field", { stock: 1e17 }), put("whole", { stock: 1e17 }));
+  await write(a, clear("field"), { collection: "items", id: "whole", do: "delete" });
+  await write(a, put("whole", { stock: 0 }));
+  for (const id of ["field", "whole"]) await counts(id, 1, 2, 3);
+  await write(a, put("small", { stock: 1e6 }));
+  await write(a, clear("small"));
+  await counts("small", 0.1, 0.2);
+  await meet();
+
+  // Cleared by another one; then both count on at the same time.
+  await write(a, put("both", { stock: 1e17 }));
+  await meet();
+  await write(b, clear("both"));
+  await meet();
+  await write(b, increment("both", 20));
+  await counts("both", 1, 2);
+  await meet();
+  assert.equal(await bodyOf(a, "both"), stable({ stock: 22 }));
+  // Cleared by both at the same time, of which one counts on.
+  await write(a, increment("both", 1e17));
+  await meet();
+  await write(a, clear("both"));
+  await write(b, clear("both"));
+  await write(a, increment("both", 3));
+  await meet();
+  assert.equal(await bodyOf(b, "both"), stable({ stock: 3 }));
+  await fill(a, late, true);
+  assert.deepEqual(await listing(late), await listing(a));
+  await close([a, b, late]);
+});
+
+test("M2: a counter of one writer is the sum since it was cleared last, in its order", () => {
+  const step = fc.record({
+    by: fc.constantFrom(1e17, -1e17, 1e6, 1, 0.1, -0.3),
+    what: fc.constantFrom("increment", "increment", "become", "remove"),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
+      const [state, told] = [emptyState(), emptyState()];
+      let sum: number | undefined;
+      for (const [index, { by, what }] of steps.entries()) {
+        const context = { origin: "w1", sequence: index + 1, hlc: 1, covers: () => true };
+        const edit = { collection: "c", id: "d", verb: "edit" } as const;
+        applyWrite(state, { ...edit, changes: [] }, context);
+        const editor = createEditor(state, context, () => "counter");
+        if (what === "increment") editor.increment("/n", by);
+        else editor.become(what === "become" ? by : undefined, "/n");
+        applyWrite(told, { ...edit, changes: editor.changes }, context);
+        sum = what === "increment" ? (sum ?? 0) + by : what === "become" ? by : undefined;
+        const body = stable(sum === undefined ? {} : { n: sum });
+        assert.deepEqual([stable(show(state).body), stable(show(told).body)], [body, body]);
+      }
+    }),
+    { numRuns: 500 },
   );
 });
 

@@ -174,10 +174,20 @@ export function createEditor(
     counts.set(context.origin, counted(counts.get(context.origin), by));
     return countOf({ ...cell, counts });
   };
-  const beginCounter = (path: string, number: number) => {
-    // This store's counting goes on from all that it ever counted, beside which the number may be lost.
-    if (countWith(path, number) === number) make({ type: "count", path, by: number });
-    else set(path, number);
+  /**
+   * Beside a total of which much was cleared, what is counted now may be lost: then the total is taken
+   * back, and what was left of it counted once more. Shares of others are left alone, so what they count
+   * at the same time stays; a clearing of theirs finds this share gone, and does not take the new one.
+   */
+  const count = (path: string, by: number) => {
+    const own = cellAt(path)?.counts.get(context.origin);
+    const left = own ? saturated(own.total - own.cleared) : 0;
+    const sum = saturated(left + by);
+    if (!own || saturated(saturated(own.total + by) - own.cleared) === sum)
+      return make({ type: "count", path, by });
+    make({ type: "count", path, by: -own.total });
+    clearCounts(path, { [context.origin]: [own.times + 1, 0] });
+    make({ type: "count", path, by: sum });
   };
   const becomeCounter = (path: string, current: Json | undefined, target: number) => {
     const cell = cellAt(path);
@@ -188,7 +198,7 @@ export function createEditor(
       if (countWith(path, by) === target) return make({ type: "count", path, by });
     }
     if (current !== undefined) remove(path);
-    beginCounter(path, target);
+    count(path, target);
   };
 
   const becomeSet = (path: string, current: Json | undefined, target: readonly Json[]) => {
@@ -269,8 +279,8 @@ export function createEditor(
       const cell = cellAt(path);
       const current = cell && !isCounted(cell) ? cell.registers[0]?.value : undefined;
       // A number that was a plain value before the field became a counter is where counting begins.
-      if (typeof current === "number") return beginCounter(path, saturated(current + by));
-      make({ type: "count", path, by });
+      if (typeof current === "number") return count(path, saturated(current + by));
+      count(path, by);
     },
     add(path, value) {
       makeRoom(path, "set");
