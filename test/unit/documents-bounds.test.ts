@@ -128,6 +128,44 @@ test("M1, M22: merges may make a document larger than a writer may; it stays who
   await Promise.all([...stores, fresh].map((each) => each.close()));
 });
 
+test("D9: a request that goes through a long list again and again is refused, and one that puts its changes together is not", async () => {
+  using folder = temporaryFolder();
+  const store = await openDocuments(join(folder.path, "a.db"));
+  const change = (...changes: object[]) =>
+    ({ collection: "items", id: "long", do: "change", changes }) as DocumentWrite;
+  const insert = { change: "insert", path: "/steps", values: range(1, 10_000) };
+  const some = [insert, insert, insert, insert];
+  await write(
+    store,
+    change(...some, { change: "delete", path: "/steps", index: 0, count: 39_990 }),
+  );
+  const before = await listing(store);
+  const one = { ...insert, values: ["one more"] };
+  const between = { change: "set", path: "/steps/within", value: 1 };
+  const back = range(1, 500).flatMap(() => [one, between]);
+  assert.match(
+    await refusal(store, change(...back)),
+    /^batch-too-large writes\[0\] \(items\/long\): .* 100\d+ places of lists.* at most 10000000:/,
+  );
+  assert.match(
+    await refusal(store, ...range(1, 260).map(() => change(one))),
+    /^batch-too-large writes\[249\] \(items\/long\): /,
+  );
+  const none = [
+    { ...insert, values: [] },
+    { change: "delete", path: "/steps", index: 0, count: 0 },
+  ];
+  assert.equal((await write(store, change(...none))).changed, 0);
+  assert.deepEqual(await listing(store), before);
+  const beside = { change: "set", path: "/name", value: "x" };
+  await write(store, change(...range(1, 500).flatMap(() => [one, beside])));
+  assert.match(
+    (await bodyOf(store, "long"))!,
+    /"name":"x","steps":\[(\d+,){10}("one more",?){500}\]/,
+  );
+  await store.close();
+});
+
 test("D9: a list that is used as a queue says when it remembers too much, and can be read and emptied", async () => {
   using folder = temporaryFolder();
   const store = await openDocuments(join(folder.path, "a.db"));

@@ -8,6 +8,7 @@ import type { DocumentWrite, FieldChange } from "../../src/data/index.ts";
 import { show } from "../../src/data/documents/body.ts";
 import { createEditor, type MergeType } from "../../src/data/documents/editor.ts";
 import type { JsonObject } from "../../src/data/documents/json.ts";
+import { changeList, elementId, type ListChange } from "../../src/data/documents/list.ts";
 import { applyWrite, type Context } from "../../src/data/documents/merge.ts";
 import { perform } from "../../src/data/documents/performing.ts";
 import {
@@ -15,6 +16,7 @@ import {
   emptyState,
   type Cell,
   type DocumentState,
+  type Element,
 } from "../../src/data/documents/state.ts";
 import { range, temporaryFolder } from "../support/data.ts";
 import { openDocuments, put, replicate, write } from "../support/documents.ts";
@@ -63,18 +65,18 @@ test("D9: fields are set by a look at themselves, however many others there are"
   assert.ok(cells.walks <= 3, `${cells.walks} walks for ${changes.length} changes`);
 });
 
-test("D9: changes of a list walk it once, here and where they are told", () => {
-  const length = 2000;
-  let reads = 0;
+/** A list at `/l` that counts how often its elements are looked at. */
+function countedList(length: number) {
+  const read = { count: 0 };
   const listed = (): DocumentState => {
     const cell = emptyCell();
     cell.list = range(1, length).map((n) => ({
       get id() {
-        reads++;
+        read.count++;
         return `${n}@w1`;
       },
       get n() {
-        reads++;
+        read.count++;
         return n;
       },
       origin: "w1",
@@ -84,6 +86,13 @@ test("D9: changes of a list walk it once, here and where they are told", () => {
     const stamp = { origin: "w1", sequence: 1, hlc: 1 };
     return { ...emptyState(), edits: [stamp], cells: new Map([["/l", cell]]) };
   };
+  return { listed, read };
+}
+const typed = (path: string): MergeType => (path === "/l" ? "list" : "register");
+
+test("D9: changes of a list walk it once, here and where they are told", () => {
+  const length = 2000;
+  const { listed, read } = countedList(length);
   const [state, told] = [listed(), listed()];
   const editor = createEditor(state, contextOf(2), () => "list");
   const changes = range(1, 500).map((n): FieldChange =>
@@ -92,16 +101,82 @@ test("D9: changes of a list walk it once, here and where they are told", () => {
       : { change: "delete", path: "/l", index: n * 3 },
   );
   perform(editor, asked(changes), undefined);
-  assert.ok(reads < 20 * length, `${reads} reads of ${length} elements`);
-  reads = 0;
+  assert.ok(read.count < 20 * length, `${read.count} reads of ${length} elements`);
+  read.count = 0;
   const { changes: logged } = editor;
   applyWrite(told, { collection: "c", id: "d", verb: "edit", changes: logged }, contextOf(2));
-  assert.ok(reads < 20 * length, `${reads} reads of ${length} elements`);
+  assert.ok(read.count < 20 * length, `${read.count} reads of ${length} elements`);
   assert.equal(stable(show(told).body), stable(show(state).body));
 });
 
-const types: Readonly<Record<string, MergeType>> = { "/l": "list", "/m": "list", "/t": "text" };
-const path = fc.constantFrom("/l", "/m");
+test("D9: changes of a list that stand between those of other fields walk it once, also where an earlier version told them so", () => {
+  const length = 40_000;
+  const { listed, read } = countedList(length);
+  const [state, told, old] = [listed(), listed(), listed()];
+  const editor = createEditor(state, contextOf(2), typed);
+  const changes = range(1, 200).flatMap((n): FieldChange[] => [
+    { change: "insert", path: "/l", values: n % 2 === 0 ? [] : [n] },
+    { change: "set", path: "/c/d", value: n },
+    { change: "insert", path: "/l", index: n, values: [n] },
+  ]);
+  perform(editor, asked([{ change: "set", path: "/c", value: 1 }, ...changes]), undefined);
+  const walks = () => read.count / length;
+  assert.ok(walks() < 10, `${walks()} reads of each element`);
+  const logged = editor.changes;
+  const inserts = logged.filter(({ type }) => type === "insert");
+  assert.equal(inserts.length, 300, "what inserts nothing is not told");
+  const edit = { collection: "c", id: "d", verb: "edit" } as const;
+  read.count = 0;
+  applyWrite(told, { ...edit, changes: logged }, contextOf(2));
+  assert.ok(walks() < 10, `${walks()} reads of each element`);
+  const others = logged.filter(({ type }) => type !== "insert");
+  const mixed = inserts.flatMap((each, at) => [each, ...others.slice(at, at + 1)]);
+  assert.equal(mixed.length, logged.length);
+  read.count = 0;
+  applyWrite(old, { ...edit, changes: mixed }, contextOf(2));
+  assert.ok(walks() < 10, `${walks()} reads of each element`);
+  for (const each of [told, old]) assert.equal(stable(show(each).body), stable(show(state).body));
+});
+
+test("M1: a list is changed at once as it is one by one", () => {
+  const step = fc.record({
+    what: fc.constantFrom("insert", "delete"),
+    at: fc.nat({ max: 20 }),
+    count: fc.integer({ min: 1, max: 3 }),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 20 }), fc.nat({ max: 30 }), (steps, begun) => {
+      const list = range(1, 10).map((n) => {
+        const origin = n % 3 === 0 ? "w9" : "w0";
+        return { id: elementId(n, origin), n, origin, sequence: 1, value: n };
+      });
+      let n = begun + 1;
+      const changes = steps.map(({ what, at, count }): ListChange => {
+        const ids = [...list.map(({ id }) => id), ...range(1, 30).map((m) => elementId(m, "w1"))];
+        const after = ids[at] ?? null;
+        if (what === "delete")
+          return { type: "delete", path: "/l", ids: ids.slice(at, at + count) };
+        const values = range(n, count);
+        n += values.length;
+        return { type: "insert", path: "/l", after, n: n - values.length, values };
+      });
+      const dot = { origin: "w1", sequence: 2 };
+      assert.deepEqual(
+        changeList(list, changes, dot),
+        changes.reduce<readonly Element[]>((made, each) => changeList(made, [each], dot), list),
+      );
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+const types: Readonly<Record<string, MergeType>> = {
+  "/l": "list",
+  "/m": "list",
+  "/a/l": "list",
+  "/t": "text",
+};
+const path = fc.constantFrom("/l", "/m", "/a/l");
 const place = fc.nat({ max: 6 });
 const change: fc.Arbitrary<FieldChange> = fc.oneof(
   fc.record({
@@ -123,29 +198,41 @@ const change: fc.Arbitrary<FieldChange> = fc.oneof(
   }),
   fc.record({
     change: fc.constant("set" as const),
-    path: fc.constantFrom("/a", "/a/b", "/a/b/c"),
+    path: fc.constantFrom("/a", "/a/b", "/a/b/c", "/l/x", "/t/x"),
     value: fc.constantFrom(1, { b: 2 }, {}),
   }),
-  fc.record({ change: fc.constant("remove" as const), path: fc.constantFrom("/a/b", "/t", "/l") }),
+  fc.record({
+    change: fc.constant("remove" as const),
+    path: fc.constantFrom("/a", "/a/b", "/t", "/l"),
+  }),
 );
 
 test("M1: many changes in one request are what they are one by one, and others make the same of them", () => {
   fc.assert(
     fc.property(fc.array(change, { minLength: 1, maxLength: 12 }), (changes) => {
-      const shownAfter = (requests: readonly (readonly FieldChange[])[]) => {
+      const shownAfter = (
+        requests: readonly (readonly FieldChange[])[],
+        // Earlier versions told changes in the order in which they were asked for.
+        piecesOf = (request: readonly FieldChange[]) => [request],
+      ) => {
         const [state, told] = [emptyState(), emptyState()];
         for (const [index, request] of requests.entries()) {
           const context = contextOf(index + 1);
           const verb = { collection: "c", id: "d", verb: "edit" } as const;
           applyWrite(state, { ...verb, changes: [] }, context);
           const editor = createEditor(state, context, (at) => types[at] ?? "register");
-          perform(editor, asked(request), undefined);
+          for (const piece of piecesOf(request)) perform(editor, asked(piece), undefined);
           applyWrite(told, { ...verb, changes: editor.changes }, context);
         }
         assert.equal(stable(show(told)), stable(show(state)));
         return stable(show(state).body);
       };
-      assert.equal(shownAfter([changes]), shownAfter(changes.map((each) => [each])));
+      const oneByOne = changes.map((each) => [each]);
+      assert.equal(shownAfter([changes]), shownAfter(oneByOne));
+      assert.equal(
+        shownAfter([changes], () => oneByOne),
+        shownAfter(oneByOne),
+      );
     }),
     { numRuns: 400 },
   );

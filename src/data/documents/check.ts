@@ -21,6 +21,8 @@ const changesMax = 1000;
 const elementsMax = 10_000;
 /** A list remembers the place of every element that was removed from it; with these, in one field. */
 export const listPlacesMax = 50_000;
+/** What a request may go through of them, change by change: a second or two of the store's thread. */
+export const placesWalkedMax = 10_000_000;
 /** A text remembers where it was edited; with what it says, of all texts of a document. */
 export const textBytesMax = 1024 * 1024;
 /**

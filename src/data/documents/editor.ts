@@ -300,7 +300,7 @@ function beginsAs(cell: Cell, type: MadeOfMany): boolean {
   const plain = cell.registers[0]?.value;
   switch (type) {
     case "list":
-      return livingOf(cell).length > 0;
+      return hasLiving(cell);
     case "set":
       return cell.members.size > 0;
     case "counter":
@@ -310,8 +310,10 @@ function beginsAs(cell: Cell, type: MadeOfMany): boolean {
   }
 }
 
+const hasLiving = ({ list }: Cell): boolean => list.some(({ value }) => value !== undefined);
+
 const holdsOther = (cell: Cell, type: MadeOfMany): boolean =>
-  (type !== "list" && livingOf(cell).length > 0) ||
+  (type !== "list" && hasLiving(cell)) ||
   (type !== "set" && cell.members.size > 0) ||
   (type !== "counter" && isCounted(cell)) ||
   (type !== "text" && lengthOf(cell.text) > 0);

@@ -14,7 +14,8 @@ export const nextNumber = (list: readonly Element[]): number =>
 
 export type ListChange = Change & { readonly type: "insert" | "delete" };
 
-type Place = { element?: Element; next?: Place };
+/** Up to so many elements are looked for one by one; to know where all of them stand takes longer. */
+const searchesMax = 4;
 
 /**
  * What one operation changes in a list, in its order. The list is walked once, however many changes
@@ -24,7 +25,61 @@ type Place = { element?: Element; next?: Place };
 export function changeList(
   list: readonly Element[],
   changes: readonly ListChange[],
+  dot: Dot,
+): readonly Element[] {
+  let searches = 0;
+  for (const change of changes) searches += change.type === "delete" ? change.ids.length : 1;
+  return (searches <= searchesMax ? changeFew : changeMany)(list, changes, dot);
+}
+
+const elementsOf = (
+  { n: first, values }: ListChange & { readonly type: "insert" },
   { origin, sequence }: Dot,
+): Element[] =>
+  values.map((value, index) => {
+    const n = first + index;
+    return { id: elementId(n, origin), n, origin, sequence, value };
+  });
+
+function changeFew(
+  list: readonly Element[],
+  changes: readonly ListChange[],
+  dot: Dot,
+): readonly Element[] {
+  let changed = [...list];
+  /** As they stand in `changed`; a name that somebody gave twice is of the last one, as below. */
+  const come = new Map<ElementId, Element>();
+  const placeOf = (id: ElementId): number => {
+    const put = come.get(id);
+    return put ? changed.indexOf(put) : changed.findLastIndex((element) => element.id === id);
+  };
+  for (const change of changes) {
+    if (change.type === "delete") {
+      for (const id of change.ids) {
+        const at = placeOf(id);
+        const element = changed[at];
+        if (!element) continue;
+        changed[at] = { ...element, value: undefined };
+        if (come.has(id)) come.set(id, changed[at]);
+      }
+      continue;
+    }
+    const elements = elementsOf(change, dot);
+    let at = change.after === null ? 0 : placeOf(change.after) + 1;
+    const first = { n: change.n, origin: dot.origin };
+    for (let next = changed[at]; next && isBefore(next, first); next = changed[at]) at++;
+    changed = [...changed.slice(0, at), ...elements, ...changed.slice(at)];
+    for (const element of elements) come.set(element.id, element);
+  }
+  return changed;
+}
+
+type Place = { element?: Element; next?: Place };
+
+function changeMany(
+  list: readonly Element[],
+  changes: readonly ListChange[],
+  dot: Dot,
 ): readonly Element[] {
   const head: Place = {};
   const places = new Map<ElementId, Place>();
@@ -46,12 +101,9 @@ export function changeList(
       continue;
     }
     let place = (change.after === null ? undefined : places.get(change.after)) ?? head;
-    const first = { n: change.n, origin };
+    const first = { n: change.n, origin: dot.origin };
     while (place.next?.element && isBefore(place.next.element, first)) place = place.next;
-    for (const [index, value] of change.values.entries()) {
-      const n = change.n + index;
-      place = putBehind(place, { id: elementId(n, origin), n, origin, sequence, value });
-    }
+    for (const element of elementsOf(change, dot)) place = putBehind(place, element);
   }
   const changed: Element[] = [];
   for (let place = head.next; place?.element; place = place.next) changed.push(place.element);

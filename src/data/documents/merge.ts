@@ -4,6 +4,7 @@
  * to it. One rule does most of it: a change clears what it knew of, and leaves what it did not.
  */
 import { stable } from "../../lib/stable.ts";
+import { createByPath } from "./by-path.ts";
 import { cellAt, cellsWithin } from "./cells.ts";
 import { changeList, type ListChange } from "./list.ts";
 import { knownChanges, type Change, type Dot, type Stamp, type Write } from "./operation.ts";
@@ -38,22 +39,45 @@ export function applyWrite(state: DocumentState, write: Write, context: Context)
   }
   state.edits = withOne(state.edits, stamp);
   let known = true;
-  const { changes } = write;
-  for (let at = 0; at < changes.length; at++) {
-    const change = changes[at] as Change;
-    if (isOfList(change)) {
-      const first = at;
-      while (isOfList(changes[at + 1], change.path)) at++;
-      applyToList(state, changes.slice(first, at + 1) as ListChange[], context);
-    } else if (knownChanges.has(change.type)) applyChange(state, change, context);
-    else known = false;
+  let waiting: WaitingLists | undefined;
+  for (const change of write.changes) {
+    if (change.type === "insert" || change.type === "delete") {
+      waiting ??= createWaitingLists(state, context);
+      waiting.add(change);
+    } else if (knownChanges.has(change.type)) {
+      if (change.type === "set" || change.type === "remove") waiting?.applyWithin(change.path);
+      applyChange(state, change, context);
+    } else known = false;
   }
+  waiting?.applyWithin("");
   return known;
 }
 
-const isOfList = (change: Change | undefined, path?: string): change is ListChange =>
-  (change?.type === "insert" || change?.type === "delete") &&
-  (path === undefined || change.path === path);
+type WaitingLists = ReturnType<typeof createWaitingLists>;
+
+/**
+ * To change a list takes as long as it is large, so changes of one wait for each other. They are of its
+ * elements, which no other change looks at but one that clears them; the plain values that they take
+ * the place of go at once.
+ */
+function createWaitingLists(state: DocumentState, context: Context) {
+  const waiting = createByPath<ListChange[]>();
+  return {
+    add(change: ListChange) {
+      const { path } = change;
+      if (change.type === "insert") clearRegisters(state, [...ancestorsOf(path), path], context);
+      const changes = waiting.get(path);
+      if (changes) changes.push(change);
+      else waiting.set(path, [change]);
+    },
+    applyWithin(path: string) {
+      for (const at of waiting.within(path)) {
+        applyToList(state, waiting.get(at) ?? [], context);
+        waiting.delete(at);
+      }
+    },
+  };
+}
 
 /** Of one list. */
 export function applyToList(

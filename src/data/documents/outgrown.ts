@@ -4,7 +4,8 @@
  */
 import type { Complaint } from "../streams/check.ts";
 import type { ShownText } from "./body.ts";
-import { fieldsMax, listPlacesMax, textBytesMax, tooLarge } from "./check.ts";
+import { cellsWithin } from "./cells.ts";
+import { fieldsMax, listPlacesMax, placesWalkedMax, textBytesMax, tooLarge } from "./check.ts";
 import type { Editor } from "./editor.ts";
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import type { Context } from "./merge.ts";
@@ -29,6 +30,20 @@ export function documentOutgrown(
     code: "document-too-large",
     message: `${at}: would have ${fields} fields`,
     hint: `at most ${fieldsMax}, with those of maps within it; split it, or put what is alike into a list`,
+  };
+}
+
+/** What a change of this path has to go through of lists. */
+export const placesWithin = ({ cells }: DocumentState, path: string): number =>
+  cellsWithin(cells, path).reduce((sum, [, { list }]) => sum + list.length, 0);
+
+/** `walked`: places of lists, by all changes of a request up to here. */
+export function walkedTooFar(at: string, walked: number): Complaint | undefined {
+  if (walked <= placesWalkedMax) return undefined;
+  return {
+    code: "batch-too-large",
+    message: `${at}: up to here the request goes through ${walked} places of lists, each change through all of its list`,
+    hint: `at most ${placesWalkedMax}: put changes of one list behind each other in one write, or send fewer at a time`,
   };
 }
 

@@ -1,6 +1,6 @@
 /** A client's request as one operation: checked, made and saved in the transaction that holds it. */
 import type { Complaint } from "../streams/check.ts";
-import { erasedBy, mismatchesOf, type Declared } from "./check.ts";
+import { erasedBy, mismatchesOf, placesWalkedMax, type Declared } from "./check.ts";
 import { createEditor, type MergeType } from "./editor.ts";
 import type { Engine } from "./engine.ts";
 import { changesOf } from "./fresh.ts";
@@ -9,7 +9,14 @@ import type { JsonObject } from "./json.ts";
 import { perform } from "./performing.ts";
 import { brokenRule, type Touched } from "./rule-check.ts";
 import { applyWrite } from "./merge.ts";
-import { documentOutgrown, fieldOutgrown, textBytesOf, textsOutgrown } from "./outgrown.ts";
+import {
+  documentOutgrown,
+  fieldOutgrown,
+  placesWithin,
+  textBytesOf,
+  textsOutgrown,
+  walkedTooFar,
+} from "./outgrown.ts";
 import type { WriteKey } from "./once.ts";
 import type { Write } from "./operation.ts";
 import { isAlive, isCounted, livingOf, type DocumentState } from "./state.ts";
@@ -56,6 +63,7 @@ export function writeDocuments(
   const writes: Write[] = [];
   const warnings: string[] = [];
   const ruling = isAgain ? undefined : documents.ruling;
+  let walked = 0;
   const touched = new Map<string, Touched>();
   const touch = (
     { collection, id }: DocumentWrite,
@@ -116,7 +124,15 @@ export function writeDocuments(
     );
     // What a deleted document held must not come back with a new one of its name.
     if (!wasAlive) editor.clear();
-    perform(editor, wish, before);
+    perform(editor, wish, before, (path) => {
+      walked += placesWithin(state, path);
+      return isAgain || walked <= placesWalkedMax;
+    });
+    const far = isAgain ? undefined : walkedTooFar(placeOf(index, wish), walked);
+    if (far) {
+      documents.drop();
+      return { state: "refused", complaint: far };
+    }
     const isSettling = seen.some(({ kind }) => kind === "deleted-and-edited");
     if (wasAlive && editor.changes.length === 0 && !isSettling) {
       state.edits = edits;
