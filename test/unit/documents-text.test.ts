@@ -2,6 +2,7 @@
 import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import * as fc from "fast-check";
+import { Doc, encodeStateAsUpdate, Map as YMap } from "yjs";
 import type { TextDelta } from "../../src/api/records/index.ts";
 import { show } from "../../src/data/documents/body.ts";
 import { createEditor, type Editor } from "../../src/data/documents/editor.ts";
@@ -17,6 +18,7 @@ import {
   joinTexts,
   plainText,
   textOf,
+  textState,
 } from "../../src/data/documents/text.ts";
 import type { Made } from "../../src/drill/simulated/convergence/documents-model.ts";
 import { seededRandom } from "../../src/lib/random.ts";
@@ -158,19 +160,63 @@ test("a delta is refused by part and reason, and so is an update that Yjs cannot
   );
 });
 
-test("M22: what is taken for a text can be read and joined: changed bytes that Yjs reads and no document takes are refused", () => {
+test("M22: what is taken for a text can be read, and joined to any other in any order: changed bytes that fail where what they name is there are refused", () => {
   const base = beginText("a/1", "hello world, this is a text");
-  const edit = editText(base, "b/1", [{ retain: 5 }, { insert: " dear" }, { delete: 2 }]);
-  assert.ok(edit);
-  const whole = joinTexts(base, edit);
-  let refused = 0;
+  const next = (state: Uint8Array | undefined, author: string, delta: TextDelta) => {
+    const edit = editText(state, author, delta);
+    assert.ok(edit);
+    return edit;
+  };
+  const dear = next(base, "b/1", [{ retain: 5 }, { insert: " dear" }, { delete: 2 }]);
+  const whole = joinTexts(base, dear);
+  const bold = { attributes: { bold: true } };
+  const said = [
+    base,
+    dear,
+    next(whole, "a/1", [{ retain: 3, ...bold }, { insert: "xyz", ...bold }, { delete: 7 }]),
+    next(base, "c/1", [{ retain: 8 }, { insert: "much" }, { retain: 3, ...bold }, { delete: 4 }]),
+  ];
+  const all = said.reduce((state, edit) => joinTexts(state, edit));
+  for (const honest of [...said, whole, all]) assert.ok(isTextState(textOf(honest)));
+  const counts = { taken: 0, refused: 0 };
   for (const seed of range(1, 3000)) {
     const random = seededRandom(seed);
-    const bytes = new Uint8Array(random.integer(2) === 0 ? whole : edit);
-    for (let change = 0; change <= random.integer(2); change++)
-      bytes[random.integer(bytes.length)] = random.integer(256);
-    if (isTextState(textOf(bytes))) plainText(joinTexts(undefined, bytes));
-    else refused++;
+    const bytes = new Uint8Array([...said, all][random.integer(said.length + 1)] ?? base);
+    for (let change = 0; change <= random.integer(3); change++)
+      bytes[random.integer(bytes.length)] = random.integer(random.integer(3) === 0 ? 256 : 32);
+    const isTaken = isTextState(textOf(bytes));
+    counts[isTaken ? "taken" : "refused"]++;
+    if (!isTaken) continue;
+    const parts = [...said];
+    parts.splice(random.integer(parts.length + 1), 0, bytes);
+    const joined = parts.reduce((state, part) => joinTexts(state, part));
+    // As it goes to another thread.
+    structuredClone([plainText(joined), formattedText(joined)]);
   }
-  assert.ok(refused > 500, String(refused));
+  assert.ok(counts.taken > 200 && counts.refused > 500, JSON.stringify(counts));
+});
+
+test("M22: a part that names what its author says later is refused, though an empty text lets it wait", () => {
+  const base = "AQO7p6yp244HAAQBBHRleHQDaGVsgbunrKnbjgcCBIS7p6yp244HBgRvcmxkAbunrKnbjgcBAwQ=";
+  const update =
+    "AQO7p6yp244HC8a7p6yp244HBLunrKnbjgcwBGJvbGQEdHJ1ZcS7p6yp244HC7unrKnbjgcFBSBkZWFyxrunE6nbjgcQu6esqduOBwUEYm9sZARudWxsAA==";
+  assert.throws(() => joinTexts(textState(base), textState(update)), TypeError);
+  assert.deepEqual([isTextState(base), isTextState(update)], [true, false]);
+});
+
+test("M22: parts that no text has are refused: embedded types, attributes of the text, other roots", () => {
+  const updateOf = (act: (doc: Doc) => void) => {
+    const doc = new Doc();
+    act(doc);
+    return textOf(encodeStateAsUpdate(doc));
+  };
+  assert.ok(isTextState(updateOf((doc) => doc.getText("text").insert(0, "as edits make it"))));
+  for (const act of [
+    (doc: Doc) => doc.getText("text").insertEmbed(0, { image: "x" }),
+    (doc: Doc) => doc.getText("text").insertEmbed(0, new YMap(), { bold: true }),
+    (doc: Doc) => doc.getText("text").setAttribute("lang", "en"),
+    (doc: Doc) => void doc.getMap("more").set("a", 1),
+    (doc: Doc) => void doc.getMap("more").set("a", new Doc()),
+  ])
+    assert.equal(isTextState(updateOf(act)), false, act.toString());
 });

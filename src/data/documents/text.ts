@@ -19,13 +19,16 @@ export const textOf = (state: TextState): string => Buffer.from(state).toString(
 export const textState = (text: string): TextState => Buffer.from(text, "base64");
 
 /**
- * Whether a document takes it: what comes from others must not end a merge. That Yjs can read it is not
- * enough, its parts may name each other in ways that no text has.
+ * Whether every document takes it: what comes from others must not end a merge. That Yjs reads it is not
+ * enough, nor that an empty document takes it: what names parts that are not there waits in that one, and
+ * may fail where they are. So each part is looked at by itself, and then no order of joining matters.
  */
 export function isTextState(value: Json | undefined): boolean {
   if (typeof value !== "string") return false;
   try {
-    open(textState(value));
+    const state = textState(value);
+    if (!isOfEdits(state)) return false;
+    open(state);
     return true;
   } catch {
     return false;
@@ -40,6 +43,42 @@ const open = (state: TextState | undefined) => {
   if (state) yjs().applyUpdate(doc, state);
   return doc;
 };
+
+type Part = ReturnType<ReturnType<typeof yjs>["decodeUpdate"]>["structs"][number];
+
+/** Authors in falling order, each with one run of parts: of one that comes twice Yjs forgets what it had. */
+function isOfEdits(state: TextState): boolean {
+  let author = Infinity;
+  let end = 0;
+  for (const part of yjs().decodeUpdate(state).structs) {
+    const { client, clock } = part.id;
+    if (client > author || (client === author && clock !== end)) return false;
+    author = client;
+    end = clock + part.length;
+    if (part.length < 1 || !Number.isSafeInteger(end) || !isOfText(part)) return false;
+  }
+  return true;
+}
+
+/** Characters, formats, and what is left of either; each beside what its author had before. */
+function isOfText(part: Part): boolean {
+  const { GC, Skip, Item, ContentString, ContentFormat, ContentDeleted } = yjs();
+  if (part instanceof GC || part instanceof Skip) return true;
+  if (!(part instanceof Item)) return false;
+  const { id, origin, rightOrigin, parentSub, content } = part;
+  // Before it is in a document it has the name of what it stands in, where no neighbour says that.
+  const parent = part.parent as unknown;
+  const isKnown =
+    content instanceof ContentString ||
+    content instanceof ContentFormat ||
+    content instanceof ContentDeleted;
+  const isInText = parentSub === null && (parent === null || parent === name);
+  return (
+    isKnown &&
+    isInText &&
+    [origin, rightOrigin].every((at) => at?.client !== id.client || at.clock < id.clock)
+  );
+}
 
 /** Both as one; `undefined` is the empty text. */
 export function joinTexts(one: TextState | undefined, other: TextState): TextState {
