@@ -8,12 +8,7 @@
  * refused for its content is sent again in halves, so that nobody is refused for a neighbour's fault,
  * and nobody waits long for it.
  */
-import {
-  formatDurabilityLevel,
-  type AppendOutcome,
-  type DurabilityLevel,
-  type EntryInput,
-} from "../api/index.ts";
+import { formatDurabilityLevel, type DurabilityLevel, type EntryInput } from "../api/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { encodeError } from "../lib/errors.ts";
 import { createShares, type ShareVerdict } from "../lib/shares.ts";
@@ -21,7 +16,7 @@ import type { Metrics } from "../runtime/metrics/index.ts";
 import { createFairQueue, type FairQueue } from "./fair-queue.ts";
 import { halvesOf } from "./halves.ts";
 import type { Append } from "./ports.ts";
-import { outcomeOfPart } from "./shared-outcome.ts";
+import { outcomeOfPart, type Submitted } from "./shared-outcome.ts";
 
 export type Submit = {
   readonly entries: readonly EntryInput[];
@@ -40,8 +35,8 @@ export type Submit = {
 };
 
 export interface Batcher {
-  /** Never throws: what the store threw comes back as `refused`. */
-  submit(submission: Submit): Promise<AppendOutcome>;
+  /** Never throws: what the store threw comes back as `refused`, and `isUnknown`. */
+  submit(submission: Submit): Promise<Submitted>;
   /** Cost, in bytes, of what was submitted and not answered. */
   readonly waitingCost: number;
   readonly producers: number;
@@ -70,7 +65,7 @@ const littleCostMax = 64 * 1024;
 type Waiting = Submit & {
   readonly cost: number;
   readonly atMs: number;
-  readonly resolve: (outcome: AppendOutcome) => void;
+  readonly resolve: (outcome: Submitted) => void;
 };
 
 type Lane = {
@@ -106,23 +101,22 @@ export function createBatcher(
   deps.metrics.beforeRender(() => waitingBytes.set(shares.held));
   const laneByLevel = new Map<string, Lane>();
 
-  /** Not an answer: the store failed, and whether anything was stored is not known. */
   const append = async (
     batch: readonly Waiting[],
     level: DurabilityLevel,
     limitMs: number,
-  ): Promise<{ readonly outcome: AppendOutcome; readonly isAnswer: boolean }> => {
+  ): Promise<Submitted> => {
     const entries = batch.flatMap((waiting) => waiting.entries);
     try {
-      return { outcome: await deps.append(entries, { level, timeoutMs: limitMs }), isAnswer: true };
+      return await deps.append(entries, { level, timeoutMs: limitMs });
     } catch (error) {
       const { code, message, hint, retryable } = encodeError(error);
-      const outcome = { code, message, retryable, ...(hint ? { hint } : {}) };
-      return { outcome: { state: "refused", ...outcome }, isAnswer: false };
+      const refusal = { code, message, retryable, ...(hint ? { hint } : {}) };
+      return { state: "refused", ...refusal, isUnknown: true };
     }
   };
 
-  const settle = (waiting: Waiting, outcome: AppendOutcome) => {
+  const settle = (waiting: Waiting, outcome: Submitted) => {
     shares.release(waiting.producer, waiting.cost);
     waiting.resolve(outcome);
   };
@@ -130,8 +124,8 @@ export function createBatcher(
   /** Until every one of a batch has its own answer. */
   const appendAll = async (batch: readonly Waiting[], level: DurabilityLevel, untilMs: number) => {
     const limitMs = Math.max(1, untilMs - deps.clock.monotonicMs());
-    const { outcome, isAnswer } = await append(batch, level, limitMs);
-    const isOfContent = isAnswer && outcome.state === "refused" && !outcome.retryable;
+    const outcome = await append(batch, level, limitMs);
+    const isOfContent = outcome.state === "refused" && !outcome.retryable && !outcome.isUnknown;
     const found = isOfContent ? halvesOf(batch, outcome.code) : undefined;
     if (!found) {
       let from = 0;
@@ -219,7 +213,7 @@ export function createBatcher(
     return lane;
   };
 
-  const refuse = (verdict: Exclude<ShareVerdict, "taken">, producer: string): AppendOutcome => {
+  const refuse = (verdict: Exclude<ShareVerdict, "taken">, producer: string): Submitted => {
     refusals.inc({ reason: verdict === "full" ? "full" : "producer-full" });
     const mebibytes = (shares.heldBy(producer) / 1024 ** 2).toFixed(1);
     return {
@@ -244,7 +238,7 @@ export function createBatcher(
       const cost = entries.reduce((sum, { body }) => sum + body.length + entryCost, 0);
       const verdict = alone ? shares.take(producer, cost) : shares.takeBounded(producer, cost);
       if (verdict !== "taken") return refuse(verdict, producer);
-      return new Promise<AppendOutcome>((resolve) => {
+      return new Promise<Submitted>((resolve) => {
         const lane = laneOf(level);
         const atMs = deps.clock.monotonicMs();
         lane.queue.push({ ...submission, cost, atMs, resolve }, { producer, connection, cost });

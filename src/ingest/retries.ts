@@ -2,11 +2,11 @@
  * Dead letters taken after all: one after the other, oldest first, by one request at a time, and for
  * a bounded time. What was not tried by then, or could not be taken now, is left as it was.
  */
-import type { AppendOutcome } from "../api/index.ts";
 import type { Clock } from "../lib/clock.ts";
 import { SkerryError } from "../lib/errors.ts";
 import { httpErrorOf } from "../runtime/http-error/index.ts";
 import type { Again, AgainBy } from "./again.ts";
+import type { Submitted } from "./shared-outcome.ts";
 
 /** As `stored` where a store had it already: it has a key. */
 export type Retried =
@@ -89,13 +89,15 @@ export function createRetries({ clock }: { readonly clock: Clock }): Retries {
 }
 
 /** What an append makes of a letter. */
-export async function retriedBy(append: () => Promise<AppendOutcome>): Promise<Retried> {
+export async function retriedBy(append: () => Promise<Submitted>): Promise<Retried> {
   try {
     const outcome = await append();
-    if (outcome.state === "refused") return retriedOf(outcome);
+    if (outcome.state === "refused")
+      return outcome.isUnknown ? { state: "left" } : retriedOf(outcome);
     return { state: isOnDisk(outcome) ? "stored" : "left" };
   } catch (error) {
-    return retriedOf(httpErrorOf(error).body.error);
+    const { status, body } = httpErrorOf(error);
+    return status >= 500 ? { state: "left" } : retriedOf(body.error);
   }
 }
 
@@ -109,7 +111,7 @@ export const retriedOf = (refusal: {
     : { state: "refused", code: refusal.code, message: refusal.message };
 
 /** What fell short at `memory` is with the store, which has not said what became of it. */
-const isOnDisk = (outcome: Exclude<AppendOutcome, { state: "refused" }>) =>
+const isOnDisk = (outcome: Exclude<Submitted, { state: "refused" }>) =>
   outcome.state === "reached" || outcome.reached.level !== "memory";
 
 const underWay = () =>

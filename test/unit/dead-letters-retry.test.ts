@@ -7,6 +7,7 @@ import { createBatcher, httpIngestRoutes, type StreamDeclaration } from "../../s
 import { createTopicMapping } from "../../src/ingest/mapping.ts";
 import { createPublishing, type Published } from "../../src/ingest/mqtt/publish.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
+import { SkerryError } from "../../src/lib/errors.ts";
 import { createHttpApp } from "../../src/runtime/http/index.ts";
 import { createMetrics } from "../../src/runtime/metrics/index.ts";
 import { createTestStore, refused } from "../support/ingest.ts";
@@ -93,6 +94,24 @@ test("I19: a letter that is refused for now, or of which it is not known whether
   assert.deepEqual(deadLetters.list(), []);
 });
 
+test("I4, I19: what a store that failed may have stored is no letter, and a letter that it may have stored is left", async () => {
+  const { store, deadLetters, streams, post, send } = start();
+  await post("kegs", "{}");
+  await send("streams/kegs");
+  streams.push({ name: "kegs", durability: { level: "local" }, mqttTopics: [] });
+  const before = deadLetters.list();
+  store.behaviour = async () => {
+    throw new SkerryError({ code: "storage-failed", message: "fsync: EIO" });
+  };
+  assert.equal(await post("kegs", "{}"), 500);
+  const verdict = await send("streams/kegs");
+  assert.equal(verdict.state === "refused" && verdict.error.code, "storage-failed");
+  assert.deepEqual(await deadLetters.retry(() => true), { ...nothing, left: 2 });
+  assert.deepEqual(deadLetters.list(), before);
+  await send("streams/kegs", { isWill: true });
+  assert.equal(deadLetters.list()[0]?.code, "storage-failed", "nobody sends a will again");
+});
+
 test("I19: retries go on for ten seconds; what was not tried by then is counted, and is first the next time", async () => {
   const { clock, store, streams, post, app } = start();
   for (let n = 0; n < 50; n++) await post("kegs", `{"n":${n}}`, "?timeoutMs=60000");
@@ -128,6 +147,6 @@ test("I19: a second retry beside the first is refused; each letter is stored onc
   };
   await post("lost", "{}");
   streams.push({ name: "lost", durability: { level: "local" }, mqttTopics: [] });
-  assert.deepEqual(await deadLetters.retry(() => true), { ...nothing, refused: 1 });
-  assert.deepEqual(await deadLetters.retry(() => true), { ...nothing, refused: 1 }, "not for ever");
+  assert.deepEqual(await deadLetters.retry(() => true), { ...nothing, left: 1 });
+  assert.deepEqual(await deadLetters.retry(() => true), { ...nothing, left: 1 }, "not for ever");
 });

@@ -53,9 +53,10 @@ export function createPublishing(deps: {
   match: (topic: string) => TopicMatch;
   authorize?: AuthorizeAppend;
 }): (message: Published) => Promise<PublishVerdict> {
-  const refuse = (error: SkerryError, stream?: string): Verdict => ({
+  const refuse = (error: SkerryError, stream?: string, isUnknown = false): Verdict => ({
     state: "refused",
     error,
+    isUnknown,
     letter: stream === undefined ? {} : { stream },
   });
 
@@ -134,7 +135,7 @@ export function createPublishing(deps: {
           }),
         };
       case "refused":
-        return refuse(new SkerryError(outcome), match.streams[0]?.stream.name);
+        return refuse(new SkerryError(outcome), match.streams[0]?.stream.name, outcome.isUnknown);
     }
   };
 
@@ -143,7 +144,8 @@ export function createPublishing(deps: {
     if (verdict.state === "stored") return { state: "stored" };
     if (verdict.state === "refused") {
       const isOnDisk = verdict.reached !== undefined && verdict.reached.level !== "memory";
-      return isOnDisk ? { state: "stored" } : retriedOf(verdict.error);
+      if (isOnDisk) return { state: "stored" };
+      return verdict.isUnknown ? { state: "left" } : retriedOf(verdict.error);
     }
     const text = `topic ${message.topic}: no stream asks for it any more`;
     return { state: "refused", code: "stream-unknown", message: text };
@@ -157,9 +159,10 @@ export function createPublishing(deps: {
     const receivedMs = deps.clock.wallMs();
     const verdict = await publish(message);
     if (verdict.state !== "refused" || !verdict.letter) return verdict;
-    const { error, letter, ...refused } = verdict;
-    // What is to be sent again is nobody's to keep: it would push out what never comes again.
-    if (error.retryable && !message.isWill) return { ...refused, error };
+    const { error, letter, isUnknown, ...refused } = verdict;
+    // What is to be sent again is nobody's to keep: it would push out what never comes again. Nor is
+    // what may be stored: a retry would store it once more.
+    if ((error.retryable || isUnknown) && !message.isWill) return { ...refused, error };
     const { topic, qos, clientId, subject, userProperties, payload } = message;
     const atMs = message.atMs ?? receivedMs;
     deps.deadLetters.record({
@@ -177,11 +180,12 @@ export function createPublishing(deps: {
   };
 }
 
-/** With `letter`: it is a dead letter. */
+/** With `letter`: it is a dead letter, unless it comes again. `isUnknown`: it may be stored. */
 type Verdict =
   | Exclude<PublishVerdict, { readonly state: "refused" }>
   | (Extract<PublishVerdict, { readonly state: "refused" }> & {
       readonly letter?: { readonly stream?: string };
+      readonly isUnknown?: boolean;
     });
 
 function forbiddenStream(
