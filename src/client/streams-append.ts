@@ -1,5 +1,6 @@
 /** Entries into a stream, a batch at a time: stored as one, or refused as one. */
 import type { Clock } from "../lib/clock.ts";
+import { SkerryError } from "../lib/errors.ts";
 import { bodyOf, searchOf, type Call } from "./caller.ts";
 import { lineBody } from "./request-body.ts";
 import { untilKnown } from "./writing.ts";
@@ -16,7 +17,11 @@ export type AppendOptions = {
 export type AppendResult = {
   /** The level that was seen to hold. */
   readonly reached: string;
-  /** Present when time ran out before this level was reached; the entries are stored at `reached`. */
+  /**
+   * Present when time ran out before this level was reached; the entries are stored at `reached`. At
+   * `memory` they are with the store, which has not said what becomes of them; those with keys are
+   * sent again instead.
+   */
   readonly asked?: string;
   readonly stored: number;
   readonly duplicates: number;
@@ -53,8 +58,21 @@ export async function appendLines(
   };
   return await untilKnown(
     clock,
-    async (_isRepeated, limit) =>
-      bodyOf<AppendResult>(await call(path, { ...request, signal: limit }), limit),
+    async (_isRepeated, limit) => {
+      const answer = await call(path, { ...request, signal: limit });
+      const result = await bodyOf<AppendResult>(answer, limit);
+      if (isKeyed && result.asked !== undefined && result.reached === "memory")
+        throw notStoredYet(stream, result.asked);
+      return result;
+    },
     { isKeyed, timeoutMs, signal },
   );
 }
+
+const notStoredYet = (stream: string, asked: string) =>
+  new SkerryError({
+    code: "outcome-unknown",
+    message: `the node's store did not say in time what became of the entries for ${stream}; ${asked} is asked for`,
+    hint: "send the same again: the entries have keys, and each is stored once",
+    retryable: true,
+  });

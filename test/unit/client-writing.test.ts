@@ -118,6 +118,30 @@ test("with keys the same is sent again until there is an answer", async () => {
   }
 });
 
+test("with keys it is sent again while the store has not said what became of it, else told as it is", async () => {
+  const memory: Answer = () =>
+    Response.json({ reached: "memory", asked: "local", stored: 0, duplicates: 0 }, { status: 202 });
+  const there: Answer = () => Response.json({ reached: "local", stored: 0, duplicates: 1 });
+  const late = site(memory, memory, there);
+  const append = late.streams.append("s", keyed);
+  assert.equal((await late.outcome(append)).code, "done");
+  assert.deepEqual(await append, { reached: "local", stored: 0, duplicates: 1 });
+  assert.equal(late.sent.length, 3);
+
+  const never = site(memory);
+  const file = Buffer.from("grams\n1\n");
+  const source = { id: "f", name: "f.csv", bytes: file.length, chunks: () => [file] };
+  const told = await never.outcome(importCsv(source, { ...never.options, stream: "s" }));
+  assert.deepEqual([told.code, told.error?.retryable], ["outcome-unknown", true]);
+
+  const once = site(memory);
+  assert.equal((await once.streams.append("s", [{ grams: 1 }])).reached, "memory");
+  const asked = site(() => Response.json({ reached: "memory", stored: 1, duplicates: 0 }));
+  const options = { key, durability: "memory" };
+  assert.equal((await asked.streams.append("s", [{ grams: 1 }], options)).reached, "memory");
+  assert.deepEqual([once.sent.length, asked.sent.length], [1, 1]);
+});
+
 test("it is tried for 30 s, and what is thrown says what is known and when to come back", async () => {
   const busy = site(rateLimited);
   const given = await busy.outcome(busy.streams.append("s", keyed));

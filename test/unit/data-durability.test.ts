@@ -259,6 +259,50 @@ test("D6: what was acknowledged at memory and came to nothing is counted", () =>
     assert.equal(durability.lostInMemory, 1);
   }));
 
+test("D6: what was answered with memory for want of time and came to nothing is counted and said, once", async () => {
+  const clock = createSimulatedClock();
+  const on = () => () => undefined;
+  const fails = async () => Promise.reject(new Error("fsync: EIO"));
+  const isFull = async () => ({
+    ...({ state: "refused", code: "disk-full", message: "no space", retryable: true } as const),
+  });
+  const stores = async () => ({ state: "stored", stored: 2, duplicates: 0, cover: {} }) as const;
+  for (const [end, lost] of [
+    [fails, 2],
+    [isFull, 2],
+    [stores, 0],
+  ] as const) {
+    const said: string[] = [];
+    const stall = Promise.withResolvers<undefined>();
+    const durability = createDurability({
+      ...{ clock, cellNodes: () => 1, leaves: () => true },
+      log: { ...silentLog, warn: (message) => void said.push(message) },
+      peers: { vectorsByNode: () => new Map<string, Vector>(), on },
+      store: {
+        ...{
+          node: "n1",
+          vector: async () => ({}),
+          lanes: async () => ({}),
+          offer: () => undefined,
+        },
+        async append() {
+          await stall.promise;
+          return end();
+        },
+      },
+    });
+    const asked = { level: level("local"), timeoutMs: 100 };
+    const outcome = await settled(clock, durability.append([entry(1), entry(2)], asked));
+    assert.deepEqual(outcome, {
+      ...{ state: "short", reached: level("memory"), stored: 0, duplicates: 0 },
+    });
+    assert.deepEqual([durability.lostInMemory, said.length], [0, 0]);
+    stall.resolve(undefined);
+    await clock.advance(10);
+    assert.deepEqual([durability.lostInMemory, said.length], [lost, lost / 2]);
+  }
+});
+
 test("D3: the log of a dead node goes on to the other peers and to the hub", () =>
   withCell(async (cell, clock, node) => {
     cell.connect("n1", "n2");

@@ -170,8 +170,13 @@ async function runImport(file: string, flags: ImportFlags, context: Context): Pr
     if (flags.json) output.line(JSON.stringify(result));
     else
       output.line(
-        `${result.rows} rows into ${flags.stream}: ${result.stored} stored, ${result.duplicates} were there already`,
+        [
+          `${result.rows} rows into ${flags.stream}: ${result.stored} stored`,
+          `${result.duplicates} were there already`,
+          ...(result.short > 0 ? [`${result.short} not as far as asked for: run it again`] : []),
+        ].join(", "),
       );
+    if (result.short > 0) process.exitCode = 1;
   } finally {
     output.endProgress();
     await api.close();

@@ -12,7 +12,8 @@ import {
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { withoutLogs } from "../replication/vectors.ts";
-import type { StreamStore, Vector } from "../streams/store.ts";
+import { watchLate } from "../streams/refusal.ts";
+import type { Refused, StreamStore, Vector } from "../streams/store.ts";
 import { laneName } from "../tables/lanes.ts";
 import { createReach, levelImpossible, type Impossible, type ReachDeps } from "./reach.ts";
 
@@ -77,16 +78,19 @@ export function createDurability(deps: DurabilityDeps): Durability {
       : undefined;
   };
 
-  const appendInMemory = (batch: readonly EntryInput[]): AppendOutcome => {
-    const refused = store.offer(batch, (failure) => {
-      lostInMemory += batch.length;
-      log.warn("entries acknowledged at level memory were lost", {
-        entries: batch.length,
-        ...(failure instanceof Error
-          ? { error: failure }
-          : { code: failure.code, reason: failure.message }),
-      });
+  /** What was answered with `memory` came to nothing, and nobody else is told. */
+  const lost = (entries: number) => (failure: Refused | Error) => {
+    lostInMemory += entries;
+    log.warn("entries acknowledged at level memory were lost", {
+      entries,
+      ...(failure instanceof Error
+        ? { error: failure }
+        : { code: failure.code, reason: failure.message }),
     });
+  };
+
+  const appendInMemory = (batch: readonly EntryInput[]): AppendOutcome => {
+    const refused = store.offer(batch, lost(batch.length));
     if (refused) return refused;
     return { state: "reached", reached: { level: "memory" }, stored: batch.length, duplicates: 0 };
   };
@@ -97,9 +101,12 @@ export function createDurability(deps: DurabilityDeps): Durability {
       if (refused) return refused;
       if (level.level === "memory") return appendInMemory(batch);
       const untilMs = clock.monotonicMs() + timeoutMs;
-      const answer = await beforeDeadline(clock, store.append(batch), timeoutMs);
-      if (!answer)
+      const work = store.append(batch);
+      const answer = await beforeDeadline(clock, work, timeoutMs);
+      if (!answer) {
+        watchLate(work, lost(batch.length));
         return { state: "short", reached: { level: "memory" }, stored: 0, duplicates: 0 };
+      }
       if (answer.state === "refused") return answer;
       const { stored, duplicates, removed, cover } = answer;
       const streams = [...new Set(batch.map(({ stream }) => stream))];
