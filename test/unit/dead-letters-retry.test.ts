@@ -3,7 +3,12 @@ import { strict as assert } from "node:assert";
 import { test } from "node:test";
 import type { AppendOutcome } from "../../src/api/index.ts";
 import { createDeadLetters } from "../../src/ingest/dead-letters.ts";
-import { createBatcher, httpIngestRoutes, type StreamDeclaration } from "../../src/ingest/index.ts";
+import {
+  createBatcher,
+  httpIngestRoutes,
+  type Append,
+  type StreamDeclaration,
+} from "../../src/ingest/index.ts";
 import { createTopicMapping } from "../../src/ingest/mapping.ts";
 import { createPublishing, type Published } from "../../src/ingest/mqtt/publish.ts";
 import { createSimulatedClock } from "../../src/lib/clock-simulated.ts";
@@ -125,6 +130,38 @@ test("I19: retries go on for ten seconds; what was not tried by then is counted,
     store.bodies(),
     Array.from({ length: 20 }, (_, n) => ({ n })),
   );
+});
+
+test("I19: an MQTT letter that waits for its turn has what is left of ten seconds with the store", async () => {
+  const clock = createSimulatedClock();
+  const deadLetters = createDeadLetters({ clock });
+  const streams: StreamDeclaration[] = [];
+  const limits: number[] = [];
+  const open = Promise.withResolvers<undefined>();
+  const append: Append = async (entries, { level, timeoutMs }) => {
+    limits.push(timeoutMs);
+    await open.promise;
+    return { state: "reached", reached: level, stored: entries.length, duplicates: 0 };
+  };
+  const publish = createPublishing({
+    ...{ clock, deadLetters, match: (topic) => createTopicMapping(() => [...streams])(topic) },
+    batcher: createBatcher({ append, clock, metrics: createMetrics() }, { storeCostMax: 1 }),
+  });
+  const send = () =>
+    publish({
+      ...{ topic: "streams/kegs", payload: Buffer.from("{}"), qos: 1, clientId: "c" },
+      ...{ connection: {}, subject: undefined },
+    });
+  await send();
+  streams.push({ name: "kegs", durability: { level: "local" }, mqttTopics: [] });
+  const before = send();
+  await clock.advance(1);
+  const retried = deadLetters.retry(() => true);
+  await clock.advance(9_000);
+  open.resolve(undefined);
+  assert.deepEqual(await retried, { ...nothing, stored: 1 });
+  assert.equal((await before).state, "stored");
+  assert.deepEqual(limits, [10_000, 1_000]);
 });
 
 test("I19: a second retry beside the first is refused; each letter is stored once", async () => {

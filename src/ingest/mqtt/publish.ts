@@ -11,13 +11,13 @@ import {
 } from "../../api/index.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { SkerryError } from "../../lib/errors.ts";
-import type { Batcher } from "../batcher.ts";
+import type { Batcher, Submit } from "../batcher.ts";
 import { strongest } from "../batcher.ts";
 import type { DeadLetters } from "../dead-letters.ts";
 import { parseKey, parsePayload, withFields, type EntryProblem } from "../entry-body.ts";
 import type { StreamMatch, TopicMatch } from "../mapping.ts";
 import type { AuthorizeAppend, Subject } from "../ports.ts";
-import { retriedOf, type Retried } from "../retries.ts";
+import { retriedOf, retryTimeoutMs, type Retried } from "../retries.ts";
 
 export type Published = {
   readonly topic: string;
@@ -60,7 +60,7 @@ export function createPublishing(deps: {
     letter: stream === undefined ? {} : { stream },
   });
 
-  const publish = async (message: Published): Promise<Verdict> => {
+  const publish = async (message: Published, alone?: Submit["alone"]): Promise<Verdict> => {
     const match = deps.match(message.topic);
     if (match.state === "unmapped") return { state: "passed" };
     if (match.state === "unknown-stream") {
@@ -119,6 +119,7 @@ export function createPublishing(deps: {
       level,
       producer: message.subject?.id ?? message.clientId,
       connection: message.connection,
+      ...(alone ? { alone } : {}),
     });
     switch (outcome.state) {
       case "reached":
@@ -140,7 +141,7 @@ export function createPublishing(deps: {
   };
 
   const retry = async (message: Published): Promise<Retried> => {
-    const verdict = await publish(message);
+    const verdict = await publish(message, { timeoutMs: retryTimeoutMs });
     if (verdict.state === "stored") return { state: "stored" };
     if (verdict.state === "refused") {
       const isOnDisk = verdict.reached !== undefined && verdict.reached.level !== "memory";
