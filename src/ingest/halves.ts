@@ -1,7 +1,10 @@
 /**
  * A batch that the store refused, in two, to find those that it was refused for: in a number of
- * appends that grows with the logarithm of the batch. What one connection sent to one topic stays in
- * its order, and only that has to be sent one after the other.
+ * appends that grows with the logarithm of the batch. What one connection sent to the same streams
+ * stays in its order within the batch, and only that has to be sent one after the other. What went to
+ * the store with a later batch meanwhile may be stored before: to hold that back, a connection could
+ * have one batch under way, and what it sends next would first wait until that one is at its level,
+ * which may be at the hub.
  */
 import type { EntryInput } from "../api/index.ts";
 

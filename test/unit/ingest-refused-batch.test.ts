@@ -108,7 +108,40 @@ test("I22: nobody waits until others have reached their level", async () => {
   await waitFor(() => answer === "refused", { what: "the bad one's answer" });
 });
 
-test("I22: what one connection sends to a stream stays in its order (property)", async () => {
+test("I22: a batch that is out holds up nothing of its connections, and what is sent again of it may come later", async () => {
+  const appends: string[][] = [];
+  const stored: string[] = [];
+  const first = Promise.withResolvers<undefined>();
+  const batcher = createBatcher({
+    ...{ clock: createSimulatedClock(), metrics: createMetrics() },
+    async append(entries, { level }) {
+      appends.push(entries.map(textOf));
+      if (appends.length === 1) await first.promise;
+      const code = isBad(entries);
+      if (code !== undefined) return refused(code);
+      stored.push(...entries.map(textOf));
+      return { state: "reached", reached: level, stored: entries.length, duplicates: 0 };
+    },
+  });
+  const send = (text: string, connection: string) =>
+    batcher.submit({
+      entries: [{ stream: "s", body: bytes(text) }],
+      ...{ level: local, producer: "gateway", connection },
+    });
+  const [bad, one] = [send("bad", "neighbour"), send("good 1", "c")];
+  await waitFor(() => appends.length === 1, { what: "the first batch with the store" });
+  const two = send("good 2", "c");
+  await waitFor(() => stored.length === 1, { what: "the second batch, stored" });
+  first.resolve(undefined);
+  assert.deepEqual(
+    (await Promise.all([bad, one, two])).map(({ state }) => state),
+    ["refused", "reached", "reached"],
+  );
+  assert.deepEqual(stored, ["good 2", "good 1"]);
+  assert.deepEqual(appends.slice(0, 2), [["bad", "good 1"], ["good 2"]]);
+});
+
+test("I22: of a batch, what one connection sends to the same streams stays in its order (property)", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(
