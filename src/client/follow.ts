@@ -18,7 +18,7 @@ export type FollowedLine = {
 };
 
 export type FollowOptions = {
-  /** Begin with so many of the newest, 1 to 10000. */
+  /** Begin with so many of the newest, 1 to 10000: those of them that are of the range. */
   readonly newest?: number;
   /** Or behind this cursor. Default: with the oldest. */
   readonly after?: string | undefined;
@@ -40,8 +40,7 @@ export async function* followLines(
 ): AsyncGenerator<FollowedLine> {
   const backoff = createBackoff({ random: ambientRandom }, { initialMs: 200, maxMs: 5000 });
   let cursor = after;
-  // Asked for by itself: whether there was none, or none came yet, is known by its end only. Where there
-  // was none, all that is there later came since.
+  // Asked for by itself: whether all of it came is known by its end only.
   let isBeginning = newest !== undefined;
   let state: "new" | "up" | "lost" = "new";
   for (;;) {
@@ -49,10 +48,17 @@ export async function* followLines(
     const ear = listening(clock, signal);
     let lost: unknown;
     try {
-      const asked = isBeginning ? { newest } : { after: cursor, follow: 1 };
-      const answer = await call(`${path}?${searchOf({ ...range, ...asked })}`, {
-        signal: ear.signal,
-      });
+      const ask = (asked: Parameters<typeof searchOf>[0]) =>
+        call(`${path}?${searchOf({ ...range, ...asked })}`, { signal: ear.signal });
+      let looked: Page | undefined;
+      if (isBeginning) {
+        // A page says where it ends, with nothing in it as well; lines are as they are stored.
+        looked = await pageOf(await ask({ newest, limit: 1, format: "json" }), ear.heard);
+        state = "up";
+        isBeginning = looked.entries.length > 0;
+        if (!isBeginning) ({ cursor } = looked);
+      }
+      const answer = await ask(isBeginning ? { newest } : { after: cursor, follow: 1 });
       state = "up";
       for await (const text of linesOf(answer, ear.heard)) {
         if (text === "") continue;
@@ -66,6 +72,8 @@ export async function* followLines(
       }
       if (isBeginning) {
         isBeginning = false;
+        // What was found may have ceased to be of the newest.
+        cursor ??= looked?.cursor;
         continue;
       }
       lost = new SkerryError({
@@ -85,4 +93,12 @@ export async function* followLines(
     state = "lost";
     await clock.sleep(pauseMsAfter(lost, backoff), signal ? { signal } : {}).catch(() => undefined);
   }
+}
+
+type Page = { readonly entries: readonly unknown[]; readonly cursor: string };
+
+async function pageOf(answer: Response, onHeard: () => void): Promise<Page> {
+  let text = "";
+  for await (const line of linesOf(answer, onHeard)) text += line;
+  return JSON.parse(text) as Page;
 }

@@ -26,7 +26,10 @@ export type QueryOptions = {
 };
 
 export type TailOptions = Omit<QueryOptions, "limit"> & {
-  /** So many of the newest to begin with, 1 to 10000. Default 100. */
+  /**
+   * Begin with so many of the newest, 1 to 10000: those of them that are of the time asked for, however
+   * many of it came before them. Default 100.
+   */
   readonly limit?: number;
 };
 

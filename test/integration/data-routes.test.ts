@@ -129,13 +129,16 @@ async function quiet() {
   const listeners = new Set<() => void>();
   const reads: (() => void)[] = [];
   let isHeld = false;
-  const page = { entries: [], cursor: "a.0", more: false };
+  const looks = { begun: 0, ms: 0 };
+  const page = { entries: [], cursor: "a.0" };
   const app = createHttpApp();
   createStreamRoutes(
     {
       async read() {
         if (isHeld) await new Promise<void>((resolve) => reads.push(resolve));
-        return page;
+        looks.begun++;
+        if (looks.ms > 0) await clock.sleep(looks.ms);
+        return { ...page, more: looks.ms > 0 };
       },
       status: () => store.status(),
       on(_event, listener) {
@@ -152,6 +155,8 @@ async function quiet() {
     path,
     listeners,
     reads,
+    /** Pages of which each takes `ms`, finds nothing and is not the last, if there is such a time. */
+    looks,
     connections: () => promisify(app.server.getConnections.bind(app.server))(),
     hold: (held: boolean) => (isHeld = held),
     [Symbol.asyncDispose]: async () => void (await app.close()),
@@ -180,6 +185,37 @@ test("a follower of a quiet stream is answered at once, and hears every 15 s tha
   }
   stop.abort();
   await ended;
+  await waitFor(() => node.listeners.size + node.clock.pending === 0, { what: "it to be let go" });
+});
+
+test("a follower hears every 15 s that the connection is whole while much is looked through and nothing found", async () => {
+  await using node = await quiet();
+  node.looks.ms = 1000;
+  const stop = new AbortController();
+  let text = "";
+  const reading = (async () => {
+    const response = await fetch(node.path, { signal: stop.signal });
+    for await (const chunk of response.body ?? []) text += Buffer.from(chunk).toString();
+  })();
+  const ended = assert.rejects(reading, { name: "AbortError" });
+  let looked = 0;
+  const look = async (count: number) => {
+    for (const until = looked + count; looked < until;) {
+      looked++;
+      await waitFor(() => node.looks.begun >= looked, { what: "the next page" });
+      await node.clock.advance(1000);
+    }
+  };
+  await look(1);
+  await waitFor(() => text === "\n", { what: "the first line" });
+  for (const beats of [2, 3, 4]) {
+    await look(15);
+    await waitFor(() => text === "\n".repeat(beats), { what: "a beat", timeoutMs: 5000 });
+  }
+  stop.abort();
+  await ended;
+  node.looks.ms = 0;
+  await node.clock.advance(1000);
   await waitFor(() => node.listeners.size + node.clock.pending === 0, { what: "it to be let go" });
 });
 

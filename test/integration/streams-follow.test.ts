@@ -27,7 +27,7 @@ before(async () => {
     { path: join(folder.path, "s.db"), node: "n1" },
   );
   await store.setStreams(
-    ["scales", "many", "cut", "quiet"].map((name) => ({ name, retention: {} })),
+    ["scales", "many", "cut", "quiet", "imported"].map((name) => ({ name, retention: {} })),
   );
   app = createHttpApp();
   createStreamRoutes(store, { clock: systemClock })(app);
@@ -80,6 +80,50 @@ test("a tail begins with the newest, goes on with what comes, and ends with its 
   const first = taking(() => client.query("many", { limit: 2 }));
   await waitFor(() => all.isOver && first.isOver, { what: "the queries" });
   assert.deepEqual([all.taken, first.taken], [range(1, 151), [1, 2]]);
+});
+
+test("the newest of a tail with a time are those of them that are of it; where none is, only what comes is told", async () => {
+  const at = (year: number, grams: readonly number[]) =>
+    store.append(
+      grams.map((each) => ({
+        stream: "imported",
+        atMs: Date.UTC(year, 6),
+        body: Buffer.from(JSON.stringify({ grams: each })),
+      })),
+    );
+  await at(1999, [1]);
+  await at(2026, [2, 3, 4, 5, 6]);
+  // An old file was imported after them.
+  await at(2019, [7, 8, 9]);
+  const asked: string[] = [];
+  const noting: typeof fetch = (input, init) => {
+    asked.push(String(input));
+    return fetch(input, init);
+  };
+  const client = createClient({ url, fetch: noting });
+  const tail = (of: { from?: number; to?: number; limit: number }) =>
+    taking((signal) => client.tail("imported", { ...of, signal }));
+  const tails = {
+    since: tail({ from: Date.UTC(2026), limit: 2 }),
+    until: tail({ to: Date.UTC(2000), limit: 2 }),
+    some: tail({ from: Date.UTC(2026), limit: 4 }),
+  };
+  const isFollowing = () => asked.filter((each) => each.includes("follow=1")).length === 3;
+  await waitFor(isFollowing, { what: "all of them to follow" });
+  await at(2026, [10]);
+  await at(1999, [11]);
+  await at(2026, [12]);
+  const isTold = () =>
+    [tails.since, tails.some].every(({ taken }) => taken.includes(12)) &&
+    tails.until.taken.includes(11);
+  await waitFor(isTold, { what: "what came" });
+  await Promise.all(Object.values(tails).map((each) => each.stop()));
+  const told = Object.entries(tails).map(([name, { taken }]) => [name, taken]);
+  assert.deepEqual(Object.fromEntries(told), {
+    since: [10, 12],
+    until: [11],
+    some: [6, 10, 12],
+  });
 });
 
 const numbers = { columns: { grams: "number" } } as const;
@@ -158,7 +202,8 @@ test("a connection that says nothing for 45 s is given up, one with empty lines 
   const clock = createSimulatedClock();
   const opened: ReadableStreamDefaultController<Uint8Array>[] = [];
   const fetched: typeof fetch = async (input, init) => {
-    if (!String(input).includes("follow=1")) return new Response("");
+    if (!String(input).includes("follow=1"))
+      return new Response('{"entries":[],"cursor":"a.0","more":false}');
     const body = new ReadableStream<Uint8Array>({
       start(controller) {
         opened.push(controller);

@@ -128,7 +128,8 @@ function serveEntries(
 
 /**
  * One chunk a page. Ends at the end of the stream, or when following, with the connection: then an empty
- * line is said at once where there is nothing else, for the head goes out with it, and after each silence.
+ * line is said at once where there is nothing else, for the head goes out with it, and after each silence,
+ * of a store in which nothing comes as of one that is looked through in vain.
  */
 async function* linesOf(
   source: Source,
@@ -155,11 +156,12 @@ async function* linesOf(
         beat = undefined;
       }
       if (left <= 0 || gone.aborted || (!page.more && !query.follow)) return;
-      if (!page.more) {
+      if (query.follow)
         beat ??= clock.after(beatMs, () => {
           isBeatDue = true;
           bell.ring();
         });
+      if (!page.more) {
         await bell.heard();
         if (gone.aborted) return;
       }
