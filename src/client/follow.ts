@@ -27,7 +27,8 @@ export type FollowOptions = {
   readonly signal?: AbortSignal | undefined;
   /**
    * Nobody answers any more, or none did from the start (`wasUp` false); told once until somebody
-   * answers again. It is tried on, unless this throws.
+   * answers again. Who takes a connection and says nothing on it may only have nothing to tell: an
+   * earlier version says nothing before the first entry. It is tried on, unless this throws.
    */
   readonly onLost?: (error: unknown, wasUp: boolean) => void;
 };
@@ -85,11 +86,13 @@ export async function* followLines(
       if (signal?.aborted) return;
       if (error instanceof SkerryError && !error.retryable) throw error;
       isBeginning &&= cursor === undefined;
-      lost = error;
+      // Who calls has other words for it.
+      lost = ear.signal.aborted ? ear.signal.reason : error;
     } finally {
       ear.done();
     }
-    if (state !== "lost") onLost?.(lost, state === "up");
+    const isQuiet = ear.signal.aborted && !isBeginning;
+    if (state !== "lost") onLost?.(lost, state === "up" || isQuiet);
     state = "lost";
     await clock.sleep(pauseMsAfter(lost, backoff), signal ? { signal } : {}).catch(() => undefined);
   }
