@@ -167,11 +167,12 @@ async function lookAtEntries() {
     return engine.entries({ stream: "telemetry", isDeclared: true, query });
   });
   // Behind what an earlier look appended: the same again would be duplicates.
-  const [stored = end] = Object.values(await store.vector());
+  const tops = Object.values(await store.vector());
+  const stored = tops.reduce((sum, top) => sum + top, 0);
   const appendP50Ms = await latencyMs(writes, (n) =>
     store.append(Array.from({ length: 100 }, (_, index) => entry(stored + n * 100 + index))),
   );
-  const [[origin, top] = ["", 0]] = Object.entries(await store.vector());
+  const [origin, top] = Object.entries(await store.vector()).at(-1) ?? ["", 0];
   const syncP50Ms = await latencyMs(looks, () => store.log({ origin, from: top - recent + 1 }));
   const figures = {
     ...{ startMs, openMb, newestP50Ms, pageP50Ms, windowP50Ms, appendP50Ms, syncP50Ms },
