@@ -173,9 +173,7 @@ export function modelOf(history: readonly Made[]): Model {
             ? members
             : (countAt(path) ?? (text || registers[0]));
     const isPlain =
-      fields.length + list.length + members.length === 0 &&
-      countAt(path) === undefined &&
-      (!text || text === registers[0]);
+      fields.length + list.length + members.length === 0 && countAt(path) === undefined && !text;
     const empty = ["{}", "[]", ...(text === undefined ? [] : ['""'])];
     const isHidden = registers.some(
       (value) => stable(value) !== stable(shown) && (isPlain || !empty.includes(stable(value))),
