@@ -163,41 +163,50 @@ async function quiet() {
   };
 }
 
-test("a follower of a quiet stream is answered at once, and hears every 15 s that the connection is whole", async () => {
-  await using node = await quiet();
+/** What it heard so far; `stop` ends it, which nothing else did before. */
+function followerOf(path: string) {
   const stop = new AbortController();
   let text = "";
   const reading = (async () => {
-    const response = await fetch(node.path, { signal: stop.signal });
+    const response = await fetch(path, { signal: stop.signal });
     for await (const chunk of response.body ?? []) text += Buffer.from(chunk).toString();
   })();
   const ended = assert.rejects(reading, { name: "AbortError" });
-  await waitFor(() => text === "\n" && node.listeners.size === 1, { what: "the first line" });
+  return {
+    get text() {
+      return text;
+    },
+    async stop() {
+      stop.abort();
+      await ended;
+    },
+  };
+}
+
+test("a follower of a quiet stream is answered at once, and hears every 15 s that the connection is whole", async () => {
+  await using node = await quiet();
+  const follower = followerOf(node.path);
+  await waitFor(() => follower.text === "\n" && node.listeners.size === 1, {
+    what: "the first line",
+  });
   for (const beats of [2, 3]) {
     await waitFor(() => node.clock.pending === 1, { what: "the next beat to be due" });
     await node.clock.advance(14_999);
     // What came is somebody else's: neither a beat, nor put off by it.
     for (const grown of node.listeners) grown();
     await node.clock.advance(0);
-    assert.equal(text.length, beats - 1);
+    assert.equal(follower.text.length, beats - 1);
     await node.clock.advance(1);
-    await waitFor(() => text === "\n".repeat(beats), { what: "a beat" });
+    await waitFor(() => follower.text === "\n".repeat(beats), { what: "a beat" });
   }
-  stop.abort();
-  await ended;
+  await follower.stop();
   await waitFor(() => node.listeners.size + node.clock.pending === 0, { what: "it to be let go" });
 });
 
 test("a follower hears every 15 s that the connection is whole while much is looked through and nothing found", async () => {
   await using node = await quiet();
   node.looks.ms = 1000;
-  const stop = new AbortController();
-  let text = "";
-  const reading = (async () => {
-    const response = await fetch(node.path, { signal: stop.signal });
-    for await (const chunk of response.body ?? []) text += Buffer.from(chunk).toString();
-  })();
-  const ended = assert.rejects(reading, { name: "AbortError" });
+  const follower = followerOf(node.path);
   let looked = 0;
   const look = async (count: number) => {
     for (const until = looked + count; looked < until;) {
@@ -207,13 +216,12 @@ test("a follower hears every 15 s that the connection is whole while much is loo
     }
   };
   await look(1);
-  await waitFor(() => text === "\n", { what: "the first line" });
+  await waitFor(() => follower.text === "\n", { what: "the first line" });
   for (const beats of [2, 3, 4]) {
     await look(15);
-    await waitFor(() => text === "\n".repeat(beats), { what: "a beat", timeoutMs: 5000 });
+    await waitFor(() => follower.text === "\n".repeat(beats), { what: "a beat", timeoutMs: 5000 });
   }
-  stop.abort();
-  await ended;
+  await follower.stop();
   node.looks.ms = 0;
   await node.clock.advance(1000);
   await waitFor(() => node.listeners.size + node.clock.pending === 0, { what: "it to be let go" });
